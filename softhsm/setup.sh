@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian or Ubuntu lacks: SoftHSM2 and build tools from the system's packages, then the
+# locked npm packages. Does nothing where all is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+major=$(node -p 'process.versions.node.split(".")[0]')
+if [ "$major" -lt 20 ]; then
+  echo "bkv needs Node.js 20 or later; this is $(node --version). Install a newer one and run again." >&2
+  exit 1
+fi
+
+missing=()
+[ -e /usr/lib/softhsm/libsofthsm2.so ] || missing+=(softhsm2)
+for pair in g++:g++ make:make python3:python3; do
+  command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "Installing ${missing[*]} …"
+  as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || {
+      echo "Run as root, or install these first: ${missing[*]}" >&2
+      exit 1
+    }
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+if ! cmp -s package-lock.json node_modules/.bkv-lock; then
+  # Node's own headers, where they are installed, spare node-gyp a download.
+  prefix=$(node -p 'require("path").resolve(process.execPath, "../..")')
+  [ -e "$prefix/include/node/node.h" ] && export npm_config_nodedir="$prefix"
+  echo "Installing npm packages …"
+  npm ci --no-audit --no-fund --loglevel=error
+  cp package-lock.json node_modules/.bkv-lock
+fi

@@ -1,0 +1,76 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Everything the daemon tells Prometheus. Label values are closed sets; no account, address or secret among them. */
+export const registry = new Registry();
+collectDefaultMetrics({ register: registry, prefix: 'bkv_' });
+
+const registers = [registry];
+const FAST = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
+
+export const httpRequests = new Histogram({
+  name: 'bkv_http_request_duration_seconds',
+  help: 'Duration of an HTTP request by operation and status code.',
+  labelNames: ['operation', 'status'],
+  buckets: FAST,
+  registers,
+});
+
+export const vaultOperations = new Counter({
+  name: 'bkv_vault_operations_total',
+  help: 'Registrations, recoveries, status reads and deletions, by outcome.',
+  labelNames: ['operation', 'outcome'],
+  registers,
+});
+
+export const lockouts = new Counter({
+  name: 'bkv_lockouts_total',
+  help: 'Accounts whose attempts were spent and whose key was made unreachable.',
+  registers,
+});
+
+export const tamperedRecords = new Counter({
+  name: 'bkv_tampered_records_total',
+  help: 'Database rows refused because they are not what the token vouched for.',
+  registers,
+});
+
+export const pendingLogins = new Gauge({
+  name: 'bkv_pending_recoveries',
+  help: 'Recoveries whose evaluation was sent and whose KE3 has not come.',
+  registers,
+});
+
+export const tokenOperations = new Histogram({
+  name: 'bkv_token_operation_duration_seconds',
+  help: 'Time inside the PKCS#11 module by operation and outcome, queueing left out.',
+  labelNames: ['operation', 'outcome'],
+  buckets: FAST,
+  registers,
+});
+
+export const tokenSessions = new Gauge({
+  name: 'bkv_token_sessions',
+  help: 'Sessions open, sessions busy, and calls waiting for one.',
+  labelNames: ['state'],
+  registers,
+});
+
+export const ledgerBatch = new Histogram({
+  name: 'bkv_ledger_batch_entries',
+  help: 'Slot changes that shared one journal object.',
+  buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
+  registers,
+});
+
+export const ledgerSlots = new Gauge({
+  name: 'bkv_ledger_slots',
+  help: 'Slots of the retry-counter ledger by state.',
+  labelNames: ['state'],
+  registers,
+});
+
+export const ledgerJournal = new Gauge({
+  name: 'bkv_ledger_journal_objects',
+  help: 'Journal objects in the token that are not folded into pages yet.',
+  registers,
+});

@@ -1,0 +1,184 @@
+import {
+  bytes,
+  concat,
+  deriveKeyPair,
+  diffieHellman,
+  equal,
+  hkdfExpand,
+  hkdfExtract,
+  mac,
+  oprf,
+  prefixed,
+  SIZES,
+  split,
+  xor,
+} from './suite.js';
+import { deriveKeys, type Identities } from './transcript.js';
+
+/** Key stretching (RFC 9807, section 7): 32 bytes of OPRF output to 32 bytes. */
+export type Stretch = (oprfOutput: Uint8Array) => Promise<Uint8Array>;
+
+/** Fills n random bytes; the system's generator unless a test vector says otherwise. */
+export type RandomBytes = (n?: number) => Uint8Array;
+export const randomBytes: RandomBytes = (n = 32) => crypto.getRandomValues(new Uint8Array(n));
+
+/** The envelope did not open: the password is wrong, or the account is unknown; the two look the same. */
+export class EnvelopeRecoveryError extends Error {
+  override name = 'EnvelopeRecoveryError';
+}
+
+/** KE2 is not from the server whose public key is pinned. */
+export class ServerAuthenticationError extends Error {
+  override name = 'ServerAuthenticationError';
+}
+
+const randomizePassword = async (
+  password: Uint8Array,
+  blind: Uint8Array,
+  evaluated: Uint8Array,
+  stretch: Stretch,
+) => {
+  const output = oprf.finalize(password, blind, evaluated);
+  const stretched = await stretch(output);
+  const ikm = concat(output, stretched);
+  const randomizedPassword = hkdfExtract(ikm);
+  for (const secret of [output, stretched, ikm]) secret.fill(0);
+  return randomizedPassword;
+};
+
+const openEnvelope = (
+  randomizedPassword: Uint8Array,
+  envelopeNonce: Uint8Array,
+  serverPublicKey: Uint8Array,
+  { clientIdentity, serverIdentity }: Identities,
+) => {
+  const derive = (label: string) => hkdfExpand(randomizedPassword, concat(envelopeNonce, bytes(label)));
+  const authKey = derive('AuthKey');
+  const seed = derive('PrivateKey');
+  const { secretKey, publicKey } = deriveKeyPair(seed);
+  const cleartextCredentials = concat(
+    serverPublicKey,
+    prefixed(serverIdentity ?? serverPublicKey),
+    prefixed(clientIdentity ?? publicKey),
+  );
+  const authTag = mac(authKey, concat(envelopeNonce, cleartextCredentials));
+  authKey.fill(0);
+  seed.fill(0);
+  return { clientPrivateKey: secretKey, clientPublicKey: publicKey, exportKey: derive('ExportKey'), authTag };
+};
+
+/** CreateRegistrationRequest (RFC 9807, section 5.2.1). @returns the message (33 bytes) and the blind to keep (32) */
+export function createRegistrationRequest(password: Uint8Array, random: RandomBytes = randomBytes) {
+  const { blind, blinded } = oprf.blind(password, random);
+  return { blind, registrationRequest: blinded as Uint8Array };
+}
+
+/**
+ * FinalizeRegistrationRequest (RFC 9807, section 5.2.3).
+ * @param registrationResponse evaluatedElement ‖ serverPublicKey, 66 bytes
+ * @returns the record to upload (129 bytes) and the export key (32 bytes) that nobody else knows
+ */
+export async function finalizeRegistration(
+  password: Uint8Array,
+  blind: Uint8Array,
+  registrationResponse: Uint8Array,
+  stretch: Stretch,
+  identities: Identities,
+  random: RandomBytes = randomBytes,
+) {
+  const [evaluated, serverPublicKey] = split(registrationResponse, [SIZES.element, SIZES.element]);
+  const randomizedPassword = await randomizePassword(password, blind, evaluated, stretch);
+  const envelopeNonce = random(SIZES.nonce);
+  const maskingKey = hkdfExpand(randomizedPassword, bytes('MaskingKey'));
+  const opened = openEnvelope(randomizedPassword, envelopeNonce, serverPublicKey, identities);
+  randomizedPassword.fill(0);
+  opened.clientPrivateKey.fill(0);
+  return {
+    registrationRecord: concat(opened.clientPublicKey, maskingKey, envelopeNonce, opened.authTag),
+    exportKey: opened.exportKey,
+    serverPublicKey,
+  };
+}
+
+export interface ClientLogin {
+  readonly password: Uint8Array;
+  readonly blind: Uint8Array;
+  readonly secretKey: Uint8Array;
+  readonly KE1: Uint8Array;
+}
+
+/** GenerateKE1 (RFC 9807, section 6.2.1). @returns KE1 (98 bytes) and the state that {@link generateKE3} takes */
+export function generateKE1(
+  password: Uint8Array,
+  random: { blind?: RandomBytes; nonce?: RandomBytes; seed?: RandomBytes } = {},
+): ClientLogin {
+  const { blind, blinded } = oprf.blind(password, random.blind ?? randomBytes);
+  const clientNonce = (random.nonce ?? randomBytes)(SIZES.nonce);
+  const { secretKey, publicKey } = deriveKeyPair((random.seed ?? randomBytes)(32));
+  return { password, blind, secretKey, KE1: concat(blinded, clientNonce, publicKey) };
+}
+
+/**
+ * GenerateKE3 (RFC 9807, section 6.2.3). The state is zeroed.
+ * @returns KE3 (32 bytes), the session key (32) and the export key (32)
+ * @throws EnvelopeRecoveryError, ServerAuthenticationError
+ */
+export async function generateKE3(
+  login: ClientLogin,
+  KE2: Uint8Array,
+  stretch: Stretch,
+  identities: Identities & { readonly pinnedServerPublicKey?: Uint8Array },
+) {
+  const [evaluated, maskingNonce, maskedResponse, serverNonce, serverKeyshare, serverMac] = split(KE2, [
+    SIZES.element,
+    SIZES.nonce,
+    SIZES.element + SIZES.envelope,
+    SIZES.nonce,
+    SIZES.element,
+    SIZES.mac,
+  ]);
+  const randomizedPassword = await randomizePassword(login.password, login.blind, evaluated, stretch);
+  login.blind.fill(0);
+  const maskingKey = hkdfExpand(randomizedPassword, bytes('MaskingKey'));
+  const pad = hkdfExpand(
+    maskingKey,
+    concat(maskingNonce, bytes('CredentialResponsePad')),
+    SIZES.element + SIZES.envelope,
+  );
+  const [serverPublicKey, envelopeNonce, authTag] = split(xor(pad, maskedResponse), [
+    SIZES.element,
+    SIZES.nonce,
+    SIZES.mac,
+  ]);
+  const opened = openEnvelope(randomizedPassword, envelopeNonce, serverPublicKey, identities);
+  randomizedPassword.fill(0);
+  if (!equal(opened.authTag, authTag)) {
+    login.secretKey.fill(0);
+    throw new EnvelopeRecoveryError('wrong password');
+  }
+  const pinned = identities.pinnedServerPublicKey;
+  if (pinned && !equal(pinned, serverPublicKey)) {
+    throw new ServerAuthenticationError(
+      'the account was registered at a vault with another static public key',
+    );
+  }
+  const ikm = concat(
+    diffieHellman(login.secretKey, serverKeyshare),
+    diffieHellman(login.secretKey, serverPublicKey),
+    diffieHellman(opened.clientPrivateKey, serverKeyshare),
+  );
+  login.secretKey.fill(0);
+  opened.clientPrivateKey.fill(0);
+  const keys = deriveKeys(ikm, {
+    ...identities,
+    KE1: login.KE1,
+    credentialResponse: KE2.subarray(0, 162),
+    serverNonce,
+    serverKeyshare,
+    clientPublicKey: opened.clientPublicKey,
+    serverPublicKey,
+  });
+  if (!equal(keys.serverMac, serverMac))
+    throw new ServerAuthenticationError('the vault could not prove that it holds its static key');
+  return { KE3: keys.clientMac, sessionKey: keys.sessionKey, exportKey: opened.exportKey };
+}

@@ -1,0 +1,14 @@
+export {
+  type ClientLogin,
+  createRegistrationRequest,
+  EnvelopeRecoveryError,
+  finalizeRegistration,
+  generateKE1,
+  generateKE3,
+  type RandomBytes,
+  ServerAuthenticationError,
+  type Stretch,
+} from './client.js';
+export { generateKE2, type KE2Input, parseKE1, parseRegistrationRecord } from './server.js';
+export { deriveKeyPair, equal, oprf, SIZES } from './suite.js';
+export type { Identities } from './transcript.js';

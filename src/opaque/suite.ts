@@ -1,0 +1,67 @@
+import { p256, p256_oprf } from '@noble/curves/nist.js';
+import { expand, extract } from '@noble/hashes/hkdf.js';
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { concatBytes, utf8ToBytes } from '@noble/hashes/utils.js';
+
+/** P256-SHA256, HKDF-SHA-256, HMAC-SHA-256, SHA-256, 3DH: byte lengths of RFC 9807, section 2 and 4. */
+export const SIZES = {
+  element: 33,
+  scalar: 32,
+  nonce: 32,
+  mac: 32,
+  hash: 32,
+  envelope: 64,
+  registrationRequest: 33,
+  registrationResponse: 66,
+  registrationRecord: 129,
+  KE1: 98,
+  KE2: 259,
+  KE3: 32,
+} as const;
+
+export const oprf = p256_oprf.oprf;
+export const bytes = utf8ToBytes;
+export const concat = concatBytes;
+export const hash = sha256;
+export const mac = (key: Uint8Array, data: Uint8Array): Uint8Array => hmac(sha256, key, data);
+export const hkdfExtract = (ikm: Uint8Array): Uint8Array => extract(sha256, ikm, new Uint8Array(0));
+export const hkdfExpand = (key: Uint8Array, info: Uint8Array, length: number = SIZES.hash): Uint8Array =>
+  expand(sha256, key, info, length);
+
+/** I2OSP(length, 2) ‖ data */
+export const prefixed = (data: Uint8Array): Uint8Array =>
+  concat(Uint8Array.of(data.length >> 8, data.length & 255), data);
+
+export const xor = (a: Uint8Array, b: Uint8Array): Uint8Array => a.map((byte, i) => byte ^ (b[i] as number));
+
+/** Equality in a time that does not depend on where the difference is. */
+export function equal(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  let difference = 0;
+  for (let i = 0; i < a.length; i++) difference |= (a[i] as number) ^ (b[i] as number);
+  return difference === 0;
+}
+
+/** DeriveDiffieHellmanKeyPair (RFC 9807, section 2.1). @param seed 32 bytes */
+export const deriveKeyPair = (seed: Uint8Array): { secretKey: Uint8Array; publicKey: Uint8Array } =>
+  oprf.deriveKeyPair(seed, bytes('OPAQUE-DeriveDiffieHellmanKeyPair'));
+
+/** DiffieHellman (RFC 9807, section 2.1): a compressed point, 33 bytes. */
+export const diffieHellman = (secretKey: Uint8Array, publicKey: Uint8Array): Uint8Array =>
+  p256.getSharedSecret(secretKey, publicKey, true);
+
+/** Cuts a message into fields of the given lengths. @throws RangeError when the whole is not their sum */
+export function split<const L extends readonly number[]>(
+  message: Uint8Array,
+  lengths: L,
+): { [K in keyof L]: Uint8Array } {
+  const total = lengths.reduce((sum, length) => sum + length, 0);
+  if (message.length !== total)
+    throw new RangeError(`a message of ${total} bytes was expected, not ${message.length}`);
+  let at = 0;
+  return lengths.map((length) => {
+    at += length;
+    return message.subarray(at - length, at);
+  }) as { [K in keyof L]: Uint8Array };
+}

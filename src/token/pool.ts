@@ -1,0 +1,128 @@
+import { Worker } from 'node:worker_threads';
+import { tokenOperations, tokenSessions } from '../metrics/index.js';
+import { InvalidPoint, TokenError } from './errors.js';
+import type { Profile } from './profile.js';
+import type { Session } from './session.js';
+
+type Method = Exclude<keyof Session, 'close'>;
+type Reply = {
+  id: number;
+  value?: unknown;
+  error?: { name: string; message: string; code?: unknown };
+  ms: number;
+};
+type Job = {
+  method: Method;
+  args: unknown[];
+  resolve: (value: unknown) => void;
+  reject: (error: Error) => void;
+};
+
+/**
+ * The token, seen from the event loop: every call runs on one of the profile's worker threads, each with a session
+ * of its own, so that no slow token call stops the loop.
+ */
+export class Token {
+  readonly #idle: Worker[] = [];
+  readonly #workers = new Set<Worker>();
+  readonly #running = new Map<Worker, Job>();
+  readonly #queue: Job[] = [];
+  #closed = false;
+
+  private constructor() {}
+
+  /** Opens the profile's sessions. @throws TokenError, ProfileError */
+  static async open(profile: Profile): Promise<Token> {
+    const token = new Token();
+    // One after the other: not every module survives two first logins at once.
+    try {
+      for (let i = 0; i < profile.sessions; i++) await token.#start(profile);
+    } catch (error) {
+      await token.close();
+      throw error;
+    }
+    return token;
+  }
+
+  /** Runs one method of {@link Session} on the next free session. @throws TokenError, InvalidPoint */
+  call<M extends Method>(method: M, ...args: Parameters<Session[M]>): Promise<ReturnType<Session[M]>> {
+    if (this.#closed) return Promise.reject(new TokenError('the token is closed', 'BKV_CLOSED'));
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ method, args, resolve: resolve as (value: unknown) => void, reject });
+      this.#next();
+    });
+  }
+
+  /** Waits for the calls under way, then closes every session. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all(
+      [...this.#workers].map(
+        (worker) =>
+          new Promise<void>((done) => {
+            worker.once('exit', () => done());
+            worker.postMessage({ method: 'close' });
+          }),
+      ),
+    );
+  }
+
+  async #start(profile: Profile): Promise<void> {
+    const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: profile });
+    await new Promise<void>((resolve, reject) => {
+      worker.once('error', (error) => reject(toError(error as Error)));
+      worker.once('message', () => resolve());
+    });
+    worker.removeAllListeners('error');
+    worker.on('error', (error) => this.#drop(worker, toError(error as Error)));
+    worker.on('exit', () => this.#drop(worker, new TokenError('a token session ended', 'BKV_CLOSED')));
+    worker.on('message', (reply: Reply) => this.#settle(worker, reply));
+    this.#workers.add(worker);
+    this.#idle.push(worker);
+    tokenSessions.set({ state: 'open' }, this.#workers.size);
+  }
+
+  #settle(worker: Worker, { value, error, ms }: Reply): void {
+    const job = this.#running.get(worker) as Job;
+    this.#running.delete(worker);
+    this.#idle.push(worker);
+    tokenOperations.observe({ operation: job.method, outcome: error ? 'error' : 'ok' }, ms / 1000);
+    if (error) job.reject(toError(error));
+    else job.resolve(value);
+    this.#next();
+  }
+
+  #drop(worker: Worker, error: Error): void {
+    this.#workers.delete(worker);
+    const at = this.#idle.indexOf(worker);
+    if (at >= 0) this.#idle.splice(at, 1);
+    this.#running.get(worker)?.reject(error);
+    this.#running.delete(worker);
+    tokenSessions.set({ state: 'open' }, this.#workers.size);
+    if (this.#workers.size === 0) for (const job of this.#queue.splice(0)) job.reject(error);
+  }
+
+  #next(): void {
+    if (this.#workers.size === 0) {
+      for (const job of this.#queue.splice(0))
+        job.reject(new TokenError('no token session is open', 'BKV_CLOSED'));
+      return;
+    }
+    while (this.#idle.length > 0 && this.#queue.length > 0) {
+      const worker = this.#idle.pop() as Worker;
+      const job = this.#queue.shift() as Job;
+      this.#running.set(worker, job);
+      worker.postMessage({ method: job.method, args: job.args });
+    }
+    tokenSessions.set({ state: 'busy' }, this.#running.size);
+    tokenSessions.set({ state: 'waiting' }, this.#queue.length);
+  }
+}
+
+function toError({ name, message, code }: { name: string; message: string; code?: unknown }): Error {
+  if (name === 'InvalidPoint') return new InvalidPoint(message);
+  return new TokenError(
+    message,
+    name === 'TokenError' || name === 'ProfileError' ? String(code ?? name) : message,
+  );
+}

@@ -1,0 +1,103 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseDocument } from 'yaml';
+import { z } from 'zod';
+import { ProfileError } from './errors.js';
+
+const pinSource = z.union([
+  z.strictObject({ file: z.string() }),
+  z.strictObject({ env: z.string() }),
+  z.strictObject({ credential: z.string() }),
+]);
+
+const profileSchema = z.strictObject({
+  name: z.string(),
+  module: z.union([z.string(), z.array(z.string()).nonempty()]),
+  token: z
+    .strictObject({ label: z.string().optional(), serial: z.string().optional() })
+    .refine((t) => t.label ?? t.serial, 'needs a label or a serial'),
+  slot: z.int().min(0).optional(),
+  pin: z.array(pinSource).nonempty(),
+  sessions: z.int().min(1).max(256).default(3),
+});
+
+export type PinSource = z.infer<typeof pinSource>;
+
+/** How to reach one token: a PKCS#11 module, a token in it, and where its PIN is kept. */
+export interface Profile {
+  readonly name: string;
+  /** path of the module (shared object) */
+  readonly module: string;
+  readonly token: { readonly label?: string; readonly serial?: string };
+  readonly slot?: number;
+  readonly pin: readonly PinSource[];
+  /** worker threads, each with one session */
+  readonly sessions: number;
+}
+
+const expand = (text: string, path: string): string =>
+  text.replace(/\$\{(\w+)\}/g, (_, name: string) => {
+    const value = process.env[name];
+    if (value === undefined) throw new ProfileError(`${path}: \${${name}} is not set in the environment`);
+    return value;
+  });
+
+/** Reads a profile of `hsm-config/`. @throws ProfileError naming the file, the line and the field */
+export function loadProfile(path: string): Profile {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new ProfileError(
+      `${path}: cannot be read (${(error as NodeJS.ErrnoException).code}). Name a file of hsm-config/.`,
+    );
+  }
+  const document = parseDocument(text);
+  const syntax = document.errors[0];
+  if (syntax) throw new ProfileError(`${path}: ${syntax.message}`);
+  const parsed = profileSchema.safeParse(document.toJS());
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const field = issue?.path ?? [];
+    const node = document.getIn(field, true) as { range?: [number, number, number] } | undefined;
+    const line = node?.range ? text.slice(0, node.range[0]).split('\n').length : 1;
+    throw new ProfileError(`${path}:${line}: ${field.join('.') || 'profile'}: ${issue?.message}`);
+  }
+  const { module, token, slot, ...rest } = parsed.data;
+  const candidates = [module].flat().map((candidate) => expand(candidate, path));
+  const found = candidates.find((candidate) => existsSync(candidate));
+  if (!found) {
+    throw new ProfileError(
+      `${path}: no PKCS#11 module at ${candidates.join(' or ')}. Install it, or correct "module".`,
+    );
+  }
+  return {
+    ...rest,
+    pin: rest.pin.map((source) => ('file' in source ? { file: expand(source.file, path) } : source)),
+    module: found,
+    token: JSON.parse(JSON.stringify(token)) as Profile['token'],
+    ...(slot === undefined ? {} : { slot }),
+  };
+}
+
+/** Reads the user PIN from the first of the profile's sources that exists. @throws ProfileError */
+export function readPin(profile: Profile): string {
+  for (const source of profile.pin) {
+    if ('env' in source) {
+      const pin = process.env[source.env];
+      if (pin) return pin;
+      continue;
+    }
+    const path =
+      'file' in source
+        ? source.file
+        : process.env.CREDENTIALS_DIRECTORY && join(process.env.CREDENTIALS_DIRECTORY, source.credential);
+    if (!path || !existsSync(path)) continue;
+    if (statSync(path).mode & 0o077) {
+      throw new ProfileError(`${path}: others can read this PIN file. Run: chmod 600 ${path}`);
+    }
+    return readFileSync(path, 'utf8').trim();
+  }
+  const tried = profile.pin.map((source) => Object.entries(source)[0]?.join(' ')).join(', ');
+  throw new ProfileError(`${profile.name}: no PIN found (looked for ${tried})`);
+}

@@ -1,0 +1,383 @@
+import { createCipheriv, createECDH, randomBytes } from 'node:crypto';
+import pkcs11 from 'pkcs11js';
+import { InvalidPoint, TokenError } from './errors.js';
+import { decompress, multiply } from './point.js';
+import { type Profile, readPin } from './profile.js';
+
+/** A P-256 private key that a scalar multiplication uses. Byte lengths: scalar 32, publicKey 33, wrapped 80. */
+export type PrivateKey =
+  /** a key pair that lies in the token */
+  | { readonly label: string }
+  /** a key wrapped under a token key (CKM_AES_KEY_WRAP_PAD): unwrapped into a session object for this one use */
+  | { readonly wrapped: Uint8Array; readonly wrappingKey: string; readonly publicKey: Uint8Array }
+  /** a scalar that is not secret from the host (fake records, test vectors): takes the same calls as a wrapped key */
+  | { readonly scalar: Uint8Array };
+
+export interface DataObject {
+  readonly handle: string;
+  readonly label: string;
+  readonly value: Uint8Array;
+}
+
+/** What an ephemeral key pair, made and forgotten in the host's memory, gave. Elements of 33 bytes. */
+export interface EphemeralKeys {
+  readonly publicKey: Uint8Array;
+  readonly shared: Uint8Array[];
+}
+
+export const KEY_LABELS = {
+  static: 'bkv.static',
+  record: 'bkv.record',
+  fake: 'bkv.fake',
+  audit: 'bkv.audit',
+} as const;
+
+const APPLICATION = 'bkv';
+const OID_P256 = Buffer.from('06082a8648ce3d030107', 'hex');
+// PKCS#8 PrivateKeyInfo of a P-256 key without its public half (RFC 5208, RFC 5915): the scalar follows.
+const PKCS8_PREFIX = Buffer.from(
+  '304102010030 1306072a8648ce3d020106082a8648ce3d030107 0427302502010104 20'.replaceAll(' ', ''),
+  'hex',
+);
+const KWP_IV = Buffer.from('a65959a6', 'hex');
+
+const compress = (sec1: Uint8Array): Uint8Array => {
+  const out = sec1.slice(0, 33);
+  out[0] = 2 + ((sec1[64] as number) & 1);
+  return out;
+};
+
+/** One logged-in PKCS#11 session: the calls of the hot path, each whole in itself. Lives on a worker thread. */
+export class Session {
+  readonly #p11: pkcs11.PKCS11;
+  readonly #session: pkcs11.Handle;
+  readonly #handles = new Map<string, pkcs11.Handle>();
+  readonly #publicKeys = new Map<string, Uint8Array>();
+  readonly #importSecret = randomBytes(32);
+  #importKey: pkcs11.Handle | undefined;
+
+  /** @throws TokenError when module, token or login fails; ProfileError when there is no PIN */
+  constructor(profile: Profile) {
+    this.#p11 = new pkcs11.PKCS11();
+    this.#p11.load(profile.module);
+    try {
+      this.#p11.C_Initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
+    } catch (error) {
+      if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) throw error;
+    }
+    const slot = findSlot(this.#p11, profile);
+    this.#session = this.#p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
+    try {
+      this.#p11.C_Login(this.#session, pkcs11.CKU_USER, readPin(profile));
+    } catch (error) {
+      if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
+    }
+  }
+
+  close(): void {
+    this.#importSecret.fill(0);
+    this.#p11.C_CloseSession(this.#session);
+  }
+
+  /** k·M, 33 bytes, with k never outside the module (RFC 9497, section 3.3.1 BlindEvaluate). @throws InvalidPoint */
+  multiply(key: PrivateKey, element: Uint8Array): Uint8Array {
+    decompress(element);
+    if ('label' in key) {
+      return multiply(
+        (point) => this.#deriveX(this.#key(key.label, pkcs11.CKO_PRIVATE_KEY), point),
+        this.publicKey(key.label),
+        element,
+      );
+    }
+    const [handle, publicKey] =
+      'wrapped' in key
+        ? [this.#unwrap(this.#key(key.wrappingKey, pkcs11.CKO_SECRET_KEY), key.wrapped), key.publicKey]
+        : [this.#import(key.scalar), publicKeyOf(key.scalar)];
+    try {
+      return multiply((point) => this.#deriveX(handle, point), publicKey, element);
+    } finally {
+      this.#p11.C_DestroyObject(this.#session, handle);
+    }
+  }
+
+  /** Makes a P-256 key pair in the module and wraps its private half: 80 bytes. The public half has 33. */
+  generateWrapped(wrappingKey: string): { wrapped: Uint8Array; publicKey: Uint8Array } {
+    const pair = this.#p11.C_GenerateKeyPair(
+      this.#session,
+      { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN },
+      [
+        { type: pkcs11.CKA_TOKEN, value: false },
+        { type: pkcs11.CKA_EC_PARAMS, value: OID_P256 },
+      ],
+      [
+        { type: pkcs11.CKA_TOKEN, value: false },
+        { type: pkcs11.CKA_PRIVATE, value: true },
+        { type: pkcs11.CKA_SENSITIVE, value: true },
+        { type: pkcs11.CKA_EXTRACTABLE, value: true },
+        { type: pkcs11.CKA_DERIVE, value: true },
+      ],
+    );
+    try {
+      const wrapped = this.#p11.C_WrapKey(
+        this.#session,
+        { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
+        this.#key(wrappingKey, pkcs11.CKO_SECRET_KEY),
+        pair.privateKey,
+        Buffer.alloc(256),
+      );
+      return { wrapped: Uint8Array.from(wrapped), publicKey: this.#ecPoint(pair.publicKey) };
+    } finally {
+      this.#p11.C_DestroyObject(this.#session, pair.privateKey);
+      this.#p11.C_DestroyObject(this.#session, pair.publicKey);
+    }
+  }
+
+  /**
+   * Diffie-Hellman with a key pair that exists for this call only (RFC 9807, section 6.4.2: the server's keyshare).
+   * @param peers elements of 33 bytes
+   * @param secret the private scalar, 32 bytes, for test vectors
+   */
+  ephemeral(peers: Uint8Array[], secret?: Uint8Array): EphemeralKeys {
+    const ecdh = createECDH('prime256v1');
+    if (secret) ecdh.setPrivateKey(secret);
+    else ecdh.generateKeys();
+    const publicKey = Uint8Array.from(ecdh.getPublicKey(null, 'compressed'));
+    const shared = peers.map((peer) => multiply((point) => ecdh.computeSecret(point), publicKey, peer));
+    return { publicKey, shared };
+  }
+
+  /** HMAC-SHA-256 under a token key, 32 bytes. */
+  hmac(label: string, data: Uint8Array): Uint8Array {
+    this.#p11.C_SignInit(
+      this.#session,
+      { mechanism: pkcs11.CKM_SHA256_HMAC },
+      this.#key(label, pkcs11.CKO_SECRET_KEY),
+    );
+    return Uint8Array.from(this.#p11.C_Sign(this.#session, Buffer.from(data), Buffer.alloc(32)));
+  }
+
+  /** Public half of a token key pair, 33 bytes. */
+  publicKey(label: string): Uint8Array {
+    const known = this.#publicKeys.get(label);
+    if (known) return known;
+    const publicKey = this.#ecPoint(this.#key(label, pkcs11.CKO_PUBLIC_KEY));
+    this.#publicKeys.set(label, publicKey);
+    return publicKey;
+  }
+
+  /** Makes an AES-256 key that wraps and unwraps and never leaves the token. */
+  generateWrappingKey(label: string): void {
+    this.#p11.C_GenerateKey(this.#session, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_PRIVATE, value: true },
+      { type: pkcs11.CKA_LABEL, value: label },
+      { type: pkcs11.CKA_VALUE_LEN, value: 32 },
+      { type: pkcs11.CKA_SENSITIVE, value: true },
+      { type: pkcs11.CKA_EXTRACTABLE, value: false },
+      { type: pkcs11.CKA_WRAP, value: true },
+      { type: pkcs11.CKA_UNWRAP, value: true },
+      { type: pkcs11.CKA_ENCRYPT, value: false },
+      { type: pkcs11.CKA_DECRYPT, value: false },
+    ]);
+  }
+
+  /** Labels of the token's secret keys that start with `prefix`. */
+  listSecretKeys(prefix: string): string[] {
+    return this.#find([
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+      { type: pkcs11.CKA_TOKEN, value: true },
+    ])
+      .map((handle) => this.#label(handle))
+      .filter((label) => label.startsWith(prefix));
+  }
+
+  destroySecretKey(label: string): void {
+    this.#p11.C_DestroyObject(this.#session, this.#key(label, pkcs11.CKO_SECRET_KEY));
+    this.#handles.delete(`${pkcs11.CKO_SECRET_KEY} ${label}`);
+  }
+
+  /** Writes a private token object of class CKO_DATA; it is durable when this returns. */
+  createData(label: string, value: Uint8Array): string {
+    const handle = this.#p11.C_CreateObject(this.#session, [
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_PRIVATE, value: true },
+      { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
+      { type: pkcs11.CKA_LABEL, value: label },
+      { type: pkcs11.CKA_VALUE, value: Buffer.from(value) },
+    ]);
+    return handle.toString('hex');
+  }
+
+  destroyData(handle: string): void {
+    this.#p11.C_DestroyObject(this.#session, Buffer.from(handle, 'hex'));
+  }
+
+  listData(prefix: string): DataObject[] {
+    return this.#find([
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
+    ]).flatMap((handle) => {
+      const label = this.#label(handle);
+      if (!label.startsWith(prefix)) return [];
+      const value = this.#attribute(handle, pkcs11.CKA_VALUE);
+      return [{ handle: handle.toString('hex'), label, value: Uint8Array.from(value) }];
+    });
+  }
+
+  #deriveX(key: pkcs11.Handle, point: Uint8Array): Uint8Array {
+    const secret = this.#p11.C_DeriveKey(
+      this.#session,
+      {
+        mechanism: pkcs11.CKM_ECDH1_DERIVE,
+        parameter: {
+          type: pkcs11.CK_PARAMS_EC_DH,
+          kdf: pkcs11.CKD_NULL,
+          publicData: Buffer.from(point),
+        } as pkcs11.ECDH1,
+      },
+      key,
+      [
+        { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+        { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_GENERIC_SECRET },
+        { type: pkcs11.CKA_TOKEN, value: false },
+        { type: pkcs11.CKA_SENSITIVE, value: false },
+        { type: pkcs11.CKA_EXTRACTABLE, value: true },
+        { type: pkcs11.CKA_VALUE_LEN, value: 32 },
+      ],
+    );
+    try {
+      const attribute = this.#attribute(secret, pkcs11.CKA_VALUE);
+      return fieldElement(attribute);
+    } finally {
+      this.#p11.C_DestroyObject(this.#session, secret);
+    }
+  }
+
+  #unwrap(wrappingKey: pkcs11.Handle, wrapped: Uint8Array): pkcs11.Handle {
+    return this.#p11.C_UnwrapKey(
+      this.#session,
+      { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
+      wrappingKey,
+      Buffer.from(wrapped),
+      [
+        { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
+        { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
+        { type: pkcs11.CKA_TOKEN, value: false },
+        { type: pkcs11.CKA_PRIVATE, value: true },
+        { type: pkcs11.CKA_SENSITIVE, value: true },
+        { type: pkcs11.CKA_EXTRACTABLE, value: false },
+        { type: pkcs11.CKA_DERIVE, value: true },
+      ],
+    );
+  }
+
+  /** Brings a host's scalar in by the way a stored key comes, so that both cost the same. */
+  #import(scalar: Uint8Array): pkcs11.Handle {
+    this.#importKey ??= this.#p11.C_CreateObject(this.#session, [
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+      { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
+      { type: pkcs11.CKA_TOKEN, value: false },
+      { type: pkcs11.CKA_VALUE, value: this.#importSecret },
+      { type: pkcs11.CKA_UNWRAP, value: true },
+    ]);
+    const cipher = createCipheriv('id-aes256-wrap-pad', this.#importSecret, KWP_IV);
+    const wrapped = Buffer.concat([cipher.update(Buffer.concat([PKCS8_PREFIX, scalar])), cipher.final()]);
+    return this.#unwrap(this.#importKey, wrapped);
+  }
+
+  #key(label: string, objectClass: number): pkcs11.Handle {
+    const name = `${objectClass} ${label}`;
+    const known = this.#handles.get(name);
+    if (known) return known;
+    const found = this.#find([
+      { type: pkcs11.CKA_CLASS, value: objectClass },
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_LABEL, value: label },
+    ]);
+    const [handle] = found;
+    if (!handle || found.length > 1) {
+      throw new TokenError(
+        `the token holds ${found.length} keys named ${label}; it must hold one`,
+        'BKV_KEY',
+      );
+    }
+    this.#handles.set(name, handle);
+    return handle;
+  }
+
+  #find(template: pkcs11.Template): pkcs11.Handle[] {
+    this.#p11.C_FindObjectsInit(this.#session, template);
+    try {
+      const all: pkcs11.Handle[] = [];
+      for (;;) {
+        const some = this.#p11.C_FindObjects(this.#session, 256);
+        all.push(...some);
+        if (some.length < 256) return all;
+      }
+    } finally {
+      this.#p11.C_FindObjectsFinal(this.#session);
+    }
+  }
+
+  #attribute(handle: pkcs11.Handle, type: number): Buffer {
+    return (this.#p11.C_GetAttributeValue(this.#session, handle, [{ type }]) as [{ value: Buffer }])[0].value;
+  }
+
+  #label(handle: pkcs11.Handle): string {
+    const label = this.#attribute(handle, pkcs11.CKA_LABEL);
+    return label.toString('utf8');
+  }
+
+  #ecPoint(handle: pkcs11.Handle): Uint8Array {
+    const point = this.#attribute(handle, pkcs11.CKA_EC_POINT);
+    // A DER OCTET STRING around the uncompressed point; some modules leave the wrapping out.
+    return Uint8Array.from(compress(point.subarray(-65)));
+  }
+}
+
+/** x as 32 bytes: some tokens strip its leading zero bytes. */
+export function fieldElement(x: Uint8Array): Uint8Array {
+  if (x.length === 0 || x.length > 32)
+    throw new TokenError(`the token derived ${x.length} bytes instead of 32`, 'BKV_DERIVE');
+  const padded = new Uint8Array(32);
+  padded.set(x, 32 - x.length);
+  x.fill(0);
+  return padded;
+}
+
+function publicKeyOf(scalar: Uint8Array): Uint8Array {
+  const ecdh = createECDH('prime256v1');
+  try {
+    ecdh.setPrivateKey(scalar);
+  } catch {
+    throw new InvalidPoint('the bytes are not a scalar of P-256');
+  }
+  return Uint8Array.from(ecdh.getPublicKey(null, 'compressed'));
+}
+
+function findSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle {
+  const { label, serial } = profile.token;
+  const matching = p11.C_GetSlotList(true).filter((slot, index) => {
+    if (profile.slot !== undefined && profile.slot !== index) return false;
+    const info = p11.C_GetTokenInfo(slot);
+    return (
+      (label === undefined || info.label.trim() === label) &&
+      (serial === undefined || info.serialNumber.trim() === serial)
+    );
+  });
+  const [slot] = matching;
+  const name = label ?? serial;
+  if (!slot)
+    throw new TokenError(
+      `${profile.name} has no token named "${name}". Make one with: bkv token init`,
+      'BKV_NO_TOKEN',
+    );
+  if (matching.length > 1)
+    throw new TokenError(
+      `${matching.length} tokens of ${profile.name} are named "${name}"; name one by serial`,
+      'BKV_TOKENS',
+    );
+  return slot;
+}

@@ -1,0 +1,173 @@
+import { createRequire } from 'node:module';
+import type * as Graphene from 'graphene-pk11';
+import { TokenError } from './errors.js';
+import { type Profile, readPin } from './profile.js';
+import { KEY_LABELS } from './session.js';
+
+// graphene-pk11 is CommonJS and its named exports are not statically visible.
+const graphene = createRequire(import.meta.url)('graphene-pk11') as typeof Graphene;
+
+/** Makes the token (when the module has none of that label) and its long-lived keys (those that are missing). */
+export function initializeToken(profile: Profile, soPin: string): void {
+  withModule(profile, (module) => {
+    if (!profile.token.label) throw new TokenError('a new token needs a label in its profile', 'BKV_LABEL');
+    if (!findSlot(module, profile)) {
+      const slots = module.getSlots(true);
+      let free: Graphene.Slot | undefined;
+      for (let i = 0; i < slots.length && !free; i++) {
+        const slot = slots.items(i);
+        if (!(slot.getToken().flags & graphene.TokenFlag.TOKEN_INITIALIZED)) free = slot;
+      }
+      if (!free) throw new TokenError(`${profile.name} has no free slot for a new token`, 'BKV_NO_SLOT');
+      // Slot.initToken of graphene-pk11 2.3 trips over the undefined that C_InitToken returns in pkcs11js 2.1.
+      module.lib.C_InitToken(free.handle, soPin, profile.token.label.padEnd(32));
+      const session = (findSlot(module, profile) as Graphene.Slot).open(RW);
+      session.login(soPin, graphene.UserType.SO);
+      session.initPin(readPin(profile));
+      session.logout();
+      session.close();
+    }
+    withSession(module, profile, (session) => {
+      const present = new Set(longLivedKeys(session).map((key) => key.label));
+      if (!present.has(KEY_LABELS.static)) {
+        session.generateKeyPair(
+          graphene.KeyGenMechanism.EC,
+          {
+            token: true,
+            label: KEY_LABELS.static,
+            keyType: graphene.KeyType.EC,
+            paramsECDSA: graphene.NamedCurve.getByName('secp256r1').value,
+          },
+          {
+            token: true,
+            private: true,
+            label: KEY_LABELS.static,
+            keyType: graphene.KeyType.EC,
+            sensitive: true,
+            extractable: false,
+            derive: true,
+            sign: false,
+          },
+        );
+      }
+      for (const label of [KEY_LABELS.record, KEY_LABELS.fake, KEY_LABELS.audit]) {
+        if (present.has(label)) continue;
+        session.generateKey(graphene.KeyGenMechanism.GENERIC_SECRET, {
+          token: true,
+          private: true,
+          label,
+          class: graphene.ObjectClass.SECRET_KEY,
+          keyType: graphene.KeyType.GENERIC_SECRET,
+          valueLen: 32,
+          sensitive: true,
+          extractable: false,
+          sign: true,
+          verify: true,
+          derive: false,
+        });
+      }
+    });
+  });
+}
+
+/**
+ * Refuses a token whose long-lived keys are missing or could leave it.
+ * @throws TokenError naming the key and the attribute
+ */
+export function inspectToken(profile: Profile): void {
+  withModule(profile, (module) =>
+    withSession(module, profile, (session) => {
+      const keys = longLivedKeys(session);
+      for (const label of Object.values(KEY_LABELS)) {
+        const found = keys.filter((key) => key.label === label);
+        if (found.length !== 1) {
+          throw new TokenError(
+            `the token holds ${found.length} keys named ${label}; it must hold one. Run: bkv token init`,
+            'BKV_KEY',
+          );
+        }
+      }
+      for (const { label, key } of keys) {
+        const { sensitive, extractable, alwaysSensitive, neverExtractable, local } = key.getAttribute({
+          sensitive: null,
+          extractable: null,
+          alwaysSensitive: null,
+          neverExtractable: null,
+          local: null,
+        });
+        const wrong = Object.entries({
+          CKA_SENSITIVE: sensitive,
+          'CKA_EXTRACTABLE=false': extractable === false,
+          CKA_ALWAYS_SENSITIVE: alwaysSensitive,
+          CKA_NEVER_EXTRACTABLE: neverExtractable,
+          CKA_LOCAL: local,
+        }).find(([, holds]) => !holds);
+        if (wrong)
+          throw new TokenError(
+            `the key ${label} lacks ${wrong[0]}: it was not made in the token, or can leave it`,
+            'BKV_UNSAFE_KEY',
+          );
+      }
+    }),
+  );
+}
+
+const RW = 4 | 2; // CKF_SERIAL_SESSION | CKF_RW_SESSION
+
+function longLivedKeys(session: Graphene.Session): { label: string; key: Graphene.SessionObject }[] {
+  return [graphene.ObjectClass.PRIVATE_KEY, graphene.ObjectClass.SECRET_KEY].flatMap((objectClass) => {
+    const found = session.find({ class: objectClass, token: true });
+    return Array.from({ length: found.length }, (_, i) => found.items(i))
+      .map((key) => ({ label: String(key.getAttribute({ label: null }).label), key }))
+      .filter(({ label }) => label.startsWith('bkv.'));
+  });
+}
+
+function findSlot(module: Graphene.Module, profile: Profile): Graphene.Slot | undefined {
+  const slots = module.getSlots(true);
+  for (let i = 0; i < slots.length; i++) {
+    const slot = slots.items(i);
+    const token = slot.getToken();
+    const { label, serial } = profile.token;
+    if (
+      (label === undefined || token.label.trim() === label) &&
+      (serial === undefined || token.serialNumber.trim() === serial)
+    )
+      return slot;
+  }
+  return undefined;
+}
+
+function withModule(profile: Profile, use: (module: Graphene.Module) => void): void {
+  const module = graphene.Module.load(profile.module, profile.name);
+  try {
+    module.initialize();
+  } catch (error) {
+    if (!String((error as Error).message).includes('ALREADY_INITIALIZED')) throw error;
+  }
+  use(module);
+}
+
+function withSession(
+  module: Graphene.Module,
+  profile: Profile,
+  use: (session: Graphene.Session) => void,
+): void {
+  const slot = findSlot(module, profile);
+  if (!slot)
+    throw new TokenError(
+      `${profile.name} has no token named "${profile.token.label ?? profile.token.serial}". Make one with: bkv token init`,
+      'BKV_NO_TOKEN',
+    );
+  const session = slot.open(RW);
+  try {
+    try {
+      session.login(readPin(profile));
+    } catch (error) {
+      if (!String((error as Error).message).includes('ALREADY_LOGGED_IN')) throw error;
+    }
+    use(session);
+  } finally {
+    session.close();
+  }
+}
