@@ -322,7 +322,10 @@ export class Session {
   }
 
   #attribute(handle: pkcs11.Handle, type: number): Buffer {
-    return (this.#p11.C_GetAttributeValue(this.#session, handle, [{ type }]) as [{ value: Buffer }])[0].value;
+    const [attribute] = this.#p11.C_GetAttributeValue(this.#session, handle, [{ type }]);
+    if (!attribute)
+      throw new TokenError('the token answered without the attribute asked for', 'BKV_ATTRIBUTE');
+    return attribute.value as Buffer;
   }
 
   #label(handle: pkcs11.Handle): string {

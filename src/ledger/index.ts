@@ -1,0 +1,10 @@
+export { LedgerCorrupt, MAX_ATTEMPTS } from './format.js';
+export {
+  Ledger,
+  type LedgerStore,
+  LedgerUnavailable,
+  type Slot,
+  SlotClosed,
+  type SlotState,
+  wrappingKeyLabel,
+} from './ledger.js';

@@ -1,0 +1,1 @@
+export { macInput, Records, type Row } from './records.js';

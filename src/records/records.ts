@@ -1,0 +1,142 @@
+import SQLite from 'better-sqlite3';
+import { Kysely, SqliteDialect } from 'kysely';
+
+interface Database {
+  records: {
+    account: string;
+    slot: number;
+    generation: number;
+    wrapped_key: Buffer;
+    public_key: Buffer;
+    registration_record: Buffer;
+    encrypted_backup_key: Buffer;
+    mac: Buffer;
+  };
+}
+
+/** One registration. Byte lengths: wrappedKey 80, publicKey 33, registrationRecord 129, mac 32. */
+export interface Row {
+  /** hash of the account id */
+  readonly account: string;
+  readonly slot: number;
+  readonly generation: number;
+  readonly wrappedKey: Uint8Array;
+  readonly publicKey: Uint8Array;
+  readonly registrationRecord: Uint8Array;
+  /** the backup key, encrypted by the client under a key that only the password opens */
+  readonly encryptedBackupKey: Uint8Array;
+  /** the token's HMAC over all of the above */
+  readonly mac: Uint8Array;
+}
+
+/** What the token vouches for: every field of a row, each with its length, so that none can be moved or edited. */
+export function macInput(row: Omit<Row, 'mac'>): Uint8Array {
+  const fields = [
+    Buffer.from('bkv record v1'),
+    Buffer.from(row.account),
+    Buffer.from(`${row.slot}.${row.generation}`),
+    row.wrappedKey,
+    row.publicKey,
+    row.registrationRecord,
+    row.encryptedBackupKey,
+  ];
+  return Buffer.concat(
+    fields.flatMap((field) => {
+      const length = Buffer.alloc(4);
+      length.writeUInt32BE(field.length);
+      return [length, field];
+    }),
+  );
+}
+
+/** The database of registrations. It is not trusted: rows may be old, moved or edited by others. */
+export class Records {
+  readonly #db: Kysely<Database>;
+
+  private constructor(db: Kysely<Database>) {
+    this.#db = db;
+  }
+
+  /** Opens (and creates) the embedded database. @param path a file, durable at every commit */
+  static async sqlite(path: string): Promise<Records> {
+    const database = new SQLite(path);
+    database.pragma('journal_mode = WAL');
+    database.pragma('synchronous = FULL');
+    const db = new Kysely<Database>({ dialect: new SqliteDialect({ database }) });
+    await db.schema
+      .createTable('records')
+      .ifNotExists()
+      .addColumn('account', 'text', (column) => column.notNull())
+      .addColumn('slot', 'integer', (column) => column.notNull())
+      .addColumn('generation', 'integer', (column) => column.notNull())
+      .addColumn('wrapped_key', 'blob', (column) => column.notNull())
+      .addColumn('public_key', 'blob', (column) => column.notNull())
+      .addColumn('registration_record', 'blob', (column) => column.notNull())
+      .addColumn('encrypted_backup_key', 'blob', (column) => column.notNull())
+      .addColumn('mac', 'blob', (column) => column.notNull())
+      .addPrimaryKeyConstraint('records_key', ['account', 'slot'])
+      .execute();
+    return new Records(db);
+  }
+
+  /** Every row of an account: more than one while a registration is under way, or was cut off. */
+  async find(account: string): Promise<Row[]> {
+    const rows = await this.#db.selectFrom('records').selectAll().where('account', '=', account).execute();
+    return rows.map((row) => ({
+      account: row.account,
+      slot: row.slot,
+      generation: row.generation,
+      wrappedKey: row.wrapped_key,
+      publicKey: row.public_key,
+      registrationRecord: row.registration_record,
+      encryptedBackupKey: row.encrypted_backup_key,
+      mac: row.mac,
+    }));
+  }
+
+  async insert(row: Row): Promise<void> {
+    await this.#db
+      .replaceInto('records')
+      .values({
+        account: row.account,
+        slot: row.slot,
+        generation: row.generation,
+        wrapped_key: Buffer.from(row.wrappedKey),
+        public_key: Buffer.from(row.publicKey),
+        registration_record: Buffer.from(row.registrationRecord),
+        encrypted_backup_key: Buffer.from(row.encryptedBackupKey),
+        mac: Buffer.from(row.mac),
+      })
+      .execute();
+  }
+
+  /** Destroys what the row held and leaves its account and slot, to tell a locked account from an unknown one. */
+  async scrub({ account, slot }: Pick<Row, 'account' | 'slot'>): Promise<void> {
+    const nothing = Buffer.alloc(0);
+    await this.#db
+      .updateTable('records')
+      .set({
+        wrapped_key: nothing,
+        public_key: nothing,
+        registration_record: nothing,
+        encrypted_backup_key: nothing,
+        mac: nothing,
+      })
+      .where('account', '=', account)
+      .where('slot', '=', slot)
+      .execute();
+  }
+
+  async delete({ account, slot }: Pick<Row, 'account' | 'slot'>): Promise<void> {
+    await this.#db.deleteFrom('records').where('account', '=', account).where('slot', '=', slot).execute();
+  }
+
+  /** Account, slot and generation of every row. */
+  async slots(): Promise<{ account: string; slot: number; generation: number }[]> {
+    return this.#db.selectFrom('records').select(['account', 'slot', 'generation']).execute();
+  }
+
+  close(): Promise<void> {
+    return this.#db.destroy();
+  }
+}

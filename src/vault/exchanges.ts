@@ -1,0 +1,54 @@
+import { randomBytes } from 'node:crypto';
+import { VaultUnavailable } from './errors.js';
+
+/** First halves of two-message exchanges, in memory, each to be taken once and within a time. */
+export class Exchanges<T extends { readonly account: string }> {
+  readonly #open = new Map<string, { value: T; expires: number }>();
+  readonly #timer: NodeJS.Timeout;
+
+  /** @param lifetime milliseconds @param onExpire is called once for each that was not taken in time */
+  constructor(
+    readonly lifetime: number,
+    readonly limit: number,
+    readonly onExpire: (value: T) => void,
+  ) {
+    this.#timer = setInterval(() => this.#expire(), Math.min(1000, lifetime)).unref();
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  values(): T[] {
+    return [...this.#open.values()].map(({ value }) => value);
+  }
+
+  /** @returns a random id, 16 bytes as 22 base64url characters @throws VaultUnavailable when too many are open */
+  add(value: T): string {
+    if (this.#open.size >= this.limit) throw new VaultUnavailable('too many exchanges are under way');
+    const id = randomBytes(16).toString('base64url');
+    this.#open.set(id, { value, expires: Date.now() + this.lifetime });
+    return id;
+  }
+
+  /** Takes an exchange out; `undefined` when there is none of that id, or it is another account's. */
+  take(id: string, account: string): T | undefined {
+    const found = this.#open.get(id);
+    if (found?.value.account !== account) return undefined;
+    this.#open.delete(id);
+    return found.value;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #expire(): void {
+    const now = Date.now();
+    for (const [id, { value, expires }] of this.#open) {
+      if (expires > now) return;
+      this.#open.delete(id);
+      this.onExpire(value);
+    }
+  }
+}
