@@ -151,7 +151,7 @@ export class Vault {
         const mac = await this.#token.call('hmac', KEY_LABELS.record, macInput(row));
         await this.#ledger.reserve(slot);
         const before = await this.#records.find(account);
-        const previous = before.find((old) => ['live', 'locked'].includes(this.#ledger.state(old).state));
+        const previous = await this.#live(before);
         await this.#records.insert({ ...row, mac });
         await this.#ledger.activate(slot, previous);
         for (const old of before) await this.#records.delete(old);
@@ -241,14 +241,15 @@ export class Vault {
 
   async status(accountId: string): Promise<Status> {
     return this.#guard(async () => {
-      for (const row of await this.#records.find(accountHash(accountId))) {
-        const now = this.#ledger.state(row);
-        if (now.state === 'locked') return { state: 'locked', attemptsRemaining: 0 };
-        if (now.state !== 'live' || !(await this.#genuine(row))) continue;
-        const attemptsRemaining = Math.max(0, this.maxAttempts - now.used);
-        return { state: 'registered', attemptsRemaining };
+      try {
+        const row = await this.#current(accountHash(accountId));
+        const now = row && this.#ledger.state(row);
+        if (now?.state !== 'live') return { state: 'unregistered' };
+        return { state: 'registered', attemptsRemaining: Math.max(0, this.maxAttempts - now.used) };
+      } catch (error) {
+        if (error instanceof AccountLocked) return { state: 'locked', attemptsRemaining: 0 };
+        throw error;
       }
-      return { state: 'unregistered' };
     });
   }
 
@@ -279,10 +280,15 @@ export class Vault {
 
   /** The account's row that the token vouches for and whose slot is its own. @throws AccountLocked */
   async #current(account: string): Promise<Row | undefined> {
-    for (const row of await this.#records.find(account)) {
-      const { state } = this.#ledger.state(row);
-      if (state === 'locked') throw new AccountLocked();
-      if (state === 'live' && (await this.#genuine(row))) return row;
+    const rows = await this.#records.find(account);
+    const row = await this.#live(rows);
+    if (!row && rows.some((other) => this.#ledger.state(other).state === 'locked')) throw new AccountLocked();
+    return row;
+  }
+
+  async #live(rows: Row[]): Promise<Row | undefined> {
+    for (const row of rows) {
+      if (this.#ledger.state(row).state === 'live' && (await this.#genuine(row))) return row;
     }
     return undefined;
   }

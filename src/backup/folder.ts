@@ -1,0 +1,100 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { BackupError, Format } from './format.js';
+
+const HEADER = 'bkv-backup.json';
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
+
+/** Whole or not at all, and on disk when it returns. */
+async function writeWhole(path: string, chunks: readonly Uint8Array[]): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+  const file = await open(temporary, 'wx', 0o600);
+  try {
+    await file.writev(chunks as Uint8Array[]);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+}
+
+/** A backup in a folder: its header, parts and snapshots, as bytes. */
+export class BackupFolder {
+  private constructor(
+    readonly path: string,
+    readonly format: Format,
+  ) {}
+
+  /** Opens a backup, or begins one where the folder is missing or empty. @throws BackupError */
+  static async openOrCreate(path: string, backupKey: Uint8Array): Promise<BackupFolder> {
+    if (!(await exists(join(path, HEADER)))) {
+      const present = await readdir(path).catch(() => []);
+      if (present.length > 0)
+        throw new BackupError(`${path} is not empty and not a backup; name an empty or a new folder`);
+      const header = { format: 'bkv-backup', version: 1, salt: randomBytes(32).toString('base64url') };
+      await writeWhole(join(path, HEADER), [Buffer.from(`${JSON.stringify(header)}\n`)]);
+    }
+    return BackupFolder.open(path, backupKey);
+  }
+
+  /** @throws BackupError */
+  static async open(path: string, backupKey: Uint8Array): Promise<BackupFolder> {
+    const text = await readFile(join(path, HEADER), 'utf8').catch(() => {
+      throw new BackupError(`${path} is not a backup: it has no ${HEADER}`);
+    });
+    let header: { format?: unknown; version?: unknown; salt?: unknown };
+    try {
+      header = JSON.parse(text);
+    } catch {
+      throw new BackupError(`${join(path, HEADER)} is damaged: it is not JSON`);
+    }
+    if (header.format !== 'bkv-backup' || header.version !== 1 || typeof header.salt !== 'string') {
+      throw new BackupError(`${path} is a backup of a version that this program does not know`);
+    }
+    return new BackupFolder(path, new Format(backupKey, Buffer.from(header.salt, 'base64url')));
+  }
+
+  /** Stores a part, unless it is there. @returns its name */
+  async putPart(plaintext: Uint8Array): Promise<string> {
+    const name = this.format.partName(plaintext);
+    const path = this.#part(name);
+    if (!(await exists(path))) await writeWhole(path, this.format.sealPart(name, plaintext));
+    return name;
+  }
+
+  /** @throws BackupError when it is missing or damaged */
+  async getPart(name: string): Promise<Buffer> {
+    const sealed = await readFile(this.#part(name)).catch(() => {
+      throw new BackupError(`part ${name} is missing`);
+    });
+    return this.format.openPart(name, sealed);
+  }
+
+  async putSnapshot(snapshot: Parameters<Format['sealSnapshot']>[1]): Promise<string> {
+    const name = `${snapshot.created.replace(/[-:]|\.\d+/g, '')}-${randomBytes(8).toString('hex')}`;
+    await writeWhole(join(this.path, 'snapshots', name), [this.format.sealSnapshot(name, snapshot)]);
+    return name;
+  }
+
+  /** The newest snapshot. @throws BackupError */
+  async latestSnapshot() {
+    const names = (await readdir(join(this.path, 'snapshots')).catch(() => []))
+      .filter((name) => !name.endsWith('.tmp'))
+      .sort();
+    const name = names.at(-1);
+    if (!name) throw new BackupError(`${this.path} holds no finished backup`);
+    return this.format.openSnapshot(name, await readFile(join(this.path, 'snapshots', name)));
+  }
+
+  #part(name: string): string {
+    if (!/^[0-9a-f]{64}$/.test(name)) throw new BackupError('a manifest names a part that cannot be');
+    return join(this.path, 'parts', name.slice(0, 2), name);
+  }
+}

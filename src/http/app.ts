@@ -1,0 +1,316 @@
+import { randomUUID } from 'node:crypto';
+import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
+import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
+import type { z } from 'zod';
+import { accountHash, log } from '../log/index.js';
+import { httpRequests, registry, vaultOperations } from '../metrics/index.js';
+import {
+  AccountLocked,
+  CONTEXT,
+  InvalidMessage,
+  UnknownExchange,
+  type Vault,
+  VaultUnavailable,
+  WrongPassword,
+} from '../vault/index.js';
+import type { Authenticate } from './auth.js';
+import { openapi, type Route } from './openapi.js';
+import { ProblemError, sendProblem } from './problem.js';
+import * as schemas from './schemas.js';
+
+export interface AppOptions {
+  /** requests a minute, for each account and for each address */
+  readonly rateLimit: { readonly account: number; readonly address: number };
+  readonly version: string;
+}
+
+type Call = { account: string; body: Record<string, string>; params: Record<string, string> };
+type Endpoint = Route & { handle: (call: Call) => Promise<object | undefined> };
+
+const decode = (text: string | undefined): Uint8Array => Buffer.from(text as string, 'base64url');
+const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
+
+const endpoints = (vault: Vault): Endpoint[] => [
+  {
+    method: 'get',
+    path: '/v1/identity',
+    operation: 'identity',
+    summary: "The vault's static public key, for clients to pin",
+    authenticated: false,
+    answer: schemas.Identity,
+    errors: [429],
+    handle: async () => ({
+      serverPublicKey: encode(vault.serverPublicKey),
+      suite: 'P256-SHA256',
+      context: CONTEXT.toString(),
+      maxAttempts: vault.maxAttempts,
+    }),
+  },
+  {
+    method: 'get',
+    path: '/v1/account',
+    operation: 'status',
+    summary: 'Whether the account has a key, and how many wrong passwords are left',
+    authenticated: true,
+    answer: schemas.Status,
+    errors: [401, 429, 503],
+    handle: ({ account }) => vault.status(account),
+  },
+  {
+    method: 'delete',
+    path: '/v1/account',
+    operation: 'delete',
+    summary: "Makes the account's key unreachable for ever",
+    authenticated: true,
+    errors: [401, 429, 503],
+    handle: async ({ account }) => {
+      await vault.delete(account);
+      return undefined;
+    },
+  },
+  {
+    method: 'post',
+    path: '/v1/registration/start',
+    operation: 'registrationStart',
+    summary: 'First message of a registration (RFC 9807, section 5.2)',
+    authenticated: true,
+    body: schemas.RegistrationStart,
+    answer: schemas.RegistrationStarted,
+    errors: [400, 401, 413, 429, 503],
+    handle: async ({ account, body }) => {
+      const { registrationId, registrationResponse } = await vault.startRegistration(
+        account,
+        decode(body.registrationRequest),
+      );
+      return { registrationId, registrationResponse: encode(registrationResponse) };
+    },
+  },
+  {
+    method: 'post',
+    path: '/v1/registration/finish',
+    operation: 'registrationFinish',
+    summary: 'Last message of a registration: replaces what the account had',
+    authenticated: true,
+    body: schemas.RegistrationFinish,
+    errors: [400, 401, 404, 413, 429, 503],
+    handle: async ({ account, body }) => {
+      const id = body.registrationId as string;
+      await vault.finishRegistration(
+        account,
+        id,
+        decode(body.registrationRecord),
+        decode(body.encryptedBackupKey),
+      );
+      return undefined;
+    },
+  },
+  {
+    method: 'post',
+    path: '/v1/recovery/start',
+    operation: 'recoveryStart',
+    summary: 'Spends an attempt and answers KE1 with KE2 (RFC 9807, section 6)',
+    authenticated: true,
+    body: schemas.RecoveryStart,
+    answer: schemas.RecoveryStarted,
+    errors: [400, 401, 413, 423, 429, 503],
+    handle: async ({ account, body }) => {
+      const { recoveryId, KE2, attemptsRemaining } = await vault.startRecovery(account, decode(body.KE1));
+      return { recoveryId, KE2: encode(KE2), attemptsRemaining };
+    },
+  },
+  {
+    method: 'post',
+    path: '/v1/recovery/finish',
+    operation: 'recoveryFinish',
+    summary: 'Gives the attempts back and the encrypted key out, if KE3 proves the password',
+    authenticated: true,
+    body: schemas.RecoveryFinish,
+    answer: schemas.RecoveryFinished,
+    errors: [400, 401, 403, 404, 413, 429, 503],
+    handle: async ({ account, body }) => ({
+      encryptedBackupKey: encode(
+        await vault.finishRecovery(account, body.recoveryId as string, decode(body.KE3)),
+      ),
+    }),
+  },
+  {
+    method: 'delete',
+    path: '/v1/recovery/:recoveryId',
+    operation: 'recoveryAbandon',
+    summary: 'Ends a recovery whose password was wrong; the attempt stays spent',
+    authenticated: true,
+    errors: [401, 404, 429, 503],
+    handle: async ({ account, params }) => {
+      await vault.abandonRecovery(account, params.recoveryId as string);
+      return undefined;
+    },
+  },
+];
+
+/** The public API over a vault. */
+export function app(vault: Vault, authenticate: Authenticate, options: AppOptions): Express {
+  const server = express().disable('x-powered-by').disable('etag');
+  const routes = endpoints(vault);
+  const description = openapi(routes, options.version);
+  const limit = (max: number, key: (request: Request, response: Response) => string) =>
+    rateLimit({
+      windowMs: 60_000,
+      limit: max,
+      keyGenerator: key,
+      standardHeaders: 'draft-8',
+      legacyHeaders: false,
+      handler: (_request, response) =>
+        sendProblem(
+          response,
+          new ProblemError(
+            429,
+            'rate-limited',
+            'Too many requests',
+            'wait as Retry-After says, then try again',
+          ),
+        ),
+    });
+
+  server.use((_request, response, next) => {
+    response.locals.requestId = randomUUID();
+    response.locals.started = performance.now();
+    response.set({ 'X-Request-Id': response.locals.requestId, 'Cache-Control': 'no-store' });
+    next();
+  });
+  server.use(limit(options.rateLimit.address, (request) => ipKeyGenerator(request.ip ?? '')));
+  server.get('/openapi.json', (_request, response) => {
+    response.json(description);
+  });
+
+  const byAccount = limit(
+    options.rateLimit.account,
+    (_request, response) => response.locals.account as string,
+  );
+  const parse = express.json({ limit: 4096, strict: true });
+  for (const { method, path, operation, authenticated, body, handle } of routes) {
+    server[method](
+      path,
+      (_request, response, next) => {
+        response.on('finish', () => observe(operation, response));
+        next();
+      },
+      async (request, response, next) => {
+        if (authenticated) response.locals.account = await authenticate(request.headers.authorization);
+        next();
+      },
+      (request, response, next) => (authenticated ? byAccount(request, response, next) : next()),
+      ...(body ? [parse] : []),
+      async (request: Request, response: Response) => {
+        const answer = await handle({
+          account: response.locals.account as string,
+          body: body ? validate(body, request.body) : {},
+          params: request.params as Record<string, string>,
+        });
+        if (answer) response.json(answer);
+        else response.status(204).end();
+      },
+    );
+  }
+
+  server.use(() => {
+    throw new ProblemError(404, 'not-found', 'No such resource', 'see /openapi.json for what there is');
+  });
+  server.use(onError);
+  return server;
+}
+
+/** Metrics and health, for an address that only the operator reaches. */
+export function adminApp(vault: Vault): Express {
+  const server = express().disable('x-powered-by');
+  server.get('/metrics', async (_request, response) => {
+    response.type(registry.contentType).send(await registry.metrics());
+  });
+  server.get('/healthz', (_request, response) => {
+    response.send('ok\n');
+  });
+  server.get('/readyz', (_request, response) => {
+    response
+      .status(vault.ready ? 200 : 503)
+      .send(vault.ready ? 'ready\n' : 'the retry counters cannot be written\n');
+  });
+  return server;
+}
+
+function validate(schema: z.ZodType, body: unknown): Record<string, string> {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data as Record<string, string>;
+  const [issue] = parsed.error.issues;
+  throw new ProblemError(
+    400,
+    'invalid-request',
+    'The request is not valid',
+    `${issue?.path.join('.') || 'body'}: ${issue?.message}`,
+  );
+}
+
+function observe(operation: string, response: Response): void {
+  const { requestId, started, account, failure } = response.locals;
+  const ms = performance.now() - started;
+  httpRequests.observe({ operation, status: response.statusCode }, ms / 1000);
+  vaultOperations.inc({ operation, outcome: failure ?? 'ok' });
+  log.info('request', {
+    requestId,
+    operation,
+    status: response.statusCode,
+    ms: Math.round(ms * 10) / 10,
+    ...(account && { account: accountHash(account) }),
+  });
+}
+
+const onError: ErrorRequestHandler = (error, _request, response, _next) => {
+  const problem = toProblem(error);
+  response.locals.failure = problem.kind;
+  if (problem.status === 500)
+    log.error('request failed', {
+      requestId: response.locals.requestId,
+      error: error?.name,
+      reason: error?.message,
+    });
+  if (response.headersSent) response.destroy();
+  else sendProblem(response, problem);
+};
+
+function toProblem(error: unknown): ProblemError {
+  if (error instanceof ProblemError) return error;
+  if (error instanceof WrongPassword) {
+    return new ProblemError(403, 'wrong-password', 'Wrong password', error.message, {
+      attemptsRemaining: error.attemptsRemaining,
+    });
+  }
+  if (error instanceof AccountLocked)
+    return new ProblemError(423, 'locked', 'Locked for ever', error.message, { attemptsRemaining: 0 });
+  if (error instanceof InvalidMessage)
+    return new ProblemError(400, 'invalid-message', 'The message is not valid', error.message);
+  if (error instanceof UnknownExchange)
+    return new ProblemError(404, 'unknown-exchange', 'No such exchange', error.message);
+  if (error instanceof VaultUnavailable) {
+    return new ProblemError(
+      503,
+      'unavailable',
+      'Not available',
+      `${error.message}; nothing is lost, try again`,
+      { retryAfter: 2 },
+    );
+  }
+  const { status, type } = error as { status?: number; type?: string };
+  if (status === 413)
+    return new ProblemError(413, 'too-large', 'The request is too large', 'a request has at most 4096 bytes');
+  if (status && status < 500)
+    return new ProblemError(
+      status,
+      'invalid-request',
+      'The request is not valid',
+      `the body could not be read (${type})`,
+    );
+  return new ProblemError(
+    500,
+    'internal',
+    'Internal error',
+    'the vault has logged what went wrong under the request id',
+  );
+}

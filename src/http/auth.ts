@@ -1,0 +1,52 @@
+import { readFileSync } from 'node:fs';
+import { createLocalJWKSet, createRemoteJWKSet, errors, type JWTVerifyGetKey, jwtVerify } from 'jose';
+import { ProblemError } from './problem.js';
+
+/** Who says which account a caller acts for. */
+export interface AuthOptions {
+  /** URL of a JWKS, or the path of one in a file */
+  readonly jwks: string;
+  readonly issuer: string;
+  readonly audience: string;
+}
+
+/** Tells the account id from an `Authorization` header. @throws ProblemError 401 */
+export type Authenticate = (header: string | undefined) => Promise<string>;
+
+/** Accepts a JWT (RFC 7519) of the issuer, for the audience, not expired; its `sub` is the account. */
+export function authenticator({ jwks, issuer, audience }: AuthOptions): Authenticate {
+  const keys: JWTVerifyGetKey = /^https?:/.test(jwks)
+    ? createRemoteJWKSet(new URL(jwks))
+    : createLocalJWKSet(JSON.parse(readFileSync(jwks, 'utf8')));
+  const refuse = (detail: string): never => {
+    throw new ProblemError(401, 'unauthorized', 'Not authenticated', detail);
+  };
+  return async (header) => {
+    const [, token] = /^Bearer ([\w.-]+)$/i.exec(header ?? '') ?? [];
+    if (!token) return refuse('send "Authorization: Bearer <JWT>" for the account');
+    try {
+      const { payload } = await jwtVerify(token, keys, {
+        issuer,
+        audience,
+        algorithms: ['ES256', 'EdDSA', 'RS256', 'PS256'],
+        requiredClaims: ['sub', 'exp'],
+      });
+      if (!payload.sub || payload.sub.length > 256)
+        return refuse('the JWT names no account: "sub" must have 1 to 256 characters');
+      return payload.sub;
+    } catch (error) {
+      if (error instanceof ProblemError) throw error;
+      if (error instanceof errors.JWTExpired) return refuse('the JWT has expired; get a new one');
+      if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) {
+        throw new ProblemError(
+          503,
+          'unavailable',
+          'Not available',
+          'the keys of the identity provider cannot be read now',
+          { retryAfter: 5 },
+        );
+      }
+      return refuse(`the JWT is not valid (${error.code})`);
+    }
+  };
+}

@@ -1,0 +1,58 @@
+import { z } from 'zod';
+import { SIZES } from '../opaque/index.js';
+
+/** base64url without padding, of an exact length in bytes or of a range. */
+const base64url = (description: string, min: number, max = min) =>
+  z
+    .string()
+    .regex(/^[A-Za-z0-9_-]*$/, 'must be base64url without padding')
+    .min(Math.ceil((min * 4) / 3))
+    .max(Math.ceil((max * 4) / 3))
+    .describe(
+      min === max
+        ? `${description}; ${min} bytes, base64url`
+        : `${description}; ${min} to ${max} bytes, base64url`,
+    );
+
+const attemptsRemaining = z.int().min(0).describe('wrong passwords that are still allowed');
+const exchangeId = z.string().regex(/^[A-Za-z0-9_-]{22}$/, 'must be an id that the vault gave');
+
+export const Identity = z.strictObject({
+  serverPublicKey: base64url("the vault's static public key, to be pinned", SIZES.element),
+  suite: z.literal('P256-SHA256'),
+  context: z.string(),
+  maxAttempts: z.int().min(1),
+});
+export const Status = z.strictObject({
+  state: z.enum(['unregistered', 'registered', 'locked']),
+  attemptsRemaining: attemptsRemaining.optional(),
+});
+export const RegistrationStart = z.strictObject({
+  registrationRequest: base64url('blindedElement', SIZES.registrationRequest),
+});
+export const RegistrationStarted = z.strictObject({
+  registrationId: exchangeId,
+  registrationResponse: base64url('evaluatedElement and serverPublicKey', SIZES.registrationResponse),
+});
+export const RegistrationFinish = z.strictObject({
+  registrationId: exchangeId,
+  registrationRecord: base64url('clientPublicKey, maskingKey and envelope', SIZES.registrationRecord),
+  encryptedBackupKey: base64url('the backup key, encrypted under a key made from the export key', 1, 512),
+});
+export const RecoveryStart = z.strictObject({ KE1: base64url('KE1', SIZES.KE1) });
+export const RecoveryStarted = z.strictObject({
+  recoveryId: exchangeId,
+  KE2: base64url('KE2', SIZES.KE2),
+  attemptsRemaining,
+});
+export const RecoveryFinish = z.strictObject({ recoveryId: exchangeId, KE3: base64url('KE3', SIZES.KE3) });
+export const RecoveryFinished = z.strictObject({
+  encryptedBackupKey: base64url('as it was registered', 1, 512),
+});
+export const Problem = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string(),
+  attemptsRemaining: attemptsRemaining.optional(),
+});

@@ -1,0 +1,58 @@
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { Express } from 'express';
+
+export interface Listen {
+  readonly host: string;
+  /** 0 for any free port */
+  readonly port: number;
+  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
+}
+
+/** Starts a server with time-outs that a slow client cannot stretch. */
+export async function listen(
+  app: Express,
+  { host, port, tls }: Listen,
+): Promise<{ server: Server; url: string }> {
+  const timeouts = {
+    requestTimeout: 15_000,
+    headersTimeout: 10_000,
+    keepAliveTimeout: 30_000,
+    connectionsCheckingInterval: 1000,
+    maxHeaderSize: 16_384,
+  };
+  const server = tls
+    ? createTlsServer(
+        {
+          ...timeouts,
+          minVersion: 'TLSv1.2',
+          cert: readFileSync(tls.cert),
+          key: readFileSync(tls.key),
+          ...(tls.clientCa && {
+            ca: readFileSync(tls.clientCa),
+            requestCert: true,
+            rejectUnauthorized: true,
+          }),
+        },
+        app,
+      )
+    : createServer(timeouts, app);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+  const address = server.address() as AddressInfo;
+  const shown = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+  return { server, url: `${tls ? 'https' : 'http'}://${shown}:${address.port}` };
+}
+
+/** Lets requests under way end, for at most `ms` milliseconds. */
+export async function stop(server: Server, ms = 10_000): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  const timer = setTimeout(() => server.closeAllConnections(), ms);
+  await closed;
+  clearTimeout(timer);
+}
