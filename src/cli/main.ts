@@ -1,0 +1,167 @@
+#!/usr/bin/env node
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { BackupError, backup, restore } from '../backup/index.js';
+import { BkvError, formatKey, newBackupKey, parseKey, VaultClient } from '../client/index.js';
+import { progressBar, readNewPassword, readSecret, UsageError } from './terminal.js';
+
+const say = (text: string): void => {
+  process.stdout.write(`${text}\n`);
+};
+
+/** The backup key, from a file or from the terminal. */
+async function readKey(file: string | undefined): Promise<Uint8Array> {
+  if (file === undefined) return parseKey(await readSecret('Backup key (64 digits): '));
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+  return parseKey(text);
+}
+
+function writeKey(file: string, key: Uint8Array): void {
+  try {
+    writeFileSync(file, `${formatKey(key)}\n`, { mode: 0o600, flag: 'wx' });
+  } catch (error) {
+    const reason =
+      (error as NodeJS.ErrnoException).code === 'EEXIST'
+        ? 'is there already; name another file'
+        : 'cannot be written';
+    throw new UsageError(`${file} ${reason}`);
+  }
+}
+
+type VaultFlags = { vault?: string; serverKey?: string; tokenFile?: string };
+
+function vaultClient({ vault, serverKey, tokenFile }: VaultFlags): VaultClient {
+  if (!vault) throw new UsageError('name the vault: --vault URL, or BKV_VAULT');
+  if (!serverKey)
+    throw new UsageError('name the public key that the vault must have: --server-key KEY, or BKV_SERVER_KEY');
+  return new VaultClient({
+    url: vault,
+    serverPublicKey: Buffer.from(serverKey, 'base64url'),
+    accessToken: () => {
+      if (tokenFile === undefined) {
+        if (process.env.BKV_ACCESS_TOKEN) return process.env.BKV_ACCESS_TOKEN;
+        throw new UsageError("give the account's JWT: --token-file FILE, or BKV_ACCESS_TOKEN");
+      }
+      if (statSync(tokenFile).mode & 0o077) process.stderr.write(`warning: others can read ${tokenFile}\n`);
+      return readFileSync(tokenFile, 'utf8').trim();
+    },
+  });
+}
+
+const withVault = (command: Command): Command =>
+  command
+    .option('--vault <url>', 'address of the vault (BKV_VAULT)', process.env.BKV_VAULT)
+    .option(
+      '--server-key <key>',
+      "the vault's static public key, base64url (BKV_SERVER_KEY)",
+      process.env.BKV_SERVER_KEY,
+    )
+    .option('--token-file <file>', "file with the account's JWT (or the variable BKV_ACCESS_TOKEN)");
+
+const withKeyFile = (command: Command): Command =>
+  command.option('--key-file <file>', 'file with the 64 digits; without it they are asked for');
+
+const program = new Command('bkv')
+  .description('End-to-end encrypted backups, with a key that a password opens')
+  .showHelpAfterError();
+
+program
+  .command('serve')
+  .description('run a vault; without a configuration on SoftHSM2 and SQLite in the data folder')
+  .option('--config <file>', 'YAML file, see docs/operator.md')
+  .option('--data <folder>', 'where the vault keeps its data', 'data')
+  .option('--listen <host:port>', 'address of the API')
+  .option('--admin <host:port>', 'address of metrics and health')
+  .action(async (options) => (await import('./serve.js')).serve(options));
+
+program
+  .command('jwt')
+  .description('print a JWT of the embedded issuer, to try the vault out')
+  .requiredOption('--account <id>', 'the account')
+  .option('--data <folder>', "the vault's data folder", 'data')
+  .option('--seconds <n>', 'how long it is good', '3600')
+  .action(async ({ data, account, seconds }) =>
+    say(await (await import('./serve.js')).embeddedJwt(data, account, Number(seconds))),
+  );
+
+withKeyFile(program.command('backup <folder> <backup>').description('encrypt a folder into a backup')).action(
+  async (folder: string, destination: string, { keyFile }) => {
+    const { files, bytes } = await backup(
+      folder,
+      destination,
+      await readKey(keyFile),
+      progressBar('encrypting'),
+    );
+    say(`${files} files (${bytes} bytes) are in ${destination}`);
+  },
+);
+
+withKeyFile(
+  program.command('restore <backup> <folder>').description('decrypt a backup into a new folder'),
+).action(async (source: string, folder: string, { keyFile }) => {
+  const { files, bytes } = await restore(source, folder, await readKey(keyFile), progressBar('restoring'));
+  say(`${files} files (${bytes} bytes) are in ${folder}`);
+});
+
+const key = program.command('key').description('make, show, register, recover or delete a backup key');
+key
+  .command('new')
+  .description('make a random key and show it once')
+  .option('--out <file>', 'also keep it in this file')
+  .action(({ out }) => {
+    const made = newBackupKey();
+    if (out) writeKey(out, made);
+    say(formatKey(made));
+  });
+withKeyFile(key.command('show').description('show a key as 64 digits with their check digits')).action(
+  async ({ keyFile }) => say(formatKey(await readKey(keyFile))),
+);
+withVault(
+  withKeyFile(key.command('register').description('have the vault hold the key under a password')),
+).action(async (options) => {
+  const client = vaultClient(options);
+  const backupKey = await readKey(options.keyFile);
+  await client.register(await readNewPassword(), backupKey);
+  say('The vault holds the key. It opens with the password, and with nothing else.');
+});
+withVault(key.command('recover').description('get the key back with the password'))
+  .option('--out <file>', 'write it to this file instead of showing it')
+  .action(async (options) => {
+    const recovered = await vaultClient(options).recover(await readSecret('Password: '));
+    if (options.out) writeKey(options.out, recovered);
+    say(options.out ? `The key is in ${options.out}.` : formatKey(recovered));
+  });
+withVault(key.command('delete').description('make the key in the vault unreachable for ever')).action(
+  async (options) => {
+    await vaultClient(options).delete();
+    say('The vault has forgotten the key.');
+  },
+);
+
+withVault(program.command('status').description('what the vault says of the account')).action(
+  async (options) => {
+    const status = await vaultClient(options).status();
+    say(
+      status.state === 'registered' ? `registered, ${status.attemptsRemaining} attempts left` : status.state,
+    );
+  },
+);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  const { name, message } = error as Error;
+  const known = error instanceof UsageError || error instanceof BkvError || error instanceof BackupError;
+  process.stderr.write(
+    `bkv: ${known || ['ProfileError', 'TokenError', 'LedgerCorrupt'].includes(name) ? message : `${name}: ${message}`}\n`,
+  );
+  process.exitCode =
+    error instanceof UsageError ? 2 : name === 'WrongPassword' ? 3 : name === 'Locked' ? 4 : 1;
+} finally {
+  process.stdin.destroy();
+}

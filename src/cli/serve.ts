@@ -1,0 +1,154 @@
+import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { exportJWK, SignJWT } from 'jose';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { adminApp, app, authenticator, listen, stop } from '../http/index.js';
+import { MAX_ATTEMPTS } from '../ledger/index.js';
+import { log } from '../log/index.js';
+import { Records } from '../records/index.js';
+import { initializeToken, inspectToken, loadProfile, Token } from '../token/index.js';
+import { Vault } from '../vault/index.js';
+import { UsageError } from './terminal.js';
+
+const address = z.string().regex(/^(\[[^\]]+\]|[^:]+):\d+$/, 'must be host:port');
+
+const configSchema = z.strictObject({
+  profile: z.string().default('hsm-config/softhsm2.yaml'),
+  listen: address.default('127.0.0.1:8200'),
+  admin: address.default('127.0.0.1:8201'),
+  maxAttempts: z.int().min(1).max(MAX_ATTEMPTS).default(10),
+  exchangeSeconds: z.number().min(1).max(3600).default(60),
+  rateLimit: z
+    .strictObject({ account: z.int().min(1).default(60), address: z.int().min(1).default(600) })
+    .default({ account: 60, address: 600 }),
+  tls: z.strictObject({ cert: z.string(), key: z.string(), clientCa: z.string().optional() }).optional(),
+  auth: z.strictObject({ jwks: z.string(), issuer: z.string(), audience: z.string() }).optional(),
+});
+
+const ISSUER = 'bkv-embedded';
+const AUDIENCE = 'backup-key-vault';
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+
+/** Reads a daemon's configuration (YAML). @throws UsageError naming the field */
+function loadConfig(path: string | undefined) {
+  const text = path === undefined ? '' : readFileSync(path, 'utf8');
+  const parsed = configSchema.safeParse(parse(text) ?? {});
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new UsageError(`${path}: ${issue?.path.join('.') || 'configuration'}: ${issue?.message}`);
+}
+
+const writeSecret = (path: string, content: string): void =>
+  writeFileSync(path, content, { mode: 0o600, flag: 'wx' });
+
+/** Makes what the embedded default lacks in its data folder: a SoftHSM2 token with a random PIN, and a JWT issuer. */
+function prepareEmbedded(data: string): void {
+  mkdirSync(join(data, 'tokens'), { recursive: true, mode: 0o700 });
+  const conf = join(data, 'softhsm2.conf');
+  if (!existsSync(conf))
+    writeSecret(conf, `directories.tokendir = ${join(data, 'tokens')}\nlog.level = ERROR\n`);
+  process.env.SOFTHSM2_CONF ??= conf;
+  for (const name of ['token-pin', 'token-so-pin']) {
+    if (!existsSync(join(data, name))) writeSecret(join(data, name), randomBytes(16).toString('base64url'));
+  }
+}
+
+async function embeddedAuth(data: string) {
+  const keyPath = join(data, 'issuer.key.pem');
+  const jwks = join(data, 'issuer.jwks.json');
+  if (!existsSync(keyPath)) {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    writeSecret(keyPath, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
+    writeFileSync(
+      jwks,
+      JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), alg: 'ES256', use: 'sig' }] }),
+    );
+  }
+  return { jwks, issuer: ISSUER, audience: AUDIENCE };
+}
+
+/** A JWT of the embedded issuer, for trying the vault out. */
+export async function embeddedJwt(data: string, account: string, seconds: number): Promise<string> {
+  const { createPrivateKey } = await import('node:crypto');
+  const path = join(data, 'issuer.key.pem');
+  if (!existsSync(path)) throw new UsageError(`${data} has no embedded issuer; run bkv serve first`);
+  return new SignJWT()
+    .setProtectedHeader({ alg: 'ES256' })
+    .setSubject(account)
+    .setIssuer(ISSUER)
+    .setAudience(AUDIENCE)
+    .setIssuedAt()
+    .setExpirationTime(Math.floor(Date.now() / 1000) + seconds)
+    .sign(createPrivateKey(readFileSync(path)));
+}
+
+/** Keeps secrets of this process out of core dumps, and the inspector from being opened by a signal. */
+export function harden(): void {
+  process.on('SIGUSR1', () => undefined);
+  try {
+    execFileSync('prlimit', ['--pid', String(process.pid), '--core=0:0'], { stdio: 'ignore' });
+  } catch {
+    log.warn('core dumps could not be turned off (prlimit of util-linux is missing); run with LimitCORE=0');
+  }
+}
+
+/** Runs the daemon until SIGINT or SIGTERM. */
+export async function serve(options: {
+  config?: string;
+  data: string;
+  listen?: string;
+  admin?: string;
+}): Promise<void> {
+  harden();
+  const config = loadConfig(options.config);
+  const data = resolve(options.data);
+  process.env.BKV_DATA = data;
+  mkdirSync(data, { recursive: true, mode: 0o700 });
+  const profilePath = existsSync(config.profile) ? config.profile : join(root, config.profile);
+  if (options.config === undefined) prepareEmbedded(data);
+  const profile = loadProfile(profilePath);
+  if (options.config === undefined)
+    initializeToken(profile, readFileSync(join(data, 'token-so-pin'), 'utf8'));
+  inspectToken(profile);
+
+  const token = await Token.open(profile);
+  const records = await Records.sqlite(join(data, 'records.sqlite'));
+  const vault = await Vault.open(token, records, {
+    maxAttempts: config.maxAttempts,
+    exchangeLifetime: config.exchangeSeconds * 1000,
+  });
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const api = app(vault, authenticator(config.auth ?? (await embeddedAuth(data))), {
+    rateLimit: config.rateLimit,
+    version,
+  });
+  const open = await listen(api, {
+    ...hostPort(options.listen ?? config.listen),
+    ...(config.tls && { tls: config.tls as { cert: string; key: string } }),
+  });
+  const admin = await listen(adminApp(vault), hostPort(options.admin ?? config.admin));
+  log.info('serving', {
+    url: open.url,
+    admin: admin.url,
+    serverPublicKey: Buffer.from(vault.serverPublicKey).toString('base64url'),
+  });
+
+  await new Promise<void>((done) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => done());
+  });
+  log.info('stopping');
+  await Promise.all([stop(open.server), stop(admin.server)]);
+  await vault.close();
+}
+
+function hostPort(text: string): { host: string; port: number } {
+  const at = text.lastIndexOf(':');
+  const port = Number(text.slice(at + 1));
+  if (at < 1 || !Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new UsageError(`"${text}" is not host:port`);
+  return { host: text.slice(0, at).replace(/^\[|\]$/g, ''), port };
+}
