@@ -23,8 +23,8 @@ export interface LedgerStore {
   destroyData(handle: string): Promise<void>;
   listData(prefix: string): Promise<DataObject[]>;
   generateWrappingKey(label: string): Promise<void>;
-  destroySecretKey(label: string): Promise<void>;
-  listSecretKeys(prefix: string): Promise<string[]>;
+  destroyWrappingKey(label: string): Promise<void>;
+  listWrappingKeys(prefix: string): Promise<string[]>;
 }
 
 /** The counters cannot be written (or read back) now: nothing may leave the vault. */
@@ -254,8 +254,11 @@ export class Ledger {
     const handle = await this.#store.createData(JOURNAL_LABEL, encodeJournal(journal));
     this.#sequence = sequence;
     this.#journal.push({ sequence, handle });
-    for (const [slot] of changes)
-      (this.#pages[Math.floor(slot / PAGE_SLOTS)] as LivePage).dirtySince ??= sequence;
+    for (const [slot, value] of changes) {
+      const page = this.#pages[Math.floor(slot / PAGE_SLOTS)] as LivePage;
+      page.durable[slot % PAGE_SLOTS] = value;
+      page.dirtySince ??= sequence;
+    }
     await this.#trim(journal.folded);
   }
 
@@ -380,8 +383,8 @@ export class Ledger {
     const keys = new Set(
       current.map(({ generation }, page) => wrappingKeyLabel({ slot: page * PAGE_SLOTS, generation })),
     );
-    for (const label of await this.#store.listSecretKeys(KEY_PREFIX)) {
-      if (!keys.delete(label)) await this.#store.destroySecretKey(label);
+    for (const label of await this.#store.listWrappingKeys(KEY_PREFIX)) {
+      if (!keys.delete(label)) await this.#store.destroyWrappingKey(label);
     }
     if (keys.size > 0) throw new LedgerCorrupt(`the token lacks the wrapping key ${[...keys][0]}`);
 

@@ -4,7 +4,7 @@ import { InvalidPoint, TokenError } from './errors.js';
 import type { Profile } from './profile.js';
 import type { Session } from './session.js';
 
-type Method = Exclude<keyof Session, 'close'>;
+type Method = Exclude<keyof Session, 'close' | 'learn'>;
 type Reply = {
   id: number;
   value?: unknown;
@@ -53,6 +53,21 @@ export class Token {
     });
   }
 
+  /** Makes a wrapping key and tells every session. @throws TokenError */
+  async generateWrappingKey(label: string): Promise<void> {
+    this.#tellAll(label, await this.call('generateWrappingKey', label));
+  }
+
+  /** Destroys a wrapping key, and with it all that it wrapped. @throws TokenError */
+  async destroyWrappingKey(label: string): Promise<void> {
+    await this.call('destroySecretKey', label);
+    this.#tellAll(label);
+  }
+
+  #tellAll(label: string, handle?: string): void {
+    for (const worker of this.#workers) worker.postMessage({ method: 'learn', args: [label, handle] });
+  }
+
   /** Waits for the calls under way, then closes every session. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -87,7 +102,7 @@ export class Token {
     this.#running.delete(worker);
     this.#idle.push(worker);
     tokenOperations.observe({ operation: job.method, outcome: error ? 'error' : 'ok' }, ms / 1000);
-    if (error) job.reject(toError(error));
+    if (error) job.reject(toError({ ...error, message: `${job.method}: ${error.message}` }));
     else job.resolve(value);
     this.#next();
   }

@@ -72,6 +72,7 @@ export class Session {
     } catch (error) {
       if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
     }
+    this.#loadKeys();
   }
 
   close(): void {
@@ -165,9 +166,9 @@ export class Session {
     return publicKey;
   }
 
-  /** Makes an AES-256 key that wraps and unwraps and never leaves the token. */
-  generateWrappingKey(label: string): void {
-    this.#p11.C_GenerateKey(this.#session, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
+  /** Makes an AES-256 key that wraps and unwraps and never leaves the token. Every session must {@link learn} it. */
+  generateWrappingKey(label: string): string {
+    const handle = this.#p11.C_GenerateKey(this.#session, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
       { type: pkcs11.CKA_TOKEN, value: true },
       { type: pkcs11.CKA_PRIVATE, value: true },
       { type: pkcs11.CKA_LABEL, value: label },
@@ -179,21 +180,26 @@ export class Session {
       { type: pkcs11.CKA_ENCRYPT, value: false },
       { type: pkcs11.CKA_DECRYPT, value: false },
     ]);
+    return handle.toString('hex');
+  }
+
+  /** Tells this session of a secret key that another one made, or (without a handle) destroyed. */
+  learn(label: string, handle?: string): void {
+    const name = `${pkcs11.CKO_SECRET_KEY} ${label}`;
+    if (handle) this.#handles.set(name, Buffer.from(handle, 'hex'));
+    else this.#handles.delete(name);
   }
 
   /** Labels of the token's secret keys that start with `prefix`. */
   listSecretKeys(prefix: string): string[] {
-    return this.#find([
-      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
-      { type: pkcs11.CKA_TOKEN, value: true },
-    ])
-      .map((handle) => this.#label(handle))
-      .filter((label) => label.startsWith(prefix));
+    const start = `${pkcs11.CKO_SECRET_KEY} ${prefix}`;
+    return [...this.#handles.keys()]
+      .filter((name) => name.startsWith(start))
+      .map((name) => name.slice(start.length - prefix.length));
   }
 
   destroySecretKey(label: string): void {
     this.#p11.C_DestroyObject(this.#session, this.#key(label, pkcs11.CKO_SECRET_KEY));
-    this.#handles.delete(`${pkcs11.CKO_SECRET_KEY} ${label}`);
   }
 
   /** Writes a private token object of class CKO_DATA; it is durable when this returns. */
@@ -288,23 +294,21 @@ export class Session {
   }
 
   #key(label: string, objectClass: number): pkcs11.Handle {
-    const name = `${objectClass} ${label}`;
-    const known = this.#handles.get(name);
-    if (known) return known;
-    const found = this.#find([
-      { type: pkcs11.CKA_CLASS, value: objectClass },
-      { type: pkcs11.CKA_TOKEN, value: true },
-      { type: pkcs11.CKA_LABEL, value: label },
-    ]);
-    const [handle] = found;
-    if (!handle || found.length > 1) {
-      throw new TokenError(
-        `the token holds ${found.length} keys named ${label}; it must hold one`,
-        'BKV_KEY',
-      );
-    }
-    this.#handles.set(name, handle);
+    const handle = this.#handles.get(`${objectClass} ${label}`);
+    if (!handle) throw new TokenError(`the token holds no key named ${label}`, 'BKV_KEY');
     return handle;
+  }
+
+  /** Learns the handles of all keys once: C_FindObjects is linear in the token's objects, so no request waits for it. */
+  #loadKeys(): void {
+    for (const objectClass of [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_SECRET_KEY]) {
+      for (const handle of this.#find([
+        { type: pkcs11.CKA_CLASS, value: objectClass },
+        { type: pkcs11.CKA_TOKEN, value: true },
+      ])) {
+        this.#handles.set(`${objectClass} ${this.#label(handle)}`, handle);
+      }
+    }
   }
 
   #find(template: pkcs11.Template): pkcs11.Handle[] {

@@ -112,6 +112,7 @@ export function inspectToken(profile: Profile): void {
   );
 }
 
+const CKF_OS_LOCKING_OK = 2;
 const RW = 4 | 2; // CKF_SERIAL_SESSION | CKF_RW_SESSION
 
 function longLivedKeys(session: Graphene.Session): { label: string; key: Graphene.SessionObject }[] {
@@ -140,11 +141,8 @@ function findSlot(module: Graphene.Module, profile: Profile): Graphene.Slot | un
 
 function withModule(profile: Profile, use: (module: Graphene.Module) => void): void {
   const module = graphene.Module.load(profile.module, profile.name);
-  try {
-    module.initialize();
-  } catch (error) {
-    if (!String((error as Error).message).includes('ALREADY_INITIALIZED')) throw error;
-  }
+  // The first C_Initialize decides for the whole process; without this flag SoftHSM2 turns its mutexes off.
+  module.initialize({ flags: CKF_OS_LOCKING_OK });
   use(module);
 }
 

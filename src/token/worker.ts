@@ -14,6 +14,10 @@ port.on('message', ({ id, method, args }: { id: number; method: keyof Session; a
     port.close();
     return;
   }
+  if (method === 'learn') {
+    session.learn(...(args as Parameters<Session['learn']>));
+    return;
+  }
   const start = performance.now();
   try {
     const value = (session[method] as (...args: unknown[]) => unknown).apply(session, args);

@@ -42,9 +42,9 @@ const ledgerStore = (token: Token): LedgerStore => ({
   createData: (label, value) => token.call('createData', label, value),
   destroyData: (handle) => token.call('destroyData', handle),
   listData: (prefix) => token.call('listData', prefix),
-  generateWrappingKey: (label) => token.call('generateWrappingKey', label),
-  destroySecretKey: (label) => token.call('destroySecretKey', label),
-  listSecretKeys: (prefix) => token.call('listSecretKeys', prefix),
+  generateWrappingKey: (label) => token.generateWrappingKey(label),
+  destroyWrappingKey: (label) => token.destroyWrappingKey(label),
+  listWrappingKeys: (prefix) => token.call('listSecretKeys', prefix),
 });
 
 /**

@@ -1,0 +1,274 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import SQLite from 'better-sqlite3';
+import { embeddedJwt } from '../src/cli/serve.js';
+import {
+  Locked,
+  newBackupKey,
+  VaultClient,
+  VaultError,
+  VaultIdentityMismatch,
+  WrongPassword,
+} from '../src/client/index.js';
+import { accountHash } from '../src/log/index.js';
+import { generateKE1 } from '../src/opaque/index.js';
+
+const main = 'dist/src/cli/main.js';
+
+class Daemon {
+  logs = '';
+  private constructor(
+    readonly child: ChildProcess,
+    readonly data: string,
+  ) {}
+  url = '';
+  admin = '';
+  serverPublicKey = '';
+
+  static async start(data: string): Promise<Daemon> {
+    const { SOFTHSM2_CONF: _, BKV_TOKEN_PIN: __, ...env } = process.env;
+    const child = spawn(
+      process.execPath,
+      [main, 'serve', '--data', data, '--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'],
+      {
+        env,
+        stdio: ['ignore', 'inherit', 'pipe'],
+      },
+    );
+    const daemon = new Daemon(child, data);
+    await new Promise<void>((resolve, reject) => {
+      child.once('exit', (code) => reject(new Error(`the daemon ended with ${code}: ${daemon.logs}`)));
+      createInterface({ input: child.stderr as NodeJS.ReadableStream }).on('line', (line) => {
+        daemon.logs += `${line}\n`;
+        if (!line.includes('"serving"')) return;
+        Object.assign(daemon, JSON.parse(line));
+        resolve();
+      });
+    });
+    return daemon;
+  }
+
+  client(account: string, serverPublicKey = this.serverPublicKey): VaultClient {
+    return new VaultClient({
+      url: this.url,
+      serverPublicKey: Buffer.from(serverPublicKey, 'base64url'),
+      accessToken: () => embeddedJwt(this.data, account, 600),
+    });
+  }
+
+  async fetch(account: string | undefined, method: string, path: string, body?: unknown): Promise<Response> {
+    const authorization = account && `Bearer ${await embeddedJwt(this.data, account, 600)}`;
+    return fetch(new URL(path, this.url), {
+      method,
+      headers: { ...(authorization && { authorization }), 'content-type': 'application/json' },
+      body: body === undefined ? null : typeof body === 'string' ? body : JSON.stringify(body),
+    });
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    if (this.child.exitCode !== null) return this.child.exitCode;
+    const ended = new Promise<number | null>((resolve) => this.child.once('exit', resolve));
+    this.child.kill(signal);
+    return ended;
+  }
+}
+
+const startBody = () => ({ KE1: Buffer.from(generateKE1(Buffer.from('a guess')).KE1).toString('base64url') });
+
+describe('the vault over HTTP, on a token of its own', () => {
+  const data = mkdtempSync(join(tmpdir(), 'bkv-vault-'));
+  let daemon: Daemon;
+  before(async () => {
+    daemon = await Daemon.start(data);
+  });
+  after(async () => {
+    await daemon.stop();
+    rmSync(data, { recursive: true, force: true });
+  });
+
+  it('registers, recovers, counts wrong passwords, gives attempts back, registers anew, deletes', async () => {
+    const alice = daemon.client('alice');
+    const key = newBackupKey();
+    assert.deepEqual(await alice.status(), { state: 'unregistered' });
+    await alice.register('Pässwort 🔑', key);
+    await assert.rejects(
+      alice.recover('wrong'),
+      (error: WrongPassword) => error instanceof WrongPassword && error.attemptsRemaining === 9,
+    );
+    assert.deepEqual(await alice.status(), { state: 'registered', attemptsRemaining: 9 });
+    assert.deepEqual(await alice.recover('Pa\u0308sswort\u00a0🔑'), key, 'normalised as RFC 8265 says');
+    assert.deepEqual(await alice.status(), { state: 'registered', attemptsRemaining: 10 });
+    const other = newBackupKey();
+    await alice.register('second', other);
+    await assert.rejects(alice.recover('Pässwort 🔑'), WrongPassword);
+    assert.deepEqual(await alice.recover('second'), other);
+    await alice.delete();
+    assert.deepEqual(await alice.status(), { state: 'unregistered' });
+    await assert.rejects(alice.recover('second'), WrongPassword);
+  });
+
+  it('evaluates exactly the limit of 200 concurrent wrong passwords, then is locked for ever', async () => {
+    const bob = daemon.client('bob');
+    await bob.register('right', newBackupKey());
+    // Sent at once from many addresses, so that the limit of requests is not what stops them.
+    const answers = await Promise.all(
+      Array.from({ length: 55 }, () => daemon.fetch('bob', 'POST', '/v1/recovery/start', startBody())),
+    );
+    assert.deepEqual(
+      [200, 423].map((status) => answers.filter((answer) => answer.status === status).length),
+      [10, 45],
+    );
+    await assert.rejects(bob.recover('right'), Locked);
+  });
+
+  it('answers an unknown account like a known one, and counts it down', async () => {
+    const left: number[] = [];
+    for (let i = 0; i < 10; i++) {
+      const response = await daemon.fetch('nobody', 'POST', '/v1/recovery/start', startBody());
+      const body = (await response.json()) as { KE2: string; attemptsRemaining: number };
+      assert.equal(Buffer.from(body.KE2, 'base64url').length, 259);
+      left.push(body.attemptsRemaining);
+    }
+    assert.deepEqual(left, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    assert.equal((await daemon.fetch('nobody', 'POST', '/v1/recovery/start', startBody())).status, 423);
+  });
+
+  it('evaluates the same element of an unknown account to the same, as of a known one', async () => {
+    const body = startBody();
+    const evaluate = async () => {
+      const { KE2 } = (await (await daemon.fetch('nobody2', 'POST', '/v1/recovery/start', body)).json()) as {
+        KE2: string;
+      };
+      return Buffer.from(KE2, 'base64url').subarray(0, 33).toString('hex');
+    };
+    assert.equal(await evaluate(), await evaluate());
+  });
+
+  it('says what is wrong with a request, and spends nothing for it', async () => {
+    await daemon.client('carol').register('right', newBackupKey());
+    const cases: [string | undefined, unknown, number, string][] = [
+      [undefined, startBody(), 401, 'unauthorized'],
+      ['carol', '{', 400, 'invalid-request'],
+      ['carol', {}, 400, 'invalid-request'],
+      ['carol', { KE1: 'AAAA' }, 400, 'invalid-request'],
+      ['carol', { ...startBody(), more: 1 }, 400, 'invalid-request'],
+      ['carol', { KE1: Buffer.alloc(98, 9).toString('base64url') }, 400, 'invalid-message'],
+      ['carol', { KE1: 'A'.repeat(10_000) }, 413, 'too-large'],
+    ];
+    for (const [account, body, status, kind] of cases) {
+      const response = await daemon.fetch(account, 'POST', '/v1/recovery/start', body);
+      const problem = (await response.json()) as { type: string };
+      assert.deepEqual([response.status, problem.type], [status, `urn:bkv:problem:${kind}`]);
+      assert.match(response.headers.get('content-type') ?? '', /^application\/problem\+json/);
+    }
+    assert.deepEqual(await daemon.client('carol').status(), { state: 'registered', attemptsRemaining: 10 });
+  });
+
+  it('takes a KE3 once, from its own account, and a wrong one not at all', async () => {
+    const start = async (account: string) =>
+      (await (await daemon.fetch(account, 'POST', '/v1/recovery/start', startBody())).json()) as {
+        recoveryId: string;
+      };
+    const KE3 = Buffer.alloc(32).toString('base64url');
+    const finish = (account: string, recoveryId: string) =>
+      daemon.fetch(account, 'POST', '/v1/recovery/finish', { recoveryId, KE3 });
+    const { recoveryId } = await start('carol');
+    assert.equal((await finish('mallory', recoveryId)).status, 404);
+    const wrong = await finish('carol', recoveryId);
+    assert.equal(wrong.status, 403);
+    assert.equal(((await wrong.json()) as { attemptsRemaining: number }).attemptsRemaining, 9);
+    assert.equal((await finish('carol', recoveryId)).status, 404);
+  });
+
+  it('refuses a vault that is not the pinned one', async () => {
+    const other = Buffer.from(daemon.serverPublicKey, 'base64url');
+    other[0] = (other[0] as number) ^ 1;
+    const stranger = daemon.client('dave', other.toString('base64url'));
+    await assert.rejects(stranger.register('right', newBackupKey()), VaultIdentityMismatch);
+  });
+
+  it('describes itself, and serves metrics and health on the admin address only', async () => {
+    const description = (await (await fetch(new URL('/openapi.json', daemon.url))).json()) as {
+      openapi: string;
+      paths: object;
+    };
+    assert.ok(Object.keys(description.paths).includes('/v1/recovery/start'));
+    const metrics = await (await fetch(new URL('/metrics', daemon.admin))).text();
+    assert.match(
+      metrics,
+      /bkv_token_operation_duration_seconds_count\{operation="multiply",outcome="ok"\} \d+/,
+    );
+    assert.equal((await fetch(new URL('/readyz', daemon.admin))).status, 200);
+    assert.equal((await fetch(new URL('/metrics', daemon.url))).status, 404);
+  });
+
+  it('gives no attempt back when killed and restarted, nor when an old database is put back', async () => {
+    const erin = daemon.client('erin');
+    const key = newBackupKey();
+    await erin.register('right', key);
+    await daemon.stop('SIGKILL');
+    const old = join(data, 'old');
+    for (const name of readdirSync(data).filter((name) => name.startsWith('records.sqlite')))
+      cpSync(join(data, name), join(old, name));
+    daemon = await Daemon.start(data);
+    for (let i = 0; i < 4; i++) await assert.rejects(daemon.client('erin').recover('wrong'), WrongPassword);
+    await daemon.stop('SIGKILL');
+    for (const name of readdirSync(data).filter((name) => name.startsWith('records.sqlite')))
+      rmSync(join(data, name));
+    for (const name of readdirSync(old)) cpSync(join(old, name), join(data, name));
+    daemon = await Daemon.start(data);
+    assert.deepEqual(await daemon.client('erin').status(), { state: 'registered', attemptsRemaining: 6 });
+    assert.deepEqual(await daemon.client('erin').recover('right'), key);
+  });
+
+  it('refuses rows that were moved to another account or edited, and tells the operator', async () => {
+    await daemon.client('frank').register('right', newBackupKey());
+    await daemon.client('grace').register('right', newBackupKey());
+    const db = new SQLite(join(data, 'records.sqlite'));
+    db.prepare('DELETE FROM records WHERE account = ?').run(accountHash('grace'));
+    db.prepare('UPDATE records SET account = ? WHERE account = ?').run(
+      accountHash('grace'),
+      accountHash('frank'),
+    );
+    db.close();
+    await assert.rejects(daemon.client('grace').recover('right'), WrongPassword);
+    assert.deepEqual(await daemon.client('grace').status(), { state: 'unregistered' });
+    assert.match(daemon.logs, /record refused/);
+    const metrics = await (await fetch(new URL('/metrics', daemon.admin))).text();
+    assert.match(metrics, /bkv_tampered_records_total [1-9]/);
+  });
+
+  it('refuses a row of an earlier registration that was put back', async () => {
+    const heidi = daemon.client('heidi');
+    await heidi.register('first', newBackupKey());
+    const db = new SQLite(join(data, 'records.sqlite'));
+    const row = db.prepare('SELECT * FROM records WHERE account = ?').get(accountHash('heidi')) as Record<
+      string,
+      unknown
+    >;
+    await heidi.register('second', newBackupKey());
+    db.prepare('DELETE FROM records WHERE account = ?').run(row.account);
+    db.prepare(
+      `INSERT INTO records (${Object.keys(row).join()}) VALUES (${Object.keys(row)
+        .map(() => '?')
+        .join()})`,
+    ).run(...Object.values(row));
+    db.close();
+    await assert.rejects(heidi.recover('first'), WrongPassword);
+    assert.deepEqual(await heidi.status(), { state: 'unregistered' });
+  });
+
+  it('stops at SIGTERM with exit code 0, and its log holds no account and no token', async () => {
+    assert.equal(await daemon.stop(), 0);
+    assert.doesNotMatch(daemon.logs, /alice|carol|eyJ/);
+    assert.ok(!daemon.logs.includes(readFileSync(join(data, 'token-pin'), 'utf8')));
+    await assert.rejects(
+      daemon.client('alice').status(),
+      (error: VaultError) => error instanceof VaultError && error.status === 0,
+    );
+  });
+});
