@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { Ledger, type LedgerStore, LedgerUnavailable, type Slot, SlotClosed } from '../src/ledger/index.js';
 import { type DataObject, Token } from '../src/token/index.js';
+import { ledgerStore } from '../src/vault/index.js';
 import { freshToken } from './softhsm.js';
 
 const MAX = 4;
@@ -176,17 +177,7 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
     const profile = freshToken();
     const open = async () => {
       const token = await Token.open(profile);
-      const ledger = await Ledger.open(
-        {
-          createData: (label, value) => token.call('createData', label, value),
-          destroyData: (handle) => token.call('destroyData', handle),
-          listData: (prefix) => token.call('listData', prefix),
-          generateWrappingKey: (label) => token.generateWrappingKey(label),
-          destroyWrappingKey: (label) => token.destroyWrappingKey(label),
-          listWrappingKeys: (prefix) => token.call('listSecretKeys', prefix),
-        },
-        200,
-      );
+      const ledger = await Ledger.open(ledgerStore(token), 200);
       return { token, ledger };
     };
     const first = await open();

@@ -17,7 +17,7 @@ import { UsageError } from './terminal.js';
 const address = z.string().regex(/^(\[[^\]]+\]|[^:]+):\d+$/, 'must be host:port');
 
 const configSchema = z.strictObject({
-  profile: z.string().default('hsm-config/softhsm2.yaml'),
+  profile: z.string().optional(),
   listen: address.default('127.0.0.1:8200'),
   admin: address.default('127.0.0.1:8201'),
   maxAttempts: z.int().min(1).max(MAX_ATTEMPTS).default(10),
@@ -108,11 +108,10 @@ export async function serve(options: {
   const data = resolve(options.data);
   process.env.BKV_DATA = data;
   mkdirSync(data, { recursive: true, mode: 0o700 });
-  const profilePath = existsSync(config.profile) ? config.profile : join(root, config.profile);
-  if (options.config === undefined) prepareEmbedded(data);
-  const profile = loadProfile(profilePath);
-  if (options.config === undefined)
-    initializeToken(profile, readFileSync(join(data, 'token-so-pin'), 'utf8'));
+  const embedded = config.profile === undefined;
+  if (embedded) prepareEmbedded(data);
+  const profile = loadProfile(config.profile ?? join(root, 'hsm-config/softhsm2.yaml'));
+  if (embedded) initializeToken(profile, readFileSync(join(data, 'token-so-pin'), 'utf8'));
   inspectToken(profile);
 
   const token = await Token.open(profile);

@@ -12,7 +12,10 @@ export class BkvError extends Error {
 
 export class WrongPassword extends BkvError {
   constructor(readonly attemptsRemaining: number) {
-    super('WrongPassword', `wrong password, ${attemptsRemaining} attempts left`);
+    super(
+      'WrongPassword',
+      `wrong password, ${attemptsRemaining} ${attemptsRemaining === 1 ? 'attempt' : 'attempts'} left`,
+    );
   }
 }
 

@@ -61,7 +61,11 @@ type LivePage = {
   dirtySince: bigint | undefined;
 };
 type JournalObject = { sequence: bigint; handle: string };
+type Batch = { changes: Map<number, number>; waiters: Waiter[] };
 type Waiter = { resolve: () => void; reject: (error: Error) => void };
+
+/** Changes in one journal object: it stays at about 4 KB, which small tokens take. */
+const BATCH_CHANGES = 800;
 
 const KEY_PREFIX = 'bkv.page.';
 
@@ -85,7 +89,7 @@ export class Ledger {
   #pages: LivePage[] = [];
   #journal: JournalObject[] = [];
   #sequence = 0n;
-  #batch: { changes: Map<number, number>; waiters: Waiter[] } = { changes: new Map(), waiters: [] };
+  #batches: Batch[] = [];
   #writing: Promise<void> | undefined;
   #broken: Error | undefined;
   #free: number[] = [];
@@ -207,15 +211,21 @@ export class Ledger {
     } catch (error) {
       return Promise.reject(error);
     }
+    let batch = this.#batches.at(-1);
+    if (!batch || batch.changes.size >= BATCH_CHANGES) {
+      batch = { changes: new Map(), waiters: [] };
+      this.#batches.push(batch);
+    }
     for (const [slot, value] of changes) {
       const page = this.#pages[Math.floor(slot / PAGE_SLOTS)] as LivePage;
       const at = slot % PAGE_SLOTS;
       this.#count(page.slots[at] as number, -1);
       this.#count(value, 1);
       page.slots[at] = value;
-      this.#batch.changes.set(slot, value);
+      batch.changes.set(slot, value);
     }
-    const done = new Promise<void>((resolve, reject) => this.#batch.waiters.push({ resolve, reject }));
+    const { waiters } = batch;
+    const done = new Promise<void>((resolve, reject) => waiters.push({ resolve, reject }));
     this.#writing ??= this.#write();
     return done;
   }
@@ -223,12 +233,11 @@ export class Ledger {
   async #write(): Promise<void> {
     // Changes of the same turn of the event loop share the first batch.
     await Promise.resolve();
-    while (this.#batch.waiters.length > 0) {
-      const { changes, waiters } = this.#batch;
-      this.#batch = { changes: new Map(), waiters: [] };
+    for (let batch = this.#batches.shift(); batch; batch = this.#batches.shift()) {
+      const { changes, waiters } = batch;
       try {
         await this.#append([...changes]);
-        ledgerBatch.observe(changes.size);
+        ledgerBatch.observe(waiters.length);
         for (const waiter of waiters) waiter.resolve();
         await this.#fold();
       } catch (error) {
@@ -244,8 +253,9 @@ export class Ledger {
     const unavailable = new LedgerUnavailable('the retry counters could not be written to the token', {
       cause: error,
     });
-    for (const waiter of [...waiters, ...this.#batch.waiters]) waiter.reject(unavailable);
-    this.#batch = { changes: new Map(), waiters: [] };
+    for (const waiter of [...waiters, ...this.#batches.flatMap((batch) => batch.waiters)])
+      waiter.reject(unavailable);
+    this.#batches = [];
   }
 
   async #append(changes: [number, number][]): Promise<void> {
@@ -312,7 +322,7 @@ export class Ledger {
         (error: Error) => this.#fail(error, []),
       )
       .finally(() => {
-        this.#writing = this.#batch.waiters.length > 0 ? this.#write() : undefined;
+        this.#writing = this.#batches.length > 0 ? this.#write() : undefined;
       });
     await adding;
   }

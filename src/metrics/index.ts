@@ -56,8 +56,8 @@ export const tokenSessions = new Gauge({
 });
 
 export const ledgerBatch = new Histogram({
-  name: 'bkv_ledger_batch_entries',
-  help: 'Slot changes that shared one journal object.',
+  name: 'bkv_ledger_batch_changes',
+  help: 'Requests that shared one journal object.',
   buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
   registers,
 });

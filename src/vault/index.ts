@@ -1,2 +1,2 @@
 export { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
-export { CONTEXT, type Status, Vault, type VaultOptions } from './vault.js';
+export { CONTEXT, ledgerStore, type Status, Vault, type VaultOptions } from './vault.js';

@@ -38,7 +38,8 @@ const PHANTOMS = 65_536;
 const OPEN_EXCHANGES = 100_000;
 const RETRY_MS = 1000;
 
-const ledgerStore = (token: Token): LedgerStore => ({
+/** The ledger's home in a token. */
+export const ledgerStore = (token: Token): LedgerStore => ({
   createData: (label, value) => token.call('createData', label, value),
   destroyData: (handle) => token.call('destroyData', handle),
   listData: (prefix) => token.call('listData', prefix),

@@ -1,0 +1,118 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { p256 } from '@noble/curves/nist.js';
+import { Ledger, type Slot } from '../src/ledger/index.js';
+import { initializeToken, KEY_LABELS, loadProfile, Token } from '../src/token/index.js';
+import { Session } from '../src/token/session.js';
+import { ledgerStore } from '../src/vault/index.js';
+import { Daemon, recoveries, registerAccounts } from './http.js';
+
+const data = mkdtempSync(join(tmpdir(), 'bkv-bench-'));
+mkdirSync(join(data, 'tokens'));
+writeFileSync(
+  join(data, 'softhsm2.conf'),
+  `directories.tokendir = ${join(data, 'tokens')}\nlog.level = ERROR\n`,
+);
+Object.assign(process.env, { BKV_DATA: data, BKV_TOKEN_PIN: 'bench-pin' });
+const embedded = { ...process.env };
+process.env.SOFTHSM2_CONF = join(data, 'softhsm2.conf');
+
+const fixed = (n: number, digits = 0): string => n.toFixed(digits).padStart(9);
+const say = (text: string): void => {
+  process.stdout.write(`${text}\n`);
+};
+
+let labels = 0;
+function freshProfile() {
+  const profile = { ...loadProfile('hsm-config/softhsm2.yaml'), token: { label: `bench-${labels++}` } };
+  initializeToken(profile, 'bench-so-pin');
+  return profile;
+}
+
+/** The token calls of a recovery, bare, in a loop on one core: the row's HMAC, the OPRF, the static key. */
+function bare(): { perCpuSecond: number } {
+  const session = new Session(freshProfile());
+  session.learn('w', session.generateWrappingKey('w'));
+  const element = p256.Point.BASE.multiply(4711n).toBytes(true);
+  const keys = Array.from({ length: 100 }, () => ({ ...session.generateWrapped('w'), wrappingKey: 'w' }));
+  const row = new Uint8Array(400);
+  const loop = (n: number) => {
+    for (let i = 0; i < n; i++) {
+      session.hmac(KEY_LABELS.record, row);
+      session.multiply(keys[i % keys.length] as (typeof keys)[0], element);
+      session.multiply({ label: KEY_LABELS.static }, element);
+    }
+  };
+  loop(300);
+  const before = process.cpuUsage();
+  loop(2000);
+  const { user, system } = process.cpuUsage(before);
+  return { perCpuSecond: 2000 / ((user + system) / 1e6) };
+}
+
+async function costOfAttempt(accounts: number): Promise<number> {
+  const token = await Token.open(freshProfile());
+  const ledger = await Ledger.open(ledgerStore(token), 200);
+  const slots: Slot[] = [];
+  for (let at = 0; at < accounts; at += 4000) {
+    const some = await Promise.all(
+      Array.from({ length: Math.min(4000, accounts - at) }, () => ledger.pick()),
+    );
+    await Promise.all(some.map((slot) => ledger.reserve(slot)));
+    await Promise.all(some.map((slot) => ledger.activate(slot)));
+    slots.push(...some);
+  }
+  const spend = async (n: number) => {
+    for (let i = 0; i < n; i++) await ledger.spend(slots[(i * 7919) % slots.length] as Slot);
+  };
+  // Past the first fold, so that steady work is measured.
+  await spend(200);
+  const start = performance.now();
+  await spend(600);
+  const ms = (performance.now() - start) / 600;
+  await ledger.close();
+  await token.close();
+  return ms;
+}
+
+const quick = process.argv.includes('--quick');
+const many = quick ? 200 : 2000;
+
+const { perCpuSecond } = bare();
+Object.assign(process.env, embedded);
+delete process.env.SOFTHSM2_CONF;
+const daemon = new Daemon();
+await daemon.start();
+const accounts = await registerAccounts(daemon, many);
+await recoveries(daemon, accounts.slice(0, 200), 64);
+const over = await recoveries(daemon, accounts, 64);
+say('recoveries per second of one core');
+say(`  bare token calls in a loop   ${fixed(perCpuSecond)}`);
+say(
+  `  over HTTP, whole daemon      ${fixed(over.count / over.cpu)}   ratio ${(over.count / over.cpu / perCpuSecond).toFixed(2)} (aim 0.60)`,
+);
+say(
+  `  over HTTP, by the clock      ${fixed(over.count / over.wall)}   on two cores, load generator included`,
+);
+
+say('\nattempts that share one token write');
+for (const width of [1, 16, 128]) {
+  const sum = () => daemon.metric('bkv_ledger_batch_changes_sum');
+  const count = () => daemon.metric('bkv_ledger_batch_changes_count');
+  const [sum0, count0] = [await sum(), await count()];
+  await recoveries(daemon, accounts.slice(0, Math.min(many, width * 20)), width);
+  say(
+    `  ${String(width).padStart(4)} clients ${fixed(((await sum()) - sum0) / ((await count()) - count0), 1)}`,
+  );
+}
+await daemon.stop();
+
+process.env.SOFTHSM2_CONF = join(data, 'softhsm2.conf');
+say('\nmilliseconds of one attempt, alone (token write included)');
+const small = await costOfAttempt(1000);
+const large = await costOfAttempt(quick ? 10_000 : 100_000);
+say(`  1,000 accounts   ${fixed(small, 2)}`);
+say(`  100,000 accounts ${fixed(large, 2)}   ratio ${(large / small).toFixed(2)} (limit 1.50)`);
+rmSync(data, { recursive: true, force: true });
+process.exit();
