@@ -1,9 +1,11 @@
 import { ECDH } from 'node:crypto';
 import { p256 } from '@noble/curves/nist.js';
-import { InvalidPoint } from './errors.js';
+import { InvalidPoint, TokenError } from './errors.js';
 
-type Point = InstanceType<typeof p256.Point>;
+export type Point = InstanceType<typeof p256.Point>;
 const { Point } = p256;
+const { Fp } = Point;
+const { a, b } = Point.CURVE();
 
 /**
  * Checks that `bytes` (33, SEC1 compressed) is a point of P-256 and returns it uncompressed (65 bytes).
@@ -21,7 +23,8 @@ export function decompress(bytes: Uint8Array): Uint8Array {
 const toBigInt = (bytes: Uint8Array): bigint =>
   BigInt(`0x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`);
 
-function toPoint(compressed: Uint8Array): Point {
+/** A point of P-256 from its SEC1 compressed form, 33 bytes. @throws InvalidPoint */
+export function toPoint(compressed: Uint8Array): Point {
   const sec1 = decompress(compressed);
   return Point.fromAffine({ x: toBigInt(sec1.subarray(1, 33)), y: toBigInt(sec1.subarray(33)) });
 }
@@ -32,37 +35,29 @@ export type DeriveX = (point: Uint8Array) => Uint8Array;
 /**
  * k·M as a compressed point (33 bytes), from a key that only tells x-coordinates.
  *
- * x(k·M) leaves the sign of y open. With PK = k·G public, x(k·(M+G)) = x(±k·M + PK) holds for one sign only: the two
- * candidates differ unless 2·PK or 2·k·M is the identity, which a group of prime order does not have.
- * M = ±G is answered from PK, since M+G would be the identity for one of them.
+ * x(k·M) leaves the sign of y open; x(k·(M+G)) = x(k·M + PK), with PK = k·G public, closes it. For R + PK = S the
+ * addition law says (x_R - x_PK)²·(x_R + x_PK + x_S) = (y_R - y_PK)², and with y_R² from the curve's equation
+ * y_R is what is left: no square root, and no guess at a sign.
  *
- * @param publicKey PK, 33 bytes
- * @param element M, 33 bytes
- * @throws InvalidPoint before `deriveX` is called, when M is not a point
+ * M = ±G is answered from PK, since x_R - x_PK, or M + G, would vanish.
  */
-export function multiply(deriveX: DeriveX, publicKey: Uint8Array, element: Uint8Array): Uint8Array {
-  const m = toPoint(element);
-  const pk = toPoint(publicKey);
-  if (m.equals(Point.BASE)) return pk.toBytes(true);
-  if (m.equals(Point.BASE.negate())) return pk.negate().toBytes(true);
+export function multiply(deriveX: DeriveX, publicKey: Point, element: Point): Uint8Array {
+  if (element.equals(Point.BASE)) return publicKey.toBytes(true);
+  if (element.equals(Point.BASE.negate())) return publicKey.negate().toBytes(true);
 
-  const x = deriveX(m.toBytes(false));
-  const shifted = deriveX(m.add(Point.BASE).toBytes(false));
-  const even = new Uint8Array(33);
-  even[0] = 2;
-  even.set(x, 1);
-  try {
-    const candidate = toPoint(even);
-    const want = toBigInt(shifted);
-    const matches = (p: Point): boolean => !p.add(pk).is0() && p.add(pk).x === want;
-    if (matches(candidate)) return even;
-    if (!matches(candidate.negate())) throw new Error('the key does not belong to its public key');
-    const odd = even.slice();
-    odd[0] = 3;
-    even.fill(0);
-    return odd;
-  } finally {
-    x.fill(0);
-    shifted.fill(0);
-  }
+  const derived = deriveX(element.toBytes(false));
+  const shifted = deriveX(element.add(Point.BASE).toBytes(false));
+  const [x, xS] = [toBigInt(derived), toBigInt(shifted)];
+  const { x: xPK, y: yPK } = publicKey;
+  const ySquared = Fp.add(Fp.mul(Fp.add(Fp.sqr(x), a), x), b);
+  const sum = Fp.mul(Fp.sqr(Fp.sub(x, xPK)), Fp.add(Fp.add(x, xPK), xS));
+  const y = Fp.div(Fp.sub(Fp.add(ySquared, Fp.sqr(yPK)), sum), Fp.add(yPK, yPK));
+  if (!Fp.eql(Fp.sqr(y), ySquared))
+    throw new TokenError('a key does not belong to its public key', 'BKV_KEY_PAIR');
+  const result = new Uint8Array(33);
+  result[0] = y & 1n ? 3 : 2;
+  result.set(derived, 1);
+  derived.fill(0);
+  shifted.fill(0);
+  return result;
 }

@@ -1,7 +1,7 @@
 import { createCipheriv, createECDH, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import { InvalidPoint, TokenError } from './errors.js';
-import { decompress, multiply } from './point.js';
+import { multiply, type Point, toPoint } from './point.js';
 import { type Profile, readPin } from './profile.js';
 
 /** A P-256 private key that a scalar multiplication uses. Byte lengths: scalar 32, publicKey 33, wrapped 80. */
@@ -52,7 +52,7 @@ export class Session {
   readonly #p11: pkcs11.PKCS11;
   readonly #session: pkcs11.Handle;
   readonly #handles = new Map<string, pkcs11.Handle>();
-  readonly #publicKeys = new Map<string, Uint8Array>();
+  readonly #publicPoints = new Map<string, Point>();
   readonly #importSecret = randomBytes(32);
   #importKey: pkcs11.Handle | undefined;
 
@@ -82,20 +82,17 @@ export class Session {
 
   /** k·M, 33 bytes, with k never outside the module (RFC 9497, section 3.3.1 BlindEvaluate). @throws InvalidPoint */
   multiply(key: PrivateKey, element: Uint8Array): Uint8Array {
-    decompress(element);
+    const point = toPoint(element);
     if ('label' in key) {
-      return multiply(
-        (point) => this.#deriveX(this.#key(key.label, pkcs11.CKO_PRIVATE_KEY), point),
-        this.publicKey(key.label),
-        element,
-      );
+      const handle = this.#key(key.label, pkcs11.CKO_PRIVATE_KEY);
+      return multiply((p) => this.#deriveX(handle, p), this.#publicPoint(key.label), point);
     }
     const [handle, publicKey] =
       'wrapped' in key
         ? [this.#unwrap(this.#key(key.wrappingKey, pkcs11.CKO_SECRET_KEY), key.wrapped), key.publicKey]
         : [this.#import(key.scalar), publicKeyOf(key.scalar)];
     try {
-      return multiply((point) => this.#deriveX(handle, point), publicKey, element);
+      return multiply((p) => this.#deriveX(handle, p), toPoint(publicKey), point);
     } finally {
       this.#p11.C_DestroyObject(this.#session, handle);
     }
@@ -143,7 +140,8 @@ export class Session {
     if (secret) ecdh.setPrivateKey(secret);
     else ecdh.generateKeys();
     const publicKey = Uint8Array.from(ecdh.getPublicKey(null, 'compressed'));
-    const shared = peers.map((peer) => multiply((point) => ecdh.computeSecret(point), publicKey, peer));
+    const point = toPoint(publicKey);
+    const shared = peers.map((peer) => multiply((p) => ecdh.computeSecret(p), point, toPoint(peer)));
     return { publicKey, shared };
   }
 
@@ -159,11 +157,15 @@ export class Session {
 
   /** Public half of a token key pair, 33 bytes. */
   publicKey(label: string): Uint8Array {
-    const known = this.#publicKeys.get(label);
+    return this.#publicPoint(label).toBytes(true);
+  }
+
+  #publicPoint(label: string): Point {
+    const known = this.#publicPoints.get(label);
     if (known) return known;
-    const publicKey = this.#ecPoint(this.#key(label, pkcs11.CKO_PUBLIC_KEY));
-    this.#publicKeys.set(label, publicKey);
-    return publicKey;
+    const point = toPoint(this.#ecPoint(this.#key(label, pkcs11.CKO_PUBLIC_KEY)));
+    this.#publicPoints.set(label, point);
+    return point;
   }
 
   /** Makes an AES-256 key that wraps and unwraps and never leaves the token. Every session must {@link learn} it. */
