@@ -109,14 +109,15 @@ export class Daemon {
 }
 
 export interface Account {
-  readonly jwt: string;
+  readonly id: string;
 }
 
 /** Registers accounts `a0`, `a1`, … */
 export async function registerAccounts(daemon: Daemon, count: number): Promise<Account[]> {
   return Promise.all(
     Array.from({ length: count }, async (_, i) => {
-      const jwt = await embeddedJwt(daemon.data, `a${i}`, 3600);
+      const id = `a${i}`;
+      const jwt = await embeddedJwt(daemon.data, id, 3600);
       const { blind, registrationRequest } = createRegistrationRequest(PASSWORD);
       const started = await daemon.post(jwt, '/v1/registration/start', {
         registrationRequest: encode(registrationRequest),
@@ -130,7 +131,7 @@ export async function registerAccounts(daemon: Daemon, count: number): Promise<A
         registrationRecord: encode(registrationRecord),
         encryptedBackupKey: encode(Buffer.alloc(60)),
       });
-      return { jwt };
+      return { id };
     }),
   );
 }
@@ -156,7 +157,12 @@ export async function parallel<T, R>(
 
 /** Whole recoveries over HTTP; only the daemon's time counts, since the client's share is done between the messages. */
 export async function recoveries(daemon: Daemon, accounts: readonly Account[], width: number) {
-  const logins = accounts.map(({ jwt }) => ({ jwt, login: generateKE1(PASSWORD.slice()) as ClientLogin }));
+  const logins = await Promise.all(
+    accounts.map(async ({ id }) => ({
+      jwt: await embeddedJwt(daemon.data, id, 3600),
+      login: generateKE1(PASSWORD.slice()) as ClientLogin,
+    })),
+  );
   const measure = async <R>(work: () => Promise<R>) => {
     const [cpu, wall] = [daemon.cpu(), performance.now()];
     const result = await work();

@@ -64,7 +64,7 @@ async function costOfAttempt(accounts: number): Promise<number> {
     slots.push(...some);
   }
   const spend = async (n: number) => {
-    for (let i = 0; i < n; i++) await ledger.spend(slots[(i * 7919) % slots.length] as Slot);
+    for (let i = 0; i < n; i++) await ledger.spend(slots[(i * 7919) % slots.length] as Slot).durable;
   };
   // Past the first fold, so that steady work is measured.
   await spend(200);

@@ -86,9 +86,11 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
             const used = model[i];
             if (op === 'spend') {
               if (typeof used === 'number' && used < MAX) {
-                assert.equal(await ledger.spend(slot), MAX - used - 1);
+                const { attemptsRemaining, durable } = ledger.spend(slot);
+                assert.equal(attemptsRemaining, MAX - used - 1);
+                await durable;
                 model[i] = used + 1;
-              } else await assert.rejects(ledger.spend(slot), SlotClosed);
+              } else assert.throws(() => ledger.spend(slot), SlotClosed);
             } else if (typeof used === 'number') {
               await ledger[op](slot);
               model[i] = op === 'restore' ? 0 : op === 'lock' ? 'locked' : 'dead';
@@ -117,12 +119,12 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
           spent.set(slot.slot, 0);
           await ledger.restore(slot);
         }
-        await ledger.spend(slot).then(
-          () => spent.set(slot.slot, (spent.get(slot.slot) ?? 0) + 1),
-          (error) =>
-            assert.ok(error instanceof SlotClosed || error instanceof LedgerUnavailable) ??
-            (error instanceof LedgerUnavailable && Promise.reject(error)),
-        );
+        try {
+          await ledger.spend(slot).durable;
+          spent.set(slot.slot, (spent.get(slot.slot) ?? 0) + 1);
+        } catch (error) {
+          if (!(error instanceof SlotClosed)) throw error;
+        }
       }
     };
     const whole = new CrashingStore();
@@ -156,7 +158,7 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
     const store = new CrashingStore();
     const ledger = await Ledger.open(store, MAX);
     const slot = await allocate(ledger);
-    for (let i = 0; i < 3; i++) await ledger.spend(slot);
+    for (let i = 0; i < 3; i++) await ledger.spend(slot).durable;
     const handles = [...store.objects]
       .filter(([, { label }]) => label === 'bkv.ledger.journal')
       .map(([handle]) => handle);
@@ -182,7 +184,7 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
     };
     const first = await open();
     const slot = await allocate(first.ledger);
-    await Promise.all(Array.from({ length: 150 }, () => first.ledger.spend(slot)));
+    await Promise.all(Array.from({ length: 150 }, () => first.ledger.spend(slot).durable));
     const objects = await first.token.call('listData', 'bkv.ledger.');
     assert.ok(objects.length < 10, `150 attempts made ${objects.length} objects`);
     await first.ledger.close();

@@ -77,24 +77,18 @@ describe('published vectors, with the server scalars used through the token', ()
       ).secretKey;
     const respond = async (KE1: Uint8Array, record: Uint8Array) => {
       const { blindedElement, clientKeyshare } = parseKE1(KE1);
-      const keyshare = deriveKeyPair(hex(v.server_keyshare_seed));
-      const { publicKey, shared } = await token.call(
-        'ephemeral',
-        [clientKeyshare, record.subarray(0, 33)],
-        keyshare.secretKey,
-      );
+      const { secretKey } = deriveKeyPair(hex(v.server_keyshare_seed));
+      const elements = { blindedElement, clientKeyshare, clientPublicKey: record.subarray(0, 33) };
+      const oprf = { scalar: oprfKey() };
+      const server = { scalar: hex(v.server_private_key) };
       return generateKE2({
         ...identities,
         KE1,
         record,
         serverPublicKey: hex(v.server_public_key),
-        evaluatedElement: await token.call('multiply', { scalar: oprfKey() }, blindedElement),
+        ...(await token.call('login', oprf, server, elements, secretKey)),
         maskingNonce: hex(v.masking_nonce),
         serverNonce: hex(v.server_nonce),
-        serverKeyshare: publicKey,
-        dh1: shared[0] as Uint8Array,
-        dh2: await token.call('multiply', { scalar: hex(v.server_private_key) }, clientKeyshare),
-        dh3: shared[1] as Uint8Array,
       });
     };
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createLocalJWKSet, createRemoteJWKSet, errors, type JWTVerifyGetKey, jwtVerify } from 'jose';
 import { ProblemError } from './problem.js';
@@ -13,6 +14,10 @@ export interface AuthOptions {
 /** Tells the account id from an `Authorization` header. @throws ProblemError 401 */
 export type Authenticate = (header: string | undefined) => Promise<string>;
 
+/** Bearer tokens remembered as valid, and for how many milliseconds at most: an exchange has two requests. */
+const REMEMBERED = 10_000;
+const REMEMBERED_MS = 60_000;
+
 /** Accepts a JWT (RFC 7519) of the issuer, for the audience, not expired; its `sub` is the account. */
 export function authenticator({ jwks, issuer, audience }: AuthOptions): Authenticate {
   const keys: JWTVerifyGetKey = /^https?:/.test(jwks)
@@ -21,9 +26,13 @@ export function authenticator({ jwks, issuer, audience }: AuthOptions): Authenti
   const refuse = (detail: string): never => {
     throw new ProblemError(401, 'unauthorized', 'Not authenticated', detail);
   };
+  const valid = new Map<string, { account: string; until: number }>();
   return async (header) => {
     const [, token] = /^Bearer ([\w.-]+)$/i.exec(header ?? '') ?? [];
     if (!token) return refuse('send "Authorization: Bearer <JWT>" for the account');
+    const digest = createHash('sha256').update(token).digest('base64');
+    const known = valid.get(digest);
+    if (known && known.until > Date.now()) return known.account;
     try {
       const { payload } = await jwtVerify(token, keys, {
         issuer,
@@ -33,6 +42,10 @@ export function authenticator({ jwks, issuer, audience }: AuthOptions): Authenti
       });
       if (!payload.sub || payload.sub.length > 256)
         return refuse('the JWT names no account: "sub" must have 1 to 256 characters');
+      const until = Math.min((payload.exp as number) * 1000, Date.now() + REMEMBERED_MS);
+      valid.delete(digest);
+      valid.set(digest, { account: payload.sub, until });
+      if (valid.size > REMEMBERED) valid.delete(valid.keys().next().value as string);
       return payload.sub;
     } catch (error) {
       if (error instanceof ProblemError) throw error;

@@ -149,21 +149,20 @@ export class Ledger {
   }
 
   /**
-   * Spends an attempt; when this resolves, the token holds it.
-   * @returns attempts left
-   * @throws SlotClosed, LedgerUnavailable
+   * Spends an attempt: decided when this returns, in the token when `durable` resolves.
+   * @throws SlotClosed; `durable` rejects with LedgerUnavailable
    */
-  async spend(slot: Slot): Promise<number> {
+  spend(slot: Slot): { attemptsRemaining: number; durable: Promise<void> } {
     const now = this.state(slot);
     if (now.state !== 'live') throw new SlotClosed(now.state);
     if (now.used >= this.maxAttempts) throw new SlotClosed('locked');
-    await this.#change([[slot.slot, live(now.used + 1)]]);
-    return this.maxAttempts - now.used - 1;
+    const durable = this.#change([[slot.slot, live(now.used + 1)]]);
+    return { attemptsRemaining: this.maxAttempts - now.used - 1, durable };
   }
 
   /** Writes as long as {@link spend} does and changes nothing: an unknown account costs what a known one costs. */
-  async spendNothing(): Promise<void> {
-    await this.#change([]);
+  spendNothing(): Promise<void> {
+    return this.#change([]);
   }
 
   /** A password was proven: all its attempts are given back. @throws SlotClosed when the slot was locked meanwhile */

@@ -1,7 +1,7 @@
 import { createCipheriv, createECDH, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import { InvalidPoint, TokenError } from './errors.js';
-import { multiply, type Point, toPoint } from './point.js';
+import { type Multiplicand, multiply, type Point, prepare, toPoint } from './point.js';
 import { type Profile, readPin } from './profile.js';
 
 /** A P-256 private key that a scalar multiplication uses. Byte lengths: scalar 32, publicKey 33, wrapped 80. */
@@ -19,10 +19,11 @@ export interface DataObject {
   readonly value: Uint8Array;
 }
 
-/** What an ephemeral key pair, made and forgotten in the host's memory, gave. Elements of 33 bytes. */
-export interface EphemeralKeys {
-  readonly publicKey: Uint8Array;
-  readonly shared: Uint8Array[];
+/** What a client's login brings to be multiplied: elements of 33 bytes. */
+export interface LoginElements {
+  readonly blindedElement: Uint8Array;
+  readonly clientKeyshare: Uint8Array;
+  readonly clientPublicKey: Uint8Array;
 }
 
 export const KEY_LABELS = {
@@ -82,17 +83,47 @@ export class Session {
 
   /** k·M, 33 bytes, with k never outside the module (RFC 9497, section 3.3.1 BlindEvaluate). @throws InvalidPoint */
   multiply(key: PrivateKey, element: Uint8Array): Uint8Array {
-    const point = toPoint(element);
+    return this.#multiply(key, prepare([element])[0]);
+  }
+
+  /**
+   * Every scalar multiplication of a login's answer (RFC 9807, section 6.2.2), 33 bytes each. The server's keyshare
+   * is a key pair that exists for this call only, in the host's memory.
+   * @param keyshareSecret the keyshare's scalar, 32 bytes, for test vectors
+   * @throws InvalidPoint before any of them is done
+   */
+  login(oprfKey: PrivateKey, serverKey: PrivateKey, elements: LoginElements, keyshareSecret?: Uint8Array) {
+    const [blindedElement, clientKeyshare, clientPublicKey] = prepare([
+      elements.blindedElement,
+      elements.clientKeyshare,
+      elements.clientPublicKey,
+    ]);
+    const ecdh = createECDH('prime256v1');
+    if (keyshareSecret) ecdh.setPrivateKey(keyshareSecret);
+    else ecdh.generateKeys();
+    const serverKeyshare = Uint8Array.from(ecdh.getPublicKey(null, 'compressed'));
+    const publicPoint = toPoint(serverKeyshare);
+    const diffieHellman = (peer: Multiplicand) => multiply((p) => ecdh.computeSecret(p), publicPoint, peer);
+    return {
+      evaluatedElement: this.#multiply(oprfKey, blindedElement),
+      serverKeyshare,
+      dh1: diffieHellman(clientKeyshare),
+      dh2: this.#multiply(serverKey, clientKeyshare),
+      dh3: diffieHellman(clientPublicKey),
+    };
+  }
+
+  #multiply(key: PrivateKey, multiplicand: Multiplicand): Uint8Array {
     if ('label' in key) {
       const handle = this.#key(key.label, pkcs11.CKO_PRIVATE_KEY);
-      return multiply((p) => this.#deriveX(handle, p), this.#publicPoint(key.label), point);
+      return multiply((p) => this.#deriveX(handle, p), this.#publicPoint(key.label), multiplicand);
     }
     const [handle, publicKey] =
       'wrapped' in key
         ? [this.#unwrap(this.#key(key.wrappingKey, pkcs11.CKO_SECRET_KEY), key.wrapped), key.publicKey]
         : [this.#import(key.scalar), publicKeyOf(key.scalar)];
     try {
-      return multiply((p) => this.#deriveX(handle, p), toPoint(publicKey), point);
+      return multiply((p) => this.#deriveX(handle, p), toPoint(publicKey), multiplicand);
     } finally {
       this.#p11.C_DestroyObject(this.#session, handle);
     }
@@ -128,21 +159,6 @@ export class Session {
       this.#p11.C_DestroyObject(this.#session, pair.privateKey);
       this.#p11.C_DestroyObject(this.#session, pair.publicKey);
     }
-  }
-
-  /**
-   * Diffie-Hellman with a key pair that exists for this call only (RFC 9807, section 6.4.2: the server's keyshare).
-   * @param peers elements of 33 bytes
-   * @param secret the private scalar, 32 bytes, for test vectors
-   */
-  ephemeral(peers: Uint8Array[], secret?: Uint8Array): EphemeralKeys {
-    const ecdh = createECDH('prime256v1');
-    if (secret) ecdh.setPrivateKey(secret);
-    else ecdh.generateKeys();
-    const publicKey = Uint8Array.from(ecdh.getPublicKey(null, 'compressed'));
-    const point = toPoint(publicKey);
-    const shared = peers.map((peer) => multiply((p) => ecdh.computeSecret(p), point, toPoint(peer)));
-    return { publicKey, shared };
   }
 
   /** HMAC-SHA-256 under a token key, 32 bytes. */

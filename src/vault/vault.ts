@@ -176,24 +176,23 @@ export class Vault {
     return this.#guard(async () => {
       const fake = this.#fake(account);
       const row = await this.#current(account);
-      const attemptsRemaining = row ? await this.#spend(row) : await this.#spendPhantom(account);
       const { key, record, encryptedBackupKey } = row ? credentialOf(row) : fake;
-
-      const [evaluatedElement, dh2, { publicKey: serverKeyshare, shared }] = await Promise.all([
-        this.#token.call('multiply', key, blindedElement),
-        this.#token.call('multiply', { label: KEY_LABELS.static }, clientKeyshare),
-        this.#token.call('ephemeral', [clientKeyshare, parseRegistrationRecord(record).clientPublicKey]),
+      const { attemptsRemaining, durable } = row ? this.#spend(row) : this.#spendPhantom(account);
+      const { clientPublicKey } = parseRegistrationRecord(record);
+      const elements = { blindedElement, clientKeyshare, clientPublicKey };
+      // The evaluation is made while the token takes the counter, and leaves only when the token has it.
+      const [{ dh1, dh2, dh3, ...evaluation }] = await Promise.all([
+        this.#token.call('login', key, { label: KEY_LABELS.static }, elements),
+        durable,
       ]);
-      const [dh1, dh3] = shared as [Uint8Array, Uint8Array];
       const { KE2, expectedKE3, sessionKey } = generateKE2({
         context: CONTEXT,
         KE1,
         record,
         serverPublicKey: this.serverPublicKey,
-        evaluatedElement,
+        ...evaluation,
         maskingNonce: randomBytes(32),
         serverNonce: randomBytes(32),
-        serverKeyshare,
         dh1,
         dh2,
         dh3,
@@ -302,23 +301,22 @@ export class Vault {
     return false;
   }
 
-  async #spend(row: Row): Promise<number> {
+  #spend(row: Row) {
     try {
-      return await this.#ledger.spend(row);
+      return this.#ledger.spend(row);
     } catch (error) {
       if (error instanceof SlotClosed && error.state === 'locked') throw new AccountLocked();
       throw error;
     }
   }
 
-  async #spendPhantom(account: string): Promise<number> {
+  #spendPhantom(account: string) {
     const used = this.#phantoms.get(account) ?? 0;
     if (used >= this.maxAttempts) throw new AccountLocked();
     this.#phantoms.delete(account);
     this.#phantoms.set(account, used + 1);
     if (this.#phantoms.size > PHANTOMS) this.#phantoms.delete(this.#phantoms.keys().next().value as string);
-    await this.#ledger.spendNothing();
-    return this.maxAttempts - used - 1;
+    return { attemptsRemaining: this.maxAttempts - used - 1, durable: this.#ledger.spendNothing() };
   }
 
   /** A record for an account that has none, the same at every request (RFC 9807, section 10.9). */
