@@ -147,7 +147,7 @@ describe('published vectors, with the server scalars used through the token', ()
     }
   });
 
-  it('refuses the identity, points off the curve and uncompressed points before the token sees them', async () => {
+  it('refuses the identity, other lengths and points off the curve before the token sees them', async () => {
     const offCurve = Uint8Array.from([2, ...new Uint8Array(31), 1].slice(0, 33));
     while (true) {
       try {
@@ -161,7 +161,8 @@ describe('published vectors, with the server scalars used through the token', ()
       new Uint8Array(33),
       Uint8Array.of(0),
       offCurve,
-      p256.Point.BASE.toBytes(false),
+      p256.Point.BASE.toBytes(false).subarray(0, 64),
+      Uint8Array.of(...p256.Point.BASE.toBytes(false).subarray(0, 64), 7),
       new Uint8Array(33).fill(255),
     ]) {
       await assert.rejects(token.call('multiply', { label: KEY_LABELS.static }, bad), InvalidPoint);

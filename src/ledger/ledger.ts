@@ -281,16 +281,21 @@ export class Ledger {
     return oldest === undefined ? this.#sequence : oldest - 1n;
   }
 
-  /** Destroys journals that are folded; the newest stays, since it says how far. */
+  /**
+   * Destroys journals that are folded, two for each that is written, so that no request waits long; the newest stays,
+   * since it says how far.
+   */
   async #trim(folded: bigint): Promise<void> {
-    while (this.#journal.length > 1 && (this.#journal[0] as JournalObject).sequence <= folded) {
-      await this.#store.destroyData((this.#journal[0] as JournalObject).handle);
+    for (let n = 0; n < 2; n++) {
+      const [oldest, next] = this.#journal;
+      if (!oldest || !next || oldest.sequence > folded) return;
+      await this.#store.destroyData(oldest.handle);
       this.#journal.shift();
     }
   }
 
   async #fold(): Promise<void> {
-    if (this.#journal.length <= Math.max(32, 2 * this.#pages.length)) return;
+    if (this.#sequence - this.#folded() <= Math.max(32, 2 * this.#pages.length)) return;
     let number = -1;
     let oldest: bigint | undefined;
     for (const [i, { dirtySince }] of this.#pages.entries()) {

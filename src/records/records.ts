@@ -1,5 +1,5 @@
 import SQLite from 'better-sqlite3';
-import { Kysely, SqliteDialect } from 'kysely';
+import { type CompiledQuery, Kysely, type Selectable, SqliteDialect } from 'kysely';
 
 interface Database {
   records: {
@@ -14,7 +14,7 @@ interface Database {
   };
 }
 
-/** One registration. Byte lengths: wrappedKey 80, publicKey 33, registrationRecord 129, mac 32. */
+/** One registration. Byte lengths: wrappedKey 80, publicKey 65, registrationRecord 129, mac 32. */
 export interface Row {
   /** hash of the account id */
   readonly account: string;
@@ -52,9 +52,12 @@ export function macInput(row: Omit<Row, 'mac'>): Uint8Array {
 /** The database of registrations. It is not trusted: rows may be old, moved or edited by others. */
 export class Records {
   readonly #db: Kysely<Database>;
+  /** compiled once: every recovery asks it */
+  readonly #byAccount: CompiledQuery;
 
   private constructor(db: Kysely<Database>) {
     this.#db = db;
+    this.#byAccount = db.selectFrom('records').selectAll().where('account', '=', '').compile();
   }
 
   /** Opens (and creates) the embedded database. @param path a file, durable at every commit */
@@ -81,7 +84,10 @@ export class Records {
 
   /** Every row of an account: more than one while a registration is under way, or was cut off. */
   async find(account: string): Promise<Row[]> {
-    const rows = await this.#db.selectFrom('records').selectAll().where('account', '=', account).execute();
+    const { rows } = await this.#db.executeQuery<Selectable<Database['records']>>({
+      ...this.#byAccount,
+      parameters: [account],
+    });
     return rows.map((row) => ({
       account: row.account,
       slot: row.slot,

@@ -6,6 +6,7 @@ import { InvalidPoint, TokenError } from './errors.js';
 export type Point = InstanceType<typeof p256.Point>;
 const { Point } = p256;
 const { Fp } = Point;
+const CURVE = Point.CURVE();
 
 /**
  * Checks that `bytes` (33, SEC1 compressed) is a point of P-256 and returns it uncompressed (65 bytes).
@@ -23,10 +24,20 @@ export function decompress(bytes: Uint8Array): Uint8Array {
 const toBigInt = (bytes: Uint8Array): bigint =>
   BigInt(`0x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`);
 
-/** A point of P-256 from its SEC1 compressed form, 33 bytes. @throws InvalidPoint */
-export function toPoint(compressed: Uint8Array): Point {
-  const sec1 = decompress(compressed);
-  return Point.fromAffine({ x: toBigInt(sec1.subarray(1, 33)), y: toBigInt(sec1.subarray(33)) });
+/** A point of P-256 from its SEC1 form, 33 bytes compressed or 65 uncompressed. @throws InvalidPoint */
+export function toPoint(sec1: Uint8Array): Point {
+  if (sec1.length === 65) {
+    try {
+      return Point.fromBytes(sec1);
+    } catch {
+      throw new InvalidPoint('the bytes are not a point of P-256');
+    }
+  }
+  const uncompressed = decompress(sec1);
+  return Point.fromAffine({
+    x: toBigInt(uncompressed.subarray(1, 33)),
+    y: toBigInt(uncompressed.subarray(33)),
+  });
 }
 
 /** The only thing a PKCS#11 token gives: x(k·P), 32 bytes, of an uncompressed (65 bytes) point P. */
@@ -38,7 +49,7 @@ export interface Multiplicand {
   readonly shifted: Point;
 }
 
-/** Checks elements of 33 bytes and readies them for {@link multiply}, at the price of one field inversion for all. @throws InvalidPoint */
+/** Checks elements and readies them for {@link multiply}, at the price of one field inversion for all. @throws InvalidPoint */
 export function prepare<const E extends readonly Uint8Array[]>(
   elements: E,
 ): { [K in keyof E]: Multiplicand } {
@@ -50,32 +61,43 @@ export function prepare<const E extends readonly Uint8Array[]>(
   return points.map((element, i) => ({ element, shifted: shifted[i] })) as { [K in keyof E]: Multiplicand };
 }
 
+/** PK = k·G, with 1/(2·y) once and for all. */
+export interface PublicPoint {
+  readonly point: Point;
+  readonly inverse: bigint;
+}
+
+/** @throws InvalidPoint */
+export function publicPoint(sec1: Uint8Array): PublicPoint {
+  const point = toPoint(sec1);
+  return { point, inverse: Fp.inv(Fp.add(point.y, point.y)) };
+}
+
 /**
  * k·M as a compressed point (33 bytes), from a key that only tells x-coordinates.
  *
- * x(k·M) leaves the sign of y open; x(k·(M+G)) = x(k·M + PK), with PK = k·G public, closes it: for R + PK = S the
- * addition law says (y_R - y_PK)² = (x_R - x_PK)²·(x_R + x_PK + x_S), which only one of ±y_R meets.
+ * x_R = x(k·M) leaves the sign of y_R open; x_S = x(k·(M+G)) = x(R + PK), with PK = k·G public, closes it. The addition
+ * law says (y_R - y_PK)² = (x_R - x_PK)²·(x_R + x_PK + x_S), in which y_R² is known from the curve's equation: what is
+ * left is linear in y_R. That y_R is on the curve then proves that both answers came from PK's key.
  *
  * M = ±G is answered from PK, since x_R - x_PK, or M + G, would vanish.
  */
-export function multiply(deriveX: DeriveX, publicKey: Point, { element, shifted }: Multiplicand): Uint8Array {
-  if (element.equals(Point.BASE)) return publicKey.toBytes(true);
-  if (shifted.is0()) return publicKey.negate().toBytes(true);
+export function multiply(deriveX: DeriveX, { point, inverse }: PublicPoint, m: Multiplicand): Uint8Array {
+  if (m.element.equals(Point.BASE)) return point.toBytes(true);
+  if (m.shifted.is0()) return point.negate().toBytes(true);
 
-  const derived = deriveX(element.toBytes(false));
-  const derivedShifted = deriveX(shifted.toBytes(false));
+  const derived = deriveX(m.element.toBytes(false));
+  const derivedShifted = deriveX(m.shifted.toBytes(false));
+  const [x, xS] = [toBigInt(derived), toBigInt(derivedShifted)];
+  const square = Fp.add(Fp.mul(Fp.add(Fp.sqr(x), CURVE.a), x), CURVE.b);
+  const chord = Fp.mul(Fp.sqr(Fp.sub(x, point.x)), Fp.add(Fp.add(x, point.x), xS));
+  const y = Fp.mul(Fp.sub(Fp.add(square, Fp.sqr(point.y)), chord), inverse);
   const result = new Uint8Array(33);
-  result[0] = 2;
+  result[0] = Fp.isOdd?.(y) ? 3 : 2;
   result.set(derived, 1);
-  const { x, y } = toPoint(result);
-  const { x: xPK, y: yPK } = publicKey;
-  const xS = toBigInt(derivedShifted);
   derived.fill(0);
   derivedShifted.fill(0);
-  const square = Fp.mul(Fp.sqr(Fp.sub(x, xPK)), Fp.add(Fp.add(x, xPK), xS));
-  if (Fp.eql(Fp.sqr(Fp.sub(y, yPK)), square)) return result;
-  if (!Fp.eql(Fp.sqr(Fp.add(y, yPK)), square))
+  if (!Fp.eql(Fp.sqr(y), square))
     throw new TokenError('a key does not belong to its public key', 'BKV_KEY_PAIR');
-  result[0] = 3;
   return result;
 }

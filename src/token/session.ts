@@ -1,10 +1,10 @@
 import { createCipheriv, createECDH, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import { InvalidPoint, TokenError } from './errors.js';
-import { type Multiplicand, multiply, type Point, prepare, toPoint } from './point.js';
+import { type Multiplicand, multiply, type PublicPoint, prepare, publicPoint } from './point.js';
 import { type Profile, readPin } from './profile.js';
 
-/** A P-256 private key that a scalar multiplication uses. Byte lengths: scalar 32, publicKey 33, wrapped 80. */
+/** A P-256 private key that a scalar multiplication uses. Byte lengths: scalar 32, publicKey 33 or 65, wrapped 80. */
 export type PrivateKey =
   /** a key pair that lies in the token */
   | { readonly label: string }
@@ -19,7 +19,7 @@ export interface DataObject {
   readonly value: Uint8Array;
 }
 
-/** What a client's login brings to be multiplied: elements of 33 bytes. */
+/** What a client's login brings to be multiplied: elements of 33 bytes, or of 65 when they were decompressed before. */
 export interface LoginElements {
   readonly blindedElement: Uint8Array;
   readonly clientKeyshare: Uint8Array;
@@ -42,18 +42,12 @@ const PKCS8_PREFIX = Buffer.from(
 );
 const KWP_IV = Buffer.from('a65959a6', 'hex');
 
-const compress = (sec1: Uint8Array): Uint8Array => {
-  const out = sec1.slice(0, 33);
-  out[0] = 2 + ((sec1[64] as number) & 1);
-  return out;
-};
-
 /** One logged-in PKCS#11 session: the calls of the hot path, each whole in itself. Lives on a worker thread. */
 export class Session {
   readonly #p11: pkcs11.PKCS11;
   readonly #session: pkcs11.Handle;
   readonly #handles = new Map<string, pkcs11.Handle>();
-  readonly #publicPoints = new Map<string, Point>();
+  readonly #publicPoints = new Map<string, PublicPoint>();
   readonly #importSecret = randomBytes(32);
   #importKey: pkcs11.Handle | undefined;
 
@@ -102,8 +96,8 @@ export class Session {
     if (keyshareSecret) ecdh.setPrivateKey(keyshareSecret);
     else ecdh.generateKeys();
     const serverKeyshare = Uint8Array.from(ecdh.getPublicKey(null, 'compressed'));
-    const publicPoint = toPoint(serverKeyshare);
-    const diffieHellman = (peer: Multiplicand) => multiply((p) => ecdh.computeSecret(p), publicPoint, peer);
+    const keyshare = publicPoint(ecdh.getPublicKey());
+    const diffieHellman = (peer: Multiplicand) => multiply((p) => ecdh.computeSecret(p), keyshare, peer);
     return {
       evaluatedElement: this.#multiply(oprfKey, blindedElement),
       serverKeyshare,
@@ -123,13 +117,13 @@ export class Session {
         ? [this.#unwrap(this.#key(key.wrappingKey, pkcs11.CKO_SECRET_KEY), key.wrapped), key.publicKey]
         : [this.#import(key.scalar), publicKeyOf(key.scalar)];
     try {
-      return multiply((p) => this.#deriveX(handle, p), toPoint(publicKey), multiplicand);
+      return multiply((p) => this.#deriveX(handle, p), publicPoint(publicKey), multiplicand);
     } finally {
       this.#p11.C_DestroyObject(this.#session, handle);
     }
   }
 
-  /** Makes a P-256 key pair in the module and wraps its private half: 80 bytes. The public half has 33. */
+  /** Makes a P-256 key pair in the module and wraps its private half: 80 bytes. The public half has 65. */
   generateWrapped(wrappingKey: string): { wrapped: Uint8Array; publicKey: Uint8Array } {
     const pair = this.#p11.C_GenerateKeyPair(
       this.#session,
@@ -173,13 +167,13 @@ export class Session {
 
   /** Public half of a token key pair, 33 bytes. */
   publicKey(label: string): Uint8Array {
-    return this.#publicPoint(label).toBytes(true);
+    return this.#publicPoint(label).point.toBytes(true);
   }
 
-  #publicPoint(label: string): Point {
+  #publicPoint(label: string): PublicPoint {
     const known = this.#publicPoints.get(label);
     if (known) return known;
-    const point = toPoint(this.#ecPoint(this.#key(label, pkcs11.CKO_PUBLIC_KEY)));
+    const point = publicPoint(this.#ecPoint(this.#key(label, pkcs11.CKO_PUBLIC_KEY)));
     this.#publicPoints.set(label, point);
     return point;
   }
@@ -358,7 +352,7 @@ export class Session {
   #ecPoint(handle: pkcs11.Handle): Uint8Array {
     const point = this.#attribute(handle, pkcs11.CKA_EC_POINT);
     // A DER OCTET STRING around the uncompressed point; some modules leave the wrapping out.
-    return Uint8Array.from(compress(point.subarray(-65)));
+    return Uint8Array.from(point.subarray(-65));
   }
 }
 
@@ -379,7 +373,7 @@ function publicKeyOf(scalar: Uint8Array): Uint8Array {
   } catch {
     throw new InvalidPoint('the bytes are not a scalar of P-256');
   }
-  return Uint8Array.from(ecdh.getPublicKey(null, 'compressed'));
+  return Uint8Array.from(ecdh.getPublicKey());
 }
 
 function findSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle {

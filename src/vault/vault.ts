@@ -109,7 +109,7 @@ export class Vault {
   /** @param registrationRequest blindedElement, 33 bytes @returns an id and evaluatedElement ‖ serverPublicKey, 66 bytes */
   async startRegistration(accountId: string, registrationRequest: Uint8Array) {
     const account = accountHash(accountId);
-    assertPoint(registrationRequest);
+    const blindedElement = toElement(registrationRequest);
     return this.#guard(async () => {
       const slot = await this.#ledger.pick();
       try {
@@ -118,7 +118,7 @@ export class Vault {
         const evaluated = await this.#token.call(
           'multiply',
           { wrapped, wrappingKey, publicKey },
-          registrationRequest,
+          blindedElement,
         );
         const registrationId = this.#registrations.add({ account, slot, wrappedKey: wrapped, publicKey });
         return { registrationId, registrationResponse: Buffer.concat([evaluated, this.serverPublicKey]) };
@@ -142,7 +142,7 @@ export class Vault {
     encryptedBackupKey: Uint8Array,
   ) {
     const account = accountHash(accountId);
-    assertPoint(parseRegistrationRecord(registrationRecord).clientPublicKey);
+    toElement(parseRegistrationRecord(registrationRecord).clientPublicKey);
     const registration = this.#registrations.take(registrationId, account);
     if (!registration) throw new UnknownExchange('this registration is not under way; start again');
     const { slot, wrappedKey, publicKey } = registration;
@@ -170,9 +170,9 @@ export class Vault {
    */
   async startRecovery(accountId: string, KE1: Uint8Array) {
     const account = accountHash(accountId);
-    const { blindedElement, clientKeyshare } = parseKE1(KE1);
-    assertPoint(blindedElement);
-    assertPoint(clientKeyshare);
+    const message = parseKE1(KE1);
+    const blindedElement = toElement(message.blindedElement);
+    const clientKeyshare = toElement(message.clientKeyshare);
     return this.#guard(async () => {
       const fake = this.#fake(account);
       const row = await this.#current(account);
@@ -410,9 +410,10 @@ const credentialOf = (row: Row): Credential => ({
   encryptedBackupKey: row.encryptedBackupKey,
 });
 
-function assertPoint(element: Uint8Array): void {
+/** An element of a message, 33 bytes, checked and decompressed to 65. @throws InvalidMessage */
+function toElement(compressed: Uint8Array): Uint8Array {
   try {
-    decompress(element);
+    return decompress(compressed);
   } catch (error) {
     if (error instanceof InvalidPoint) throw new InvalidMessage(error.message);
     throw error;

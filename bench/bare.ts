@@ -1,0 +1,47 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { p256 } from '@noble/curves/nist.js';
+import { KEY_LABELS, type Profile } from '../src/token/index.js';
+import { Session } from '../src/token/session.js';
+
+/** How often each of the token's operations is called for one recovery. */
+export interface Mix {
+  readonly hmac: number;
+  /** evaluation with a wrapped key, and one with the static key */
+  readonly login: number;
+  readonly createData: number;
+  readonly destroyData: number;
+}
+
+const { profile, mix, count } = workerData as { profile: Profile; mix: Mix; count: number };
+const session = new Session(profile);
+const label = `bench.${process.hrtime.bigint()}`;
+session.learn(label, session.generateWrappingKey(label));
+const elements = Array.from({ length: 64 }, (_, i) =>
+  p256.Point.BASE.multiply(4711n + BigInt(i)).toBytes(true),
+);
+const keys = elements.map(() => ({ ...session.generateWrapped(label), wrappingKey: label }));
+const row = new Uint8Array(400);
+const journal = new Uint8Array(400);
+const objects: string[] = [];
+
+function recover(i: number): void {
+  // Fractions add up: an operation that many recoveries share is called once in so many turns.
+  const times = (share: number) => Math.floor((i + 1) * share) - Math.floor(i * share);
+  const element = elements[i % elements.length] as Uint8Array;
+  for (let n = times(mix.hmac); n > 0; n--) session.hmac(KEY_LABELS.record, row);
+  for (let n = times(mix.login); n > 0; n--) {
+    session.multiply(keys[i % keys.length] as (typeof keys)[0], element);
+    session.multiply({ label: KEY_LABELS.static }, element);
+  }
+  for (let n = times(mix.createData); n > 0; n--) objects.push(session.createData('bench', journal));
+  for (let n = times(mix.destroyData); n > 0 && objects.length > 0; n--)
+    session.destroyData(objects.shift() as string);
+}
+
+const port = parentPort as NonNullable<typeof parentPort>;
+port.on('message', (what: 'warm' | 'run' | 'end') => {
+  if (what === 'end') return port.close();
+  for (let i = 0; i < (what === 'warm' ? 300 : count); i++) recover(i);
+  port.postMessage(what);
+});
+port.postMessage('ready');
