@@ -61,11 +61,12 @@ async function embeddedAuth(data: string) {
   const keyPath = join(data, 'issuer.key.pem');
   const jwks = join(data, 'issuer.jwks.json');
   if (!existsSync(keyPath)) {
-    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    // The vault verifies far more often than the issuer signs: RSA is the cheapest to verify.
+    const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
     writeSecret(keyPath, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
     writeFileSync(
       jwks,
-      JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), alg: 'ES256', use: 'sig' }] }),
+      JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), alg: 'RS256', use: 'sig' }] }),
     );
   }
   return { jwks, issuer: ISSUER, audience: AUDIENCE };
@@ -77,7 +78,7 @@ export async function embeddedJwt(data: string, account: string, seconds: number
   const path = join(data, 'issuer.key.pem');
   if (!existsSync(path)) throw new UsageError(`${data} has no embedded issuer; run bkv serve first`);
   return new SignJWT()
-    .setProtectedHeader({ alg: 'ES256' })
+    .setProtectedHeader({ alg: 'RS256' })
     .setSubject(account)
     .setIssuer(ISSUER)
     .setAudience(AUDIENCE)

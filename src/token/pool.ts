@@ -5,8 +5,8 @@ import type { Profile } from './profile.js';
 import type { Session } from './session.js';
 
 type Method = Exclude<keyof Session, 'close' | 'learn'>;
-type Reply = {
-  id: number;
+/** What a worker thread answers for each job of a message, in their order. */
+export type Reply = {
   value?: unknown;
   error?: { name: string; message: string; code?: unknown };
   ms: number;
@@ -18,6 +18,9 @@ type Job = {
   reject: (error: Error) => void;
 };
 
+/** Jobs that one message brings to a session when many wait: waking a thread costs as much as a short token call. */
+const JOBS_A_MESSAGE = 4;
+
 /**
  * The token, seen from the event loop: every call runs on one of the profile's worker threads, each with a session
  * of its own, so that no slow token call stops the loop.
@@ -25,7 +28,7 @@ type Job = {
 export class Token {
   readonly #idle: Worker[] = [];
   readonly #workers = new Set<Worker>();
-  readonly #running = new Map<Worker, Job>();
+  readonly #running = new Map<Worker, Job[]>();
   readonly #queue: Job[] = [];
   #closed = false;
 
@@ -48,7 +51,10 @@ export class Token {
   call<M extends Method>(method: M, ...args: Parameters<Session[M]>): Promise<ReturnType<Session[M]>> {
     if (this.#closed) return Promise.reject(new TokenError('the token is closed', 'BKV_CLOSED'));
     return new Promise((resolve, reject) => {
-      this.#queue.push({ method, args, resolve: resolve as (value: unknown) => void, reject });
+      const job = { method, args, resolve: resolve as (value: unknown) => void, reject };
+      // Many requests wait for one write of the ledger: it goes first.
+      if (method === 'createData') this.#queue.unshift(job);
+      else this.#queue.push(job);
       this.#next();
     });
   }
@@ -65,7 +71,7 @@ export class Token {
   }
 
   #tellAll(label: string, handle?: string): void {
-    for (const worker of this.#workers) worker.postMessage({ method: 'learn', args: [label, handle] });
+    for (const worker of this.#workers) worker.postMessage({ learn: [label, handle] });
   }
 
   /** Waits for the calls under way, then closes every session. */
@@ -76,7 +82,7 @@ export class Token {
         (worker) =>
           new Promise<void>((done) => {
             worker.once('exit', () => done());
-            worker.postMessage({ method: 'close' });
+            worker.postMessage('close');
           }),
       ),
     );
@@ -91,19 +97,22 @@ export class Token {
     worker.removeAllListeners('error');
     worker.on('error', (error) => this.#drop(worker, toError(error as Error)));
     worker.on('exit', () => this.#drop(worker, new TokenError('a token session ended', 'BKV_CLOSED')));
-    worker.on('message', (reply: Reply) => this.#settle(worker, reply));
+    worker.on('message', (replies: Reply[]) => this.#settle(worker, replies));
     this.#workers.add(worker);
     this.#idle.push(worker);
     tokenSessions.set({ state: 'open' }, this.#workers.size);
   }
 
-  #settle(worker: Worker, { value, error, ms }: Reply): void {
-    const job = this.#running.get(worker) as Job;
+  #settle(worker: Worker, replies: Reply[]): void {
+    const jobs = this.#running.get(worker) as Job[];
     this.#running.delete(worker);
     this.#idle.push(worker);
-    tokenOperations.observe({ operation: job.method, outcome: error ? 'error' : 'ok' }, ms / 1000);
-    if (error) job.reject(toError({ ...error, message: `${job.method}: ${error.message}` }));
-    else job.resolve(value);
+    for (const [i, { value, error, ms }] of replies.entries()) {
+      const { method, resolve, reject } = jobs[i] as Job;
+      tokenOperations.observe({ operation: method, outcome: error ? 'error' : 'ok' }, ms / 1000);
+      if (error) reject(toError({ ...error, message: `${method}: ${error.message}` }));
+      else resolve(value);
+    }
     this.#next();
   }
 
@@ -111,7 +120,7 @@ export class Token {
     this.#workers.delete(worker);
     const at = this.#idle.indexOf(worker);
     if (at >= 0) this.#idle.splice(at, 1);
-    this.#running.get(worker)?.reject(error);
+    for (const { reject } of this.#running.get(worker) ?? []) reject(error);
     this.#running.delete(worker);
     tokenSessions.set({ state: 'open' }, this.#workers.size);
     if (this.#workers.size === 0) for (const job of this.#queue.splice(0)) job.reject(error);
@@ -125,9 +134,10 @@ export class Token {
     }
     while (this.#idle.length > 0 && this.#queue.length > 0) {
       const worker = this.#idle.pop() as Worker;
-      const job = this.#queue.shift() as Job;
-      this.#running.set(worker, job);
-      worker.postMessage({ method: job.method, args: job.args });
+      const share = Math.min(JOBS_A_MESSAGE, Math.ceil(this.#queue.length / this.#workers.size));
+      const jobs = this.#queue.splice(0, share);
+      this.#running.set(worker, jobs);
+      worker.postMessage(jobs.map(({ method, args }) => ({ method, args })));
     }
     tokenSessions.set({ state: 'busy' }, this.#running.size);
     tokenSessions.set({ state: 'waiting' }, this.#queue.length);
