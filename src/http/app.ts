@@ -157,7 +157,7 @@ export function app(vault: Vault, authenticate: Authenticate, options: AppOption
       windowMs: 60_000,
       limit: max,
       keyGenerator: key,
-      standardHeaders: 'draft-8',
+      standardHeaders: 'draft-7',
       legacyHeaders: false,
       handler: (_request, response) =>
         sendProblem(
