@@ -42,8 +42,8 @@ export const pendingLogins = new Gauge({
 
 export const tokenOperations = new Histogram({
   name: 'bkv_token_operation_duration_seconds',
-  help: 'Time inside the PKCS#11 module by operation and outcome, queueing left out.',
-  labelNames: ['operation', 'outcome'],
+  help: 'Time inside the PKCS#11 module by operation, its mechanism and outcome, queueing left out.',
+  labelNames: ['operation', 'mechanism', 'outcome'],
   buckets: FAST,
   registers,
 });

@@ -18,6 +18,21 @@ type Job = {
   reject: (error: Error) => void;
 };
 
+/** The mechanism that an operation's time goes to. */
+const MECHANISM: Record<Method, string> = {
+  login: 'CKM_ECDH1_DERIVE',
+  multiply: 'CKM_ECDH1_DERIVE',
+  generateWrapped: 'CKM_EC_KEY_PAIR_GEN',
+  hmac: 'CKM_SHA256_HMAC',
+  generateWrappingKey: 'CKM_AES_KEY_GEN',
+  publicKey: 'none',
+  listSecretKeys: 'none',
+  destroySecretKey: 'none',
+  createData: 'none',
+  destroyData: 'none',
+  listData: 'none',
+};
+
 /** Jobs that one message brings to a session when many wait: waking a thread costs as much as a short token call. */
 const JOBS_A_MESSAGE = 4;
 
@@ -109,7 +124,10 @@ export class Token {
     this.#idle.push(worker);
     for (const [i, { value, error, ms }] of replies.entries()) {
       const { method, resolve, reject } = jobs[i] as Job;
-      tokenOperations.observe({ operation: method, outcome: error ? 'error' : 'ok' }, ms / 1000);
+      tokenOperations.observe(
+        { operation: method, mechanism: MECHANISM[method], outcome: error ? 'error' : 'ok' },
+        ms / 1000,
+      );
       if (error) reject(toError({ ...error, message: `${method}: ${error.message}` }));
       else resolve(value);
     }

@@ -1,0 +1,179 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { Agent, request } from 'node:http';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { embeddedJwt } from '../src/cli/serve.js';
+import { VaultClient } from '../src/client/index.js';
+import {
+  createRegistrationRequest,
+  finalizeRegistration,
+  generateKE1,
+  generateKE3,
+} from '../src/opaque/index.js';
+
+const MAIN = 'dist/src/cli/main.js';
+const CONTEXT = Buffer.from('backup-key-vault v1');
+const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
+
+/** Stretching is the client's work; where the vault is tested or measured it is left out. */
+export const identity = async (output: Uint8Array): Promise<Uint8Array> => output.slice();
+
+export interface StartOptions {
+  /** lines of the daemon's configuration, YAML */
+  readonly config?: string;
+  /** a module loaded before the daemon, on every thread */
+  readonly preload?: string;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+export class HttpFailure extends Error {
+  constructor(
+    readonly status: number,
+    readonly problem: { readonly type?: string; readonly attemptsRemaining?: number },
+  ) {
+    super(`${status} ${problem.type}`);
+  }
+}
+
+/** A daemon in a process of its own, on the embedded default. */
+export class Daemon {
+  readonly #agent = new Agent({ keepAlive: true });
+  logs = '';
+  url = '';
+  admin = '';
+  serverPublicKey = '';
+
+  private constructor(
+    readonly child: ChildProcess,
+    readonly data: string,
+  ) {}
+
+  static async start(data: string, { config, preload, env = {} }: StartOptions = {}): Promise<Daemon> {
+    const { SOFTHSM2_CONF: _, BKV_TOKEN_PIN: __, ...rest } = process.env;
+    const args = [MAIN, 'serve', '--data', data, '--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
+    if (config) {
+      writeFileSync(join(data, 'test.yaml'), config);
+      args.push('--config', join(data, 'test.yaml'));
+    }
+    if (preload) args.unshift('--import', preload);
+    const child = spawn(process.execPath, args, {
+      env: { ...rest, ...env },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    const daemon = new Daemon(child, data);
+    await new Promise<void>((resolve, reject) => {
+      child.once('exit', (code) => reject(new Error(`the daemon ended with ${code}: ${daemon.logs}`)));
+      createInterface({ input: child.stderr as NodeJS.ReadableStream }).on('line', (line) => {
+        daemon.logs += `${line}\n`;
+        if (!line.includes('"serving"')) return;
+        Object.assign(daemon, JSON.parse(line));
+        resolve();
+      });
+    });
+    return daemon;
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    this.#agent.destroy();
+    if (this.child.exitCode !== null) return this.child.exitCode;
+    if (this.child.signalCode !== null) return null;
+    const ended = new Promise<number | null>((resolve) => this.child.once('exit', resolve));
+    this.child.kill(signal);
+    return ended;
+  }
+
+  jwt(account: string): Promise<string> {
+    return embeddedJwt(this.data, account, 3600);
+  }
+
+  client(account: string, serverPublicKey = this.serverPublicKey): VaultClient {
+    return new VaultClient({
+      url: this.url,
+      serverPublicKey: Buffer.from(serverPublicKey, 'base64url'),
+      accessToken: () => this.jwt(account),
+    });
+  }
+
+  async fetch(account: string | undefined, method: string, path: string, body?: unknown): Promise<Response> {
+    const authorization = account && `Bearer ${await this.jwt(account)}`;
+    return fetch(new URL(path, this.url), {
+      method,
+      headers: { ...(authorization && { authorization }), 'content-type': 'application/json' },
+      body: body === undefined ? null : typeof body === 'string' ? body : JSON.stringify(body),
+    });
+  }
+
+  /** Posts JSON. @throws HttpFailure */
+  post(jwt: string, path: string, body: object): Promise<Record<string, string>> {
+    return new Promise((resolve, reject) => {
+      const text = JSON.stringify(body);
+      const headers = {
+        authorization: `Bearer ${jwt}`,
+        'content-type': 'application/json',
+        'content-length': text.length,
+      };
+      request(new URL(path, this.url), { method: 'POST', agent: this.#agent, headers }, (response) => {
+        let answer = '';
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          answer += chunk;
+        });
+        response.on('end', () => {
+          const parsed = answer ? JSON.parse(answer) : {};
+          if ((response.statusCode ?? 500) < 300) resolve(parsed);
+          else reject(new HttpFailure(response.statusCode ?? 500, parsed));
+        });
+        response.on('error', reject);
+      })
+        .on('error', reject)
+        .end(text);
+    });
+  }
+
+  /** Registers without stretching. @throws HttpFailure */
+  async register(account: string, password: string): Promise<void> {
+    const jwt = await this.jwt(account);
+    const secret = Buffer.from(password);
+    const { blind, registrationRequest } = createRegistrationRequest(secret);
+    const started = await this.post(jwt, '/v1/registration/start', {
+      registrationRequest: encode(registrationRequest),
+    });
+    const response = Buffer.from(started.registrationResponse as string, 'base64url');
+    const { registrationRecord } = await finalizeRegistration(secret, blind, response, identity, {
+      context: CONTEXT,
+    });
+    await this.post(jwt, '/v1/registration/finish', {
+      registrationId: started.registrationId,
+      registrationRecord: encode(registrationRecord),
+      encryptedBackupKey: encode(Buffer.alloc(60)),
+    });
+  }
+
+  /** First half of a recovery: spends an attempt. `prove` is the second half; it throws for a wrong password. */
+  async startRecovery(account: string, password: string) {
+    const jwt = await this.jwt(account);
+    const login = generateKE1(Buffer.from(password));
+    const started = await this.post(jwt, '/v1/recovery/start', { KE1: encode(login.KE1) });
+    return {
+      attemptsRemaining: Number(started.attemptsRemaining),
+      prove: async () => {
+        const KE2 = Buffer.from(started.KE2 as string, 'base64url');
+        const { KE3 } = await generateKE3(login, KE2, identity, { context: CONTEXT });
+        await this.post(jwt, '/v1/recovery/finish', { recoveryId: started.recoveryId, KE3: encode(KE3) });
+      },
+    };
+  }
+
+  /** Seconds of processor time since the start. */
+  cpu(): number {
+    const fields = readFileSync(`/proc/${this.child.pid}/stat`, 'utf8')
+      .split(') ')[1]
+      ?.split(' ') as string[];
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  }
+
+  async metric(name: string): Promise<number> {
+    const text = await (await fetch(new URL('/metrics', this.admin))).text();
+    return Number(new RegExp(`^${name} (\\S+)`, 'm').exec(text)?.[1] ?? 0);
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * Looks into the token of a daemon's data folder. Prints the labels of all its objects as JSON; with `oprf-keys` the
+ * OPRF keys of the database in hexadecimal, which only a wrapping key that can unwrap them into the open would tell.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import SQLite from 'better-sqlite3';
+import pkcs11 from 'pkcs11js';
+
+const [, , data, what] = process.argv as [string, string, string, string?];
+process.env.SOFTHSM2_CONF = join(data, 'softhsm2.conf');
+process.env.BKV_DATA = data;
+const { loadProfile } = await import('../src/token/index.js');
+const p11 = new pkcs11.PKCS11();
+p11.load(loadProfile('hsm-config/softhsm2.yaml').module);
+p11.C_Initialize();
+const slot = p11
+  .C_GetSlotList(true)
+  .find((candidate) => p11.C_GetTokenInfo(candidate).label.replace(/[\0 ]+$/, '') === 'bkv') as Buffer;
+const session = p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
+p11.C_Login(session, pkcs11.CKU_USER, readFileSync(join(data, 'token-pin'), 'utf8'));
+
+function find(template: pkcs11.Template): Buffer[] {
+  p11.C_FindObjectsInit(session, template);
+  const handles = p11.C_FindObjects(session, 100_000);
+  p11.C_FindObjectsFinal(session);
+  return handles;
+}
+const attribute = (handle: Buffer, type: number): Buffer =>
+  p11.C_GetAttributeValue(session, handle, [{ type }])[0]?.value as Buffer;
+
+if (what === 'oprf-keys') {
+  const [wrappingKey] = find([{ type: pkcs11.CKA_LABEL, value: 'bkv.page.0.1' }]) as [Buffer];
+  const rows = new SQLite(join(data, 'records.sqlite'), { readonly: true })
+    .prepare('SELECT wrapped_key FROM records')
+    .all() as { wrapped_key: Buffer }[];
+  for (const { wrapped_key } of rows) {
+    const key = p11.C_UnwrapKey(
+      session,
+      { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
+      wrappingKey,
+      wrapped_key,
+      [
+        { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
+        { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
+        { type: pkcs11.CKA_TOKEN, value: false },
+        { type: pkcs11.CKA_SENSITIVE, value: false },
+        { type: pkcs11.CKA_EXTRACTABLE, value: true },
+      ],
+    );
+    process.stdout.write(`${attribute(key, pkcs11.CKA_VALUE).toString('hex').padStart(64, '0')}\n`);
+  }
+} else {
+  const labels = find([{ type: pkcs11.CKA_TOKEN, value: true }]).map((handle) =>
+    attribute(handle, pkcs11.CKA_LABEL).toString(),
+  );
+  process.stdout.write(JSON.stringify(labels));
+}
+process.exit();

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
+import { request } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pkcs11 from 'pkcs11js';
+import { newBackupKey } from '../src/client/index.js';
+import { accountHash } from '../src/log/index.js';
+import { inspectToken, type Profile } from '../src/token/index.js';
+import { Daemon } from './daemon.js';
+import { freshToken, run } from './softhsm.js';
+
+/** Which of the needles lie in the memory of a process. */
+function searchMemory(pid: number, needles: Record<string, Uint8Array>): string[] {
+  const found = new Set<string>();
+  const memory = openSync(`/proc/${pid}/mem`, 'r');
+  const overlap = 64;
+  const chunk = Buffer.alloc(8 * 1024 * 1024);
+  for (const line of readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n')) {
+    const [, from, to] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? [];
+    if (!from || !to) continue;
+    const end = BigInt(`0x${to}`);
+    for (let at = BigInt(`0x${from}`); at < end; at += BigInt(chunk.length - overlap)) {
+      const length = Number(end - at < BigInt(chunk.length) ? end - at : BigInt(chunk.length));
+      let read = 0;
+      try {
+        read = readSync(memory, chunk, 0, length, at as unknown as number);
+      } catch {
+        break;
+      }
+      for (const [name, needle] of Object.entries(needles))
+        if (chunk.subarray(0, read).includes(Buffer.from(needle))) found.add(name);
+    }
+  }
+  closeSync(memory);
+  return [...found].sort();
+}
+
+describe('secrets', () => {
+  const work = mkdtempSync(join(tmpdir(), 'bkv-secrets-'));
+  after(() => rmSync(work, { recursive: true, force: true }));
+
+  it('memory and logs of the daemon hold no password, backup key or OPRF key', async function () {
+    this.timeout(120_000);
+    const data = join(work, 'memory');
+    execFileSync('mkdir', [data]);
+    const daemon = await Daemon.start(data, { config: 'maxAttempts: 10\n' });
+    const password = 'a password that stands nowhere else';
+    const backupKey = newBackupKey();
+    const client = daemon.client('alice');
+    await client.register(password, backupKey);
+    await assert.rejects(client.recover('another password that stands nowhere'));
+    assert.deepEqual(await client.recover(password), backupKey);
+    const oprfKey = Buffer.from(run('dist/test/objects.js', data, 'oprf-keys').trim(), 'hex');
+    assert.equal(oprfKey.length, 32);
+    const secrets = {
+      password: Buffer.from(password),
+      'password, as UTF-16': Buffer.from(password, 'utf16le'),
+      'wrong password': Buffer.from('another password that stands nowhere'),
+      'backup key': backupKey,
+      'backup key, in hexadecimal': Buffer.from(Buffer.from(backupKey).toString('hex')),
+      'OPRF key': oprfKey,
+      // What must be there: the search itself is tested.
+      'account hash': Buffer.from(accountHash('alice')),
+    };
+    assert.deepEqual(searchMemory(daemon.child.pid as number, secrets), ['account hash']);
+    await daemon.stop();
+    for (const secret of Object.values(secrets).slice(0, -1))
+      for (const encoding of ['utf8', 'hex', 'base64url'] as const)
+        assert.ok(!daemon.logs.includes(Buffer.from(secret).toString(encoding)));
+  });
+
+  it('start-up refuses a key that could leave the token', () => {
+    const profile: Profile = freshToken();
+    inspectToken(profile);
+    const p11 = new pkcs11.PKCS11();
+    p11.load(profile.module);
+    const slot = p11
+      .C_GetSlotList(true)
+      .find((one) => p11.C_GetTokenInfo(one).label.replace(/[\0 ]+$/, '') === profile.token.label) as Buffer;
+    const session = p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
+    p11.C_Login(session, pkcs11.CKU_USER, process.env.BKV_TOKEN_PIN as string);
+    p11.C_GenerateKey(session, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_PRIVATE, value: true },
+      { type: pkcs11.CKA_LABEL, value: 'bkv.page.7.1' },
+      { type: pkcs11.CKA_VALUE_LEN, value: 32 },
+      { type: pkcs11.CKA_SENSITIVE, value: true },
+      { type: pkcs11.CKA_EXTRACTABLE, value: true },
+    ]);
+    p11.C_CloseSession(session);
+    assert.throws(() => inspectToken(profile), /bkv\.page\.7\.1 lacks CKA_EXTRACTABLE=false/);
+  });
+
+  it('serves TLS, and asks for client certificates where it is told to', async () => {
+    const data = join(work, 'tls');
+    execFileSync('mkdir', [data]);
+    const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: data, stdio: 'pipe' });
+    const certificate = (name: string, subject: string, ...more: string[]) =>
+      openssl(
+        ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
+        ...['-keyout', `${name}.key`, '-out', `${name}.pem`, '-subj', subject, ...more],
+      );
+    certificate('server', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1');
+    certificate('client', '/CN=app');
+    const path = (name: string) => join(data, name);
+    const daemon = await Daemon.start(data, {
+      config: `tls: { cert: ${path('server.pem')}, key: ${path('server.key')}, clientCa: ${path('client.pem')} }\n`,
+    });
+    const get = (options: object) =>
+      new Promise<number | undefined>((resolve, reject) => {
+        request(new URL('/v1/identity', daemon.url), { ca: readFileSync(path('server.pem')), ...options })
+          .on('response', (response) => resolve(response.resume().statusCode))
+          .on('error', reject)
+          .end();
+      });
+    assert.match(daemon.url, /^https:/);
+    assert.equal(
+      await get({ cert: readFileSync(path('client.pem')), key: readFileSync(path('client.key')) }),
+      200,
+    );
+    await assert.rejects(get({}), /certificate required|ECONNRESET|handshake|EPROTO/);
+    await daemon.stop();
+  });
+});
