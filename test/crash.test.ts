@@ -112,7 +112,7 @@ async function check(daemon: Daemon, known: Map<string, Known>, where: string): 
 const orphans = (data: string): string[] =>
   JSON.parse(run('dist/test/objects.js', data)).filter(
     (label: string) =>
-      !/^bkv\.(static|record|fake|audit|ledger\.journal|ledger\.page\.0|page\.0\.1)$/.test(label),
+      !/^bkv\.(static|record|fake|audit|transport|ledger\.journal|ledger\.page\.0|page\.0\.1)$/.test(label),
   );
 
 describe('a daemon killed before every write to its token and its database', () => {

@@ -1,4 +1,4 @@
-import { createCipheriv, createECDH, randomBytes } from 'node:crypto';
+import { createCipheriv, createECDH, createPublicKey, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import { InvalidPoint, TokenError } from './errors.js';
 import { type Multiplicand, multiply, type PublicPoint, prepare, publicPoint } from './point.js';
@@ -31,6 +31,7 @@ export const KEY_LABELS = {
   record: 'bkv.record',
   fake: 'bkv.fake',
   audit: 'bkv.audit',
+  transport: 'bkv.transport',
 } as const;
 
 const APPLICATION = 'bkv';
@@ -141,18 +142,62 @@ export class Session {
       ],
     );
     try {
-      const wrapped = this.#p11.C_WrapKey(
-        this.#session,
-        { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
-        this.#key(wrappingKey, pkcs11.CKO_SECRET_KEY),
-        pair.privateKey,
-        Buffer.alloc(256),
-      );
-      return { wrapped: Uint8Array.from(wrapped), publicKey: this.#ecPoint(pair.publicKey) };
+      return { wrapped: this.#wrap(wrappingKey, pair.privateKey), publicKey: this.#ecPoint(pair.publicKey) };
     } finally {
       this.#p11.C_DestroyObject(this.#session, pair.privateKey);
       this.#p11.C_DestroyObject(this.#session, pair.publicKey);
     }
+  }
+
+  /**
+   * Takes in a key that a client made and wrapped for this token, and wraps it as {@link generateWrapped} does: the
+   * host sees neither of the two in clear.
+   * @param transportKey an AES-256 key under the token's transport key (RSA-OAEP, 384 bytes)
+   * @param wrappedShare a P-256 key, PKCS#8 under that AES key (RFC 5649, 80 bytes)
+   * @returns 80 bytes
+   */
+  importWrapped(transportKey: Uint8Array, wrappedShare: Uint8Array, wrappingKey: string): Uint8Array {
+    const aes = this.#p11.C_UnwrapKey(
+      this.#session,
+      {
+        mechanism: pkcs11.CKM_RSA_PKCS_OAEP,
+        // SHA-1, since SoftHSM2 knows no other here; OAEP does not rest on its resistance to collisions (RFC 8017, B.1).
+        parameter: {
+          type: pkcs11.CK_PARAMS_RSA_OAEP,
+          hashAlg: pkcs11.CKM_SHA_1,
+          mgf: pkcs11.CKG_MGF1_SHA1,
+          source: 1,
+        } as pkcs11.RsaOAEP,
+      },
+      this.#key(KEY_LABELS.transport, pkcs11.CKO_PRIVATE_KEY),
+      Buffer.from(transportKey),
+      [
+        { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+        { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
+        { type: pkcs11.CKA_TOKEN, value: false },
+        { type: pkcs11.CKA_SENSITIVE, value: true },
+        { type: pkcs11.CKA_EXTRACTABLE, value: false },
+        { type: pkcs11.CKA_UNWRAP, value: true },
+      ],
+    );
+    try {
+      const share = this.#unwrap(aes, wrappedShare, true);
+      try {
+        return this.#wrap(wrappingKey, share);
+      } finally {
+        this.#p11.C_DestroyObject(this.#session, share);
+      }
+    } finally {
+      this.#p11.C_DestroyObject(this.#session, aes);
+    }
+  }
+
+  /** The key that shares are wrapped for: RSA, SubjectPublicKeyInfo (DER). */
+  transportPublicKey(): Uint8Array {
+    const key = this.#key(KEY_LABELS.transport, pkcs11.CKO_PUBLIC_KEY);
+    const part = (type: number) => this.#attribute(key, type).toString('base64url');
+    const jwk = { kty: 'RSA', n: part(pkcs11.CKA_MODULUS), e: part(pkcs11.CKA_PUBLIC_EXPONENT) };
+    return createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'der' });
   }
 
   /** HMAC-SHA-256 under a token key, 32 bytes. */
@@ -273,7 +318,18 @@ export class Session {
     }
   }
 
-  #unwrap(wrappingKey: pkcs11.Handle, wrapped: Uint8Array): pkcs11.Handle {
+  #wrap(wrappingKey: string, key: pkcs11.Handle): Uint8Array {
+    const wrapped = this.#p11.C_WrapKey(
+      this.#session,
+      { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
+      this.#key(wrappingKey, pkcs11.CKO_SECRET_KEY),
+      key,
+      Buffer.alloc(256),
+    );
+    return Uint8Array.from(wrapped);
+  }
+
+  #unwrap(wrappingKey: pkcs11.Handle, wrapped: Uint8Array, extractable = false): pkcs11.Handle {
     return this.#p11.C_UnwrapKey(
       this.#session,
       { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
@@ -285,7 +341,7 @@ export class Session {
         { type: pkcs11.CKA_TOKEN, value: false },
         { type: pkcs11.CKA_PRIVATE, value: true },
         { type: pkcs11.CKA_SENSITIVE, value: true },
-        { type: pkcs11.CKA_EXTRACTABLE, value: false },
+        { type: pkcs11.CKA_EXTRACTABLE, value: extractable },
         { type: pkcs11.CKA_DERIVE, value: true },
       ],
     );

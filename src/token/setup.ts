@@ -50,6 +50,33 @@ export function initializeToken(profile: Profile, soPin: string): void {
           },
         );
       }
+      if (!present.has(KEY_LABELS.transport)) {
+        const label = KEY_LABELS.transport;
+        session.generateKeyPair(
+          graphene.KeyGenMechanism.RSA,
+          {
+            token: true,
+            label,
+            keyType: graphene.KeyType.RSA,
+            modulusBits: 3072,
+            publicExponent: Buffer.from([1, 0, 1]),
+            wrap: true,
+            encrypt: false,
+            verify: false,
+          },
+          {
+            token: true,
+            private: true,
+            label,
+            keyType: graphene.KeyType.RSA,
+            sensitive: true,
+            extractable: false,
+            unwrap: true,
+            decrypt: false,
+            sign: false,
+          },
+        );
+      }
       for (const label of [KEY_LABELS.record, KEY_LABELS.fake, KEY_LABELS.audit]) {
         if (present.has(label)) continue;
         session.generateKey(graphene.KeyGenMechanism.GENERIC_SECRET, {

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { createPublicKey, publicEncrypt } from 'node:crypto';
+import { aeskwp } from '@noble/ciphers/aes.js';
+import { p256 } from '@noble/curves/nist.js';
+import { dealKey, evaluate, interpolate, liars, oprf } from '../src/opaque/index.js';
+import { Token } from '../src/token/index.js';
+import { freshToken } from './softhsm.js';
+
+const subsets = <T>(items: readonly T[], size: number): T[][] =>
+  size === 0
+    ? [[]]
+    : items.flatMap((item, i) => subsets(items.slice(i + 1), size - 1).map((rest) => [item, ...rest]));
+
+describe('threshold OPRF', () => {
+  const { blind, blinded } = oprf.blind(Buffer.from('password'));
+  for (const [threshold, parties] of [
+    [2, 3],
+    [3, 5],
+    [1, 1],
+  ] as const) {
+    it(`every ${threshold} of ${parties} evaluate as the whole key does, fewer do not`, () => {
+      const { key, shares } = dealKey(threshold, parties);
+      const whole = evaluate(key, blinded);
+      assert.deepEqual(
+        oprf.finalize(Buffer.from('password'), blind, whole),
+        oprf.finalize(Buffer.from('password'), blind, oprf.blindEvaluate(key, blinded)),
+      );
+      const evaluations = shares.map(({ index, scalar }) => ({ index, element: evaluate(scalar, blinded) }));
+      for (const some of subsets(evaluations, threshold)) assert.deepEqual(interpolate(some), whole);
+      if (threshold > 1)
+        for (const few of subsets(evaluations, threshold - 1)) assert.notDeepEqual(interpolate(few), whole);
+    });
+  }
+
+  it('names who lied', () => {
+    const { shares } = dealKey(3, 5);
+    const evaluations = shares.map(({ index, scalar }) => ({ index, element: evaluate(scalar, blinded) }));
+    const lie = { index: 4, element: p256.Point.BASE.toBytes(true) };
+    assert.deepEqual(liars(evaluations.slice(0, 3), [lie, evaluations[4] as (typeof evaluations)[0]]), [4]);
+  });
+
+  it('a share travels wrapped into the token and is evaluated there', async () => {
+    const token = await Token.open(freshToken());
+    try {
+      await token.generateWrappingKey('bkv.page.0.1');
+      const spki = await token.call('transportPublicKey');
+      const publicKey = createPublicKey({ key: Buffer.from(spki), type: 'spki', format: 'der' });
+      assert.equal(publicKey.asymmetricKeyDetails?.modulusLength, 3072);
+      const [share] = dealKey(3, 5).shares as [ReturnType<typeof dealKey>['shares'][0]];
+      const aes = crypto.getRandomValues(new Uint8Array(32));
+      const pkcs8 = Buffer.concat([
+        Buffer.from('3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420', 'hex'),
+        share.scalar,
+      ]);
+      const wrapped = await token.call(
+        'importWrapped',
+        publicEncrypt({ key: publicKey, oaepHash: 'sha1' }, aes),
+        aeskwp(aes).encrypt(pkcs8),
+        'bkv.page.0.1',
+      );
+      assert.equal(wrapped.length, 80);
+      const evaluated = await token.call(
+        'multiply',
+        { wrapped, wrappingKey: 'bkv.page.0.1', publicKey: share.publicKey },
+        blinded,
+      );
+      assert.deepEqual(Buffer.from(evaluated), Buffer.from(evaluate(share.scalar, blinded)));
+      await assert.rejects(
+        token.call('importWrapped', new Uint8Array(384), aeskwp(aes).encrypt(pkcs8), 'bkv.page.0.1'),
+      );
+    } finally {
+      await token.close();
+    }
+  });
+});
