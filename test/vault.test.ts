@@ -38,9 +38,9 @@ describe('the vault over HTTP, on a token of its own', () => {
       alice.recover('wrong'),
       (error: WrongPassword) => error instanceof WrongPassword && error.attemptsRemaining === 9,
     );
-    assert.deepEqual(await alice.status(), { state: 'registered', attemptsRemaining: 9 });
+    assert.deepEqual(await alice.status(), { state: 'registered', attemptsRemaining: 9, dealings: [] });
     assert.deepEqual(await alice.recover('Pa\u0308sswort\u00a0🔑'), key, 'normalised as RFC 8265 says');
-    assert.deepEqual(await alice.status(), { state: 'registered', attemptsRemaining: 10 });
+    assert.deepEqual(await alice.status(), { state: 'registered', attemptsRemaining: 10, dealings: [] });
     const other = newBackupKey();
     await alice.register('second', other);
     await assert.rejects(alice.recover('Pässwort 🔑'), WrongPassword);
@@ -103,7 +103,11 @@ describe('the vault over HTTP, on a token of its own', () => {
       assert.deepEqual([response.status, problem.type], [status, `urn:bkv:problem:${kind}`]);
       assert.match(response.headers.get('content-type') ?? '', /^application\/problem\+json/);
     }
-    assert.deepEqual(await daemon.client('carol').status(), { state: 'registered', attemptsRemaining: 10 });
+    assert.deepEqual(await daemon.client('carol').status(), {
+      state: 'registered',
+      attemptsRemaining: 10,
+      dealings: [],
+    });
   });
 
   it('takes a KE3 once, from its own account, and a wrong one not at all', async () => {
@@ -159,7 +163,11 @@ describe('the vault over HTTP, on a token of its own', () => {
       rmSync(join(data, name));
     for (const name of readdirSync(old)) cpSync(join(old, name), join(data, name));
     daemon = await Daemon.start(data, { config });
-    assert.deepEqual(await daemon.client('erin').status(), { state: 'registered', attemptsRemaining: 6 });
+    assert.deepEqual(await daemon.client('erin').status(), {
+      state: 'registered',
+      attemptsRemaining: 6,
+      dealings: [],
+    });
     assert.deepEqual(await daemon.client('erin').recover('right'), key);
   });
 

@@ -41,6 +41,7 @@ const endpoints = (vault: Vault): Endpoint[] => [
     errors: [429],
     handle: async () => ({
       serverPublicKey: encode(vault.serverPublicKey),
+      transportPublicKey: encode(vault.transportPublicKey),
       suite: 'P256-SHA256',
       context: CONTEXT.toString(),
       maxAttempts: vault.maxAttempts,
@@ -106,6 +107,39 @@ const endpoints = (vault: Vault): Endpoint[] => [
   },
   {
     method: 'post',
+    path: '/v1/share/register',
+    operation: 'shareRegister',
+    summary: "Keeps a share of a fleet's key, beside the account's older dealings",
+    authenticated: true,
+    body: schemas.ShareRegister,
+    errors: [400, 401, 413, 429, 503],
+    handle: async ({ account, body }) => {
+      await vault.registerShare(account, {
+        dealing: body.dealing as string,
+        sharePublicKey: decode(body.sharePublicKey),
+        transportKey: decode(body.transportKey),
+        wrappedShare: decode(body.wrappedShare),
+        registrationRecord: decode(body.registrationRecord),
+        encryptedBackupKey: decode(body.encryptedBackupKey),
+      });
+      return undefined;
+    },
+  },
+  {
+    method: 'post',
+    path: '/v1/share/commit',
+    operation: 'shareCommit',
+    summary: 'Ends every other dealing of the account',
+    authenticated: true,
+    body: schemas.ShareCommit,
+    errors: [400, 401, 404, 413, 429, 503],
+    handle: async ({ account, body }) => {
+      await vault.commitDealing(account, body.dealing as string);
+      return undefined;
+    },
+  },
+  {
+    method: 'post',
     path: '/v1/recovery/start',
     operation: 'recoveryStart',
     summary: 'Spends an attempt and answers KE1 with KE2 (RFC 9807, section 6)',
@@ -114,7 +148,11 @@ const endpoints = (vault: Vault): Endpoint[] => [
     answer: schemas.RecoveryStarted,
     errors: [400, 401, 413, 423, 429, 503],
     handle: async ({ account, body }) => {
-      const { recoveryId, KE2, attemptsRemaining } = await vault.startRecovery(account, decode(body.KE1));
+      const { recoveryId, KE2, attemptsRemaining } = await vault.startRecovery(
+        account,
+        decode(body.KE1),
+        body.dealing,
+      );
       return { recoveryId, KE2: encode(KE2), attemptsRemaining };
     },
   },

@@ -17,8 +17,16 @@ const base64url = (description: string, min: number, max = min) =>
 const attemptsRemaining = z.int().min(0).describe('wrong passwords that are still allowed');
 const exchangeId = z.string().regex(/^[A-Za-z0-9_-]{22}$/, 'must be an id that the vault gave');
 
+const dealing = z
+  .string()
+  .regex(/^[0-9a-f]{32}$/, 'must be 32 hexadecimal digits')
+  .describe('a dealing of shares: 16 digits of a count that grows, 16 random');
+
 export const Identity = z.strictObject({
   serverPublicKey: base64url("the vault's static public key, to be pinned", SIZES.element),
+  transportPublicKey: z
+    .string()
+    .describe('RSA key that shares are wrapped for; SPKI, base64url, to be pinned'),
   suite: z.literal('P256-SHA256'),
   context: z.string(),
   maxAttempts: z.int().min(1),
@@ -26,6 +34,7 @@ export const Identity = z.strictObject({
 export const Status = z.strictObject({
   state: z.enum(['unregistered', 'registered', 'locked']),
   attemptsRemaining: attemptsRemaining.optional(),
+  dealings: z.array(dealing).optional().describe("the fleet's dealings held here, newest first"),
 });
 export const RegistrationStart = z.strictObject({
   registrationRequest: base64url('blindedElement', SIZES.registrationRequest),
@@ -39,7 +48,19 @@ export const RegistrationFinish = z.strictObject({
   registrationRecord: base64url('clientPublicKey, maskingKey and envelope', SIZES.registrationRecord),
   encryptedBackupKey: base64url('the backup key, encrypted under a key made from the export key', 1, 512),
 });
-export const RecoveryStart = z.strictObject({ KE1: base64url('KE1', SIZES.KE1) });
+export const ShareRegister = z.strictObject({
+  dealing,
+  sharePublicKey: base64url('share·G', SIZES.element),
+  transportKey: base64url('AES-256 key under the transport key, RSA-OAEP', 384),
+  wrappedShare: base64url('PKCS#8 of the share under that AES key, RFC 5649', 80),
+  registrationRecord: base64url('clientPublicKey, maskingKey and envelope', SIZES.registrationRecord),
+  encryptedBackupKey: base64url('the backup key, encrypted under a key made from the export key', 1, 512),
+});
+export const ShareCommit = z.strictObject({ dealing });
+export const RecoveryStart = z.strictObject({
+  KE1: base64url('KE1', SIZES.KE1),
+  dealing: dealing.optional(),
+});
 export const RecoveryStarted = z.strictObject({
   recoveryId: exchangeId,
   KE2: base64url('KE2', SIZES.KE2),

@@ -141,11 +141,12 @@ export class Ledger {
     return this.#change([[slot, SLOT.reserved]]);
   }
 
-  /** Makes a reserved slot the account's, and ends the one before, in one write. */
-  activate({ slot }: Slot, previous?: Slot): Promise<void> {
-    const changes: [number, number][] = [[slot, live(0)]];
-    if (previous) changes.push([previous.slot, SLOT.dead]);
-    return this.#change(changes);
+  /** Makes a reserved slot the account's, and ends the ones before, in one write. */
+  activate({ slot }: Slot, previous: readonly Slot[] = []): Promise<void> {
+    return this.#change([
+      [slot, live(0)],
+      ...previous.map(({ slot }): [number, number] => [slot, SLOT.dead]),
+    ]);
   }
 
   /**
@@ -177,9 +178,9 @@ export class Ledger {
     return this.#change([[slot, SLOT.locked]]);
   }
 
-  /** Ends a slot whose account was deleted. */
-  retire({ slot }: Slot): Promise<void> {
-    return this.#change([[slot, SLOT.dead]]);
+  /** Ends slots whose account or dealing is over. */
+  retire(...slots: readonly Slot[]): Promise<void> {
+    return this.#change(slots.map(({ slot }): [number, number] => [slot, SLOT.dead]));
   }
 
   /** Waits for the write under way. */

@@ -6,6 +6,7 @@ interface Database {
     account: string;
     slot: number;
     generation: number;
+    dealing: string;
     wrapped_key: Buffer;
     public_key: Buffer;
     registration_record: Buffer;
@@ -20,6 +21,8 @@ export interface Row {
   readonly account: string;
   readonly slot: number;
   readonly generation: number;
+  /** which dealing of shares the key belongs to, 32 hexadecimal digits; empty for a key made in this token */
+  readonly dealing: string;
   readonly wrappedKey: Uint8Array;
   readonly publicKey: Uint8Array;
   readonly registrationRecord: Uint8Array;
@@ -35,6 +38,7 @@ export function macInput(row: Omit<Row, 'mac'>): Uint8Array {
     Buffer.from('bkv record v1'),
     Buffer.from(row.account),
     Buffer.from(`${row.slot}.${row.generation}`),
+    Buffer.from(row.dealing),
     row.wrappedKey,
     row.publicKey,
     row.registrationRecord,
@@ -72,6 +76,7 @@ export class Records {
       .addColumn('account', 'text', (column) => column.notNull())
       .addColumn('slot', 'integer', (column) => column.notNull())
       .addColumn('generation', 'integer', (column) => column.notNull())
+      .addColumn('dealing', 'text', (column) => column.notNull())
       .addColumn('wrapped_key', 'blob', (column) => column.notNull())
       .addColumn('public_key', 'blob', (column) => column.notNull())
       .addColumn('registration_record', 'blob', (column) => column.notNull())
@@ -82,7 +87,7 @@ export class Records {
     return new Records(db);
   }
 
-  /** Every row of an account: more than one while a registration is under way, or was cut off. */
+  /** Every row of an account: more than one while a registration is under way, or was cut off, or a fleet's older dealing is not ended yet. */
   async find(account: string): Promise<Row[]> {
     const { rows } = await this.#db.executeQuery<Selectable<Database['records']>>({
       ...this.#byAccount,
@@ -92,6 +97,7 @@ export class Records {
       account: row.account,
       slot: row.slot,
       generation: row.generation,
+      dealing: row.dealing,
       wrappedKey: row.wrapped_key,
       publicKey: row.public_key,
       registrationRecord: row.registration_record,
@@ -107,6 +113,7 @@ export class Records {
         account: row.account,
         slot: row.slot,
         generation: row.generation,
+        dealing: row.dealing,
         wrapped_key: Buffer.from(row.wrappedKey),
         public_key: Buffer.from(row.publicKey),
         registration_record: Buffer.from(row.registrationRecord),

@@ -4,7 +4,14 @@ import { accountHash, audit, log } from '../log/index.js';
 import { lockouts, pendingLogins, tamperedRecords } from '../metrics/index.js';
 import { generateKE2, parseKE1, parseRegistrationRecord } from '../opaque/index.js';
 import { macInput, type Records, type Row } from '../records/index.js';
-import { decompress, InvalidPoint, KEY_LABELS, type PrivateKey, type Token } from '../token/index.js';
+import {
+  decompress,
+  InvalidPoint,
+  KEY_LABELS,
+  type PrivateKey,
+  type Token,
+  TokenError,
+} from '../token/index.js';
 import { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
 import { Exchanges } from './exchanges.js';
 
@@ -20,18 +27,42 @@ export interface VaultOptions {
 
 export type Status =
   | { readonly state: 'unregistered' }
-  | { readonly state: 'registered'; readonly attemptsRemaining: number }
+  | {
+      readonly state: 'registered';
+      readonly attemptsRemaining: number;
+      /** the fleet's dealings that this vault holds a share of, newest first */
+      readonly dealings: readonly string[];
+    }
   | { readonly state: 'locked'; readonly attemptsRemaining: 0 };
 
 type Registration = { account: string; slot: Slot; wrappedKey: Uint8Array; publicKey: Uint8Array };
 type Recovery = {
   account: string;
-  slot: Slot | undefined;
+  /** the slots an attempt was spent on, the one to be proven first; none for an unknown account */
+  slots: readonly Slot[];
   attemptsRemaining: number;
   expectedKE3: Uint8Array;
   encryptedBackupKey: Uint8Array;
 };
 type Credential = { key: PrivateKey; record: Uint8Array; encryptedBackupKey: Uint8Array };
+
+/** What a client sends to have this vault keep its share of a fleet's key. */
+export interface ShareRegistration {
+  /** which dealing it is, 32 hexadecimal digits: 16 of a count that grows, 16 random */
+  readonly dealing: string;
+  /** share·G, 33 bytes */
+  readonly sharePublicKey: Uint8Array;
+  /** AES-256 key under the token's transport key, RSA-OAEP, 384 bytes */
+  readonly transportKey: Uint8Array;
+  /** the share, PKCS#8, under that AES key (RFC 5649), 80 bytes */
+  readonly wrappedShare: Uint8Array;
+  /** 129 bytes */
+  readonly registrationRecord: Uint8Array;
+  readonly encryptedBackupKey: Uint8Array;
+}
+
+/** Dealings of one account that were not ended: more are refused until a recovery or a deletion clears them. */
+const MAX_DEALINGS = 8;
 
 /** Unknown accounts whose attempts are counted, so that they end as known ones do. */
 const PHANTOMS = 65_536;
@@ -64,13 +95,15 @@ export class Vault {
   #reloading: NodeJS.Timeout | undefined;
   /** the vault's identity, which clients pin: 33 bytes */
   readonly serverPublicKey: Uint8Array;
+  /** what shares are wrapped for, pinned too: RSA, SubjectPublicKeyInfo */
+  readonly transportPublicKey: Uint8Array;
   readonly maxAttempts: number;
 
   private constructor(
     token: Token,
     ledger: Ledger,
     records: Records,
-    serverPublicKey: Uint8Array,
+    { serverPublicKey, transportPublicKey }: { serverPublicKey: Uint8Array; transportPublicKey: Uint8Array },
     fakeSeed: Uint8Array,
     options: VaultOptions,
   ) {
@@ -78,6 +111,7 @@ export class Vault {
     this.#ledger = ledger;
     this.#records = records;
     this.serverPublicKey = serverPublicKey;
+    this.transportPublicKey = transportPublicKey;
     this.#fakeSeed = fakeSeed;
     this.maxAttempts = options.maxAttempts;
     this.#registrations = new Exchanges(options.exchangeLifetime, OPEN_EXCHANGES, ({ slot }) =>
@@ -95,8 +129,16 @@ export class Vault {
   static async open(token: Token, records: Records, options: VaultOptions): Promise<Vault> {
     const ledger = await Ledger.open(ledgerStore(token), options.maxAttempts);
     const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
+    const transportPublicKey = await token.call('transportPublicKey');
     const fakeSeed = await token.call('hmac', KEY_LABELS.fake, Buffer.from('bkv fake records v1'));
-    const vault = new Vault(token, ledger, records, serverPublicKey, fakeSeed, options);
+    const vault = new Vault(
+      token,
+      ledger,
+      records,
+      { serverPublicKey, transportPublicKey },
+      fakeSeed,
+      options,
+    );
     await vault.#tidy();
     return vault;
   }
@@ -146,38 +188,100 @@ export class Vault {
     const registration = this.#registrations.take(registrationId, account);
     if (!registration) throw new UnknownExchange('this registration is not under way; start again');
     const { slot, wrappedKey, publicKey } = registration;
+    const row = { account, dealing: '', wrappedKey, publicKey, registrationRecord, encryptedBackupKey };
+    await this.#guard(() => this.#inTurn(account, () => this.#store({ ...row, ...slot }, () => true)));
+    audit('registered', { account });
+  }
+
+  /**
+   * Keeps a share of a fleet's key beside the account's older dealings, until {@link commitDealing} ends those. Sent
+   * again, it replaces itself.
+   * @throws InvalidMessage when the share is not one for this token, or is not that of its public key
+   */
+  async registerShare(accountId: string, share: ShareRegistration): Promise<void> {
+    const account = accountHash(accountId);
+    const { dealing, registrationRecord, encryptedBackupKey } = share;
+    const publicKey = toElement(share.sharePublicKey);
+    const clientPublicKey = toElement(parseRegistrationRecord(registrationRecord).clientPublicKey);
     await this.#guard(() =>
       this.#inTurn(account, async () => {
-        const row = { account, ...slot, wrappedKey, publicKey, registrationRecord, encryptedBackupKey };
-        const mac = await this.#token.call('hmac', KEY_LABELS.record, macInput(row));
-        await this.#ledger.reserve(slot);
-        const before = await this.#records.find(account);
-        const previous = await this.#live(before);
-        await this.#records.insert({ ...row, mac });
-        await this.#ledger.activate(slot, previous);
-        for (const old of before) await this.#records.delete(old);
-        this.#phantoms.delete(account);
+        const held = new Set((await this.#allLive(account)).map((row) => row.dealing)).add(dealing);
+        if (held.size > MAX_DEALINGS)
+          throw new InvalidMessage(
+            'too many registrations of this account were cut off; recover or delete it',
+          );
+        const slot = await this.#ledger.pick();
+        let reserved = false;
+        try {
+          const wrappingKey = wrappingKeyLabel(slot);
+          const wrappedKey = await this.#token
+            .call('importWrapped', share.transportKey, share.wrappedShare, wrappingKey)
+            .catch((error) => Promise.reject(refused(error, /CKR_(WRAPPED|UNWRAPPING|ENCRYPTED|GENERAL)/)));
+          // An evaluation that ends on the curve proves that the share is the public key's.
+          await this.#token
+            .call('multiply', { wrapped: wrappedKey, wrappingKey, publicKey }, clientPublicKey)
+            .catch((error) => Promise.reject(refused(error, /BKV_KEY_PAIR/)));
+          const row = { account, dealing, wrappedKey, publicKey, registrationRecord, encryptedBackupKey };
+          reserved = true;
+          await this.#store({ ...row, ...slot }, (old) => old.dealing === dealing);
+        } finally {
+          if (!reserved) this.#ledger.release(slot);
+        }
       }),
     );
-    audit('registered', { account });
+    audit('share registered', { account, dealing });
+  }
+
+  /** Ends every other dealing of the account. @throws UnknownExchange when this one is not held */
+  async commitDealing(accountId: string, dealing: string): Promise<void> {
+    const account = accountHash(accountId);
+    await this.#guard(() =>
+      this.#inTurn(account, async () => {
+        const rows = await this.#allLive(account);
+        if (!rows.some((row) => row.dealing === dealing))
+          throw new UnknownExchange('this vault holds no share of that dealing');
+        const over = rows.filter((row) => row.dealing !== dealing);
+        if (over.length > 0) await this.#ledger.retire(...over);
+        for (const old of over) await this.#records.delete(old);
+      }),
+    );
+    audit('dealing committed', { account, dealing });
+  }
+
+  /** Writes a row and makes its slot live, in place of the account's live rows that it `replaces`. */
+  async #store(row: Omit<Row, 'mac'>, replaces: (old: Row) => boolean): Promise<void> {
+    const { account } = row;
+    const mac = await this.#token.call('hmac', KEY_LABELS.record, macInput(row));
+    await this.#ledger.reserve(row);
+    const before = await this.#records.find(account);
+    const previous = (await this.#live(before)).filter(replaces);
+    await this.#records.insert({ ...row, mac });
+    await this.#ledger.activate(row, previous);
+    for (const old of before) {
+      if (this.#ledger.state(old).state !== 'live') await this.#records.delete(old);
+    }
+    this.#phantoms.delete(account);
   }
 
   /**
    * Spends an attempt and answers the client's KE1. An unknown account is answered like a known one.
    * @param KE1 98 bytes
+   * @param dealing of a fleet's shares which one; each attempt is spent on all that the account has here
    * @returns an id, KE2 (259 bytes), and the attempts left should this one fail
    * @throws AccountLocked when no attempt is left; InvalidMessage; VaultUnavailable
    */
-  async startRecovery(accountId: string, KE1: Uint8Array) {
+  async startRecovery(accountId: string, KE1: Uint8Array, dealing = '') {
     const account = accountHash(accountId);
     const message = parseKE1(KE1);
     const blindedElement = toElement(message.blindedElement);
     const clientKeyshare = toElement(message.clientKeyshare);
     return this.#guard(async () => {
       const fake = this.#fake(account);
-      const row = await this.#current(account);
+      const rows = await this.#current(account);
+      const row = rows.find((one) => one.dealing === dealing);
       const { key, record, encryptedBackupKey } = row ? credentialOf(row) : fake;
-      const { attemptsRemaining, durable } = row ? this.#spend(row) : this.#spendPhantom(account);
+      const spentOn = row ? [row, ...rows.filter((other) => other !== row)] : [];
+      const { attemptsRemaining, durable } = row ? this.#spend(spentOn) : this.#spendPhantom(account);
       const { clientPublicKey } = parseRegistrationRecord(record);
       const elements = { blindedElement, clientKeyshare, clientPublicKey };
       // The evaluation is made while the token takes the counter, and leaves only when the token has it.
@@ -198,10 +302,9 @@ export class Vault {
         dh3,
       });
       for (const secret of [dh1, dh2, dh3, sessionKey]) secret.fill(0);
-      const slot = row && { slot: row.slot, generation: row.generation };
       const recoveryId = this.#recoveries.add({
         account,
-        slot,
+        slots: spentOn.map(({ slot, generation }) => ({ slot, generation })),
         attemptsRemaining,
         expectedKE3,
         encryptedBackupKey,
@@ -219,7 +322,8 @@ export class Vault {
     const recovery = this.#recoveries.take(recoveryId, accountHash(accountId));
     if (!recovery) throw new UnknownExchange('this recovery is not under way; start again');
     return this.#guard(async () => {
-      const { account, slot, expectedKE3, encryptedBackupKey, attemptsRemaining } = recovery;
+      const { account, slots, expectedKE3, encryptedBackupKey, attemptsRemaining } = recovery;
+      const [slot] = slots;
       const proven = KE3.length === expectedKE3.length && timingSafeEqual(KE3, expectedKE3);
       expectedKE3.fill(0);
       if (!proven || !slot) {
@@ -242,10 +346,15 @@ export class Vault {
   async status(accountId: string): Promise<Status> {
     return this.#guard(async () => {
       try {
-        const row = await this.#current(accountHash(accountId));
-        const now = row && this.#ledger.state(row);
+        const rows = await this.#current(accountHash(accountId));
+        const [newest] = rows.sort((a, b) => (a.dealing < b.dealing ? 1 : -1));
+        const now = newest && this.#ledger.state(newest);
         if (now?.state !== 'live') return { state: 'unregistered' };
-        return { state: 'registered', attemptsRemaining: Math.max(0, this.maxAttempts - now.used) };
+        return {
+          state: 'registered',
+          attemptsRemaining: Math.max(0, this.maxAttempts - now.used),
+          dealings: rows.flatMap(({ dealing }) => dealing || []),
+        };
       } catch (error) {
         if (error instanceof AccountLocked) return { state: 'locked', attemptsRemaining: 0 };
         throw error;
@@ -258,11 +367,10 @@ export class Vault {
     const account = accountHash(accountId);
     await this.#guard(() =>
       this.#inTurn(account, async () => {
-        for (const row of await this.#records.find(account)) {
-          if (this.#ledger.state(row).state === 'live' && (await this.#genuine(row)))
-            await this.#ledger.retire(row);
-          await this.#records.delete(row);
-        }
+        const rows = await this.#records.find(account);
+        const live = await this.#live(rows);
+        if (live.length > 0) await this.#ledger.retire(...live);
+        for (const row of rows) await this.#records.delete(row);
       }),
     );
     audit('deleted', { account });
@@ -278,19 +386,26 @@ export class Vault {
     this.#fakeSeed.fill(0);
   }
 
-  /** The account's row that the token vouches for and whose slot is its own. @throws AccountLocked */
-  async #current(account: string): Promise<Row | undefined> {
+  /** The account's live rows. @throws AccountLocked when there are none and one was locked */
+  async #current(account: string): Promise<Row[]> {
     const rows = await this.#records.find(account);
-    const row = await this.#live(rows);
-    if (!row && rows.some((other) => this.#ledger.state(other).state === 'locked')) throw new AccountLocked();
-    return row;
+    const live = await this.#live(rows);
+    if (live.length === 0 && rows.some((other) => this.#ledger.state(other).state === 'locked'))
+      throw new AccountLocked();
+    return live;
   }
 
-  async #live(rows: Row[]): Promise<Row | undefined> {
+  async #allLive(account: string): Promise<Row[]> {
+    return this.#live(await this.#records.find(account));
+  }
+
+  /** Those rows that the token vouches for and whose slot is their own. */
+  async #live(rows: readonly Row[]): Promise<Row[]> {
+    const live: Row[] = [];
     for (const row of rows) {
-      if (this.#ledger.state(row).state === 'live' && (await this.#genuine(row))) return row;
+      if (this.#ledger.state(row).state === 'live' && (await this.#genuine(row))) live.push(row);
     }
-    return undefined;
+    return live;
   }
 
   async #genuine(row: Row): Promise<boolean> {
@@ -301,9 +416,14 @@ export class Vault {
     return false;
   }
 
-  #spend(row: Row) {
+  #spend([row, ...others]: readonly Row[]) {
     try {
-      return this.#ledger.spend(row);
+      const spent = this.#ledger.spend(row as Row);
+      const alsoDurable = others.flatMap((other) => {
+        const now = this.#ledger.state(other);
+        return now.state === 'live' && now.used < this.maxAttempts ? this.#ledger.spend(other).durable : [];
+      });
+      return { ...spent, durable: Promise.all([spent.durable, ...alsoDurable]) };
     } catch (error) {
       if (error instanceof SlotClosed && error.state === 'locked') throw new AccountLocked();
       throw error;
@@ -334,14 +454,16 @@ export class Vault {
   }
 
   /** An attempt ended without proof. At the limit, once no other attempt is open, the account is locked. */
-  async #closeAttempt({ account, slot }: Recovery): Promise<void> {
+  async #closeAttempt({ account, slots }: Recovery): Promise<void> {
     pendingLogins.set(this.#recoveries.size);
-    if (!slot) return;
+    if (slots.length === 0) return;
     await this.#inTurn(account, async () => {
-      const now = this.#ledger.state(slot);
-      if (now.state !== 'live' || now.used < this.maxAttempts) return;
-      if (this.#recoveries.values().some((open) => open.slot?.slot === slot.slot)) return;
-      await this.#lock(account, slot);
+      const open = new Set(this.#recoveries.values().flatMap((other) => other.slots.map(({ slot }) => slot)));
+      for (const slot of slots) {
+        const now = this.#ledger.state(slot);
+        if (now.state === 'live' && now.used >= this.maxAttempts && !open.has(slot.slot))
+          await this.#lock(account, slot);
+      }
     });
   }
 
@@ -409,6 +531,12 @@ const credentialOf = (row: Row): Credential => ({
   record: row.registrationRecord,
   encryptedBackupKey: row.encryptedBackupKey,
 });
+
+/** The client's fault, when the token's answer says so; else the error as it is. */
+const refused = (error: Error, codes: RegExp): Error =>
+  error instanceof TokenError && codes.test(`${error.code} ${error.message}`)
+    ? new InvalidMessage('the share is not wrapped for this token, or is not that of its public key')
+    : error;
 
 /** An element of a message, 33 bytes, checked and decompressed to 65. @throws InvalidMessage */
 function toElement(compressed: Uint8Array): Uint8Array {
