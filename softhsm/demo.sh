@@ -3,31 +3,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/bkv-demo-XXXXXX")
-vault_pid=
-cleanup() {
-  if [ -n "$vault_pid" ]; then kill "$vault_pid" 2>/dev/null || true; wait "$vault_pid" 2>/dev/null || true; fi
-  rm -rf "$work"
-}
-trap cleanup EXIT
-
-bkv() { node dist/src/cli/main.js "$@"; }
-step() { printf '\n%s\n' "── $*"; }
-fail() { echo "demo: $*" >&2; sed 's/^/  vault: /' "$work/vault.log" >&2 || true; exit 1; }
+source softhsm/vaults.sh
 
 step 'Starting a vault: its keys and its retry counters lie in a SoftHSM2 token of its own.'
-unset SOFTHSM2_CONF
-node dist/src/cli/main.js serve --data "$work/vault" --listen 127.0.0.1:0 --admin 127.0.0.1:0 2>"$work/vault.log" &
-vault_pid=$!
-for _ in $(seq 150); do
-  grep -q '"message":"serving"' "$work/vault.log" && break
-  kill -0 "$vault_pid" 2>/dev/null || fail 'the vault did not start'
-  sleep 0.2
-done
-field() { node -e 'const l=require("fs").readFileSync(process.argv[1],"utf8").split("\n").find(l=>l.includes("\"serving\""));console.log(JSON.parse(l)[process.argv[2]])' "$work/vault.log" "$1"; }
+start_vault vault 127.0.0.1:0
 export BKV_VAULT BKV_SERVER_KEY
-BKV_VAULT=$(field url)
-BKV_SERVER_KEY=$(field serverPublicKey)
+BKV_VAULT=$(field vault url)
+BKV_SERVER_KEY=$(field vault serverPublicKey)
 (umask 077; bkv jwt --data "$work/vault" --account alice >"$work/alice.jwt")
 echo "It answers at $BKV_VAULT and is known by the key $BKV_SERVER_KEY."
 

@@ -2,7 +2,8 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { BackupError, backup, restore } from '../backup/index.js';
-import { BkvError, formatKey, newBackupKey, parseKey, VaultClient } from '../client/index.js';
+import { BkvError, FleetClient, formatKey, newBackupKey, parseKey, VaultClient } from '../client/index.js';
+import { loadFleet, pinFleet } from './fleet.js';
 import { progressBar, readNewPassword, readSecret, UsageError } from './terminal.js';
 
 const say = (text: string): void => {
@@ -33,24 +34,38 @@ function writeKey(file: string, key: Uint8Array): void {
   }
 }
 
-type VaultFlags = { vault?: string; serverKey?: string; tokenFile?: string };
+type VaultFlags = { vault?: string; serverKey?: string; tokenFile?: string; fleet?: string };
 
-function vaultClient({ vault, serverKey, tokenFile }: VaultFlags): VaultClient {
-  if (!vault) throw new UsageError('name the vault: --vault URL, or BKV_VAULT');
+const accessToken = ({ tokenFile }: VaultFlags): string => {
+  if (tokenFile === undefined) {
+    if (process.env.BKV_ACCESS_TOKEN) return process.env.BKV_ACCESS_TOKEN;
+    throw new UsageError("give the account's JWT: --token-file FILE, or BKV_ACCESS_TOKEN");
+  }
+  if (statSync(tokenFile).mode & 0o077) process.stderr.write(`warning: others can read ${tokenFile}\n`);
+  return readFileSync(tokenFile, 'utf8').trim();
+};
+
+/** The client of a fleet, or of a single vault; both do the same for an account. */
+function vaultClient(flags: VaultFlags): VaultClient | FleetClient {
+  const { vault, serverKey, fleet } = flags;
+  if (fleet) return new FleetClient({ ...loadFleet(fleet), accessToken: () => accessToken(flags) });
+  if (!vault) throw new UsageError('name the vault: --vault URL (BKV_VAULT), or --fleet FILE (BKV_FLEET)');
   if (!serverKey)
     throw new UsageError('name the public key that the vault must have: --server-key KEY, or BKV_SERVER_KEY');
   return new VaultClient({
     url: vault,
     serverPublicKey: Buffer.from(serverKey, 'base64url'),
-    accessToken: () => {
-      if (tokenFile === undefined) {
-        if (process.env.BKV_ACCESS_TOKEN) return process.env.BKV_ACCESS_TOKEN;
-        throw new UsageError("give the account's JWT: --token-file FILE, or BKV_ACCESS_TOKEN");
-      }
-      if (statSync(tokenFile).mode & 0o077) process.stderr.write(`warning: others can read ${tokenFile}\n`);
-      return readFileSync(tokenFile, 'utf8').trim();
-    },
+    accessToken: () => accessToken(flags),
   });
+}
+
+async function recoverKey(client: VaultClient | FleetClient, password: string): Promise<Uint8Array> {
+  if (client instanceof VaultClient) return client.recover(password);
+  const { backupKey, liars, repaired } = await client.recover(password);
+  for (const url of liars) process.stderr.write(`warning: ${url} gave a wrong answer; do not trust it\n`);
+  if (repaired !== undefined)
+    process.stderr.write(`A vault had no share: all were dealt anew, and ${repaired} vaults hold one now.\n`);
+  return backupKey;
 }
 
 const withVault = (command: Command): Command =>
@@ -61,6 +76,7 @@ const withVault = (command: Command): Command =>
       "the vault's static public key, base64url (BKV_SERVER_KEY)",
       process.env.BKV_SERVER_KEY,
     )
+    .option('--fleet <file>', 'fleet file, in place of a single vault (BKV_FLEET)', process.env.BKV_FLEET)
     .option('--token-file <file>', "file with the account's JWT (or the variable BKV_ACCESS_TOKEN)");
 
 const withKeyFile = (command: Command): Command =>
@@ -132,7 +148,7 @@ withVault(
 withVault(key.command('recover').description('get the key back with the password'))
   .option('--out <file>', 'write it to this file instead of showing it')
   .action(async (options) => {
-    const recovered = await vaultClient(options).recover(await readSecret('Password: '));
+    const recovered = await recoverKey(vaultClient(options), await readSecret('Password: '));
     if (options.out) writeKey(options.out, recovered);
     say(options.out ? `The key is in ${options.out}.` : formatKey(recovered));
   });
@@ -142,6 +158,27 @@ withVault(key.command('delete').description('make the key in the vault unreachab
     say('The vault has forgotten the key.');
   },
 );
+
+const fleet = program.command('fleet').description('look after the vaults of a fleet');
+fleet
+  .command('pin <urls...>')
+  .description(
+    'ask vaults for their keys and print a fleet file; compare the keys with what their operators say',
+  )
+  .requiredOption('--threshold <n>', 'how many vaults must answer: more than half')
+  .action(async (urls: string[], { threshold }) => say(await pinFleet(urls, Number(threshold))));
+fleet
+  .command('check')
+  .description('show the state of each vault, and whether its keys are the pinned ones')
+  .requiredOption('--fleet <file>', 'fleet file (BKV_FLEET)', process.env.BKV_FLEET)
+  .action(async ({ fleet }) => {
+    const { threshold, vaults } = loadFleet(fleet);
+    const checked = await new FleetClient({ threshold, vaults, accessToken: () => '' }).check();
+    for (const { url, state, detail } of checked) say(`${url}  ${state}${detail ? `: ${detail}` : ''}`);
+    const good = checked.filter(({ state }) => state === 'ok').length;
+    say(`${good} of ${vaults.length} vaults answer, and ${threshold} are needed`);
+    if (good < threshold || checked.some(({ state }) => state === 'another identity')) process.exitCode = 1;
+  });
 
 withVault(program.command('status').description('what the vault says of the account')).action(
   async (options) => {

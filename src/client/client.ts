@@ -7,12 +7,13 @@ import {
   generateKE3,
   ServerAuthenticationError,
 } from '../opaque/index.js';
-import { BkvError, Locked, VaultError, VaultIdentityMismatch, WrongPassword } from './errors.js';
+import { Connection, fromBase64url, toBase64url } from './connection.js';
+import { BkvError, VaultIdentityMismatch, WrongPassword } from './errors.js';
 import { preparePassword, stretch } from './password.js';
+import { openKey, sealKey } from './sealed-key.js';
 
-const CONTEXT = new TextEncoder().encode('backup-key-vault v1');
-const KEY_INFO = new TextEncoder().encode('bkv encrypted backup key v1');
-const NONCE = 12;
+/** Bound into every key exchange. */
+export const CONTEXT = new TextEncoder().encode('backup-key-vault v1');
 
 export interface VaultClientOptions {
   /** where the vault is, such as `https://vault.example` */
@@ -27,40 +28,19 @@ export interface VaultClientOptions {
 
 export type AccountStatus =
   | { state: 'unregistered' }
-  | { state: 'registered'; attemptsRemaining: number }
+  | { state: 'registered'; attemptsRemaining: number; dealings: string[] }
   | { state: 'locked'; attemptsRemaining: 0 };
-
-const toBase64url = (bytes: Uint8Array): string =>
-  btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-    .replaceAll('=', '');
-
-const fromBase64url = (text: unknown): Uint8Array => {
-  if (typeof text !== 'string') throw new VaultError(200, 'the vault answered without a field that it owes');
-  return Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));
-};
-
-async function keyEncryptionKey(exportKey: Uint8Array): Promise<CryptoKey> {
-  const base = await crypto.subtle.importKey('raw', exportKey as BufferSource, 'HKDF', false, ['deriveKey']);
-  exportKey.fill(0);
-  return crypto.subtle.deriveKey(
-    { name: 'HKDF', hash: 'SHA-256', salt: new Uint8Array(0), info: KEY_INFO },
-    base,
-    { name: 'AES-GCM', length: 256 },
-    false,
-    ['encrypt', 'decrypt'],
-  );
-}
 
 /** One account at one vault. Works in Node and in browsers. */
 export class VaultClient {
   readonly #options: VaultClientOptions;
+  readonly #vault: Connection;
 
   constructor(options: VaultClientOptions) {
     if (options.serverPublicKey.length !== 33)
       throw new BkvError('InvalidServerKey', 'the pinned public key of a vault has 33 bytes');
     this.#options = options;
+    this.#vault = new Connection(options.url, options.accessToken, options.timeout);
   }
 
   /**
@@ -71,7 +51,7 @@ export class VaultClient {
     const secret = preparePassword(password);
     try {
       const { blind, registrationRequest } = createRegistrationRequest(secret);
-      const started = await this.#request('POST', '/v1/registration/start', {
+      const started = await this.#vault.request('POST', '/v1/registration/start', {
         registrationRequest: toBase64url(registrationRequest),
       });
       const response = fromBase64url(started.registrationResponse);
@@ -82,17 +62,11 @@ export class VaultClient {
         context: CONTEXT,
       });
       blind.fill(0);
-      const key = await keyEncryptionKey(exportKey);
-      const nonce = crypto.getRandomValues(new Uint8Array(NONCE));
-      const encrypted = await crypto.subtle.encrypt(
-        { name: 'AES-GCM', iv: nonce },
-        key,
-        backupKey as BufferSource,
-      );
-      await this.#request('POST', '/v1/registration/finish', {
+      const encrypted = await sealKey(exportKey, backupKey);
+      await this.#vault.request('POST', '/v1/registration/finish', {
         registrationId: started.registrationId,
         registrationRecord: toBase64url(registrationRecord),
-        encryptedBackupKey: toBase64url(Uint8Array.from([...nonce, ...new Uint8Array(encrypted)])),
+        encryptedBackupKey: toBase64url(encrypted),
       });
     } finally {
       secret.fill(0);
@@ -107,7 +81,9 @@ export class VaultClient {
     const secret = preparePassword(password);
     try {
       const login = generateKE1(secret);
-      const started = await this.#request('POST', '/v1/recovery/start', { KE1: toBase64url(login.KE1) });
+      const started = await this.#vault.request('POST', '/v1/recovery/start', {
+        KE1: toBase64url(login.KE1),
+      });
       const { KE3, exportKey, sessionKey } = await generateKE3(login, fromBase64url(started.KE2), stretch, {
         context: CONTEXT,
         pinnedServerPublicKey: this.#options.serverPublicKey,
@@ -115,30 +91,15 @@ export class VaultClient {
         if (error instanceof ServerAuthenticationError) throw new VaultIdentityMismatch(error.message);
         if (!(error instanceof EnvelopeRecoveryError)) throw error;
         // Says that the attempt is over; the vault learns it by itself a little later if this is lost.
-        await this.#request('DELETE', `/v1/recovery/${started.recoveryId}`).catch(() => undefined);
+        await this.#vault.request('DELETE', `/v1/recovery/${started.recoveryId}`).catch(() => undefined);
         throw new WrongPassword(Number(started.attemptsRemaining));
       });
       sessionKey.fill(0);
-      const finished = await this.#request('POST', '/v1/recovery/finish', {
+      const finished = await this.#vault.request('POST', '/v1/recovery/finish', {
         recoveryId: started.recoveryId,
         KE3: toBase64url(KE3),
       });
-      const encrypted = fromBase64url(finished.encryptedBackupKey);
-      const key = await keyEncryptionKey(exportKey);
-      try {
-        const iv = encrypted.subarray(0, NONCE) as BufferSource;
-        return new Uint8Array(
-          await crypto.subtle.decrypt(
-            { name: 'AES-GCM', iv },
-            key,
-            encrypted.subarray(NONCE) as BufferSource,
-          ),
-        );
-      } catch (error) {
-        throw new VaultError(200, 'the vault gave a key that this password did not encrypt', {
-          cause: error,
-        });
-      }
+      return await openKey(exportKey, fromBase64url(finished.encryptedBackupKey));
     } finally {
       secret.fill(0);
     }
@@ -146,39 +107,11 @@ export class VaultClient {
 
   /** @throws VaultError */
   async status(): Promise<AccountStatus> {
-    return (await this.#request('GET', '/v1/account')) as AccountStatus;
+    return (await this.#vault.request('GET', '/v1/account')) as AccountStatus;
   }
 
   /** Makes the account's key unreachable for ever. @throws VaultError */
   async delete(): Promise<void> {
-    await this.#request('DELETE', '/v1/account');
-  }
-
-  async #request(method: string, path: string, body?: object): Promise<Record<string, unknown>> {
-    const { url, accessToken, timeout = 30_000 } = this.#options;
-    let response: Response;
-    try {
-      response = await fetch(new URL(path, url), {
-        method,
-        headers: {
-          authorization: `Bearer ${await accessToken()}`,
-          ...(body && { 'content-type': 'application/json' }),
-        },
-        body: body ? JSON.stringify(body) : null,
-        redirect: 'error',
-        signal: AbortSignal.timeout(timeout),
-      });
-    } catch (error) {
-      throw new VaultError(0, `the vault at ${url} did not answer; check the address and the network`, {
-        cause: error,
-      });
-    }
-    if (response.status === 204) return {};
-    const answer = (await response.json().catch(() => ({}))) as Record<string, unknown>;
-    if (response.ok) return answer;
-    if (response.status === 423) throw new Locked();
-    if (answer.type === 'urn:bkv:problem:wrong-password')
-      throw new WrongPassword(Number(answer.attemptsRemaining));
-    throw new VaultError(response.status, String(answer.detail ?? `the vault answered ${response.status}`));
+    await this.#vault.request('DELETE', '/v1/account');
   }
 }

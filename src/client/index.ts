@@ -1,3 +1,11 @@
 export { type AccountStatus, VaultClient, type VaultClientOptions } from './client.js';
 export { BkvError, Locked, VaultError, VaultIdentityMismatch, WrongPassword } from './errors.js';
+export {
+  FleetClient,
+  type FleetOptions,
+  type FleetRecovery,
+  type FleetVault,
+  TooFewVaults,
+  type VaultCheck,
+} from './fleet.js';
 export { formatKey, newBackupKey, parseKey } from './key.js';

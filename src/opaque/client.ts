@@ -127,7 +127,11 @@ export async function generateKE3(
   login: ClientLogin,
   KE2: Uint8Array,
   stretch: Stretch,
-  identities: Identities & { readonly pinnedServerPublicKey?: Uint8Array },
+  identities: Identities & {
+    readonly pinnedServerPublicKey?: Uint8Array;
+    /** of a threshold OPRF: the combined evaluation, 33 bytes, in place of this server's own */
+    readonly combinedElement?: Uint8Array;
+  },
 ) {
   const [evaluated, maskingNonce, maskedResponse, serverNonce, serverKeyshare, serverMac] = split(KE2, [
     SIZES.element,
@@ -137,7 +141,12 @@ export async function generateKE3(
     SIZES.element,
     SIZES.mac,
   ]);
-  const randomizedPassword = await randomizePassword(login.password, login.blind, evaluated, stretch);
+  const randomizedPassword = await randomizePassword(
+    login.password,
+    login.blind,
+    identities.combinedElement ?? evaluated,
+    stretch,
+  );
   login.blind.fill(0);
   const maskingKey = hkdfExpand(randomizedPassword, bytes('MaskingKey'));
   const pad = hkdfExpand(

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# A majority of data centres: five vaults with a token each; any three recover, fewer can do and test nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source softhsm/vaults.sh
+
+step 'Starting five vaults, each a process with a token, a database and counters of its own.'
+# No limit of requests, so that the counters alone are what stops a guesser here.
+echo 'rateLimit: { account: 100000, address: 100000 }' >"$work/first.yaml"
+start_vault vault1 127.0.0.1:0 --config "$work/first.yaml"
+cat "$work/first.yaml" - >"$work/others.yaml" <<EOF
+auth: { jwks: $work/vault1/issuer.jwks.json, issuer: bkv-embedded, audience: backup-key-vault }
+EOF
+for n in 2 3 4 5; do start_vault "vault$n" 127.0.0.1:0 --config "$work/others.yaml"; done
+urls=()
+for n in 1 2 3 4 5; do urls+=("$(field "vault$n" url)"); done
+export BKV_FLEET=$work/fleet.yaml
+bkv fleet pin --threshold 3 "${urls[@]}" >"$BKV_FLEET"
+bkv fleet check
+(umask 077; bkv jwt --data "$work/vault1" --account alice >"$work/alice.jwt")
+key=(--token-file "$work/alice.jwt")
+
+step 'The phone makes a key, deals its OPRF key to the five, and has each keep a share, wrapped for its token.'
+bkv key new --out "$work/phone.key" | sed 's/^/  /'
+echo 'correct horse battery staple' | bkv key register --key-file "$work/phone.key" "${key[@]}"
+bkv status "${key[@]}"
+
+restart() { # on the address that the fleet file has
+  local n=$1 config=others
+  [ "$n" -ne 1 ] || config=first
+  local url=${urls[$((n - 1))]}
+  start_vault "vault$n" "${url#http://}" --config "$work/$config.yaml"
+}
+
+step 'A recovery; while it is under way, vaults 1 and 2 are killed.'
+echo 'correct horse battery staple' | bkv key recover "${key[@]}" --out "$work/again.key" &
+recovery=$!
+sleep 0.4
+kill_vaults vault1 vault2
+wait "$recovery" || fail 'two dead vaults stopped a recovery'
+cmp "$work/phone.key" "$work/again.key" && echo 'The key is back.'
+
+step 'A third is killed: two cannot do it, and the message says so.'
+kill_vaults vault3
+if echo 'correct horse battery staple' | bkv key recover "${key[@]}" --out "$work/none.key"; then fail 'two vaults were enough'; fi
+bkv fleet check || true
+
+step 'All five are up again. Somebody guesses: over every subset of three, and while vaults 4 and 5 are cut off from the rest.'
+for n in 1 2 3; do restart "$n"; done
+node softhsm/guess.mjs "$BKV_FLEET" "$work/alice.jwt" "${vault_pids[vault4]}" "${vault_pids[vault5]}" || fail 'there were too many guesses'
+
+step 'Now not even the right password helps:'
+code=0
+echo 'correct horse battery staple' | bkv key recover "${key[@]}" --out "$work/late.key" || code=$?
+[ "$code" -ne 0 ] || fail 'the key was not locked'
+
+step 'Done. Nothing is left running, and the demonstration folder is removed.'

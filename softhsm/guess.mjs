@@ -1,0 +1,66 @@
+// Guesses at an account through every subset of a fleet's vaults, part of the time in a partition, until none answers.
+// Then counts, from the counters in the tokens, how many evaluations the vaults gave.
+import { readFileSync } from 'node:fs';
+import { loadFleet } from '../dist/src/cli/fleet.js';
+import { FleetClient, WrongPassword } from '../dist/src/client/index.js';
+
+const [fleetFile, jwtFile, ...partitioned] = process.argv.slice(2);
+const { threshold, vaults } = loadFleet(fleetFile);
+const jwt = readFileSync(jwtFile, 'utf8').trim();
+const subsets = (items, size) =>
+  size === 0
+    ? [[]]
+    : items.flatMap((item, i) => subsets(items.slice(i + 1), size - 1).map((rest) => [item, ...rest]));
+const nowhere = 'http://127.0.0.1:9';
+
+// Through the clients' own eyes only these vaults exist; the others do not answer.
+const seeing = (some) =>
+  new FleetClient({
+    threshold,
+    vaults: vaults.map((vault) => (some.includes(vault) ? vault : { ...vault, url: nowhere })),
+    accessToken: () => jwt,
+    timeout: 3000,
+    hedge: 500,
+  });
+
+const signal = (name) => {
+  for (const pid of partitioned) process.kill(Number(pid), name);
+};
+let guesses = 0;
+let failures = 0;
+async function guess(client) {
+  try {
+    await client.recover(`guess ${guesses}`);
+    throw new Error('a guess opened the account');
+  } catch (error) {
+    if (error instanceof WrongPassword) guesses++;
+    else if (error.code) failures++;
+    else throw error;
+  }
+}
+
+signal('SIGSTOP');
+for (let i = 0; i < 2; i++) await guess(seeing(vaults.slice(0, threshold)));
+signal('SIGCONT');
+console.log(`  ${guesses} guesses while vaults were cut off`);
+const all = subsets(vaults, threshold);
+for (let i = 0; failures < all.length; i++) {
+  const before = failures;
+  await guess(seeing(all[i % all.length]));
+  if (failures === before) failures = 0;
+}
+
+let maxAttempts = 0;
+let spent = 0;
+for (const { url } of vaults) {
+  const answer = async (path, headers) => (await fetch(new URL(path, url), { headers })).json();
+  const { maxAttempts: max } = await answer('/v1/identity', {});
+  const { attemptsRemaining } = await answer('/v1/account', { authorization: `Bearer ${jwt}` });
+  maxAttempts = max;
+  spent += max - attemptsRemaining;
+}
+const bound = Math.floor((vaults.length * maxAttempts) / threshold);
+console.log(
+  `  ${guesses} guesses were answered, of at most ${bound}; the tokens counted ${spent} evaluations`,
+);
+process.exit(guesses <= bound && guesses * threshold <= spent ? 0 : 1);

@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer, request, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { p256 } from '@noble/curves/nist.js';
+import {
+  FleetClient,
+  Locked,
+  newBackupKey,
+  TooFewVaults,
+  VaultIdentityMismatch,
+  WrongPassword,
+} from '../src/client/index.js';
+import { Daemon } from './daemon.js';
+
+const MAX = 4;
+const config = `maxAttempts: ${MAX}\nrateLimit: { account: 10000, address: 100000 }\n`;
+
+/** Stands between client and vault: cuts the line, stretches it, or turns the vault into a liar. */
+class Line {
+  mode: 'open' | 'cut' | 'slow' | 'lie' = 'open';
+  /** requests are cut after so many more */
+  remaining = Number.POSITIVE_INFINITY;
+  readonly #server: Server;
+  private constructor(public daemon: Daemon) {
+    this.#server = createServer(async (incoming, outgoing) => {
+      if (this.mode === 'cut' || this.remaining-- <= 0) return incoming.socket.destroy();
+      if (this.mode === 'slow') await new Promise((resolve) => setTimeout(resolve, 3000));
+      const body = Buffer.concat(await incoming.toArray());
+      const { host: _, connection: __, ...headers } = incoming.headers;
+      request(
+        new URL(incoming.url as string, this.daemon.url),
+        { method: incoming.method, headers },
+        async (answer) => {
+          let text = Buffer.concat(await answer.toArray());
+          if (this.mode === 'lie' && incoming.url === '/v1/recovery/start' && answer.statusCode === 200) {
+            const told = JSON.parse(text.toString()) as { KE2: string };
+            const KE2 = Buffer.from(told.KE2, 'base64url');
+            KE2.set(p256.Point.BASE.multiply(77n).toBytes(true));
+            text = Buffer.from(JSON.stringify({ ...told, KE2: KE2.toString('base64url') }));
+          }
+          outgoing.writeHead(answer.statusCode as number, {
+            'content-type': answer.headers['content-type'] ?? '',
+          });
+          outgoing.end(text);
+        },
+      )
+        .on('error', () => outgoing.destroy())
+        .end(body);
+    });
+  }
+  static async open(daemon: Daemon): Promise<Line> {
+    const line = new Line(daemon);
+    await new Promise<void>((resolve) => line.#server.listen(0, '127.0.0.1', resolve));
+    return line;
+  }
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+  close(): void {
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+}
+
+const subsets = <T>(items: readonly T[], size: number): T[][] =>
+  size === 0
+    ? [[]]
+    : items.flatMap((item, i) => subsets(items.slice(i + 1), size - 1).map((rest) => [item, ...rest]));
+
+describe('a fleet of five vaults', function () {
+  this.timeout(180_000);
+  const work = mkdtempSync(join(tmpdir(), 'bkv-fleet-'));
+  const daemons: Daemon[] = [];
+  const lines: Line[] = [];
+  const start = async (i: number, name = `vault-${i}`) => {
+    mkdirSync(join(work, name), { recursive: true });
+    daemons[i] = await Daemon.start(join(work, name), { config });
+  };
+  before(async () => {
+    for (let i = 0; i < 5; i++) {
+      await start(i);
+      lines.push(await Line.open(daemons[i] as Daemon));
+    }
+  });
+  after(async () => {
+    for (const line of lines) line.close();
+    await Promise.all(daemons.map((daemon) => daemon.stop()));
+    rmSync(work, { recursive: true, force: true });
+  });
+  beforeEach(() => {
+    for (const line of lines) Object.assign(line, { mode: 'open', remaining: Number.POSITIVE_INFINITY });
+  });
+
+  const fleet = async (account: string, size = 5, threshold = 3) => {
+    const vaults = await Promise.all(
+      lines.slice(0, size).map(async ({ url, daemon }) => {
+        const identity = (await (await fetch(new URL('/v1/identity', daemon.url))).json()) as {
+          serverPublicKey: string;
+          transportPublicKey: string;
+        };
+        return {
+          url,
+          serverPublicKey: Buffer.from(identity.serverPublicKey, 'base64url'),
+          transportPublicKey: Buffer.from(identity.transportPublicKey, 'base64url'),
+        };
+      }),
+    );
+    return new FleetClient({
+      vaults,
+      threshold,
+      hedge: 300,
+      timeout: 5000,
+      accessToken: (url) => (lines.find((line) => line.url === url) as Line).daemon.jwt(account),
+    });
+  };
+  const cutAllBut = (open: readonly Line[]) => {
+    for (const line of lines) line.mode = open.includes(line) ? 'open' : 'cut';
+  };
+
+  for (const [threshold, size] of [
+    [3, 5],
+    [2, 3],
+  ] as const) {
+    it(`every ${threshold} of ${size} recover, one fewer says so`, async () => {
+      const client = await fleet(`subsets-${size}`, size, threshold);
+      const key = newBackupKey();
+      assert.equal(await client.register('right', key), size);
+      const members = lines.slice(0, size);
+      for (const some of subsets(members, threshold)) {
+        cutAllBut(some);
+        assert.deepEqual((await client.recover('right')).backupKey, key);
+      }
+      for (const few of subsets(members, threshold - 1)) {
+        cutAllBut(few);
+        await assert.rejects(client.recover('right'), TooFewVaults);
+      }
+    });
+  }
+
+  it('hedges a slow vault and does without a dead one', async () => {
+    const client = await fleet('hedged');
+    const key = newBackupKey();
+    await client.register('right', key);
+    (lines[0] as Line).mode = 'slow';
+    (lines[1] as Line).mode = 'cut';
+    assert.deepEqual((await client.recover('right')).backupKey, key);
+  });
+
+  it('names who lied, and recovers all the same', async () => {
+    const client = await fleet('lied-to');
+    const key = newBackupKey();
+    await client.register('right', key);
+    (lines[1] as Line).mode = 'lie';
+    const { backupKey, liars } = await client.recover('right');
+    assert.deepEqual(backupKey, key);
+    assert.deepEqual(liars, [(lines[1] as Line).url]);
+    await assert.rejects(client.recover('wrong'), WrongPassword);
+  });
+
+  it('opens with the old password or the new one, wherever a registration is cut off', async () => {
+    const client = await fleet('cut-off');
+    const [first, second] = [newBackupKey(), newBackupKey()];
+    await client.register('old', first);
+    // Each request of one vault after the other is the last that gets through.
+    for (let cut = 0; cut < 4; cut++) {
+      for (let behind = 0; behind <= 5; behind++) {
+        await client.delete();
+        await client.register('old', first);
+        for (const [i, line] of lines.entries()) line.remaining = i < behind ? cut + 1 : cut;
+        await client.register('new', second).catch(() => undefined);
+        for (const line of lines) line.remaining = Number.POSITIVE_INFINITY;
+        const isOld = await client.recover('old').catch(() => undefined);
+        const isNew = isOld ?? (await client.recover('new').catch(() => undefined));
+        assert.deepEqual(isNew?.backupKey, isOld ? first : second, `cut at ${cut}, ${behind} vaults further`);
+      }
+    }
+  });
+
+  it('refuses a vault whose keys are not the pinned ones', async () => {
+    const client = await fleet('pinned');
+    const [one, two] = [lines[0] as Line, lines[1] as Line];
+    const daemon = one.daemon;
+    one.daemon = two.daemon;
+    try {
+      assert.equal((await client.check())[0]?.state, 'another identity');
+      await assert.rejects(client.register('right', newBackupKey()), VaultIdentityMismatch);
+    } finally {
+      one.daemon = daemon;
+    }
+  });
+
+  it('guesses spread over all subsets end at or below ⌊N·max/T⌋, counted from the tokens', async () => {
+    const client = await fleet('guessed');
+    await client.register('right', newBackupKey());
+    const some = subsets(lines, 3);
+    let guesses = 0;
+    for (let i = 0; i < 40; i++) {
+      cutAllBut(some[i % some.length] as Line[]);
+      try {
+        await client.recover('wrong');
+        assert.fail('a wrong password opened');
+      } catch (error) {
+        if (error instanceof WrongPassword) guesses++;
+        else if (!(error instanceof Locked || error instanceof TooFewVaults)) throw error;
+      }
+    }
+    assert.ok(guesses <= Math.floor((5 * MAX) / 3), `${guesses} guesses`);
+    assert.ok(guesses >= MAX, `${guesses} guesses`);
+    cutAllBut(lines);
+    await assert.rejects(
+      client.recover('right'),
+      (error) => error instanceof Locked || error instanceof TooFewVaults,
+    );
+  });
+
+  it('heals when a vault was away, and when one was replaced by an empty one', async () => {
+    const client = await fleet('healed');
+    const key = newBackupKey();
+    (lines[4] as Line).mode = 'cut';
+    assert.equal(await client.register('right', key), 4);
+    (lines[4] as Line).mode = 'open';
+    const healed = await client.recover('right');
+    assert.equal(healed.repaired, 5);
+    cutAllBut(lines.slice(2));
+    assert.deepEqual((await client.recover('right')).backupKey, key);
+    cutAllBut(lines);
+
+    await (daemons[0] as Daemon).stop();
+    await start(0, 'replacement');
+    (lines[0] as Line).daemon = daemons[0] as Daemon;
+    const again = await fleet('healed');
+    assert.equal((await again.recover('right')).repaired, 5);
+    cutAllBut([lines[0], lines[1], lines[2]] as Line[]);
+    assert.deepEqual((await again.recover('right')).backupKey, key);
+  });
+});
