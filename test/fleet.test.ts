@@ -70,12 +70,27 @@ const subsets = <T>(items: readonly T[], size: number): T[][] =>
     ? [[]]
     : items.flatMap((item, i) => subsets(items.slice(i + 1), size - 1).map((rest) => [item, ...rest]));
 
-describe('a fleet of five vaults', function () {
+const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
+
+/** Numbers from 0 to 1 that a seed decides (Marsaglia's xorshift). */
+const xorshift = (from: number) => {
+  let state = from | 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+};
+
+describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
   this.timeout(180_000);
   const work = mkdtempSync(join(tmpdir(), 'bkv-fleet-'));
   const daemons: Daemon[] = [];
   const lines: Line[] = [];
-  const start = async (i: number, name = `vault-${i}`) => {
+  const folders = Array.from({ length: 5 }, (_, i) => `vault-${i}`);
+  const start = async (i: number, name = folders[i] as string) => {
+    folders[i] = name;
     mkdirSync(join(work, name), { recursive: true });
     daemons[i] = await Daemon.start(join(work, name), { config });
   };
@@ -235,5 +250,94 @@ describe('a fleet of five vaults', function () {
     assert.equal((await again.recover('right')).repaired, 5);
     cutAllBut([lines[0], lines[1], lines[2]] as Line[]);
     assert.deepEqual((await again.recover('right')).backupKey, key);
+  });
+
+  it('a partition, and one that moves, add no guess', async () => {
+    const client = await fleet('parted');
+    await client.register('right', newBackupKey());
+    let guesses = 0;
+    const sides: Line[][] = [lines.slice(0, 3), lines.slice(2), lines.slice(1, 4)];
+    for (const majority of sides) {
+      const minority = lines.filter((line) => !majority.includes(line));
+      for (let i = 0; i <= MAX; i++) {
+        for (const side of [majority, minority]) {
+          cutAllBut(side);
+          const outcome = await client.recover('wrong').catch((error) => error);
+          if (outcome instanceof WrongPassword) guesses++;
+          if (side === minority) assert.ok(outcome instanceof TooFewVaults, 'a minority answered');
+        }
+      }
+    }
+    assert.ok(guesses >= MAX && guesses <= Math.floor((5 * MAX) / 3), `${guesses} guesses`);
+  });
+
+  it('keeps what it acknowledged through registrations, recoveries, guesses, cuts and crashes', async () => {
+    const random = xorshift(seed);
+    const pick = (n: number) => Math.floor(random() * n);
+    const client = await fleet('model');
+    const crash = async (i: number) => {
+      await (daemons[i] as Daemon).stop('SIGKILL');
+      await start(i, folders[i]);
+      (lines[i] as Line).daemon = daemons[i] as Daemon;
+    };
+    /** Password to key: what may open. One entry, unless a registration was cut off. */
+    let possible = new Map<string, Uint8Array>();
+    /** Guesses that were answered since the key was last proven or dealt anew. */
+    let guesses = 0;
+    let interrupted = 0;
+    const counts = { registered: 0, recovered: 0, guessed: 0, crashed: 0, locked: 0 };
+    for (let step = 0; step < 60; step++) {
+      const during = pick(3) === 0 ? crash(pick(5)).then(() => counts.crashed++) : undefined;
+      const cut = pick(4) === 0 ? (lines[pick(5)] as Line) : undefined;
+      if (cut) cut.mode = 'cut';
+      const what = possible.size === 0 ? 0 : pick(5);
+      if (what === 0) {
+        const [password, key] = [`password ${step}`, newBackupKey()];
+        try {
+          await client.register(password, key);
+          possible = new Map([[password, key]]);
+          counts.registered++;
+          [guesses, interrupted] = [0, 0];
+        } catch (error) {
+          assert.ok(error instanceof TooFewVaults, String(error));
+          possible.set(password, key);
+        }
+      } else if (what < 3) {
+        const outcome = await client.recover(`guess ${step}`).catch((error) => error);
+        if (outcome instanceof WrongPassword) {
+          guesses++;
+          counts.guessed++;
+        } else assert.ok(outcome instanceof Locked || outcome instanceof TooFewVaults, String(outcome));
+        // Each of the dealings that a cut-off registration may have left has counters of its own.
+        assert.ok(guesses <= Math.floor((5 * MAX) / 3) * Math.max(1, possible.size), `${guesses} guesses`);
+      } else if (during) interrupted++;
+      await during;
+      if (cut) cut.mode = 'open';
+      if (what < 3) continue;
+      let key: Uint8Array | undefined;
+      let last: unknown;
+      for (const [password, expected] of [...possible].reverse()) {
+        try {
+          key = (await client.recover(password)).backupKey;
+          assert.deepEqual(key, expected);
+          possible = new Map([[password, expected]]);
+          [guesses, interrupted] = [0, 0];
+          counts.recovered++;
+          break;
+        } catch (error) {
+          last = error;
+        }
+      }
+      if (key) continue;
+      assert.ok(
+        guesses + interrupted + possible.size > MAX,
+        `step ${step}: lost after ${guesses} guesses: ${last}`,
+      );
+      counts.locked++;
+      possible = new Map();
+      guesses = 0;
+      await client.delete();
+    }
+    assert.ok(counts.registered > 1 && counts.recovered > 1 && counts.crashed > 1, JSON.stringify(counts));
   });
 });
