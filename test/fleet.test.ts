@@ -203,12 +203,16 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
 
   it('refuses a vault whose keys are not the pinned ones', async () => {
     const client = await fleet('pinned');
+    const key = newBackupKey();
+    await client.register('right', key);
     const [one, two] = [lines[0] as Line, lines[1] as Line];
     const daemon = one.daemon;
     one.daemon = two.daemon;
     try {
       assert.equal((await client.check())[0]?.state, 'another identity');
       await assert.rejects(client.register('right', newBackupKey()), VaultIdentityMismatch);
+      const { backupKey, liars } = await client.recover('right');
+      assert.deepEqual([backupKey, liars], [key, [one.url]], 'the others go on, and it is named');
     } finally {
       one.daemon = daemon;
     }

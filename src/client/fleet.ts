@@ -59,7 +59,7 @@ export class TooFewVaults extends BkvError {
 export interface FleetRecovery {
   /** 32 bytes */
   readonly backupKey: Uint8Array;
-  /** vaults whose answer was proven wrong */
+  /** vaults whose answer was proven wrong, or whose keys are not the pinned ones */
   readonly liars: readonly string[];
   /** whether shares were dealt anew because a vault held none, and how many vaults hold one now */
   readonly repaired: number | undefined;
@@ -140,20 +140,27 @@ export class FleetClient {
   /** Asks each vault who it is. */
   check(): Promise<VaultCheck[]> {
     return Promise.all(
-      this.#members.map(async ({ url, connection, serverPublicKey, transportPublicKey }) => {
+      this.#members.map(async (member) => {
+        const { url } = member;
         try {
-          const identity = await connection.request('GET', '/v1/identity');
-          const same =
-            equal(fromBase64url(identity.serverPublicKey), serverPublicKey) &&
-            equal(fromBase64url(identity.transportPublicKey), transportPublicKey);
-          if (!same)
-            return { url, state: 'another identity', detail: 'its keys are not the pinned ones' } as const;
+          await this.#identify(member);
           return { url, state: 'ok' } as const;
         } catch (error) {
-          return { url, state: 'unreachable', detail: reason(error) } as const;
+          const state = error instanceof VaultIdentityMismatch ? 'another identity' : 'unreachable';
+          return { url, state, detail: reason(error) } as const;
         }
       }),
     );
+  }
+
+  /** @throws VaultIdentityMismatch when the vault's keys are not the pinned ones */
+  async #identify({ url, connection, serverPublicKey, transportPublicKey }: Member): Promise<void> {
+    const identity = await connection.request('GET', '/v1/identity');
+    if (
+      !equal(fromBase64url(identity.serverPublicKey), serverPublicKey) ||
+      !equal(fromBase64url(identity.transportPublicKey), transportPublicKey)
+    )
+      throw new VaultIdentityMismatch(`the vault at ${url} shows other keys`);
   }
 
   /**
@@ -163,9 +170,9 @@ export class FleetClient {
    * @throws TooFewVaults, VaultIdentityMismatch
    */
   async register(password: string, backupKey: Uint8Array): Promise<number> {
-    const stranger = (await this.check()).find(({ state }) => state === 'another identity');
-    if (stranger) throw new VaultIdentityMismatch(`${stranger.url}: ${stranger.detail}`);
-    const held = await this.#held();
+    const { held, strangers } = await this.#held();
+    const [stranger] = strangers.values();
+    if (stranger) throw stranger;
     const newest =
       [...held.values()]
         .flatMap(({ dealings }) => dealings)
@@ -224,7 +231,7 @@ export class FleetClient {
    * @throws WrongPassword, Locked, TooFewVaults, VaultIdentityMismatch
    */
   async recover(password: string): Promise<FleetRecovery> {
-    const held = await this.#held();
+    const { held, strangers } = await this.#held();
     const dealing = this.#newest(held);
     const holders = this.#members.filter((member) => held.get(member)?.dealings.includes(dealing));
     const secret = preparePassword(password);
@@ -269,7 +276,8 @@ export class FleetClient {
         held.size < this.#members.length || holders.length === this.#members.length
           ? undefined
           : await this.register(password, backupKey).catch(() => undefined);
-      return { backupKey, liars: lied.map(({ member }) => member.url), repaired };
+      const distrusted = [...lied.map(({ member }) => member), ...strangers.keys()];
+      return { backupKey, liars: distrusted.map(({ url }) => url), repaired };
     } finally {
       secret.fill(0);
     }
@@ -277,7 +285,7 @@ export class FleetClient {
 
   /** What the fleet as a whole says of the account: it opens as long as `threshold` vaults do. @throws TooFewVaults */
   async status(): Promise<AccountStatus> {
-    const held = await this.#held();
+    const { held } = await this.#held();
     try {
       const dealing = this.#newest(held);
       const left = [...held.values()]
@@ -301,11 +309,22 @@ export class FleetClient {
     if (deleted <= this.#members.length - this.#threshold) throw this.#tooFew(deleted, done);
   }
 
-  /** What each vault that answers holds; a locked one holds nothing. @throws TooFewVaults, Locked */
-  async #held(): Promise<Held> {
+  /**
+   * What each vault that answers holds (a locked one nothing), and those whose keys are not the pinned ones: they are
+   * asked for nothing more.
+   * @throws TooFewVaults, VaultIdentityMismatch when too few are left because of strangers
+   */
+  async #held(): Promise<{ held: Held; strangers: ReadonlyMap<Member, VaultIdentityMismatch> }> {
+    const strangers = new Map<Member, VaultIdentityMismatch>();
     const done = await Promise.allSettled(
       this.#members.map(async (member) => {
-        const status = await member.connection.request('GET', '/v1/account');
+        const [status] = await Promise.all([
+          member.connection.request('GET', '/v1/account'),
+          this.#identify(member).catch((error) => {
+            if (error instanceof VaultIdentityMismatch) strangers.set(member, error);
+            throw error;
+          }),
+        ]);
         return [
           member,
           {
@@ -317,8 +336,8 @@ export class FleetClient {
       }),
     );
     const held = new Map(done.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : [])));
-    if (held.size < this.#threshold) throw this.#tooFew(held.size, done);
-    return held;
+    if (held.size < this.#threshold) throw [...strangers.values()][0] ?? this.#tooFew(held.size, done);
+    return { held, strangers };
   }
 
   /** The newest dealing that enough vaults hold. @throws Locked, WrongPassword (nothing is registered), TooFewVaults */
