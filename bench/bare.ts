@@ -8,8 +8,8 @@ export interface Mix {
   readonly hmac: number;
   /** evaluation with a wrapped key, and one with the static key */
   readonly login: number;
-  readonly createData: number;
-  readonly destroyData: number;
+  /** an object written and an older one destroyed */
+  readonly replaceData: number;
 }
 
 const { profile, mix, count } = workerData as { profile: Profile; mix: Mix; count: number };
@@ -33,9 +33,8 @@ function recover(i: number): void {
     session.multiply(keys[i % keys.length] as (typeof keys)[0], element);
     session.multiply({ label: KEY_LABELS.static }, element);
   }
-  for (let n = times(mix.createData); n > 0; n--) objects.push(session.createData('bench', journal));
-  for (let n = times(mix.destroyData); n > 0 && objects.length > 0; n--)
-    session.destroyData(objects.shift() as string);
+  for (let n = times(mix.replaceData); n > 0; n--)
+    objects.push(session.replaceData('bench', journal, objects.splice(0, objects.length > 30 ? 1 : 0)));
 }
 
 const port = parentPort as NonNullable<typeof parentPort>;

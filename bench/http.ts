@@ -31,16 +31,16 @@ export async function parallel<T, R>(
   return results;
 }
 
-/** Whole recoveries over HTTP; only the daemon's time counts: the two halves are measured without the client's share. */
+/** Whole recoveries over HTTP, with the client's computing done before: what is measured is the daemon. */
 export async function recoveries(daemon: Daemon, accounts: readonly string[], width: number) {
-  const measure = async <R>(work: () => Promise<R>) => {
+  const measure = async <R>(requests: readonly (() => Promise<R>)[]) => {
     const [cpu, wall] = [daemon.cpu(), performance.now()];
-    const result = await work();
-    return { result, cpu: daemon.cpu() - cpu, wall: (performance.now() - wall) / 1000 };
+    const answers = await parallel(requests, width, (request) => request());
+    return { answers, cpu: daemon.cpu() - cpu, wall: (performance.now() - wall) / 1000 };
   };
-  const first = await measure(() =>
-    parallel(accounts, width, (account) => daemon.startRecovery(account, PASSWORD)),
-  );
-  const second = await measure(() => parallel(first.result, width, ({ prove }) => prove()));
+  const starts = await parallel(accounts, width, (account) => daemon.prepareRecovery(account, PASSWORD));
+  const first = await measure(starts);
+  const proofs = await parallel(first.answers, width, ({ prepareProof }) => prepareProof());
+  const second = await measure(proofs);
   return { count: accounts.length, cpu: first.cpu + second.cpu, wall: first.wall + second.wall };
 }

@@ -99,8 +99,7 @@ const called = (operation: string) =>
 const operations = async () => ({
   hmac: await called('hmac'),
   login: await called('login'),
-  createData: await called('createData'),
-  destroyData: await called('destroyData'),
+  replaceData: await called('replaceData'),
 });
 const before = await operations();
 const over = [await recoveries(daemon, accounts, 64)];
@@ -109,8 +108,7 @@ const share = (name: keyof Mix) => (after[name] - before[name]) / many;
 const mix = {
   hmac: share('hmac'),
   login: share('login'),
-  createData: share('createData'),
-  destroyData: share('destroyData'),
+  replaceData: share('replaceData'),
 };
 // In turns, since machines are noisy.
 const alone = [await bare(mix, many)];
@@ -125,7 +123,7 @@ say(
   `  over HTTP, whole daemon      ${fixed(median(over.map(({ count, cpu }) => count / cpu)))}   ratio ${ratio.toFixed(2)} (aim 0.60)`,
 );
 say(
-  `  over HTTP, by the clock      ${fixed(median(over.map(({ count, wall }) => count / wall)))}   on ${availableParallelism()} cores, load generator included`,
+  `  over HTTP, by the clock      ${fixed(median(over.map(({ count, wall }) => count / wall)))}   on ${availableParallelism()} cores, which the load generator shares`,
 );
 
 say('\nattempts that share one token write');

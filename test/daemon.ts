@@ -151,16 +151,25 @@ export class Daemon {
 
   /** First half of a recovery: spends an attempt. `prove` is the second half; it throws for a wrong password. */
   async startRecovery(account: string, password: string) {
+    const { attemptsRemaining, prepareProof } = await (await this.prepareRecovery(account, password))();
+    return { attemptsRemaining, prove: async () => (await prepareProof())() };
+  }
+
+  /** The same with the client's computing apart from the requests, for who measures those. */
+  async prepareRecovery(account: string, password: string) {
     const jwt = await this.jwt(account);
     const login = generateKE1(Buffer.from(password));
-    const started = await this.post(jwt, '/v1/recovery/start', { KE1: encode(login.KE1) });
-    return {
-      attemptsRemaining: Number(started.attemptsRemaining),
-      prove: async () => {
-        const KE2 = Buffer.from(started.KE2 as string, 'base64url');
-        const { KE3 } = await generateKE3(login, KE2, identity, { context: CONTEXT });
-        await this.post(jwt, '/v1/recovery/finish', { recoveryId: started.recoveryId, KE3: encode(KE3) });
-      },
+    return async () => {
+      const started = await this.post(jwt, '/v1/recovery/start', { KE1: encode(login.KE1) });
+      return {
+        attemptsRemaining: Number(started.attemptsRemaining),
+        prepareProof: async () => {
+          const KE2 = Buffer.from(started.KE2 as string, 'base64url');
+          const { KE3 } = await generateKE3(login, KE2, identity, { context: CONTEXT });
+          const proof = { recoveryId: started.recoveryId, KE3: encode(KE3) };
+          return () => this.post(jwt, '/v1/recovery/finish', proof);
+        },
+      };
     };
   }
 

@@ -26,15 +26,20 @@ class CrashingStore implements LedgerStore {
     if (this.writes === this.cutAt) throw new Cut();
     return result;
   }
-  async createData(label: string, value: Uint8Array): Promise<string> {
-    return this.#write(() => {
-      const handle = String(this.#next++);
-      this.objects.set(handle, { label, value: value.slice() });
-      return handle;
-    });
+  async replaceData(
+    label: string,
+    value: Uint8Array,
+    superseded: readonly string[],
+    writer?: string,
+  ): Promise<string> {
+    const handle = String(this.#next++);
+    this.#write(() => this.objects.set(handle, { label, value: value.slice() }));
+    if (writer !== undefined && !this.objects.has(writer)) throw new Cut('fenced');
+    for (const old of superseded) await this.destroyData(old);
+    return handle;
   }
   async destroyData(handle: string): Promise<void> {
-    this.#write(() => assert.ok(this.objects.delete(handle), 'destroys an object that is not there'));
+    this.#write(() => this.objects.delete(handle));
   }
   async listData(prefix: string): Promise<DataObject[]> {
     return [...this.objects]
@@ -62,24 +67,62 @@ async function allocate(ledger: Ledger): Promise<Slot> {
   return slot;
 }
 
+/** More than a journal object holds. */
+const FILL = 1000;
+
+async function fill(ledger: Ledger): Promise<Slot[]> {
+  const slots: Slot[] = [];
+  for (let i = 0; i < FILL; i++) slots.push(await ledger.pick());
+  await Promise.all(slots.map((slot) => ledger.reserve(slot)));
+  await Promise.all(slots.map((slot) => ledger.activate(slot)));
+  return slots;
+}
+
+/** Moves what is live in a page to a new generation, as the vault does with its records. */
+async function rotate(ledger: Ledger, page: number, slots: Slot[]): Promise<void> {
+  const rotation = await ledger.beginRotation(page);
+  slots.forEach((slot, i) => {
+    if (slot.slot >= rotation.slots[0] && slot.slot <= rotation.slots[1] && slot.generation === rotation.from)
+      if (['live', 'locked'].includes(ledger.state(slot).state))
+        slots[i] = { ...slot, generation: rotation.to };
+  });
+  await ledger.finishRotation(rotation);
+}
+
+type Model = number | 'locked' | 'dead';
+const expected = (model: Model) =>
+  typeof model === 'number' ? { state: 'live', used: model } : { state: model };
+
 describe(`ledger (BKV_SEED=${seed})`, () => {
   const command = fc.record({
-    op: fc.constantFrom('allocate', 'spend', 'restore', 'lock', 'retire', 'reopen'),
-    at: fc.nat(30),
+    op: fc.oneof(
+      { weight: 20, arbitrary: fc.constantFrom('allocate', 'spend', 'restore', 'lock', 'retire') },
+      { weight: 3, arbitrary: fc.constantFrom('reopen', 'rotate', 'fill') },
+    ),
+    at: fc.oneof(fc.nat(3), fc.nat(10_000)),
   });
 
-  it('does what a plain map of counters does, over restarts and folds', async () => {
+  it('does what a plain map of counters does, over restarts, folds and rotations', async function () {
+    this.timeout(120_000);
     await fc.assert(
       fc.asyncProperty(fc.array(command, { maxLength: 150 }), async (commands) => {
         const store = new CrashingStore();
         let ledger = await Ledger.open(store, MAX);
         const slots: Slot[] = [];
-        const model: (number | 'locked' | 'dead')[] = [];
+        const model: Model[] = [];
+        const check = (i: number) =>
+          assert.deepEqual(ledger.state(slots[i] as Slot), expected(model[i] as Model));
         for (const { op, at } of commands) {
           if (op === 'reopen') ledger = await Ledger.open(store, MAX);
-          else if (op === 'allocate') {
+          else if (op === 'fill') {
+            const filled = await fill(ledger);
+            slots.push(...filled);
+            model.push(...filled.map(() => 0));
+          } else if (op === 'allocate') {
             slots.push(await allocate(ledger));
             model.push(0);
+          } else if (op === 'rotate') {
+            if (ledger.pages > 0) await rotate(ledger, at % ledger.pages, slots);
           } else if (slots.length > 0) {
             const i = at % slots.length;
             const slot = slots[i] as Slot;
@@ -95,32 +138,40 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
               await ledger[op](slot);
               model[i] = op === 'restore' ? 0 : op === 'lock' ? 'locked' : 'dead';
             }
+            check(i);
           }
-          slots.forEach((slot, i) => {
-            const used = model[i] as number | 'locked' | 'dead';
-            assert.deepEqual(
-              ledger.state(slot),
-              typeof used === 'number' ? { state: 'live', used } : { state: used },
-            );
-          });
+          if (['reopen', 'rotate'].includes(op)) for (const i of slots.keys()) check(i);
         }
-        assert.ok(store.objects.size < 40, 'the token fills up');
+        for (const i of slots.keys()) check(i);
+        assert.equal(
+          new Set(slots.map(({ slot, generation }) => `${slot}.${generation}`)).size,
+          slots.length,
+        );
+        assert.ok(store.objects.size < ledger.pages + 10, `the token holds ${store.objects.size} objects`);
+        assert.ok(store.keys.size <= ledger.pages, 'a wrapping key was left behind');
       }),
-      { seed, numRuns: 100 },
+      { seed, numRuns: 300 },
     );
   });
 
-  it('is cut before and after every single write, and gives no attempt back and loses no account', async () => {
+  it('is cut before and after every single write, and gives no attempt back and loses no account', async function () {
+    this.timeout(120_000);
     const script = async (ledger: Ledger, spent: Map<number, number>, slots: Slot[]) => {
-      for (let i = 0; i < 3; i++) slots.push(await allocate(ledger));
-      for (let i = 0; i < 120; i++) {
+      slots.push(...(await fill(ledger)));
+      // Enough full journal objects that pages are folded from here on.
+      for (let i = 0; i < 5; i++) await fill(ledger);
+      for (let i = 0; i < 40; i++) {
         const slot = slots[i % 3] as Slot;
         if (i % 4 === 3) {
           spent.set(slot.slot, 0);
           await ledger.restore(slot);
         }
+        if (i % 20 === 10) {
+          await ledger.retire(slots.pop() as Slot);
+          await rotate(ledger, 0, slots);
+        }
         try {
-          await ledger.spend(slot).durable;
+          await ledger.spend(slots[i % 3] as Slot).durable;
           spent.set(slot.slot, (spent.get(slot.slot) ?? 0) + 1);
         } catch (error) {
           if (!(error instanceof SlotClosed)) throw error;
@@ -132,6 +183,7 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
     assert.ok(whole.writes > 100);
     for (let cutAt = 1; cutAt <= whole.writes; cutAt++) {
       for (const after of [false, true]) {
+        const where = `cut ${after ? 'after' : 'before'} write ${cutAt}`;
         const store = new CrashingStore();
         Object.assign(store, { cutAt, after });
         const spent = new Map<number, number>();
@@ -143,22 +195,67 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
         const ledger = await Ledger.open(store, MAX);
         for (const slot of slots) {
           const now = ledger.state(slot);
-          assert.equal(now.state, 'live', `cut ${after ? 'after' : 'before'} write ${cutAt}`);
+          assert.equal(now.state, 'live', where);
           assert.ok(
             now.state === 'live' && now.used >= (spent.get(slot.slot) ?? 0),
-            `cut at ${cutAt}: an attempt came back`,
+            `${where}: an attempt came back`,
           );
         }
+        assert.ok(store.keys.size <= ledger.pages + 1, `${where}: a wrapping key was left behind`);
         await allocate(ledger);
       }
     }
   });
 
+  it('has one writer: who opens it last; the one before can acknowledge and destroy nothing more', async () => {
+    const store = new CrashingStore();
+    const first = await Ledger.open(store, MAX);
+    const slot = await allocate(first);
+    await first.spend(slot).durable;
+    const second = await Ledger.open(store, MAX);
+    const objects = [...store.objects.keys()];
+    await assert.rejects(first.spend(slot).durable, LedgerUnavailable);
+    assert.ok(
+      objects.every((handle) => store.objects.has(handle)),
+      'the fenced writer destroyed an object',
+    );
+    assert.throws(() => assert.ok(first.usable));
+    await second.spend(slot).durable;
+    await second.spend(slot).durable;
+    const third = await Ledger.open(store, MAX);
+    assert.deepEqual(third.state(slot), { state: 'live', used: 3 });
+  });
+
+  it('two that open it at once do not both write', async () => {
+    for (let delay = 0; delay < 12; delay++) {
+      const store = new CrashingStore();
+      const slot = await allocate(await Ledger.open(store, MAX));
+      const wait = async () => {
+        for (let i = 0; i < delay; i++) await Promise.resolve();
+      };
+      const opened = await Promise.allSettled([
+        Ledger.open(store, MAX),
+        wait().then(() => Ledger.open(store, MAX)),
+      ]);
+      const spent = await Promise.allSettled(
+        opened.flatMap((result) => (result.status === 'fulfilled' ? result.value.spend(slot).durable : [])),
+      );
+      const acknowledged = spent.filter(({ status }) => status === 'fulfilled').length;
+      assert.ok(acknowledged <= 1, `${acknowledged} writers after a delay of ${delay}`);
+      const now = (await Ledger.open(store, MAX)).state(slot);
+      assert.ok(now.state === 'live' && now.used >= acknowledged);
+    }
+  });
+
   it('refuses a missing journal object and a missing page', async () => {
     const store = new CrashingStore();
-    const ledger = await Ledger.open(store, MAX);
+    let ledger = await Ledger.open(store, MAX);
     const slot = await allocate(ledger);
-    for (let i = 0; i < 3; i++) await ledger.spend(slot).durable;
+    // Each take-over begins a journal object.
+    for (let i = 0; i < 3; i++) {
+      ledger = await Ledger.open(store, MAX);
+      await ledger.spend(slot).durable;
+    }
     const handles = [...store.objects]
       .filter(([, { label }]) => label === 'bkv.ledger.journal')
       .map(([handle]) => handle);
@@ -173,6 +270,19 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
       .map(([handle]) => handle);
     store.objects.delete(page as string);
     await assert.rejects(Ledger.open(store, MAX), /page 0 is missing/);
+  });
+
+  it('refuses, while it runs, a token that was put back to an older state', async () => {
+    const store = new CrashingStore();
+    const ledger = await Ledger.open(store, MAX);
+    const slot = await allocate(ledger);
+    const old = new Map(store.objects);
+    await ledger.spend(slot).durable;
+    store.objects = old;
+    store.cutAt = store.writes + 1;
+    await assert.rejects(ledger.spend(slot).durable, LedgerUnavailable);
+    store.restart();
+    await assert.rejects(ledger.reload(), /older than those that were acknowledged/);
   });
 
   it('keeps counters on a real token over a restart, and shares writes', async () => {

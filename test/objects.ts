@@ -30,7 +30,10 @@ const attribute = (handle: Buffer, type: number): Buffer =>
   p11.C_GetAttributeValue(session, handle, [{ type }])[0]?.value as Buffer;
 
 if (what === 'oprf-keys') {
-  const [wrappingKey] = find([{ type: pkcs11.CKA_LABEL, value: 'bkv.page.0.1' }]) as [Buffer];
+  const wrappingKey = find([
+    { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+    { type: pkcs11.CKA_TOKEN, value: true },
+  ]).find((handle) => attribute(handle, pkcs11.CKA_LABEL).toString().startsWith('bkv.page.0.')) as Buffer;
   const rows = new SQLite(join(data, 'records.sqlite'), { readonly: true })
     .prepare('SELECT wrapped_key FROM records')
     .all() as { wrapped_key: Buffer }[];

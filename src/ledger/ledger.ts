@@ -1,25 +1,36 @@
+import { randomBytes, randomInt } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { ledgerBatch, ledgerJournal, ledgerSlots } from '../metrics/index.js';
 import type { DataObject } from '../token/index.js';
 import {
-  decodeJournal,
-  decodePage,
   encodeJournal,
   encodePage,
   isLive,
   JOURNAL_LABEL,
-  type Journal,
+  JOURNAL_SLOTS,
   LedgerCorrupt,
   live,
   PAGE_LABEL,
   PAGE_SLOTS,
-  type Page,
   SLOT,
   used,
+  WRITER_LABEL,
 } from './format.js';
+import { type LivePage, replay, type Segment } from './replay.js';
 
-/** Where the ledger lies: the token's data objects, and one wrapping key for each page. */
+/** Where the ledger lies: the token's data objects, and the wrapping keys of its pages. */
 export interface LedgerStore {
-  createData(label: string, value: Uint8Array): Promise<string>;
+  /**
+   * Writes an object; once it is durable, and `writer` is still there, destroys those that it stands in for.
+   * @returns its handle @throws when the `writer` object is gone: then nothing was destroyed
+   */
+  replaceData(
+    label: string,
+    value: Uint8Array,
+    superseded: readonly string[],
+    writer?: string,
+  ): Promise<string>;
+  /** Destroys an object; one that is gone already is no error. */
   destroyData(handle: string): Promise<void>;
   listData(prefix: string): Promise<DataObject[]>;
   generateWrappingKey(label: string): Promise<void>;
@@ -40,7 +51,7 @@ export class SlotClosed extends Error {
   }
 }
 
-/** Where a record's counter lies. The generation is that of the page; a slot is used once in it. */
+/** Where a record's counter lies. The generation is that of the page's wrapping key; a slot is used once in it. */
 export interface Slot {
   readonly slot: number;
   readonly generation: number;
@@ -50,47 +61,58 @@ export type SlotState =
   | { readonly state: 'live'; readonly used: number }
   | { readonly state: 'free' | 'reserved' | 'dead' | 'locked' };
 
-type LivePage = {
-  generation: number;
-  handle: string;
-  sequence: bigint;
-  /** what has been decided */
-  slots: Uint8Array;
-  /** what the token holds, pages and journal together */
+/** The records of a page, while they are moved from one wrapping key to another. */
+export interface Rotation {
+  readonly page: number;
+  readonly slots: readonly [first: number, last: number];
+  readonly from: number;
+  readonly to: number;
+}
+
+type CountedPage = LivePage & {
+  /** what the token holds, page and journals together; `slots` is what has been decided */
   durable: Uint8Array;
-  dirtySince: bigint | undefined;
 };
-type JournalObject = { sequence: bigint; handle: string };
+type OpenSegment = { first: bigint; handle: string | undefined; changes: Map<number, number> };
 type Batch = { changes: Map<number, number>; waiters: Waiter[] };
 type Waiter = { resolve: () => void; reject: (error: Error) => void };
 
-/** Changes in one journal object: it stays at about 4 KB, which small tokens take. */
-const BATCH_CHANGES = 800;
+/** Full journal objects that are kept before pages are folded. */
+const SEALED = 4;
 
 const KEY_PREFIX = 'bkv.page.';
 
+const pageOf = (slot: number): number => Math.floor(slot / PAGE_SLOTS);
+const keyLabel = (page: number, generation: number): string => `${KEY_PREFIX}${page}.${generation}`;
+const newGeneration = (): number => randomInt(1, 2 ** 32);
+
 /** Label of the token key that wraps the OPRF keys of a slot's page. */
-export const wrappingKeyLabel = ({ slot, generation }: Slot): string =>
-  `${KEY_PREFIX}${Math.floor(slot / PAGE_SLOTS)}.${generation}`;
+export const wrappingKeyLabel = ({ slot, generation }: Slot): string => keyLabel(pageOf(slot), generation);
 
 /**
  * The retry counters, wholly in the token: pages of one byte a slot, and a journal of the changes since.
  *
  * A change is decided on the state in memory, then waits for the journal object that carries it; changes that arrive
- * while one is being written share the next (group commit). When the journal is long, each batch also writes one page
- * anew, the one with the oldest unfolded change, so that no change pays for more than one page.
+ * while one is being written share the next (group commit). A journal object holds the newest value of every slot that
+ * changed since it was begun and stands in for the one written before it, so that the token holds few of them. When
+ * several are full, each batch also writes one page anew, the one with the oldest change, so that no change pays for
+ * more than one page.
  *
  * A write that fails leaves it unknown what the token holds: the ledger refuses everything until it has read the
- * token again.
+ * token again. Of several programs on one token the last to open the ledger is its writer; a write of another fails.
  */
 export class Ledger {
   readonly #store: LedgerStore;
   readonly maxAttempts: number;
-  #pages: LivePage[] = [];
-  #journal: JournalObject[] = [];
+  #pages: CountedPage[] = [];
+  #sealed: Segment[] = [];
+  #open: OpenSegment = { first: 1n, handle: undefined, changes: new Map() };
   #sequence = 0n;
+  #term = 0;
+  #writer = '';
   #batches: Batch[] = [];
-  #writing: Promise<void> | undefined;
+  #flushing = false;
+  #turn: Promise<unknown> = Promise.resolve();
   #broken: Error | undefined;
   #free: number[] = [];
   readonly #counts = { free: 0, live: 0, locked: 0, dead: 0 };
@@ -101,7 +123,8 @@ export class Ledger {
   }
 
   /**
-   * Reads pages and journal, and refuses a gap. Slots reserved by a registration that did not end are closed.
+   * Reads pages and journal, refuses a gap, and becomes the ledger's writer. Slots reserved by a registration that did
+   * not end are closed.
    * @param maxAttempts wrong passwords until an account is locked, 1 to 200
    * @throws LedgerCorrupt
    */
@@ -113,22 +136,27 @@ export class Ledger {
 
   /** What the ledger says of a slot; `dead` when the record's generation is over. */
   state({ slot, generation }: Slot): SlotState {
-    const page = this.#pages[Math.floor(slot / PAGE_SLOTS)];
-    if (!page || page.generation !== generation) return { state: 'dead' };
+    const page = this.#pages[pageOf(slot)];
+    if (!page || (generation !== page.generation && generation !== page.next)) return { state: 'dead' };
     const value = page.slots[slot % PAGE_SLOTS] as number;
     if (isLive(value)) return { state: 'live', used: used(value) };
     if (value === SLOT.free) return { state: 'free' };
     if (value === SLOT.reserved) return { state: 'reserved' };
-    if (value === SLOT.locked) return { state: 'locked' };
+    if (value === SLOT.locked || value === SLOT.shredded) return { state: 'locked' };
     return { state: 'dead' };
   }
 
   /** A free slot, set apart in memory only: {@link reserve} or {@link release} must follow. */
   async pick(): Promise<Slot> {
     this.#assertUsable();
-    if (this.#free.length === 0) await this.#addPage();
+    while (this.#free.length === 0) {
+      await this.#exclusive(async () => {
+        if (this.#free.length === 0) await this.#addPage();
+      });
+    }
     const slot = this.#free.pop() as number;
-    return { slot, generation: (this.#pages[Math.floor(slot / PAGE_SLOTS)] as LivePage).generation };
+    const page = this.#pages[pageOf(slot)] as CountedPage;
+    return { slot, generation: page.next || page.generation };
   }
 
   /** Gives a picked slot back that was not reserved. */
@@ -183,9 +211,61 @@ export class Ledger {
     return this.#change(slots.map(({ slot }): [number, number] => [slot, SLOT.dead]));
   }
 
+  /** Pages that hold ended slots whose wrapping key is still in the token, or whose rotation is under way. */
+  unshredded(): number[] {
+    return this.#pages.flatMap(({ durable, next }, page) =>
+      next || durable.includes(SLOT.dead) || durable.includes(SLOT.locked) ? page : [],
+    );
+  }
+
+  get pages(): number {
+    return this.#pages.length;
+  }
+
+  /** Gives a page a second wrapping key, for its records to be moved to. Called again, it goes on with that one. */
+  beginRotation(page: number): Promise<Rotation> {
+    return this.#exclusive(async () => {
+      const rotated = this.#pages[page] as CountedPage;
+      if (!rotated.next) {
+        const next = newGeneration();
+        await this.#store.generateWrappingKey(keyLabel(page, next));
+        // A page written twice at one sequence could not be told from the one before it.
+        await this.#append(new Map());
+        await this.#writePage(page, { next });
+      }
+      const first = page * PAGE_SLOTS;
+      return { page, slots: [first, first + PAGE_SLOTS - 1], from: rotated.generation, to: rotated.next };
+    });
+  }
+
+  /**
+   * Ends a page's old generation once no record is left in it: destroys its wrapping key, and with it whatever a copy
+   * of the database still holds. Ended slots are free again; locked ones stay so.
+   */
+  finishRotation({ page, from, to }: Rotation): Promise<void> {
+    return this.#exclusive(async () => {
+      const rotated = this.#pages[page] as CountedPage;
+      if (rotated.generation !== from || rotated.next !== to) return;
+      await this.#append(new Map());
+      const freed: number[] = [];
+      rotated.durable.forEach((value, i) => {
+        // A slot that is being changed now waits for the next rotation.
+        if (rotated.slots[i] !== value) return;
+        if (value === SLOT.dead) freed.push(i);
+        if (value === SLOT.dead || value === SLOT.locked)
+          rotated.slots[i] = rotated.durable[i] = value === SLOT.dead ? SLOT.free : SLOT.shredded;
+      });
+      await this.#writePage(page, { generation: to, next: 0 });
+      this.#counts.dead -= freed.length;
+      this.#counts.free += freed.length;
+      for (const i of freed) this.#free.push(page * PAGE_SLOTS + i);
+      await this.#store.destroyWrappingKey(keyLabel(page, from));
+    });
+  }
+
   /** Waits for the write under way. */
   async close(): Promise<void> {
-    await this.#writing;
+    await this.#turn;
   }
 
   /** Whether counters can be written. */
@@ -194,8 +274,10 @@ export class Ledger {
   }
 
   /** Reads the token again after a write has failed. */
-  async reload(): Promise<void> {
-    if (this.#broken) await this.#load();
+  reload(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#broken) await this.#load();
+    });
   }
 
   #assertUsable(): void {
@@ -205,6 +287,24 @@ export class Ledger {
       });
   }
 
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work);
+    this.#turn = mine.catch(() => undefined);
+    return mine;
+  }
+
+  /** Runs `work`, which writes to the token, while nothing else does. */
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    return this.#inTurn(async () => {
+      this.#assertUsable();
+      try {
+        return await work();
+      } catch (error) {
+        throw this.#fail(error as Error, []);
+      }
+    });
+  }
+
   #change(changes: readonly (readonly [number, number])[]): Promise<void> {
     try {
       this.#assertUsable();
@@ -212,31 +312,38 @@ export class Ledger {
       return Promise.reject(error);
     }
     let batch = this.#batches.at(-1);
-    if (!batch || batch.changes.size >= BATCH_CHANGES) {
+    if (!batch || batch.changes.size + changes.length > JOURNAL_SLOTS) {
       batch = { changes: new Map(), waiters: [] };
       this.#batches.push(batch);
     }
     for (const [slot, value] of changes) {
-      const page = this.#pages[Math.floor(slot / PAGE_SLOTS)] as LivePage;
-      const at = slot % PAGE_SLOTS;
-      this.#count(page.slots[at] as number, -1);
-      this.#count(value, 1);
-      page.slots[at] = value;
+      this.#set(slot, value);
       batch.changes.set(slot, value);
     }
     const { waiters } = batch;
     const done = new Promise<void>((resolve, reject) => waiters.push({ resolve, reject }));
-    this.#writing ??= this.#write();
+    if (!this.#flushing) {
+      this.#flushing = true;
+      void this.#inTurn(() => this.#flush());
+    }
     return done;
   }
 
-  async #write(): Promise<void> {
+  #set(slot: number, value: number): void {
+    const { slots } = this.#pages[pageOf(slot)] as CountedPage;
+    const at = slot % PAGE_SLOTS;
+    this.#count(slots[at] as number, -1);
+    this.#count(value, 1);
+    slots[at] = value;
+  }
+
+  async #flush(): Promise<void> {
     // Changes of the same turn of the event loop share the first batch.
-    await Promise.resolve();
+    await setImmediate();
     for (let batch = this.#batches.shift(); batch; batch = this.#batches.shift()) {
       const { changes, waiters } = batch;
       try {
-        await this.#append([...changes]);
+        await this.#append(changes);
         ledgerBatch.observe(waiters.length);
         for (const waiter of waiters) waiter.resolve();
         await this.#fold();
@@ -244,11 +351,11 @@ export class Ledger {
         this.#fail(error as Error, waiters);
       }
     }
-    this.#writing = undefined;
+    this.#flushing = false;
     this.#publish();
   }
 
-  #fail(error: Error, waiters: Waiter[]): void {
+  #fail(error: Error, waiters: Waiter[]): LedgerUnavailable {
     this.#broken = error;
     const unavailable = new LedgerUnavailable('the retry counters could not be written to the token', {
       cause: error,
@@ -256,202 +363,157 @@ export class Ledger {
     for (const waiter of [...waiters, ...this.#batches.flatMap((batch) => batch.waiters)])
       waiter.reject(unavailable);
     this.#batches = [];
+    return unavailable;
   }
 
-  async #append(changes: [number, number][]): Promise<void> {
-    const sequence = this.#sequence + 1n;
-    const journal = { sequence, folded: this.#folded(), pages: this.#pages.length, changes };
-    const handle = await this.#store.createData(JOURNAL_LABEL, encodeJournal(journal));
-    this.#sequence = sequence;
-    this.#journal.push({ sequence, handle });
-    for (const [slot, value] of changes) {
-      const page = this.#pages[Math.floor(slot / PAGE_SLOTS)] as LivePage;
-      page.durable[slot % PAGE_SLOTS] = value;
-      page.dirtySince ??= sequence;
+  /** Writes the open journal object anew, with these changes. */
+  async #append(changes: ReadonlyMap<number, number>): Promise<void> {
+    const last = this.#sequence + 1n;
+    if (this.#open.handle && this.#open.changes.size + changes.size > JOURNAL_SLOTS) {
+      this.#sealed.push({ first: this.#open.first, last: this.#sequence, handle: this.#open.handle });
+      this.#open = { first: last, handle: undefined, changes: new Map() };
     }
-    await this.#trim(journal.folded);
+    const open = this.#open;
+    for (const [slot, value] of changes) open.changes.set(slot, value);
+    const folded = this.#folded();
+    // Two for each that is written, so that no request waits long.
+    const trimmed = this.#sealed.slice(0, 2).filter((segment) => segment.last <= folded);
+    open.handle = await this.#store.replaceData(
+      JOURNAL_LABEL,
+      encodeJournal({
+        ...open,
+        last,
+        folded,
+        term: this.#term,
+        pages: this.#pages.length,
+      }),
+      [...(open.handle ? [open.handle] : []), ...trimmed.map(({ handle }) => handle)],
+      this.#writer,
+    );
+    this.#sequence = last;
+    this.#sealed.splice(0, trimmed.length);
+    for (const [slot, value] of changes) {
+      const page = this.#pages[pageOf(slot)] as CountedPage;
+      page.durable[slot % PAGE_SLOTS] = value;
+      page.dirtySince ??= last;
+    }
   }
 
   /** Every journal up to here is in the pages. */
   #folded(): bigint {
-    const oldest = this.#pages.reduce<bigint | undefined>(
-      (min, { dirtySince }) =>
-        dirtySince === undefined || (min !== undefined && min <= dirtySince) ? min : dirtySince,
-      undefined,
-    );
-    return oldest === undefined ? this.#sequence : oldest - 1n;
+    const oldest = this.#oldest();
+    return oldest ? oldest.dirtySince - 1n : this.#sequence;
   }
 
-  /**
-   * Destroys journals that are folded, two for each that is written, so that no request waits long; the newest stays,
-   * since it says how far.
-   */
-  async #trim(folded: bigint): Promise<void> {
-    for (let n = 0; n < 2; n++) {
-      const [oldest, next] = this.#journal;
-      if (!oldest || !next || oldest.sequence > folded) return;
-      await this.#store.destroyData(oldest.handle);
-      this.#journal.shift();
-    }
+  /** The page with the oldest change that is only in a journal. */
+  #oldest(): { page: number; dirtySince: bigint } | undefined {
+    let oldest: { page: number; dirtySince: bigint } | undefined;
+    this.#pages.forEach(({ dirtySince }, page) => {
+      if (dirtySince !== undefined && (!oldest || dirtySince < oldest.dirtySince))
+        oldest = { page, dirtySince };
+    });
+    return oldest;
   }
 
   async #fold(): Promise<void> {
-    if (this.#sequence - this.#folded() <= Math.max(32, 2 * this.#pages.length)) return;
-    let number = -1;
-    let oldest: bigint | undefined;
-    for (const [i, { dirtySince }] of this.#pages.entries()) {
-      if (dirtySince === undefined || (oldest !== undefined && oldest <= dirtySince)) continue;
-      number = i;
-      oldest = dirtySince;
-    }
-    const page = this.#pages[number];
-    if (!page) return;
+    const oldest = this.#sealed.length > SEALED && this.#oldest();
+    if (oldest) await this.#writePage(oldest.page);
+  }
+
+  async #writePage(page: number, change: Partial<Pick<LivePage, 'generation' | 'next'>> = {}): Promise<void> {
+    const written = this.#pages[page] as CountedPage;
     const sequence = this.#sequence;
-    const old = page.handle;
-    page.handle = await this.#store.createData(
-      `${PAGE_LABEL}${number}`,
-      encodePage({ page: number, generation: page.generation, sequence, slots: page.durable }),
+    const { generation, next } = { ...written, ...change };
+    const handle = await this.#store.replaceData(
+      PAGE_LABEL + page,
+      encodePage({ page, generation, next, sequence, slots: written.durable }),
+      [written.handle],
+      this.#writer,
     );
-    page.sequence = sequence;
-    page.dirtySince = undefined;
-    await this.#store.destroyData(old);
+    Object.assign(written, { generation, next, handle, sequence, dirtySince: undefined });
+    for (const slot of this.#open.changes.keys()) if (pageOf(slot) === page) this.#open.changes.delete(slot);
   }
 
   async #addPage(): Promise<void> {
-    while (this.#writing) await this.#writing;
-    if (this.#free.length > 0) return;
-    const adding = this.#createPage();
-    this.#writing = adding
-      .then(
-        () => undefined,
-        (error: Error) => this.#fail(error, []),
-      )
-      .finally(() => {
-        this.#writing = this.#batches.length > 0 ? this.#write() : undefined;
-      });
-    await adding;
-  }
-
-  async #createPage(): Promise<void> {
     const page = this.#pages.length;
-    const generation = 1;
+    const generation = newGeneration();
     const slots = new Uint8Array(PAGE_SLOTS);
     const sequence = this.#sequence;
-    await this.#store.generateWrappingKey(wrappingKeyLabel({ slot: page * PAGE_SLOTS, generation }));
-    const handle = await this.#store.createData(
-      `${PAGE_LABEL}${page}`,
-      encodePage({ page, generation, sequence, slots }),
+    await this.#store.generateWrappingKey(keyLabel(page, generation));
+    const handle = await this.#store.replaceData(
+      PAGE_LABEL + page,
+      encodePage({ page, generation, next: 0, sequence, slots }),
+      [],
+      this.#writer,
     );
-    this.#pages.push({ generation, slots, durable: slots.slice(), handle, sequence, dirtySince: undefined });
-    await this.#append([]);
+    this.#pages.push({
+      generation,
+      next: 0,
+      handle,
+      sequence,
+      slots,
+      durable: slots.slice(),
+      dirtySince: undefined,
+    });
+    await this.#append(new Map());
     this.#counts.free += PAGE_SLOTS;
     for (let i = PAGE_SLOTS - 1; i >= 0; i--) this.#free.push(page * PAGE_SLOTS + i);
     this.#publish();
   }
 
+  /** Takes the ledger over: the writer before is fenced off first, so that what is read then stays as it is. */
   async #load(): Promise<void> {
-    const objects = await this.#store.listData('bkv.ledger.');
-    const pages = objects
-      .filter(({ label }) => label.startsWith(PAGE_LABEL))
-      .map(({ handle, value }) => ({ handle, ...decodePage(value) }));
-    const journal = objects
-      .filter(({ label }) => label === JOURNAL_LABEL)
-      .map(({ handle, value }) => ({ handle, ...decodeJournal(value) }))
-      .sort((a, b) => (a.sequence < b.sequence ? -1 : 1));
-    const last = journal.at(-1);
-    const stale = last
-      ? journal.filter(({ sequence }) => sequence <= last.folded && sequence !== last.sequence)
-      : [];
-    const replayed = journal.slice(stale.length);
-    this.#refuseGap(replayed, last, pages);
-
-    const current: LivePage[] = [];
-    const superseded: string[] = [];
-    for (const { page, handle, generation, sequence, slots } of pages) {
-      const other = current[page];
-      // The first page of all is written before the first journal that counts it; it has no change in it.
-      if (page >= (last?.pages ?? 0)) superseded.push(handle);
-      else if (!other || other.sequence < sequence) {
-        if (other) superseded.push(other.handle);
-        current[page] = {
-          generation,
-          slots,
-          durable: slots.slice(),
-          handle,
-          sequence,
-          dirtySince: undefined,
-        };
-      } else superseded.push(handle);
-    }
-    for (const { sequence, changes } of replayed) {
-      for (const [slot, value] of changes) {
-        const page = current[Math.floor(slot / PAGE_SLOTS)];
-        if (!page) throw new LedgerCorrupt(`journal ${sequence} changes slot ${slot}, which no page holds`);
-        if (sequence <= page.sequence) continue;
-        page.slots[slot % PAGE_SLOTS] = value;
-        page.durable[slot % PAGE_SLOTS] = value;
-        page.dirtySince ??= sequence;
-      }
-    }
-    for (const handle of [...superseded, ...stale.map(({ handle }) => handle)])
-      await this.#store.destroyData(handle);
+    // Seen by all before any is looked for: of two that come at once, at least one ends the other.
+    this.#writer = await this.#store.replaceData(WRITER_LABEL, randomBytes(16), []);
+    for (const { handle } of await this.#store.listData(WRITER_LABEL))
+      if (handle !== this.#writer) await this.#store.destroyData(handle);
+    const { pages, segments, sequence, term, superseded } = replay(await this.#store.listData('bkv.ledger.'));
+    if (sequence < this.#sequence)
+      throw new LedgerCorrupt('the token holds counters older than those that were acknowledged');
     const keys = new Set(
-      current.map(({ generation }, page) => wrappingKeyLabel({ slot: page * PAGE_SLOTS, generation })),
+      pages.flatMap(({ generation, next }, page) =>
+        [generation, next].filter((one) => one).map((one) => keyLabel(page, one)),
+      ),
     );
-    for (const label of await this.#store.listWrappingKeys(KEY_PREFIX)) {
-      if (!keys.delete(label)) await this.#store.destroyWrappingKey(label);
-    }
-    if (keys.size > 0) throw new LedgerCorrupt(`the token lacks the wrapping key ${[...keys][0]}`);
+    const present = await this.#store.listWrappingKeys(KEY_PREFIX);
+    const missing = [...keys].find((label) => !present.includes(label));
+    if (missing) throw new LedgerCorrupt(`the token lacks the wrapping key ${missing}`);
 
-    this.#pages = current;
-    this.#journal = replayed.map(({ sequence, handle }) => ({ sequence, handle }));
-    this.#sequence = last?.sequence ?? 0n;
-    this.#broken = undefined;
+    this.#pages = pages.map((page) => ({ ...page, durable: page.slots.slice() }));
+    this.#sealed = segments;
+    this.#sequence = sequence;
+    this.#term = term + 1;
+    this.#open = { first: sequence + 1n, handle: undefined, changes: new Map() };
     Object.assign(this.#counts, { free: 0, live: 0, locked: 0, dead: 0 });
     this.#free = [];
-    const reserved: [number, number][] = [];
-    for (let page = current.length - 1; page >= 0; page--) {
+    const reserved: number[] = [];
+    for (let page = pages.length - 1; page >= 0; page--) {
       for (let i = PAGE_SLOTS - 1; i >= 0; i--) {
-        const value = (current[page] as LivePage).slots[i] as number;
+        const value = (pages[page] as LivePage).slots[i] as number;
         this.#count(value, 1);
         if (value === SLOT.free) this.#free.push(page * PAGE_SLOTS + i);
-        if (value === SLOT.reserved) reserved.push([page * PAGE_SLOTS + i, SLOT.dead]);
+        if (value === SLOT.reserved) reserved.push(page * PAGE_SLOTS + i);
       }
     }
-    if (reserved.length > 0) await this.#change(reserved);
+    for (const slot of reserved) this.#set(slot, SLOT.dead);
+    do {
+      await this.#append(new Map(reserved.splice(0, JOURNAL_SLOTS).map((slot) => [slot, SLOT.dead])));
+    } while (reserved.length > 0);
+    for (const handle of superseded) await this.#store.destroyData(handle);
+    for (const label of present) if (!keys.has(label)) await this.#store.destroyWrappingKey(label);
+    this.#broken = undefined;
     this.#publish();
-  }
-
-  #refuseGap(replayed: Journal[], last: Journal | undefined, pages: Page[]): void {
-    if (!last) {
-      if (pages.some(({ sequence }) => sequence > 0n))
-        throw new LedgerCorrupt('the token holds pages but no journal');
-      return;
-    }
-    // When all was folded, the newest journal alone is left and is itself part of what was folded.
-    let expected = last.folded < last.sequence ? last.folded + 1n : last.sequence;
-    for (const { sequence } of replayed) {
-      if (sequence !== expected) throw new LedgerCorrupt(`journal ${expected} is missing from the token`);
-      expected++;
-    }
-    for (let page = 0; page < last.pages; page++) {
-      if (!pages.some((candidate) => candidate.page === page))
-        throw new LedgerCorrupt(`page ${page} is missing from the token`);
-    }
-    for (const { page, sequence } of pages) {
-      if (sequence > last.sequence) throw new LedgerCorrupt(`page ${page} is newer than the newest journal`);
-    }
   }
 
   #count(value: number, by: number): void {
     if (isLive(value)) this.#counts.live += by;
     else if (value === SLOT.free) this.#counts.free += by;
-    else if (value === SLOT.locked) this.#counts.locked += by;
+    else if (value === SLOT.locked || value === SLOT.shredded) this.#counts.locked += by;
     else this.#counts.dead += by;
   }
 
   #publish(): void {
     for (const [state, count] of Object.entries(this.#counts)) ledgerSlots.set({ state }, count);
-    ledgerJournal.set(this.#journal.length);
+    ledgerJournal.set(this.#sealed.length + 1);
   }
 }

@@ -1,5 +1,4 @@
 import { ECDH } from 'node:crypto';
-import { normalizeZ } from '@noble/curves/abstract/curve.js';
 import { p256 } from '@noble/curves/nist.js';
 import { InvalidPoint, TokenError } from './errors.js';
 
@@ -20,6 +19,10 @@ export function decompress(bytes: Uint8Array): Uint8Array {
     throw new InvalidPoint('the bytes are not a point of P-256');
   }
 }
+
+/** A point of P-256 in its short SEC1 form, 33 bytes, from the long one (65). */
+export const compress = (uncompressed: Uint8Array): Uint8Array =>
+  Uint8Array.of(2 + ((uncompressed[64] as number) & 1), ...uncompressed.subarray(1, 33));
 
 const toBigInt = (bytes: Uint8Array): bigint =>
   BigInt(`0x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`);
@@ -49,28 +52,34 @@ export interface Multiplicand {
   readonly shifted: Point;
 }
 
-/** Checks elements and readies them for {@link multiply}, at the price of one field inversion for all. @throws InvalidPoint */
-export function prepare<const E extends readonly Uint8Array[]>(
-  elements: E,
-): { [K in keyof E]: Multiplicand } {
-  const points = elements.map(toPoint);
-  const shifted = normalizeZ(
-    Point,
-    points.map((point) => point.add(Point.BASE)),
-  );
-  return points.map((element, i) => ({ element, shifted: shifted[i] })) as { [K in keyof E]: Multiplicand };
-}
-
 /** PK = k·G, with 1/(2·y) once and for all. */
 export interface PublicPoint {
   readonly point: Point;
   readonly inverse: bigint;
 }
 
-/** @throws InvalidPoint */
-export function publicPoint(sec1: Uint8Array): PublicPoint {
-  const point = toPoint(sec1);
-  return { point, inverse: Fp.inv(Fp.add(point.y, point.y)) };
+/**
+ * Checks elements and the public keys they are multiplied with, and readies them for {@link multiply}, at the price of
+ * one field inversion for all. @throws InvalidPoint
+ */
+export function prepare<const E extends readonly Uint8Array[], const K extends readonly Uint8Array[]>(
+  elements: E,
+  publicKeys: K,
+) {
+  const points = elements.map(toPoint);
+  const sums = points.map((point) => point.add(Point.BASE));
+  const keys = publicKeys.map(toPoint);
+  const inverses = Fp.invertBatch([...sums.map(({ Z }) => Z), ...keys.map(({ y }) => Fp.add(y, y))]);
+  const affine = (sum: Point, i: number): Point =>
+    sum.is0() ? Point.ZERO : Point.fromAffine(sum.toAffine(inverses[i]));
+  return {
+    multiplicands: sums.map((sum, i) => ({ element: points[i], shifted: affine(sum, i) })) as {
+      [I in keyof E]: Multiplicand;
+    },
+    publicPoints: keys.map((point, i) => ({ point, inverse: inverses[sums.length + i] })) as {
+      [I in keyof K]: PublicPoint;
+    },
+  };
 }
 
 /**

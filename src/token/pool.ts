@@ -30,13 +30,14 @@ const MECHANISM: Record<Method, string> = {
   transportPublicKey: 'none',
   listSecretKeys: 'none',
   destroySecretKey: 'none',
-  createData: 'none',
+  rewrap: 'CKM_AES_KEY_WRAP_PAD',
+  replaceData: 'none',
   destroyData: 'none',
   listData: 'none',
 };
 
-/** Jobs that one message brings to a session when many wait: waking a thread costs as much as a short token call. */
-const JOBS_A_MESSAGE = 4;
+/** Jobs that one message brings to a session when many wait. */
+const JOBS_A_MESSAGE = 8;
 
 /**
  * The token, seen from the event loop: every call runs on one of the profile's worker threads, each with a session
@@ -47,6 +48,7 @@ export class Token {
   readonly #workers = new Set<Worker>();
   readonly #running = new Map<Worker, Job[]>();
   readonly #queue: Job[] = [];
+  #scheduled: NodeJS.Immediate | undefined;
   #closed = false;
 
   private constructor() {}
@@ -70,9 +72,9 @@ export class Token {
     return new Promise((resolve, reject) => {
       const job = { method, args, resolve: resolve as (value: unknown) => void, reject };
       // Many requests wait for one write of the ledger: it goes first.
-      if (method === 'createData') this.#queue.unshift(job);
+      if (method === 'replaceData') this.#queue.unshift(job);
       else this.#queue.push(job);
-      this.#next();
+      if (this.#idle.length > 0) this.#soon();
     });
   }
 
@@ -85,6 +87,13 @@ export class Token {
   async destroyWrappingKey(label: string): Promise<void> {
     await this.call('destroySecretKey', label);
     this.#tellAll(label);
+  }
+
+  /** Labels of the wrapping keys in the token now, also those that another program made: every session is told of them. */
+  async listWrappingKeys(prefix: string): Promise<string[]> {
+    const keys = await this.call('listSecretKeys', prefix);
+    for (const { label, handle } of keys) this.#tellAll(label, handle);
+    return keys.map(({ label }) => label);
   }
 
   #tellAll(label: string, handle?: string): void {
@@ -146,6 +155,14 @@ export class Token {
     if (this.#workers.size === 0) for (const job of this.#queue.splice(0)) job.reject(error);
   }
 
+  /** Sends what this turn of the event loop gathers: waking a thread costs as much as a short token call. */
+  #soon(): void {
+    this.#scheduled ??= setImmediate(() => {
+      this.#scheduled = undefined;
+      this.#next();
+    });
+  }
+
   #next(): void {
     if (this.#workers.size === 0) {
       for (const job of this.#queue.splice(0))
@@ -154,7 +171,10 @@ export class Token {
     }
     while (this.#idle.length > 0 && this.#queue.length > 0) {
       const worker = this.#idle.pop() as Worker;
-      const share = Math.min(JOBS_A_MESSAGE, Math.ceil(this.#queue.length / this.#workers.size));
+      const share =
+        this.#queue[0]?.method === 'replaceData'
+          ? 1
+          : Math.min(JOBS_A_MESSAGE, Math.ceil(this.#queue.length / this.#workers.size));
       const jobs = this.#queue.splice(0, share);
       this.#running.set(worker, jobs);
       worker.postMessage(jobs.map(({ method, args }) => ({ method, args })));

@@ -1,7 +1,7 @@
 import { createCipheriv, createECDH, createPublicKey, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import { InvalidPoint, TokenError } from './errors.js';
-import { type Multiplicand, multiply, type PublicPoint, prepare, publicPoint } from './point.js';
+import { compress, type Multiplicand, multiply, type PublicPoint, prepare } from './point.js';
 import { type Profile, readPin } from './profile.js';
 
 /** A P-256 private key that a scalar multiplication uses. Byte lengths: scalar 32, publicKey 33 or 65, wrapped 80. */
@@ -48,12 +48,17 @@ export class Session {
   readonly #p11: pkcs11.PKCS11;
   readonly #session: pkcs11.Handle;
   readonly #handles = new Map<string, pkcs11.Handle>();
-  readonly #publicPoints = new Map<string, PublicPoint>();
+  readonly #publicKeys = new Map<string, Uint8Array>();
   readonly #importSecret = randomBytes(32);
   #importKey: pkcs11.Handle | undefined;
+  readonly #epoch: number;
 
-  /** @throws TokenError when module, token or login fails; ProfileError when there is no PIN */
-  constructor(profile: Profile) {
+  /**
+   * @param epoch how often the module was initialized before in this process
+   * @throws TokenError when module, token or login fails; ProfileError when there is no PIN
+   */
+  constructor(profile: Profile, epoch = 0) {
+    this.#epoch = epoch;
     this.#p11 = new pkcs11.PKCS11();
     this.#p11.load(profile.module);
     try {
@@ -78,7 +83,8 @@ export class Session {
 
   /** k·M, 33 bytes, with k never outside the module (RFC 9497, section 3.3.1 BlindEvaluate). @throws InvalidPoint */
   multiply(key: PrivateKey, element: Uint8Array): Uint8Array {
-    return this.#multiply(key, prepare([element])[0]);
+    const { multiplicands, publicPoints } = prepare([element], [this.#publicKeyOf(key)]);
+    return this.#multiply(key, publicPoints[0], multiplicands[0]);
   }
 
   /**
@@ -88,37 +94,41 @@ export class Session {
    * @throws InvalidPoint before any of them is done
    */
   login(oprfKey: PrivateKey, serverKey: PrivateKey, elements: LoginElements, keyshareSecret?: Uint8Array) {
-    const [blindedElement, clientKeyshare, clientPublicKey] = prepare([
-      elements.blindedElement,
-      elements.clientKeyshare,
-      elements.clientPublicKey,
-    ]);
     const ecdh = createECDH('prime256v1');
     if (keyshareSecret) ecdh.setPrivateKey(keyshareSecret);
     else ecdh.generateKeys();
-    const serverKeyshare = Uint8Array.from(ecdh.getPublicKey(null, 'compressed'));
-    const keyshare = publicPoint(ecdh.getPublicKey());
-    const diffieHellman = (peer: Multiplicand) => multiply((p) => ecdh.computeSecret(p), keyshare, peer);
+    const {
+      multiplicands: [blindedElement, clientKeyshare, clientPublicKey],
+      publicPoints: [keysharePoint, oprfPoint, serverPoint],
+    } = prepare(
+      [elements.blindedElement, elements.clientKeyshare, elements.clientPublicKey],
+      [ecdh.getPublicKey(), this.#publicKeyOf(oprfKey), this.#publicKeyOf(serverKey)],
+    );
+    const diffieHellman = (peer: Multiplicand) => multiply((p) => ecdh.computeSecret(p), keysharePoint, peer);
     return {
-      evaluatedElement: this.#multiply(oprfKey, blindedElement),
-      serverKeyshare,
+      evaluatedElement: this.#multiply(oprfKey, oprfPoint, blindedElement),
+      serverKeyshare: Uint8Array.from(ecdh.getPublicKey(null, 'compressed')),
       dh1: diffieHellman(clientKeyshare),
-      dh2: this.#multiply(serverKey, clientKeyshare),
+      dh2: this.#multiply(serverKey, serverPoint, clientKeyshare),
       dh3: diffieHellman(clientPublicKey),
     };
   }
 
-  #multiply(key: PrivateKey, multiplicand: Multiplicand): Uint8Array {
-    if ('label' in key) {
-      const handle = this.#key(key.label, pkcs11.CKO_PRIVATE_KEY);
-      return multiply((p) => this.#deriveX(handle, p), this.#publicPoint(key.label), multiplicand);
-    }
-    const [handle, publicKey] =
+  #publicKeyOf(key: PrivateKey): Uint8Array {
+    if ('label' in key) return this.#publicKey(key.label);
+    return 'wrapped' in key ? key.publicKey : publicKeyOf(key.scalar);
+  }
+
+  #multiply(key: PrivateKey, publicPoint: PublicPoint, multiplicand: Multiplicand): Uint8Array {
+    const deriveX = (handle: pkcs11.Handle) =>
+      multiply((p) => this.#deriveX(handle, p), publicPoint, multiplicand);
+    if ('label' in key) return deriveX(this.#key(key.label, pkcs11.CKO_PRIVATE_KEY));
+    const handle =
       'wrapped' in key
-        ? [this.#unwrap(this.#key(key.wrappingKey, pkcs11.CKO_SECRET_KEY), key.wrapped), key.publicKey]
-        : [this.#import(key.scalar), publicKeyOf(key.scalar)];
+        ? this.#unwrap(this.#key(key.wrappingKey, pkcs11.CKO_SECRET_KEY), key.wrapped)
+        : this.#import(key.scalar);
     try {
-      return multiply((p) => this.#deriveX(handle, p), publicPoint(publicKey), multiplicand);
+      return deriveX(handle);
     } finally {
       this.#p11.C_DestroyObject(this.#session, handle);
     }
@@ -212,15 +222,15 @@ export class Session {
 
   /** Public half of a token key pair, 33 bytes. */
   publicKey(label: string): Uint8Array {
-    return this.#publicPoint(label).point.toBytes(true);
+    return compress(this.#publicKey(label));
   }
 
-  #publicPoint(label: string): PublicPoint {
-    const known = this.#publicPoints.get(label);
+  #publicKey(label: string): Uint8Array {
+    const known = this.#publicKeys.get(label);
     if (known) return known;
-    const point = publicPoint(this.#ecPoint(this.#key(label, pkcs11.CKO_PUBLIC_KEY)));
-    this.#publicPoints.set(label, point);
-    return point;
+    const publicKey = this.#ecPoint(this.#key(label, pkcs11.CKO_PUBLIC_KEY));
+    this.#publicKeys.set(label, publicKey);
+    return publicKey;
   }
 
   /** Makes an AES-256 key that wraps and unwraps and never leaves the token. Every session must {@link learn} it. */
@@ -237,30 +247,47 @@ export class Session {
       { type: pkcs11.CKA_ENCRYPT, value: false },
       { type: pkcs11.CKA_DECRYPT, value: false },
     ]);
-    return handle.toString('hex');
+    return this.#name(handle);
   }
 
   /** Tells this session of a secret key that another one made, or (without a handle) destroyed. */
   learn(label: string, handle?: string): void {
     const name = `${pkcs11.CKO_SECRET_KEY} ${label}`;
-    if (handle) this.#handles.set(name, Buffer.from(handle, 'hex'));
+    if (handle) this.#handles.set(name, this.#handle(handle));
     else this.#handles.delete(name);
   }
 
-  /** Labels of the token's secret keys that start with `prefix`. */
-  listSecretKeys(prefix: string): string[] {
-    const start = `${pkcs11.CKO_SECRET_KEY} ${prefix}`;
-    return [...this.#handles.keys()]
-      .filter((name) => name.startsWith(start))
-      .map((name) => name.slice(start.length - prefix.length));
+  /** The secret keys in the token now whose labels start with `prefix`. */
+  listSecretKeys(prefix: string): { label: string; handle: string }[] {
+    return this.#find([
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+      { type: pkcs11.CKA_TOKEN, value: true },
+    ])
+      .map((handle) => ({ label: this.#label(handle), handle: this.#name(handle) }))
+      .filter(({ label }) => label.startsWith(prefix));
+  }
+
+  /** Wraps a key under another wrapping key. @param wrapped 80 bytes @returns 80 bytes */
+  rewrap(wrapped: Uint8Array, from: string, to: string): Uint8Array {
+    const key = this.#unwrap(this.#key(from, pkcs11.CKO_SECRET_KEY), wrapped, true);
+    try {
+      return this.#wrap(to, key);
+    } finally {
+      this.#p11.C_DestroyObject(this.#session, key);
+    }
   }
 
   destroySecretKey(label: string): void {
     this.#p11.C_DestroyObject(this.#session, this.#key(label, pkcs11.CKO_SECRET_KEY));
   }
 
-  /** Writes a private token object of class CKO_DATA; it is durable when this returns. */
-  createData(label: string, value: Uint8Array): string {
+  /**
+   * Writes a private token object of class CKO_DATA, then destroys those that it stands in for. What is written is
+   * durable when this returns.
+   * @param writer an object that must still be there between the two; another program destroys it to end this one's
+   * writing. @throws TokenError `BKV_FENCED` when it is gone
+   */
+  replaceData(label: string, value: Uint8Array, superseded: readonly string[], writer?: string): string {
     const handle = this.#p11.C_CreateObject(this.#session, [
       { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
       { type: pkcs11.CKA_TOKEN, value: true },
@@ -269,11 +296,44 @@ export class Session {
       { type: pkcs11.CKA_LABEL, value: label },
       { type: pkcs11.CKA_VALUE, value: Buffer.from(value) },
     ]);
-    return handle.toString('hex');
+    if (writer !== undefined && !this.#exists(writer))
+      throw new TokenError('another program has become the writer of this token', 'BKV_FENCED');
+    for (const old of superseded) this.destroyData(old);
+    return this.#name(handle);
   }
 
+  /** Destroys a data object; one that is gone already is no error. */
   destroyData(handle: string): void {
-    this.#p11.C_DestroyObject(this.#session, Buffer.from(handle, 'hex'));
+    try {
+      this.#p11.C_DestroyObject(this.#session, this.#handle(handle));
+    } catch (error) {
+      if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_OBJECT_HANDLE_INVALID) throw error;
+    }
+  }
+
+  #exists(handle: string): boolean {
+    try {
+      this.#attribute(this.#handle(handle), pkcs11.CKA_LABEL);
+      return true;
+    } catch (error) {
+      if ((error as pkcs11.Pkcs11Error).code === pkcs11.CKR_OBJECT_HANDLE_INVALID) return false;
+      throw error;
+    }
+  }
+
+  /** A handle as other threads name it: it means nothing once the module was initialized anew. */
+  #name(handle: pkcs11.Handle): string {
+    return `${this.#epoch}:${handle.toString('hex')}`;
+  }
+
+  #handle(name: string): pkcs11.Handle {
+    const [epoch, handle] = name.split(':') as [string, string];
+    if (Number(epoch) !== this.#epoch)
+      throw new TokenError(
+        'the token was opened anew since; its objects must be looked up again',
+        'BKV_STALE',
+      );
+    return Buffer.from(handle, 'hex');
   }
 
   listData(prefix: string): DataObject[] {
@@ -285,7 +345,7 @@ export class Session {
       const label = this.#label(handle);
       if (!label.startsWith(prefix)) return [];
       const value = this.#attribute(handle, pkcs11.CKA_VALUE);
-      return [{ handle: handle.toString('hex'), label, value: Uint8Array.from(value) }];
+      return [{ handle: this.#name(handle), label, value: Uint8Array.from(value) }];
     });
   }
 

@@ -71,12 +71,13 @@ const RETRY_MS = 1000;
 
 /** The ledger's home in a token. */
 export const ledgerStore = (token: Token): LedgerStore => ({
-  createData: (label, value) => token.call('createData', label, value),
+  replaceData: (label, value, superseded, writer) =>
+    token.call('replaceData', label, value, superseded, writer),
   destroyData: (handle) => token.call('destroyData', handle),
   listData: (prefix) => token.call('listData', prefix),
   generateWrappingKey: (label) => token.generateWrappingKey(label),
   destroyWrappingKey: (label) => token.destroyWrappingKey(label),
-  listWrappingKeys: (prefix) => token.call('listSecretKeys', prefix),
+  listWrappingKeys: (prefix) => token.listWrappingKeys(prefix),
 });
 
 /**
