@@ -211,13 +211,6 @@ export class Ledger {
     return this.#change(slots.map(({ slot }): [number, number] => [slot, SLOT.dead]));
   }
 
-  /** Pages that hold ended slots whose wrapping key is still in the token, or whose rotation is under way. */
-  unshredded(): number[] {
-    return this.#pages.flatMap(({ durable, next }, page) =>
-      next || durable.includes(SLOT.dead) || durable.includes(SLOT.locked) ? page : [],
-    );
-  }
-
   get pages(): number {
     return this.#pages.length;
   }

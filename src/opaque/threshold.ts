@@ -1,5 +1,4 @@
 import { p256 } from '@noble/curves/nist.js';
-import { SIZES } from './suite.js';
 
 /**
  * The threshold form of the OPRF: Shamir's sharing of its key over the order of P-256, and evaluations combined in the
@@ -76,9 +75,7 @@ export function interpolate(evaluations: readonly Evaluation[], at = 0): Uint8Ar
     return Fn.is0(coefficient) ? total : total.add(Point.fromBytes(element).multiplyUnsafe(coefficient));
   }, Point.ZERO);
   if (sum.is0()) throw new RangeError('the evaluations combine to the identity: one of them is wrong');
-  const bytes = sum.toBytes(true);
-  if (bytes.length !== SIZES.element) throw new RangeError('an element has 33 bytes');
-  return bytes;
+  return sum.toBytes(true);
 }
 
 /** Indices of the evaluations that do not lie on the polynomial of the `honest` ones (at least threshold many). */

@@ -30,7 +30,6 @@ const MECHANISM: Record<Method, string> = {
   transportPublicKey: 'none',
   listSecretKeys: 'none',
   destroySecretKey: 'none',
-  rewrap: 'CKM_AES_KEY_WRAP_PAD',
   replaceData: 'none',
   destroyData: 'none',
   listData: 'none',

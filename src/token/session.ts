@@ -267,16 +267,6 @@ export class Session {
       .filter(({ label }) => label.startsWith(prefix));
   }
 
-  /** Wraps a key under another wrapping key. @param wrapped 80 bytes @returns 80 bytes */
-  rewrap(wrapped: Uint8Array, from: string, to: string): Uint8Array {
-    const key = this.#unwrap(this.#key(from, pkcs11.CKO_SECRET_KEY), wrapped, true);
-    try {
-      return this.#wrap(to, key);
-    } finally {
-      this.#p11.C_DestroyObject(this.#session, key);
-    }
-  }
-
   destroySecretKey(label: string): void {
     this.#p11.C_DestroyObject(this.#session, this.#key(label, pkcs11.CKO_SECRET_KEY));
   }
