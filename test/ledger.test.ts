@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import {
+  encodeJournal,
+  encodePage,
+  JOURNAL_LABEL,
+  live,
+  PAGE_LABEL,
+  PAGE_SLOTS,
+} from '../src/ledger/format.js';
 import { Ledger, type LedgerStore, LedgerUnavailable, type Slot, SlotClosed } from '../src/ledger/index.js';
+import { replay } from '../src/ledger/replay.js';
 import { type DataObject, Token } from '../src/token/index.js';
 import { ledgerStore } from '../src/vault/index.js';
 import { freshToken } from './softhsm.js';
@@ -245,6 +254,23 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
       const now = (await Ledger.open(store, MAX)).state(slot);
       assert.ok(now.state === 'live' && now.used >= acknowledged);
     }
+  });
+
+  it('a journal does not undo what its page was folded with later', () => {
+    const slots = new Uint8Array(PAGE_SLOTS);
+    slots[0] = live(3);
+    const page = encodePage({ page: 0, generation: 7, next: 0, sequence: 10n, slots });
+    const journal = (first: bigint, last: bigint, changes: [number, number][]) => ({
+      label: JOURNAL_LABEL,
+      handle: String(first),
+      value: encodeJournal({ first, last, folded: 0n, term: 1, pages: 1, changes: new Map(changes) }),
+    });
+    const { pages } = replay([
+      { label: `${PAGE_LABEL}0`, handle: 'page', value: page },
+      journal(1n, 5n, [[0, live(1)]]),
+      journal(6n, 12n, [[1, live(2)]]),
+    ]);
+    assert.deepEqual([...(pages[0]?.slots.subarray(0, 2) ?? [])], [live(3), live(2)]);
   });
 
   it('refuses a missing journal object and a missing page', async () => {
