@@ -51,14 +51,9 @@ export class Session {
   readonly #publicKeys = new Map<string, Uint8Array>();
   readonly #importSecret = randomBytes(32);
   #importKey: pkcs11.Handle | undefined;
-  readonly #epoch: number;
 
-  /**
-   * @param epoch how often the module was initialized before in this process
-   * @throws TokenError when module, token or login fails; ProfileError when there is no PIN
-   */
-  constructor(profile: Profile, epoch = 0) {
-    this.#epoch = epoch;
+  /** @throws TokenError when module, token or login fails; ProfileError when there is no PIN */
+  constructor(profile: Profile) {
     this.#p11 = new pkcs11.PKCS11();
     this.#p11.load(profile.module);
     try {
@@ -247,13 +242,13 @@ export class Session {
       { type: pkcs11.CKA_ENCRYPT, value: false },
       { type: pkcs11.CKA_DECRYPT, value: false },
     ]);
-    return this.#name(handle);
+    return handle.toString('hex');
   }
 
   /** Tells this session of a secret key that another one made, or (without a handle) destroyed. */
   learn(label: string, handle?: string): void {
     const name = `${pkcs11.CKO_SECRET_KEY} ${label}`;
-    if (handle) this.#handles.set(name, this.#handle(handle));
+    if (handle) this.#handles.set(name, Buffer.from(handle, 'hex'));
     else this.#handles.delete(name);
   }
 
@@ -263,7 +258,7 @@ export class Session {
       { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
       { type: pkcs11.CKA_TOKEN, value: true },
     ])
-      .map((handle) => ({ label: this.#label(handle), handle: this.#name(handle) }))
+      .map((handle) => ({ label: this.#label(handle), handle: handle.toString('hex') }))
       .filter(({ label }) => label.startsWith(prefix));
   }
 
@@ -289,13 +284,13 @@ export class Session {
     if (writer !== undefined && !this.#exists(writer))
       throw new TokenError('another program has become the writer of this token', 'BKV_FENCED');
     for (const old of superseded) this.destroyData(old);
-    return this.#name(handle);
+    return handle.toString('hex');
   }
 
   /** Destroys a data object; one that is gone already is no error. */
   destroyData(handle: string): void {
     try {
-      this.#p11.C_DestroyObject(this.#session, this.#handle(handle));
+      this.#p11.C_DestroyObject(this.#session, Buffer.from(handle, 'hex'));
     } catch (error) {
       if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_OBJECT_HANDLE_INVALID) throw error;
     }
@@ -303,27 +298,12 @@ export class Session {
 
   #exists(handle: string): boolean {
     try {
-      this.#attribute(this.#handle(handle), pkcs11.CKA_LABEL);
+      this.#attribute(Buffer.from(handle, 'hex'), pkcs11.CKA_LABEL);
       return true;
     } catch (error) {
       if ((error as pkcs11.Pkcs11Error).code === pkcs11.CKR_OBJECT_HANDLE_INVALID) return false;
       throw error;
     }
-  }
-
-  /** A handle as other threads name it: it means nothing once the module was initialized anew. */
-  #name(handle: pkcs11.Handle): string {
-    return `${this.#epoch}:${handle.toString('hex')}`;
-  }
-
-  #handle(name: string): pkcs11.Handle {
-    const [epoch, handle] = name.split(':') as [string, string];
-    if (Number(epoch) !== this.#epoch)
-      throw new TokenError(
-        'the token was opened anew since; its objects must be looked up again',
-        'BKV_STALE',
-      );
-    return Buffer.from(handle, 'hex');
   }
 
   listData(prefix: string): DataObject[] {
@@ -335,7 +315,7 @@ export class Session {
       const label = this.#label(handle);
       if (!label.startsWith(prefix)) return [];
       const value = this.#attribute(handle, pkcs11.CKA_VALUE);
-      return [{ handle: this.#name(handle), label, value: Uint8Array.from(value) }];
+      return [{ handle: handle.toString('hex'), label, value: Uint8Array.from(value) }];
     });
   }
 
