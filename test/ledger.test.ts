@@ -311,6 +311,49 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
     await assert.rejects(ledger.reload(), /older than those that were acknowledged/);
   });
 
+  it('gives a picked slot to nobody else, also after the token was read again', async () => {
+    const store = new CrashingStore();
+    const ledger = await Ledger.open(store, MAX);
+    const account = await allocate(ledger);
+    const [first, second] = [await ledger.pick(), await ledger.pick()];
+    const breakAndReload = async () => {
+      store.cutAt = store.writes + 1;
+      await assert.rejects(ledger.spendNothing(), LedgerUnavailable);
+      store.restart();
+      await ledger.reload();
+    };
+    await breakAndReload();
+    const third = await ledger.pick();
+    assert.equal(new Set([account, first, second, third].map(({ slot }) => slot)).size, 4);
+    ledger.release(first);
+    ledger.release(first);
+    const again = [await ledger.pick(), await ledger.pick()];
+    assert.equal(new Set([second, third, ...again].map(({ slot }) => slot)).size, 4);
+
+    const other = await Ledger.open(store, MAX);
+    const taken: Slot[] = [];
+    for (let i = 0; i < 4; i++) taken.push(await allocate(other));
+    assert.ok(taken.some(({ slot }) => slot === second.slot));
+    await other.spend(second).durable;
+    await assert.rejects(ledger.spendNothing(), LedgerUnavailable);
+    await ledger.reload();
+    await assert.rejects(ledger.reserve(second), SlotClosed);
+    assert.deepEqual(ledger.state(second), { state: 'live', used: 1 });
+  });
+
+  it('makes a slot live only for the registration that reserved it', async () => {
+    const store = new CrashingStore();
+    const ledger = await Ledger.open(store, MAX);
+    const slot = await ledger.pick();
+    await ledger.reserve(slot);
+    store.cutAt = store.writes + 1;
+    await assert.rejects(ledger.spendNothing(), LedgerUnavailable);
+    store.restart();
+    await ledger.reload();
+    await assert.rejects(ledger.activate(slot), SlotClosed);
+    await assert.rejects(ledger.lock(slot), SlotClosed);
+  });
+
   it('keeps counters on a real token over a restart, and shares writes', async () => {
     const profile = freshToken();
     const open = async () => {

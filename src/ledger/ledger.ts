@@ -115,6 +115,7 @@ export class Ledger {
   #turn: Promise<unknown> = Promise.resolve();
   #broken: Error | undefined;
   #free: number[] = [];
+  readonly #picked = new Set<number>();
   readonly #counts = { free: 0, live: 0, locked: 0, dead: 0 };
 
   private constructor(store: LedgerStore, maxAttempts: number) {
@@ -155,25 +156,38 @@ export class Ledger {
       });
     }
     const slot = this.#free.pop() as number;
+    this.#picked.add(slot);
     const page = this.#pages[pageOf(slot)] as CountedPage;
     return { slot, generation: page.next || page.generation };
   }
 
   /** Gives a picked slot back that was not reserved. */
   release({ slot }: Slot): void {
-    this.#free.push(slot);
+    const value = this.#pages[pageOf(slot)]?.slots[slot % PAGE_SLOTS];
+    if (this.#picked.delete(slot) && value === SLOT.free) this.#free.push(slot);
   }
 
-  /** Burns a picked slot: from here on it is this registration's or nobody's. */
-  reserve({ slot }: Slot): Promise<void> {
-    return this.#change([[slot, SLOT.reserved]]);
+  /**
+   * Burns a picked slot: from here on it is this registration's or nobody's.
+   * @throws SlotClosed when another program has used it meanwhile, or its generation is over
+   */
+  async reserve(slot: Slot): Promise<void> {
+    if (!this.#is('free', slot)) this.release(slot);
+    this.#assert('free', slot);
+    this.#picked.delete(slot.slot);
+    await this.#change([[slot.slot, SLOT.reserved]]);
   }
 
-  /** Makes a reserved slot the account's, and ends the ones before, in one write. */
-  activate({ slot }: Slot, previous: readonly Slot[] = []): Promise<void> {
-    return this.#change([
-      [slot, live(0)],
-      ...previous.map(({ slot }): [number, number] => [slot, SLOT.dead]),
+  /**
+   * Makes a reserved slot the account's, and ends the ones before, in one write.
+   * @throws SlotClosed when it is not reserved any more
+   */
+  async activate(slot: Slot, previous: readonly Slot[] = []): Promise<void> {
+    this.#assert('reserved', slot);
+    const ended = previous.filter((one) => this.#is('live', one));
+    await this.#change([
+      [slot.slot, live(0)],
+      ...ended.map(({ slot }): [number, number] => [slot, SLOT.dead]),
     ]);
   }
 
@@ -196,19 +210,20 @@ export class Ledger {
 
   /** A password was proven: all its attempts are given back. @throws SlotClosed when the slot was locked meanwhile */
   async restore(slot: Slot): Promise<void> {
-    const now = this.state(slot);
-    if (now.state !== 'live') throw new SlotClosed(now.state);
+    this.#assert('live', slot);
     await this.#change([[slot.slot, live(0)]]);
   }
 
-  /** Closes a live slot for ever because its attempts are spent. */
-  lock({ slot }: Slot): Promise<void> {
-    return this.#change([[slot, SLOT.locked]]);
+  /** Closes a live slot for ever because its attempts are spent. @throws SlotClosed when it is not live */
+  async lock(slot: Slot): Promise<void> {
+    this.#assert('live', slot);
+    await this.#change([[slot.slot, SLOT.locked]]);
   }
 
-  /** Ends slots whose account or dealing is over. */
-  retire(...slots: readonly Slot[]): Promise<void> {
-    return this.#change(slots.map(({ slot }): [number, number] => [slot, SLOT.dead]));
+  /** Ends those of the slots that are live: their account or dealing is over. */
+  async retire(...slots: readonly Slot[]): Promise<void> {
+    const ended = slots.filter((one) => this.#is('live', one));
+    await this.#change(ended.map(({ slot }): [number, number] => [slot, SLOT.dead]));
   }
 
   get pages(): number {
@@ -271,6 +286,15 @@ export class Ledger {
     return this.#inTurn(async () => {
       if (this.#broken) await this.#load();
     });
+  }
+
+  #is(wanted: SlotState['state'], slot: Slot): boolean {
+    return this.state(slot).state === wanted;
+  }
+
+  #assert(wanted: SlotState['state'], slot: Slot): void {
+    this.#assertUsable();
+    if (!this.#is(wanted, slot)) throw new SlotClosed(this.state(slot).state);
   }
 
   #assertUsable(): void {
@@ -484,7 +508,8 @@ export class Ledger {
       for (let i = PAGE_SLOTS - 1; i >= 0; i--) {
         const value = (pages[page] as LivePage).slots[i] as number;
         this.#count(value, 1);
-        if (value === SLOT.free) this.#free.push(page * PAGE_SLOTS + i);
+        const slot = page * PAGE_SLOTS + i;
+        if (value === SLOT.free && !this.#picked.has(slot)) this.#free.push(slot);
         if (value === SLOT.reserved) reserved.push(page * PAGE_SLOTS + i);
       }
     }
