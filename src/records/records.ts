@@ -1,5 +1,5 @@
 import SQLite from 'better-sqlite3';
-import { type CompiledQuery, Kysely, type Selectable, SqliteDialect } from 'kysely';
+import { type CompiledQuery, Kysely, type Selectable, type SqliteDatabase, SqliteDialect } from 'kysely';
 
 interface Database {
   records: {
@@ -69,7 +69,15 @@ export class Records {
     const database = new SQLite(path);
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = FULL');
-    const db = new Kysely<Database>({ dialect: new SqliteDialect({ database }) });
+    const statements = new Map<string, SQLite.Statement>();
+    const prepare = (sql: string): SQLite.Statement => {
+      const statement = statements.get(sql) ?? database.prepare(sql);
+      statements.set(sql, statement);
+      return statement;
+    };
+    const db = new Kysely<Database>({
+      dialect: new SqliteDialect({ database: { prepare, close: () => database.close() } as SqliteDatabase }),
+    });
     await db.schema
       .createTable('records')
       .ifNotExists()
