@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import {
   generateKE1,
   generateKE3,
 } from '../src/opaque/index.js';
+import type { Shredded } from '../src/vault/index.js';
 
 const MAIN = 'dist/src/cli/main.js';
 const CONTEXT = Buffer.from('backup-key-vault v1');
@@ -149,10 +150,39 @@ export class Daemon {
     });
   }
 
-  /** First half of a recovery: spends an attempt. `prove` is the second half; it throws for a wrong password. */
+  /**
+   * First half of a recovery: spends an attempt. `prove` is the second half, which throws for a wrong password;
+   * `abandon` ends it without.
+   */
   async startRecovery(account: string, password: string) {
-    const { attemptsRemaining, prepareProof } = await (await this.prepareRecovery(account, password))();
-    return { attemptsRemaining, prove: async () => (await prepareProof())() };
+    const { attemptsRemaining, recoveryId, prepareProof } = await (
+      await this.prepareRecovery(account, password)
+    )();
+    return {
+      attemptsRemaining,
+      prove: async () => (await prepareProof())(),
+      abandon: () => this.fetch(account, 'DELETE', `/v1/recovery/${recoveryId}`),
+    };
+  }
+
+  /** Has the daemon destroy wrapping keys. @returns what it said of each page */
+  async shred(options: { all?: boolean; abandonLost?: boolean } = {}): Promise<Shredded[]> {
+    const response = await fetch(new URL('/shred', this.admin), {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(options),
+    });
+    return (await response.text())
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line));
+  }
+
+  /** Labels of all objects of the token. */
+  objects(): string[] {
+    return JSON.parse(
+      execFileSync(process.execPath, ['dist/test/objects.js', this.data], { encoding: 'utf8' }),
+    );
   }
 
   /** The same with the client's computing apart from the requests, for who measures those. */
@@ -162,6 +192,7 @@ export class Daemon {
     return async () => {
       const started = await this.post(jwt, '/v1/recovery/start', { KE1: encode(login.KE1) });
       return {
+        recoveryId: started.recoveryId as string,
         attemptsRemaining: Number(started.attemptsRemaining),
         prepareProof: async () => {
           const KE2 = Buffer.from(started.KE2 as string, 'base64url');

@@ -180,6 +180,17 @@ fleet
     if (good < threshold || checked.some(({ state }) => state === 'another identity')) process.exitCode = 1;
   });
 
+const token = program.command('token').description('look after a token');
+token
+  .command('shred')
+  .description(
+    'destroy the wrapping keys of ended accounts in a running vault, moving the living ones to fresh keys',
+  )
+  .option('--admin <host:port>', "the vault's admin address", '127.0.0.1:8201')
+  .option('--all', 'every wrapping key, also where no account has ended')
+  .option('--abandon-lost', 'end the accounts whose records are lost, which otherwise keep their key alive')
+  .action(async (options) => (await import('./token.js')).shred(options, say));
+
 withVault(program.command('status').description('what the vault says of the account')).action(
   async (options) => {
     const status = await vaultClient(options).status();

@@ -22,6 +22,7 @@ const configSchema = z.strictObject({
   admin: address.default('127.0.0.1:8201'),
   maxAttempts: z.int().min(1).max(MAX_ATTEMPTS).default(10),
   exchangeSeconds: z.number().min(1).max(3600).default(60),
+  shredHours: z.number().min(0).max(500).default(24),
   rateLimit: z
     .strictObject({ account: z.int().min(1).default(60), address: z.int().min(1).default(600) })
     .default({ account: 60, address: 600 }),
@@ -121,6 +122,9 @@ export async function serve(options: {
     maxAttempts: config.maxAttempts,
     exchangeLifetime: config.exchangeSeconds * 1000,
   });
+  const shredding =
+    config.shredHours > 0 &&
+    setInterval(() => vault.shred({}).catch(() => undefined), config.shredHours * 3_600_000).unref();
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
   const api = app(vault, authenticator(config.auth ?? (await embeddedAuth(data))), {
     rateLimit: config.rateLimit,
@@ -141,6 +145,7 @@ export async function serve(options: {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => done());
   });
   log.info('stopping');
+  if (shredding) clearInterval(shredding);
   await Promise.all([stop(open.server), stop(admin.server)]);
   await vault.close();
 }

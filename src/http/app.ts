@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
 import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { accountHash, log } from '../log/index.js';
 import { httpRequests, registry, vaultOperations } from '../metrics/index.js';
 import {
@@ -257,7 +257,12 @@ export function app(vault: Vault, authenticate: Authenticate, options: AppOption
   return server;
 }
 
-/** Metrics and health, for an address that only the operator reaches. */
+const shredOptions = z.strictObject({
+  all: z.boolean().default(false),
+  abandonLost: z.boolean().default(false),
+});
+
+/** Metrics, health and upkeep, for an address that only the operator reaches. */
 export function adminApp(vault: Vault): Express {
   const server = express().disable('x-powered-by');
   server.get('/metrics', async (_request, response) => {
@@ -271,6 +276,21 @@ export function adminApp(vault: Vault): Express {
       .status(vault.ready ? 200 : 503)
       .send(vault.ready ? 'ready\n' : 'the retry counters cannot be written\n');
   });
+  // JSON only, which no web page can send here by itself.
+  server.post('/shred', express.json({ limit: 1024 }), async (request, response) => {
+    const parsed = shredOptions.safeParse(request.body);
+    if (!parsed.success)
+      throw new ProblemError(
+        400,
+        'invalid-request',
+        'The request is not valid',
+        'send {"all": bool, "abandonLost": bool}',
+      );
+    response.type('application/x-ndjson').flushHeaders();
+    await vault.shred(parsed.data, (page) => response.write(`${JSON.stringify(page)}\n`));
+    response.end();
+  });
+  server.use(onError);
   return server;
 }
 

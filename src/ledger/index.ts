@@ -3,6 +3,8 @@ export {
   Ledger,
   type LedgerStore,
   LedgerUnavailable,
+  pageOf,
+  type Rotation,
   type Slot,
   SlotClosed,
   type SlotState,

@@ -82,7 +82,7 @@ const SEALED = 4;
 
 const KEY_PREFIX = 'bkv.page.';
 
-const pageOf = (slot: number): number => Math.floor(slot / PAGE_SLOTS);
+export const pageOf = (slot: number): number => Math.floor(slot / PAGE_SLOTS);
 const keyLabel = (page: number, generation: number): string => `${KEY_PREFIX}${page}.${generation}`;
 const newGeneration = (): number => randomInt(1, 2 ** 32);
 
@@ -228,6 +228,19 @@ export class Ledger {
 
   get pages(): number {
     return this.#pages.length;
+  }
+
+  /** Pages whose wrapping key still opens what accounts that have ended left in copies of the database. */
+  unshredded(): number[] {
+    return this.#pages.flatMap(({ slots, next }, page) =>
+      next || slots.includes(SLOT.dead) || slots.includes(SLOT.locked) ? [page] : [],
+    );
+  }
+
+  /** The live slots of a page. */
+  liveSlots(page: number): number[] {
+    const { slots } = this.#pages[page] as CountedPage;
+    return [...slots].flatMap((value, i) => (isLive(value) ? [page * PAGE_SLOTS + i] : []));
   }
 
   /** Gives a page a second wrapping key, for its records to be moved to. Called again, it goes on with that one. */

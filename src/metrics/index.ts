@@ -74,3 +74,15 @@ export const ledgerJournal = new Gauge({
   help: 'Journal objects in the token that are not folded into pages yet.',
   registers,
 });
+
+export const shreddedPages = new Counter({
+  name: 'bkv_shredded_pages_total',
+  help: 'Wrapping keys destroyed after the living records of their page had been moved to a fresh one.',
+  registers,
+});
+
+export const lostRecords = new Gauge({
+  name: 'bkv_lost_records',
+  help: 'Live counters whose record the database lacked, or the token did not vouch for, at the last sweep.',
+  registers,
+});

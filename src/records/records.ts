@@ -92,7 +92,25 @@ export class Records {
       .addColumn('mac', 'blob', (column) => column.notNull())
       .addPrimaryKeyConstraint('records_key', ['account', 'slot'])
       .execute();
+    await db.schema
+      .createIndex('records_slot')
+      .ifNotExists()
+      .on('records')
+      .columns(['slot', 'generation'])
+      .execute();
     return new Records(db);
+  }
+
+  /** The rows of slots `first` to `last` in one generation. */
+  async inSlots(first: number, last: number, generation: number): Promise<Row[]> {
+    const rows = await this.#db
+      .selectFrom('records')
+      .selectAll()
+      .where('slot', '>=', first)
+      .where('slot', '<=', last)
+      .where('generation', '=', generation)
+      .execute();
+    return rows.map(toRow);
   }
 
   /** Every row of an account: more than one while a registration is under way, or was cut off, or a fleet's older dealing is not ended yet. */
@@ -101,17 +119,7 @@ export class Records {
       ...this.#byAccount,
       parameters: [account],
     });
-    return rows.map((row) => ({
-      account: row.account,
-      slot: row.slot,
-      generation: row.generation,
-      dealing: row.dealing,
-      wrappedKey: row.wrapped_key,
-      publicKey: row.public_key,
-      registrationRecord: row.registration_record,
-      encryptedBackupKey: row.encrypted_backup_key,
-      mac: row.mac,
-    }));
+    return rows.map(toRow);
   }
 
   async insert(row: Row): Promise<void> {
@@ -161,3 +169,15 @@ export class Records {
     return this.#db.destroy();
   }
 }
+
+const toRow = (row: Selectable<Database['records']>): Row => ({
+  account: row.account,
+  slot: row.slot,
+  generation: row.generation,
+  dealing: row.dealing,
+  wrappedKey: row.wrapped_key,
+  publicKey: row.public_key,
+  registrationRecord: row.registration_record,
+  encryptedBackupKey: row.encrypted_backup_key,
+  mac: row.mac,
+});

@@ -24,6 +24,7 @@ const MECHANISM: Record<Method, string> = {
   multiply: 'CKM_ECDH1_DERIVE',
   generateWrapped: 'CKM_EC_KEY_PAIR_GEN',
   importWrapped: 'CKM_RSA_PKCS_OAEP',
+  rewrap: 'CKM_AES_KEY_WRAP_PAD',
   hmac: 'CKM_SHA256_HMAC',
   generateWrappingKey: 'CKM_AES_KEY_GEN',
   publicKey: 'none',

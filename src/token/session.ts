@@ -197,6 +197,16 @@ export class Session {
     }
   }
 
+  /** Moves a wrapped key (80 bytes) from one wrapping key to another; the host sees neither. @returns 80 bytes */
+  rewrap(wrapped: Uint8Array, from: string, to: string): Uint8Array {
+    const key = this.#unwrap(this.#key(from, pkcs11.CKO_SECRET_KEY), wrapped, true);
+    try {
+      return this.#wrap(to, key);
+    } finally {
+      this.#p11.C_DestroyObject(this.#session, key);
+    }
+  }
+
   /** The key that shares are wrapped for: RSA, SubjectPublicKeyInfo (DER). */
   transportPublicKey(): Uint8Array {
     const key = this.#key(KEY_LABELS.transport, pkcs11.CKO_PUBLIC_KEY);

@@ -1,2 +1,3 @@
 export { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
+export type { Shredded } from './shredder.js';
 export { CONTEXT, ledgerStore, type Status, Vault, type VaultOptions } from './vault.js';

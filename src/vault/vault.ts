@@ -1,7 +1,15 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { Ledger, type LedgerStore, type Slot, SlotClosed, wrappingKeyLabel } from '../ledger/index.js';
+import {
+  Ledger,
+  type LedgerStore,
+  pageOf,
+  type Rotation,
+  type Slot,
+  SlotClosed,
+  wrappingKeyLabel,
+} from '../ledger/index.js';
 import { accountHash, audit, log } from '../log/index.js';
-import { lockouts, pendingLogins, tamperedRecords } from '../metrics/index.js';
+import { lockouts, lostRecords, pendingLogins, tamperedRecords } from '../metrics/index.js';
 import { generateKE2, parseKE1, parseRegistrationRecord } from '../opaque/index.js';
 import { macInput, type Records, type Row } from '../records/index.js';
 import {
@@ -14,6 +22,7 @@ import {
 } from '../token/index.js';
 import { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
 import { Exchanges } from './exchanges.js';
+import { type Shredded, shred } from './shredder.js';
 
 /** Bound into every key exchange: a login at one vault protocol cannot be replayed in another. */
 export const CONTEXT = Buffer.from('backup-key-vault v1');
@@ -93,6 +102,9 @@ export class Vault {
   readonly #registrations: Exchanges<Registration>;
   readonly #recoveries: Exchanges<Recovery>;
   readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #closing = new AbortController();
+  #sweep: Promise<unknown> = Promise.resolve();
   #reloading: NodeJS.Timeout | undefined;
   /** the vault's identity, which clients pin: 33 bytes */
   readonly serverPublicKey: Uint8Array;
@@ -119,7 +131,7 @@ export class Vault {
       ledger.release(slot),
     );
     this.#recoveries = new Exchanges(options.exchangeLifetime, OPEN_EXCHANGES, (recovery) => {
-      this.#closeAttempt(recovery).catch((error) => this.#failed(error));
+      this.#guard(() => this.#closeAttempt(recovery)).catch(() => undefined);
     });
   }
 
@@ -377,7 +389,52 @@ export class Vault {
     audit('deleted', { account });
   }
 
+  /**
+   * Gives pages a fresh wrapping key and destroys the old one, while serving: those on which an account has ended, or
+   * all. One sweep runs at a time.
+   * @param abandonLost also the pages with lost records, whose accounts then end
+   * @throws VaultUnavailable
+   */
+  shred(
+    { all = false, abandonLost = false }: { all?: boolean; abandonLost?: boolean },
+    report: (page: Shredded) => void = () => undefined,
+  ): Promise<void> {
+    const sweep = async () => {
+      const vault = {
+        token: this.#token,
+        ledger: this.#ledger,
+        records: this.#records,
+        genuine: (row: Row) => this.#genuine(row),
+        inTurn: <T>(account: string, work: () => Promise<T>) => this.#inTurn(account, work),
+        holds: (rotation: Rotation) => this.#holds(rotation),
+        settled: () => Promise.allSettled(this.#underWay),
+        signal: this.#closing.signal,
+      };
+      const pages = all ? Array.from({ length: this.#ledger.pages }, (_, i) => i) : this.#ledger.unshredded();
+      let lost = 0;
+      for (const page of pages) {
+        const shredded = await this.#translated(() => shred(vault, page, abandonLost));
+        if (!shredded.done) lost += shredded.lost;
+        report(shredded);
+      }
+      lostRecords.set(lost);
+    };
+    const mine = this.#sweep.then(sweep);
+    this.#sweep = mine.catch(() => undefined);
+    return mine;
+  }
+
+  #holds({ page, from }: Rotation): boolean {
+    const of = ({ slot, generation }: Slot) => generation === from && pageOf(slot) === page;
+    return (
+      this.#registrations.values().some(({ slot }) => of(slot)) ||
+      this.#recoveries.values().some(({ slots }) => slots.some(of))
+    );
+  }
+
   async close(): Promise<void> {
+    this.#closing.abort(new VaultUnavailable('the vault is closing'));
+    await this.#sweep;
     clearTimeout(this.#reloading);
     this.#registrations.close();
     this.#recoveries.close();
@@ -486,8 +543,19 @@ export class Vault {
     }
   }
 
-  /** Turns failures of token, ledger and database into {@link VaultUnavailable}. */
+  /** A request's work, known to be under way until it ends. */
   async #guard<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#translated(work);
+    this.#underWay.add(done);
+    try {
+      return await done;
+    } finally {
+      this.#underWay.delete(done);
+    }
+  }
+
+  /** Turns failures of token, ledger and database into {@link VaultUnavailable}. */
+  async #translated<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
@@ -495,7 +563,8 @@ export class Vault {
         error instanceof AccountLocked ||
         error instanceof WrongPassword ||
         error instanceof UnknownExchange ||
-        error instanceof InvalidMessage
+        error instanceof InvalidMessage ||
+        error instanceof VaultUnavailable
       )
         throw error;
       if (error instanceof SlotClosed)

@@ -1,0 +1,115 @@
+import { setTimeout } from 'node:timers/promises';
+import { type Ledger, type Rotation, wrappingKeyLabel } from '../ledger/index.js';
+import { audit } from '../log/index.js';
+import { shreddedPages } from '../metrics/index.js';
+import { macInput, type Records, type Row } from '../records/index.js';
+import { KEY_LABELS, type Token } from '../token/index.js';
+
+/** What became of a page. */
+export interface Shredded {
+  readonly page: number;
+  /** records moved to the page's new wrapping key */
+  readonly moved: number;
+  /** live counters whose record the database lacks, or that the token does not vouch for */
+  readonly lost: number;
+  /** whether the old wrapping key was destroyed; not while a record is lost, since putting it back would be in vain */
+  readonly done: boolean;
+}
+
+/** What the vault lends to the shredder. */
+export interface Shreddable {
+  readonly token: Token;
+  readonly ledger: Ledger;
+  readonly records: Records;
+  genuine(row: Row): Promise<boolean>;
+  inTurn<T>(account: string, work: () => Promise<T>): Promise<T>;
+  /** whether an exchange between two messages still counts on the rotation's old generation */
+  holds(rotation: Rotation): boolean;
+  /** resolves when the requests that are under way now have ended */
+  settled(): Promise<unknown>;
+  readonly signal: AbortSignal;
+}
+
+const POLL_MS = 250;
+
+/**
+ * Moves a page's living records to a fresh wrapping key and destroys the old one, while the vault serves: what an
+ * ended account left in any copy of the database then opens no more.
+ * @param abandonLost give up the accounts whose records are lost, in place of keeping the old key for them
+ */
+export async function shred(vault: Shreddable, page: number, abandonLost: boolean): Promise<Shredded> {
+  const { ledger, records, signal } = vault;
+  const rotation = await ledger.beginRotation(page);
+  const left = (): Promise<Row[]> => records.inSlots(...rotation.slots, rotation.from);
+  const refused = new Set<number>();
+  let moved = 0;
+  const moveAll = async (): Promise<number> => {
+    const rows = (await left()).filter(({ slot }) => !refused.has(slot));
+    for (const { account, slot } of rows) {
+      signal.throwIfAborted();
+      const done = await vault.inTurn(account, () => move(vault, rotation, account, slot));
+      if (done === 'refused') refused.add(slot);
+      if (done === 'moved') moved++;
+    }
+    return rows.length;
+  };
+  for (;;) {
+    if ((await moveAll()) > 0) continue;
+    if (vault.holds(rotation)) {
+      await setTimeout(POLL_MS);
+      signal.throwIfAborted();
+      continue;
+    }
+    // A request that began before may still write a record, or use one that it read.
+    await vault.settled();
+    if (!vault.holds(rotation) && (await moveAll()) === 0) break;
+  }
+
+  const lost = await lostSlots(vault, rotation);
+  if (lost.length > 0 && !abandonLost) return { page, moved, lost: lost.length, done: false };
+  await ledger.retire(...lost.map((slot) => ({ slot, generation: rotation.to })));
+  for (const row of await left()) await records.delete(row);
+  await ledger.finishRotation(rotation);
+  shreddedPages.inc();
+  audit('wrapping key destroyed', { page, moved, lost: lost.length });
+  return { page, moved, lost: lost.length, done: true };
+}
+
+async function move(
+  { token, ledger, records, genuine }: Shreddable,
+  { from, to }: Rotation,
+  account: string,
+  slot: number,
+): Promise<'moved' | 'refused' | 'ended'> {
+  const row = (await records.find(account)).find((one) => one.slot === slot && one.generation === from);
+  if (!row) return 'ended';
+  const { state } = ledger.state(row);
+  if (state === 'locked') {
+    await records.insert({ ...row, generation: to });
+    return 'ended';
+  }
+  if (state !== 'live') {
+    await records.delete(row);
+    return 'ended';
+  }
+  if (!(await genuine(row))) return 'refused';
+  const next = { ...row, generation: to };
+  const wrappedKey = await token.call(
+    'rewrap',
+    row.wrappedKey,
+    wrappingKeyLabel(row),
+    wrappingKeyLabel(next),
+  );
+  const mac = await token.call('hmac', KEY_LABELS.record, macInput({ ...next, wrappedKey }));
+  await records.insert({ ...next, wrappedKey, mac });
+  return 'moved';
+}
+
+/** A record is written before its slot becomes live and deleted after: one that is missing in between is lost. */
+async function lostSlots({ ledger, records, genuine }: Shreddable, { page, slots, to }: Rotation) {
+  const before = ledger.liveSlots(page);
+  const held = new Set<number>();
+  for (const row of await records.inSlots(...slots, to)) if (await genuine(row)) held.add(row.slot);
+  const after = new Set(ledger.liveSlots(page));
+  return before.filter((slot) => after.has(slot) && !held.has(slot));
+}

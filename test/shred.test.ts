@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import SQLite from 'better-sqlite3';
+import { accountHash } from '../src/log/index.js';
+import { Daemon, type HttpFailure } from './daemon.js';
+
+const config = 'maxAttempts: 3\nexchangeSeconds: 2\nrateLimit: { account: 1000, address: 100000 }\n';
+const wrappingKeys = (daemon: Daemon): string[] =>
+  daemon.objects().filter((label) => label.startsWith('bkv.page.'));
+
+describe('wrapping keys are destroyed while the vault serves', () => {
+  const data = mkdtempSync(join(tmpdir(), 'bkv-shred-'));
+  let daemon: Daemon;
+  const opens = async (account: string): Promise<void> => {
+    await (await daemon.startRecovery(account, 'right')).prove();
+  };
+  const status = async (account: string) => (await daemon.fetch(account, 'GET', '/v1/account')).json();
+  const database = () => new SQLite(join(data, 'records.sqlite'));
+  const take = (account: string) =>
+    database().prepare('SELECT * FROM records WHERE account = ?').get(accountHash(account)) as Record<
+      string,
+      unknown
+    >;
+  const put = (row: Record<string, unknown>) =>
+    database()
+      .prepare(`INSERT OR REPLACE INTO records VALUES (${Object.keys(row).map((name) => `@${name}`)})`)
+      .run(row);
+  before(async () => {
+    daemon = await Daemon.start(data, { config });
+  });
+  after(async () => {
+    await daemon.stop();
+    rmSync(data, { recursive: true, force: true });
+  });
+
+  it('moves the living, keeps their counters, and ends the ended for every copy of the database', async () => {
+    for (const account of ['alice', 'bob', 'carol']) await daemon.register(account, 'right');
+    assert.deepEqual(await daemon.shred(), [], 'no account has ended');
+    await (await daemon.startRecovery('alice', 'wrong')).abandon();
+    for (let i = 0; i < 3; i++) await (await daemon.startRecovery('bob', 'wrong')).abandon();
+    const carol = take('carol');
+    await daemon.fetch('carol', 'DELETE', '/v1/account');
+    const [before] = wrappingKeys(daemon);
+
+    // One that is open when the sweep begins, and one that runs out.
+    const open = await daemon.startRecovery('alice', 'right');
+    const sweep = daemon.shred();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await open.prove();
+    await (await daemon.startRecovery('alice', 'wrong')).abandon();
+    assert.deepEqual(await sweep, [{ page: 0, moved: 1, lost: 0, done: true }]);
+
+    const keys = wrappingKeys(daemon);
+    assert.equal(keys.length, 1);
+    assert.notEqual(keys[0], before);
+    assert.deepEqual(await status('alice'), { state: 'registered', attemptsRemaining: 2, dealings: [] });
+    assert.deepEqual(await status('bob'), { state: 'locked', attemptsRemaining: 0 });
+    put(carol);
+    assert.deepEqual(await status('carol'), { state: 'unregistered' });
+    await opens('alice');
+    await daemon.stop('SIGKILL');
+    daemon = await Daemon.start(data, { config });
+    await opens('alice');
+    assert.deepEqual(await status('bob'), { state: 'locked', attemptsRemaining: 0 });
+  });
+
+  it('goes on under load: no recovery and no registration fails for it', async () => {
+    const accounts = Array.from({ length: 30 }, (_, i) => `load-${i}`);
+    for (const account of accounts) await daemon.register(account, 'right');
+    let busy = true;
+    let done = 0;
+    const load = Promise.all(
+      [0, 1, 2, 3].map(async (lane) => {
+        for (let i = lane; busy; i += 4) {
+          const account = accounts[i % accounts.length] as string;
+          if (i % 3 === 0) await daemon.register(account, 'right');
+          else await opens(account);
+          done++;
+        }
+      }),
+    );
+    for (let i = 0; i < 3; i++) {
+      const [page] = await daemon.shred({ all: true });
+      assert.deepEqual([page?.lost, page?.done], [0, true]);
+    }
+    busy = false;
+    await load;
+    assert.ok(done > 20, `${done} operations while the keys were changed`);
+    for (const account of accounts) await opens(account);
+    assert.equal(wrappingKeys(daemon).length, 1);
+  });
+
+  it('keeps the old key while the database lacks the record of a live counter', async () => {
+    await daemon.register('dave', 'right');
+    const dave = take('dave');
+    database().prepare('DELETE FROM records WHERE account = ?').run(accountHash('dave'));
+    const [kept] = await daemon.shred({ all: true });
+    assert.deepEqual([kept?.lost, kept?.done], [1, false]);
+    assert.equal(wrappingKeys(daemon).length, 2);
+    assert.equal(await daemon.metric('bkv_lost_records'), 1);
+    await opens('alice');
+    put(dave);
+    await opens('dave');
+    const [done] = await daemon.shred();
+    assert.deepEqual([done?.moved, done?.lost, done?.done], [1, 0, true]);
+    await opens('dave');
+
+    database().prepare('DELETE FROM records WHERE account = ?').run(accountHash('dave'));
+    await daemon.shred({ all: true });
+    const [given] = await daemon.shred({ abandonLost: true });
+    assert.deepEqual([given?.lost, given?.done], [1, true]);
+    assert.equal(wrappingKeys(daemon).length, 1);
+    assert.equal(await daemon.metric('bkv_lost_records'), 0);
+    await opens('alice');
+  });
+
+  it('is for the operator only, and not for a web page', async () => {
+    const plain = await fetch(new URL('/shred', daemon.admin), { method: 'POST', body: '{"all":true}' });
+    assert.equal(plain.status, 400);
+    const unknown = await daemon.post('', '/shred', {}).catch((error: HttpFailure) => error.status);
+    assert.equal(unknown, 404);
+  });
+});
