@@ -206,10 +206,17 @@ try {
   const { name, message } = error as Error;
   const known = error instanceof UsageError || error instanceof BkvError || error instanceof BackupError;
   process.stderr.write(
-    `bkv: ${known || ['ProfileError', 'TokenError', 'LedgerCorrupt'].includes(name) ? message : `${name}: ${message}`}\n`,
+    `bkv: ${known || ['ProfileError', 'TokenError', 'PinRefused', 'TokenShared', 'LedgerCorrupt', 'DatabaseError'].includes(name) ? message : `${name}: ${message}`}\n`,
   );
-  process.exitCode =
-    error instanceof UsageError ? 2 : name === 'WrongPassword' ? 3 : name === 'Locked' ? 4 : 1;
+  process.exit(exitCode(error as Error));
 } finally {
   process.stdin.destroy();
+}
+
+/** 78 (EX_CONFIG of sysexits.h) says that starting the daemon again would be in vain, or do harm. */
+function exitCode({ name }: Error): number {
+  if (name === 'UsageError') return 2;
+  if (name === 'WrongPassword') return 3;
+  if (name === 'Locked') return 4;
+  return name === 'TokenShared' || name === 'PinRefused' ? 78 : 1;
 }

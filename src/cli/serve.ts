@@ -9,15 +9,17 @@ import { z } from 'zod';
 import { adminApp, app, authenticator, listen, stop } from '../http/index.js';
 import { MAX_ATTEMPTS } from '../ledger/index.js';
 import { log } from '../log/index.js';
-import { Records } from '../records/index.js';
-import { initializeToken, inspectToken, loadProfile, Token } from '../token/index.js';
-import { Vault } from '../vault/index.js';
+import { lead, Records } from '../records/index.js';
+import { initializeToken, inspectToken, KEY_LABELS, loadProfile, Token } from '../token/index.js';
+import { Duty, Vault } from '../vault/index.js';
 import { UsageError } from './terminal.js';
 
 const address = z.string().regex(/^(\[[^\]]+\]|[^:]+):\d+$/, 'must be host:port');
 
 const configSchema = z.strictObject({
   profile: z.string().optional(),
+  /** URL of a PostgreSQL database; without one an SQLite file in the data folder */
+  database: z.string().optional(),
   listen: address.default('127.0.0.1:8200'),
   admin: address.default('127.0.0.1:8201'),
   maxAttempts: z.int().min(1).max(MAX_ATTEMPTS).default(10),
@@ -117,16 +119,24 @@ export async function serve(options: {
   inspectToken(profile);
 
   const token = await Token.open(profile);
-  const records = await Records.sqlite(join(data, 'records.sqlite'));
-  const vault = await Vault.open(token, records, {
-    maxAttempts: config.maxAttempts,
-    exchangeLifetime: config.exchangeSeconds * 1000,
+  const serverPublicKey = Buffer.from(await token.call('publicKey', KEY_LABELS.static)).toString('base64url');
+  const database = config.database ?? join(data, 'records.sqlite');
+  const records = await Records.open(database);
+  const duty = new Duty({
+    lead: (signal, onWait) => lead(database, signal, onWait),
+    open: async () => {
+      await records.prepare();
+      return Vault.open(token, records, {
+        maxAttempts: config.maxAttempts,
+        exchangeLifetime: config.exchangeSeconds * 1000,
+      });
+    },
   });
+  await duty.start();
   const shredding =
-    config.shredHours > 0 &&
-    setInterval(() => vault.shred({}).catch(() => undefined), config.shredHours * 3_600_000).unref();
+    config.shredHours > 0 && setInterval(() => void shredEnded(duty), config.shredHours * 3_600_000).unref();
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
-  const api = app(vault, authenticator(config.auth ?? (await embeddedAuth(data))), {
+  const api = app(duty, authenticator(config.auth ?? (await embeddedAuth(data))), {
     rateLimit: config.rateLimit,
     version,
   });
@@ -134,20 +144,27 @@ export async function serve(options: {
     ...hostPort(options.listen ?? config.listen),
     ...(config.tls && { tls: config.tls as { cert: string; key: string } }),
   });
-  const admin = await listen(adminApp(vault), hostPort(options.admin ?? config.admin));
+  const admin = await listen(adminApp(duty), hostPort(options.admin ?? config.admin));
   log.info('serving', {
     url: open.url,
     admin: admin.url,
-    serverPublicKey: Buffer.from(vault.serverPublicKey).toString('base64url'),
+    serverPublicKey,
   });
 
-  await new Promise<void>((done) => {
+  const signalled = new Promise<void>((done) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => done());
   });
-  log.info('stopping');
+  await Promise.race([signalled, duty.ended]).finally(() => log.info('stopping'));
   if (shredding) clearInterval(shredding);
   await Promise.all([stop(open.server), stop(admin.server)]);
-  await vault.close();
+  await duty.close();
+  await records.close();
+  await token.close();
+}
+
+async function shredEnded(duty: Duty): Promise<void> {
+  // A daemon that stands by, or whose token is away, leaves it to the next time.
+  if (!duty.trouble) await duty.vault.shred({}).catch(() => undefined);
 }
 
 function hostPort(text: string): { host: string; port: number } {

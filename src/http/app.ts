@@ -7,9 +7,9 @@ import { httpRequests, registry, vaultOperations } from '../metrics/index.js';
 import {
   AccountLocked,
   CONTEXT,
+  type Duty,
   InvalidMessage,
   UnknownExchange,
-  type Vault,
   VaultUnavailable,
   WrongPassword,
 } from '../vault/index.js';
@@ -30,7 +30,7 @@ type Endpoint = Route & { handle: (call: Call) => Promise<object | undefined> };
 const decode = (text: string | undefined): Uint8Array => Buffer.from(text as string, 'base64url');
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 
-const endpoints = (vault: Vault): Endpoint[] => [
+const endpoints = (duty: Duty): Endpoint[] => [
   {
     method: 'get',
     path: '/v1/identity',
@@ -38,13 +38,13 @@ const endpoints = (vault: Vault): Endpoint[] => [
     summary: "The vault's static public key, for clients to pin",
     authenticated: false,
     answer: schemas.Identity,
-    errors: [429],
+    errors: [429, 503],
     handle: async () => ({
-      serverPublicKey: encode(vault.serverPublicKey),
-      transportPublicKey: encode(vault.transportPublicKey),
+      serverPublicKey: encode(duty.vault.serverPublicKey),
+      transportPublicKey: encode(duty.vault.transportPublicKey),
       suite: 'P256-SHA256',
       context: CONTEXT.toString(),
-      maxAttempts: vault.maxAttempts,
+      maxAttempts: duty.vault.maxAttempts,
     }),
   },
   {
@@ -55,7 +55,7 @@ const endpoints = (vault: Vault): Endpoint[] => [
     authenticated: true,
     answer: schemas.Status,
     errors: [401, 429, 503],
-    handle: ({ account }) => vault.status(account),
+    handle: ({ account }) => duty.vault.status(account),
   },
   {
     method: 'delete',
@@ -65,7 +65,7 @@ const endpoints = (vault: Vault): Endpoint[] => [
     authenticated: true,
     errors: [401, 429, 503],
     handle: async ({ account }) => {
-      await vault.delete(account);
+      await duty.vault.delete(account);
       return undefined;
     },
   },
@@ -79,7 +79,7 @@ const endpoints = (vault: Vault): Endpoint[] => [
     answer: schemas.RegistrationStarted,
     errors: [400, 401, 413, 429, 503],
     handle: async ({ account, body }) => {
-      const { registrationId, registrationResponse } = await vault.startRegistration(
+      const { registrationId, registrationResponse } = await duty.vault.startRegistration(
         account,
         decode(body.registrationRequest),
       );
@@ -96,7 +96,7 @@ const endpoints = (vault: Vault): Endpoint[] => [
     errors: [400, 401, 404, 413, 429, 503],
     handle: async ({ account, body }) => {
       const id = body.registrationId as string;
-      await vault.finishRegistration(
+      await duty.vault.finishRegistration(
         account,
         id,
         decode(body.registrationRecord),
@@ -114,7 +114,7 @@ const endpoints = (vault: Vault): Endpoint[] => [
     body: schemas.ShareRegister,
     errors: [400, 401, 413, 429, 503],
     handle: async ({ account, body }) => {
-      await vault.registerShare(account, {
+      await duty.vault.registerShare(account, {
         dealing: body.dealing as string,
         sharePublicKey: decode(body.sharePublicKey),
         transportKey: decode(body.transportKey),
@@ -134,7 +134,7 @@ const endpoints = (vault: Vault): Endpoint[] => [
     body: schemas.ShareCommit,
     errors: [400, 401, 404, 413, 429, 503],
     handle: async ({ account, body }) => {
-      await vault.commitDealing(account, body.dealing as string);
+      await duty.vault.commitDealing(account, body.dealing as string);
       return undefined;
     },
   },
@@ -148,7 +148,7 @@ const endpoints = (vault: Vault): Endpoint[] => [
     answer: schemas.RecoveryStarted,
     errors: [400, 401, 413, 423, 429, 503],
     handle: async ({ account, body }) => {
-      const { recoveryId, KE2, attemptsRemaining } = await vault.startRecovery(
+      const { recoveryId, KE2, attemptsRemaining } = await duty.vault.startRecovery(
         account,
         decode(body.KE1),
         body.dealing,
@@ -167,7 +167,7 @@ const endpoints = (vault: Vault): Endpoint[] => [
     errors: [400, 401, 403, 404, 413, 429, 503],
     handle: async ({ account, body }) => ({
       encryptedBackupKey: encode(
-        await vault.finishRecovery(account, body.recoveryId as string, decode(body.KE3)),
+        await duty.vault.finishRecovery(account, body.recoveryId as string, decode(body.KE3)),
       ),
     }),
   },
@@ -179,16 +179,16 @@ const endpoints = (vault: Vault): Endpoint[] => [
     authenticated: true,
     errors: [401, 404, 429, 503],
     handle: async ({ account, params }) => {
-      await vault.abandonRecovery(account, params.recoveryId as string);
+      await duty.vault.abandonRecovery(account, params.recoveryId as string);
       return undefined;
     },
   },
 ];
 
 /** The public API over a vault. */
-export function app(vault: Vault, authenticate: Authenticate, options: AppOptions): Express {
+export function app(duty: Duty, authenticate: Authenticate, options: AppOptions): Express {
   const server = express().disable('x-powered-by').disable('etag');
-  const routes = endpoints(vault);
+  const routes = endpoints(duty);
   const description = openapi(routes, options.version);
   const limit = (max: number, key: (request: Request, response: Response) => string) =>
     rateLimit({
@@ -263,7 +263,7 @@ const shredOptions = z.strictObject({
 });
 
 /** Metrics, health and upkeep, for an address that only the operator reaches. */
-export function adminApp(vault: Vault): Express {
+export function adminApp(duty: Duty): Express {
   const server = express().disable('x-powered-by');
   server.get('/metrics', async (_request, response) => {
     response.type(registry.contentType).send(await registry.metrics());
@@ -272,9 +272,8 @@ export function adminApp(vault: Vault): Express {
     response.send('ok\n');
   });
   server.get('/readyz', (_request, response) => {
-    response
-      .status(vault.ready ? 200 : 503)
-      .send(vault.ready ? 'ready\n' : 'the retry counters cannot be written\n');
+    const { trouble } = duty;
+    response.status(trouble ? 503 : 200).send(`${trouble ?? 'ready'}\n`);
   });
   // JSON only, which no web page can send here by itself.
   server.post('/shred', express.json({ limit: 1024 }), async (request, response) => {
@@ -286,6 +285,7 @@ export function adminApp(vault: Vault): Express {
         'The request is not valid',
         'send {"all": bool, "abandonLost": bool}',
       );
+    const { vault } = duty;
     response.type('application/x-ndjson').flushHeaders();
     await vault.shred(parsed.data, (page) => response.write(`${JSON.stringify(page)}\n`));
     response.end();

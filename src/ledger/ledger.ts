@@ -294,8 +294,17 @@ export class Ledger {
     return !this.#broken;
   }
 
-  /** Reads the token again after a write has failed. */
-  reload(): Promise<void> {
+  /** Whether another program has become the writer: only a {@link reload} takes the ledger back. */
+  get fenced(): boolean {
+    return (this.#broken as { code?: string } | undefined)?.code === 'BKV_FENCED';
+  }
+
+  /**
+   * Becomes the writer and reads the token again after a write has failed, or when the token was lost meanwhile.
+   * @throws LedgerCorrupt; what the token threw
+   */
+  reload(reason?: Error): Promise<void> {
+    this.#broken ??= reason;
     return this.#inTurn(async () => {
       if (this.#broken) await this.#load();
     });

@@ -55,6 +55,24 @@ export const tokenSessions = new Gauge({
   registers,
 });
 
+export const leading = new Gauge({
+  name: 'bkv_on_duty',
+  help: '1 while this daemon answers; 0 while it stands by for another on the same database and token.',
+  registers,
+});
+
+export const tokenUp = new Gauge({
+  name: 'bkv_token_up',
+  help: '1 while the daemon is logged in to its token.',
+  registers,
+});
+
+export const tokenReopened = new Counter({
+  name: 'bkv_token_reopened_total',
+  help: 'Times that the token was lost and the daemon logged in again.',
+  registers,
+});
+
 export const ledgerBatch = new Histogram({
   name: 'bkv_ledger_batch_changes',
   help: 'Requests that shared one journal object.',

@@ -1,19 +1,5 @@
-import SQLite from 'better-sqlite3';
-import { type CompiledQuery, Kysely, type Selectable, type SqliteDatabase, SqliteDialect } from 'kysely';
-
-interface Database {
-  records: {
-    account: string;
-    slot: number;
-    generation: number;
-    dealing: string;
-    wrapped_key: Buffer;
-    public_key: Buffer;
-    registration_record: Buffer;
-    encrypted_backup_key: Buffer;
-    mac: Buffer;
-  };
-}
+import { type CompiledQuery, type Kysely, PostgresAdapter, type Selectable } from 'kysely';
+import { type Database, open } from './database.js';
 
 /** One registration. Byte lengths: wrappedKey 80, publicKey 65, registrationRecord 129, mac 32. */
 export interface Row {
@@ -64,41 +50,37 @@ export class Records {
     this.#byAccount = db.selectFrom('records').selectAll().where('account', '=', '').compile();
   }
 
-  /** Opens (and creates) the embedded database. @param path a file, durable at every commit */
-  static async sqlite(path: string): Promise<Records> {
-    const database = new SQLite(path);
-    database.pragma('journal_mode = WAL');
-    database.pragma('synchronous = FULL');
-    const statements = new Map<string, SQLite.Statement>();
-    const prepare = (sql: string): SQLite.Statement => {
-      const statement = statements.get(sql) ?? database.prepare(sql);
-      statements.set(sql, statement);
-      return statement;
-    };
-    const db = new Kysely<Database>({
-      dialect: new SqliteDialect({ database: { prepare, close: () => database.close() } as SqliteDatabase }),
-    });
-    await db.schema
+  /**
+   * @param where path of an SQLite file, or URL of a PostgreSQL database, durable at every commit
+   * @throws DatabaseError when it is not, or cannot be reached
+   */
+  static async open(where: string): Promise<Records> {
+    return new Records(await open(where));
+  }
+
+  /** Makes the table where there is none. Call it as the only writer. */
+  async prepare(): Promise<void> {
+    const blob = this.#db.getExecutor().adapter instanceof PostgresAdapter ? 'bytea' : 'blob';
+    await this.#db.schema
       .createTable('records')
       .ifNotExists()
       .addColumn('account', 'text', (column) => column.notNull())
-      .addColumn('slot', 'integer', (column) => column.notNull())
-      .addColumn('generation', 'integer', (column) => column.notNull())
+      .addColumn('slot', 'bigint', (column) => column.notNull())
+      .addColumn('generation', 'bigint', (column) => column.notNull())
       .addColumn('dealing', 'text', (column) => column.notNull())
-      .addColumn('wrapped_key', 'blob', (column) => column.notNull())
-      .addColumn('public_key', 'blob', (column) => column.notNull())
-      .addColumn('registration_record', 'blob', (column) => column.notNull())
-      .addColumn('encrypted_backup_key', 'blob', (column) => column.notNull())
-      .addColumn('mac', 'blob', (column) => column.notNull())
+      .addColumn('wrapped_key', blob, (column) => column.notNull())
+      .addColumn('public_key', blob, (column) => column.notNull())
+      .addColumn('registration_record', blob, (column) => column.notNull())
+      .addColumn('encrypted_backup_key', blob, (column) => column.notNull())
+      .addColumn('mac', blob, (column) => column.notNull())
       .addPrimaryKeyConstraint('records_key', ['account', 'slot'])
       .execute();
-    await db.schema
+    await this.#db.schema
       .createIndex('records_slot')
       .ifNotExists()
       .on('records')
       .columns(['slot', 'generation'])
       .execute();
-    return new Records(db);
   }
 
   /** The rows of slots `first` to `last` in one generation. */
@@ -122,20 +104,21 @@ export class Records {
     return rows.map(toRow);
   }
 
-  async insert(row: Row): Promise<void> {
+  /** Writes a row, in place of the one that the account had in that slot. */
+  async put(row: Row): Promise<void> {
+    const content = {
+      generation: row.generation,
+      dealing: row.dealing,
+      wrapped_key: Buffer.from(row.wrappedKey),
+      public_key: Buffer.from(row.publicKey),
+      registration_record: Buffer.from(row.registrationRecord),
+      encrypted_backup_key: Buffer.from(row.encryptedBackupKey),
+      mac: Buffer.from(row.mac),
+    };
     await this.#db
-      .replaceInto('records')
-      .values({
-        account: row.account,
-        slot: row.slot,
-        generation: row.generation,
-        dealing: row.dealing,
-        wrapped_key: Buffer.from(row.wrappedKey),
-        public_key: Buffer.from(row.publicKey),
-        registration_record: Buffer.from(row.registrationRecord),
-        encrypted_backup_key: Buffer.from(row.encryptedBackupKey),
-        mac: Buffer.from(row.mac),
-      })
+      .insertInto('records')
+      .values({ account: row.account, slot: row.slot, ...content })
+      .onConflict((conflict) => conflict.columns(['account', 'slot']).doUpdateSet(content))
       .execute();
   }
 

@@ -1,3 +1,6 @@
+const CKF_USER_PIN_FINAL_TRY = 0x20000;
+const CKF_USER_PIN_LOCKED = 0x40000;
+
 /** The token, or the way to it, failed. `code` is the PKCS#11 return value's name where there was one. */
 export class TokenError extends Error {
   override name = 'TokenError';
@@ -17,4 +20,24 @@ export class InvalidPoint extends Error {
 /** A profile in `hsm-config/` that cannot be used. */
 export class ProfileError extends Error {
   override name = 'ProfileError';
+}
+
+/** The token does not take the PIN. It is never tried again by itself: that could lock the token. */
+export class PinRefused extends TokenError {
+  override name = 'PinRefused';
+  constructor(reason: string) {
+    super(
+      `the token refuses the PIN (${reason}); it is not tried again: correct it, then start anew`,
+      'BKV_PIN',
+    );
+  }
+
+  static readonly pattern = /CKR_PIN_|CKR_USER_PIN_/;
+
+  /** @param flags of CK_TOKEN_INFO @throws PinRefused when one more wrong PIN would lock the token, or has */
+  static check(flags: number): void {
+    if (flags & CKF_USER_PIN_LOCKED) throw new PinRefused('it is locked');
+    if (flags & CKF_USER_PIN_FINAL_TRY)
+      throw new PinRefused('one try is left before it locks; log in by hand with the right one first');
+  }
 }

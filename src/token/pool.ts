@@ -1,14 +1,17 @@
+import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { tokenOperations, tokenSessions } from '../metrics/index.js';
-import { InvalidPoint, TokenError } from './errors.js';
-import type { Profile } from './profile.js';
+import { log } from '../log/index.js';
+import { tokenOperations, tokenReopened, tokenSessions, tokenUp } from '../metrics/index.js';
+import { InvalidPoint, PinRefused, TokenError } from './errors.js';
+import type { Profile, TokenName } from './profile.js';
 import type { Session } from './session.js';
 
-type Method = Exclude<keyof Session, 'close' | 'learn'>;
+type Method = Exclude<keyof Session, 'close' | 'learn' | 'alive'>;
 /** What a worker thread answers for each job of a message, in their order. */
 export type Reply = {
   value?: unknown;
-  error?: { name: string; message: string; code?: unknown };
+  /** `lost`: the session is of no use any more */
+  error?: { name: string; message: string; code?: unknown; lost?: boolean };
   ms: number;
 };
 type Job = {
@@ -27,6 +30,7 @@ const MECHANISM: Record<Method, string> = {
   rewrap: 'CKM_AES_KEY_WRAP_PAD',
   hmac: 'CKM_SHA256_HMAC',
   generateWrappingKey: 'CKM_AES_KEY_GEN',
+  probe: 'none',
   publicKey: 'none',
   transportPublicKey: 'none',
   listSecretKeys: 'none',
@@ -39,26 +43,47 @@ const MECHANISM: Record<Method, string> = {
 /** Jobs that one message brings to a session when many wait. */
 const JOBS_A_MESSAGE = 8;
 
+/** Waits between two attempts to log in again, milliseconds; the last one stays. */
+const BACK_OFF = [200, 1000, 2000, 5000, 10_000, 30_000];
+/** A call into the module that takes longer has hung. */
+const CALL_TIMEOUT_MS = 60_000;
+const END_TIMEOUT_MS = 5000;
+
+const AWAY = 'the token is away';
+
 /**
  * The token, seen from the event loop: every call runs on one of the profile's worker threads, each with a session
  * of its own, so that no slow token call stops the loop.
+ *
+ * When a session dies, all are ended, the module is finalized, and the token logs in again by itself, ever more
+ * slowly, until it succeeds or the PIN is refused. Calls fail meanwhile. Handles of objects are good until then.
  */
 export class Token {
+  readonly #profile: Profile;
   readonly #idle: Worker[] = [];
   readonly #workers = new Set<Worker>();
-  readonly #running = new Map<Worker, Job[]>();
+  readonly #running = new Map<Worker, { jobs: Job[]; since: number }>();
   readonly #queue: Job[] = [];
+  readonly #watch: NodeJS.Timeout;
   #scheduled: NodeJS.Immediate | undefined;
-  #closed = false;
+  #state: 'up' | 'away' | 'refused' | 'closed' = 'away';
+  #epoch = 0;
+  /** the one that is used now first */
+  readonly #tokens: TokenName[];
+  #reopening: Promise<void> = Promise.resolve();
+  #onReopen: () => void = () => undefined;
 
-  private constructor() {}
+  private constructor(profile: Profile) {
+    this.#profile = profile;
+    this.#tokens = [profile.token, ...profile.standby];
+    this.#watch = setInterval(() => this.#look(), 1000).unref();
+  }
 
   /** Opens the profile's sessions. @throws TokenError, ProfileError */
   static async open(profile: Profile): Promise<Token> {
-    const token = new Token();
-    // One after the other: not every module survives two first logins at once.
+    const token = new Token(profile);
     try {
-      for (let i = 0; i < profile.sessions; i++) await token.#start(profile);
+      await token.#startAll();
     } catch (error) {
       await token.close();
       throw error;
@@ -66,9 +91,19 @@ export class Token {
     return token;
   }
 
+  /** `up`: logged in; `away`: being logged in again; `refused`: the PIN is not taken, and not tried again */
+  get state(): 'up' | 'away' | 'refused' | 'closed' {
+    return this.#state;
+  }
+
+  /** @param listener is called each time that the token has logged in again: handles from before are void */
+  onReopen(listener: () => void): void {
+    this.#onReopen = listener;
+  }
+
   /** Runs one method of {@link Session} on the next free session. @throws TokenError, InvalidPoint */
   call<M extends Method>(method: M, ...args: Parameters<Session[M]>): Promise<ReturnType<Session[M]>> {
-    if (this.#closed) return Promise.reject(new TokenError('the token is closed', 'BKV_CLOSED'));
+    if (this.#state !== 'up') return Promise.reject(new TokenError(AWAY, 'BKV_AWAY'));
     return new Promise((resolve, reject) => {
       const job = { method, args, resolve: resolve as (value: unknown) => void, reject };
       // Many requests wait for one write of the ledger: it goes first.
@@ -100,9 +135,18 @@ export class Token {
     for (const worker of this.#workers) worker.postMessage({ learn: [label, handle] });
   }
 
+  /** Ends every session and logs in again, to the profile's next token where it names several. */
+  leave(reason: Error): void {
+    if (this.#state !== 'up') return;
+    this.#lost(reason);
+    this.#tokens.push(this.#tokens.shift() as TokenName);
+  }
+
   /** Waits for the calls under way, then closes every session. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#state = 'closed';
+    clearInterval(this.#watch);
+    await this.#reopening;
     await Promise.all(
       [...this.#workers].map(
         (worker) =>
@@ -114,45 +158,110 @@ export class Token {
     );
   }
 
-  async #start(profile: Profile): Promise<void> {
-    const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: profile });
+  async #startAll(): Promise<void> {
+    this.#epoch++;
+    // One after the other: not every module survives two first logins at once.
+    for (let i = 0; i < this.#profile.sessions; i++) await this.#start();
+    if (this.#state === 'away') this.#state = 'up';
+    tokenUp.set(1);
+  }
+
+  async #start(): Promise<void> {
+    const worker = new Worker(new URL('./worker.js', import.meta.url), {
+      workerData: { profile: { ...this.#profile, token: this.#tokens[0] }, epoch: this.#epoch },
+    });
+    this.#workers.add(worker);
+    worker.on('exit', () => {
+      this.#workers.delete(worker);
+      tokenSessions.set({ state: 'open' }, this.#workers.size);
+      this.#lost(new TokenError('a token session ended', 'BKV_CLOSED'));
+    });
     await new Promise<void>((resolve, reject) => {
       worker.once('error', (error) => reject(toError(error as Error)));
       worker.once('message', () => resolve());
     });
     worker.removeAllListeners('error');
-    worker.on('error', (error) => this.#drop(worker, toError(error as Error)));
-    worker.on('exit', () => this.#drop(worker, new TokenError('a token session ended', 'BKV_CLOSED')));
+    worker.on('error', (error) => this.#lost(toError(error as Error)));
     worker.on('message', (replies: Reply[]) => this.#settle(worker, replies));
-    this.#workers.add(worker);
     this.#idle.push(worker);
     tokenSessions.set({ state: 'open' }, this.#workers.size);
   }
 
   #settle(worker: Worker, replies: Reply[]): void {
-    const jobs = this.#running.get(worker) as Job[];
+    const running = this.#running.get(worker);
+    if (!running) return;
     this.#running.delete(worker);
-    this.#idle.push(worker);
+    if (this.#state === 'up') this.#idle.push(worker);
+    let lost: Error | undefined;
     for (const [i, { value, error, ms }] of replies.entries()) {
-      const { method, resolve, reject } = jobs[i] as Job;
+      const { method, resolve, reject } = running.jobs[i] as Job;
       tokenOperations.observe(
         { operation: method, mechanism: MECHANISM[method], outcome: error ? 'error' : 'ok' },
         ms / 1000,
       );
-      if (error) reject(toError({ ...error, message: `${method}: ${error.message}` }));
-      else resolve(value);
+      if (!error) {
+        resolve(value);
+        continue;
+      }
+      const failure = toError({ ...error, message: `${method}: ${error.message}` });
+      if (error.lost) lost = failure;
+      reject(failure);
     }
-    this.#next();
+    if (lost) this.#lost(lost);
+    else this.#next();
   }
 
-  #drop(worker: Worker, error: Error): void {
-    this.#workers.delete(worker);
-    const at = this.#idle.indexOf(worker);
-    if (at >= 0) this.#idle.splice(at, 1);
-    for (const { reject } of this.#running.get(worker) ?? []) reject(error);
-    this.#running.delete(worker);
-    tokenSessions.set({ state: 'open' }, this.#workers.size);
-    if (this.#workers.size === 0) for (const job of this.#queue.splice(0)) job.reject(error);
+  #look(): void {
+    if (this.#state === 'up' && this.#running.size === 0) this.call('probe').catch(() => undefined);
+    for (const { since } of this.#running.values())
+      if (performance.now() - since > CALL_TIMEOUT_MS)
+        this.#lost(new TokenError('a call into the module hangs', 'BKV_HUNG'));
+  }
+
+  /** The sessions are of no use any more: what waits for them fails, and they are opened anew. */
+  #lost(reason: Error): void {
+    if (this.#state !== 'up') return;
+    this.#state = 'away';
+    tokenUp.set(0);
+    log.error('token lost', { reason: reason.message });
+    const waiting = [...this.#running.values()].flatMap(({ jobs }) => jobs).concat(this.#queue);
+    this.#queue.length = 0;
+    this.#idle.length = 0;
+    for (const { reject } of waiting) reject(new TokenError(`${AWAY}: ${reason.message}`, 'BKV_AWAY'));
+    this.#reopening = this.#reopen();
+  }
+
+  async #reopen(): Promise<void> {
+    for (let attempt = 0; this.#state === 'away'; attempt++) {
+      await setTimeout(BACK_OFF[Math.min(attempt, BACK_OFF.length - 1)]);
+      try {
+        await this.#endAll();
+        if (this.#state !== 'away') return;
+        await this.#startAll();
+        tokenReopened.inc();
+        log.info('token found again');
+        this.#onReopen();
+      } catch (error) {
+        this.#tokens.push(this.#tokens.shift() as TokenName);
+        if (error instanceof PinRefused) this.#state = 'refused';
+        log.error('token not found again', { reason: (error as Error).message });
+      }
+    }
+  }
+
+  /** Ends all threads, then the module itself: many a network HSM is only found again after that. */
+  async #endAll(): Promise<void> {
+    const ended = Promise.all([...this.#workers].map((worker) => worker.terminate()));
+    this.#running.clear();
+    const inTime = await Promise.race([ended.then(() => true), setTimeout(END_TIMEOUT_MS, false)]);
+    if (!inTime)
+      throw new TokenError('a call into the module hangs; the daemon must be started anew', 'BKV_HUNG');
+    this.#workers.clear();
+    this.#idle.length = 0;
+    const finalizer = new Worker(new URL('./finalizer.js', import.meta.url), {
+      workerData: this.#profile.module,
+    });
+    await new Promise((resolve) => finalizer.once('exit', resolve));
   }
 
   /** Sends what this turn of the event loop gathers: waking a thread costs as much as a short token call. */
@@ -164,11 +273,6 @@ export class Token {
   }
 
   #next(): void {
-    if (this.#workers.size === 0) {
-      for (const job of this.#queue.splice(0))
-        job.reject(new TokenError('no token session is open', 'BKV_CLOSED'));
-      return;
-    }
     while (this.#idle.length > 0 && this.#queue.length > 0) {
       const worker = this.#idle.pop() as Worker;
       const share =
@@ -176,7 +280,7 @@ export class Token {
           ? 1
           : Math.min(JOBS_A_MESSAGE, Math.ceil(this.#queue.length / this.#workers.size));
       const jobs = this.#queue.splice(0, share);
-      this.#running.set(worker, jobs);
+      this.#running.set(worker, { jobs, since: performance.now() });
       worker.postMessage(jobs.map(({ method, args }) => ({ method, args })));
     }
     tokenSessions.set({ state: 'busy' }, this.#running.size);
@@ -186,6 +290,7 @@ export class Token {
 
 function toError({ name, message, code }: { name: string; message: string; code?: unknown }): Error {
   if (name === 'InvalidPoint') return new InvalidPoint(message);
+  if (name === 'PinRefused') return Object.assign(new PinRefused(''), { message });
   return new TokenError(
     message,
     name === 'TokenError' || name === 'ProfileError' ? String(code ?? name) : message,

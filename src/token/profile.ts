@@ -10,12 +10,15 @@ const pinSource = z.union([
   z.strictObject({ credential: z.string() }),
 ]);
 
+const tokenName = z
+  .strictObject({ label: z.string().optional(), serial: z.string().optional() })
+  .refine((t) => t.label ?? t.serial, 'needs a label or a serial');
+
 const profileSchema = z.strictObject({
   name: z.string(),
   module: z.union([z.string(), z.array(z.string()).nonempty()]),
-  token: z
-    .strictObject({ label: z.string().optional(), serial: z.string().optional() })
-    .refine((t) => t.label ?? t.serial, 'needs a label or a serial'),
+  token: tokenName,
+  standby: z.array(tokenName).default([]),
   slot: z.int().min(0).optional(),
   pin: z.array(pinSource).nonempty(),
   sessions: z.int().min(1).max(256).default(3),
@@ -23,12 +26,19 @@ const profileSchema = z.strictObject({
 
 export type PinSource = z.infer<typeof pinSource>;
 
+export interface TokenName {
+  readonly label?: string;
+  readonly serial?: string;
+}
+
 /** How to reach one token: a PKCS#11 module, a token in it, and where its PIN is kept. */
 export interface Profile {
   readonly name: string;
   /** path of the module (shared object) */
   readonly module: string;
-  readonly token: { readonly label?: string; readonly serial?: string };
+  readonly token: TokenName;
+  /** tokens of the same cluster, to which the vendor copies every object: used while the first is away */
+  readonly standby: readonly TokenName[];
   readonly slot?: number;
   readonly pin: readonly PinSource[];
   /** worker threads, each with one session */
@@ -63,7 +73,7 @@ export function loadProfile(path: string): Profile {
     const line = node?.range ? text.slice(0, node.range[0]).split('\n').length : 1;
     throw new ProfileError(`${path}:${line}: ${field.join('.') || 'profile'}: ${issue?.message}`);
   }
-  const { module, token, slot, ...rest } = parsed.data;
+  const { module, token, standby, slot, ...rest } = parsed.data;
   const candidates = [module].flat().map((candidate) => expand(candidate, path));
   const found = candidates.find((candidate) => existsSync(candidate));
   if (!found) {
@@ -75,7 +85,8 @@ export function loadProfile(path: string): Profile {
     ...rest,
     pin: rest.pin.map((source) => ('file' in source ? { file: expand(source.file, path) } : source)),
     module: found,
-    token: JSON.parse(JSON.stringify(token)) as Profile['token'],
+    token: token as TokenName,
+    standby: standby as TokenName[],
     ...(slot === undefined ? {} : { slot }),
   };
 }

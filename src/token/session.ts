@@ -1,6 +1,6 @@
 import { createCipheriv, createECDH, createPublicKey, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
-import { InvalidPoint, TokenError } from './errors.js';
+import { InvalidPoint, PinRefused, TokenError } from './errors.js';
 import { compress, type Multiplicand, multiply, type PublicPoint, prepare } from './point.js';
 import { type Profile, readPin } from './profile.js';
 
@@ -34,6 +34,7 @@ export const KEY_LABELS = {
   transport: 'bkv.transport',
 } as const;
 
+const CKS_RW_USER_FUNCTIONS = 3;
 const APPLICATION = 'bkv';
 const OID_P256 = Buffer.from('06082a8648ce3d030107', 'hex');
 // PKCS#8 PrivateKeyInfo of a P-256 key without its public half (RFC 5208, RFC 5915): the scalar follows.
@@ -46,14 +47,19 @@ const KWP_IV = Buffer.from('a65959a6', 'hex');
 /** One logged-in PKCS#11 session: the calls of the hot path, each whole in itself. Lives on a worker thread. */
 export class Session {
   readonly #p11: pkcs11.PKCS11;
+  readonly #epoch: number;
   readonly #session: pkcs11.Handle;
   readonly #handles = new Map<string, pkcs11.Handle>();
   readonly #publicKeys = new Map<string, Uint8Array>();
   readonly #importSecret = randomBytes(32);
   #importKey: pkcs11.Handle | undefined;
 
-  /** @throws TokenError when module, token or login fails; ProfileError when there is no PIN */
-  constructor(profile: Profile) {
+  /**
+   * @param epoch grows with every C_Initialize of the process; handles of data objects are good in one of them only
+   * @throws TokenError when module, token or login fails; ProfileError when there is no PIN
+   */
+  constructor(profile: Profile, epoch = 0) {
+    this.#epoch = epoch;
     this.#p11 = new pkcs11.PKCS11();
     this.#p11.load(profile.module);
     try {
@@ -63,12 +69,22 @@ export class Session {
     }
     const slot = findSlot(this.#p11, profile);
     this.#session = this.#p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
-    try {
-      this.#p11.C_Login(this.#session, pkcs11.CKU_USER, readPin(profile));
-    } catch (error) {
-      if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
-    }
+    if (!this.alive) login(this.#p11, this.#session, slot, readPin(profile));
     this.#loadKeys();
+  }
+
+  /** Whether the session is there and logged in. */
+  get alive(): boolean {
+    try {
+      return this.#p11.C_GetSessionInfo(this.#session).state === CKS_RW_USER_FUNCTIONS;
+    } catch {
+      return false;
+    }
+  }
+
+  /** @throws TokenError when the session is of no use any more */
+  probe(): void {
+    if (!this.alive) throw new TokenError('the session has ended', 'BKV_CLOSED');
   }
 
   close(): void {
@@ -294,13 +310,13 @@ export class Session {
     if (writer !== undefined && !this.#exists(writer))
       throw new TokenError('another program has become the writer of this token', 'BKV_FENCED');
     for (const old of superseded) this.destroyData(old);
-    return handle.toString('hex');
+    return this.#name(handle);
   }
 
   /** Destroys a data object; one that is gone already is no error. */
   destroyData(handle: string): void {
     try {
-      this.#p11.C_DestroyObject(this.#session, Buffer.from(handle, 'hex'));
+      this.#p11.C_DestroyObject(this.#session, this.#handle(handle));
     } catch (error) {
       if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_OBJECT_HANDLE_INVALID) throw error;
     }
@@ -308,7 +324,7 @@ export class Session {
 
   #exists(handle: string): boolean {
     try {
-      this.#attribute(Buffer.from(handle, 'hex'), pkcs11.CKA_LABEL);
+      this.#attribute(this.#handle(handle), pkcs11.CKA_LABEL);
       return true;
     } catch (error) {
       if ((error as pkcs11.Pkcs11Error).code === pkcs11.CKR_OBJECT_HANDLE_INVALID) return false;
@@ -325,8 +341,20 @@ export class Session {
       const label = this.#label(handle);
       if (!label.startsWith(prefix)) return [];
       const value = this.#attribute(handle, pkcs11.CKA_VALUE);
-      return [{ handle: handle.toString('hex'), label, value: Uint8Array.from(value) }];
+      return [{ handle: this.#name(handle), label, value: Uint8Array.from(value) }];
     });
+  }
+
+  #name(handle: pkcs11.Handle): string {
+    return `${this.#epoch}.${handle.toString('hex')}`;
+  }
+
+  /** A handle from before the module was initialized anew could be another object's now. */
+  #handle(name: string): pkcs11.Handle {
+    const [epoch, handle] = name.split('.') as [string, string];
+    if (Number(epoch) !== this.#epoch)
+      throw new TokenError('the object was found before the token was lost', 'BKV_STALE');
+    return Buffer.from(handle, 'hex');
   }
 
   #deriveX(key: pkcs11.Handle, point: Uint8Array): Uint8Array {
@@ -449,6 +477,18 @@ export class Session {
     const point = this.#attribute(handle, pkcs11.CKA_EC_POINT);
     // A DER OCTET STRING around the uncompressed point; some modules leave the wrapping out.
     return Uint8Array.from(point.subarray(-65));
+  }
+}
+
+/** @throws PinRefused, also when a wrong PIN now would lock the token */
+function login(p11: pkcs11.PKCS11, session: pkcs11.Handle, slot: pkcs11.Handle, pin: string): void {
+  PinRefused.check(p11.C_GetTokenInfo(slot).flags);
+  try {
+    p11.C_Login(session, pkcs11.CKU_USER, pin);
+  } catch (error) {
+    const { message, code } = error as pkcs11.Pkcs11Error;
+    if (PinRefused.pattern.test(message)) throw new PinRefused(message);
+    if (code !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
   }
 }
 

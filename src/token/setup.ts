@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type * as Graphene from 'graphene-pk11';
-import { TokenError } from './errors.js';
+import { PinRefused, TokenError } from './errors.js';
 import { type Profile, readPin } from './profile.js';
 import { KEY_LABELS } from './session.js';
 
@@ -187,9 +187,12 @@ function withSession(
   const session = slot.open(RW);
   try {
     try {
+      PinRefused.check(slot.getToken().flags);
       session.login(readPin(profile));
     } catch (error) {
-      if (!String((error as Error).message).includes('ALREADY_LOGGED_IN')) throw error;
+      const { message } = error as Error;
+      if (PinRefused.pattern.test(message)) throw new PinRefused(message);
+      if (!message.includes('ALREADY_LOGGED_IN')) throw error;
     }
     use(session);
   } finally {

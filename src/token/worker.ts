@@ -11,7 +11,8 @@ type Message =
 const port = parentPort;
 if (!port) throw new Error('worker.ts runs on a worker thread');
 
-const session = new Session(workerData as Profile);
+const { profile, epoch } = workerData as { profile: Profile; epoch: number };
+const session = new Session(profile, epoch);
 port.postMessage('ready');
 
 function run(method: keyof Session, args: unknown[]): Reply {
@@ -21,7 +22,10 @@ function run(method: keyof Session, args: unknown[]): Reply {
     return { value, ms: performance.now() - start };
   } catch (error) {
     const { name, message, code } = error as Error & { code?: unknown };
-    return { error: { name, message, code }, ms: performance.now() - start };
+    // A module may name any reason for the first failure after its device went away: the session itself is asked.
+    // A handle that was good when the session began tells the same.
+    const lost = name !== 'InvalidPoint' && (/HANDLE_INVALID/.test(message) || !session.alive);
+    return { error: { name, message, code, lost }, ms: performance.now() - start };
   }
 }
 

@@ -1,3 +1,4 @@
+export { Duty, TokenShared } from './duty.js';
 export { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
 export type { Shredded } from './shredder.js';
 export { CONTEXT, ledgerStore, type Status, Vault, type VaultOptions } from './vault.js';

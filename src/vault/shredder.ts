@@ -85,7 +85,7 @@ async function move(
   if (!row) return 'ended';
   const { state } = ledger.state(row);
   if (state === 'locked') {
-    await records.insert({ ...row, generation: to });
+    await records.put({ ...row, generation: to });
     return 'ended';
   }
   if (state !== 'live') {
@@ -101,7 +101,7 @@ async function move(
     wrappingKeyLabel(next),
   );
   const mac = await token.call('hmac', KEY_LABELS.record, macInput({ ...next, wrappedKey }));
-  await records.insert({ ...next, wrappedKey, mac });
+  await records.put({ ...next, wrappedKey, mac });
   return 'moved';
 }
 

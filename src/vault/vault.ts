@@ -76,7 +76,8 @@ const MAX_DEALINGS = 8;
 /** Unknown accounts whose attempts are counted, so that they end as known ones do. */
 const PHANTOMS = 65_536;
 const OPEN_EXCHANGES = 100_000;
-const RETRY_MS = 1000;
+/** Waits before the token is read again, milliseconds; the last one stays. */
+const RETRY_MS = [500, 1000, 5000, 10_000, 30_000];
 
 /** The ledger's home in a token. */
 export const ledgerStore = (token: Token): LedgerStore => ({
@@ -106,6 +107,12 @@ export class Vault {
   readonly #closing = new AbortController();
   #sweep: Promise<unknown> = Promise.resolve();
   #reloading: NodeJS.Timeout | undefined;
+  #retries = 0;
+  #fence: () => void = () => undefined;
+  /** resolves when another daemon has taken the token's ledger over: this vault answers no more */
+  readonly fenced = new Promise<void>((resolve) => {
+    this.#fence = resolve;
+  });
   /** the vault's identity, which clients pin: 33 bytes */
   readonly serverPublicKey: Uint8Array;
   /** what shares are wrapped for, pinned too: RSA, SubjectPublicKeyInfo */
@@ -136,7 +143,7 @@ export class Vault {
   }
 
   /**
-   * Opens a vault over an open token and database, which it closes at its end.
+   * Opens a vault over an open token and database, which outlive it.
    * @throws LedgerCorrupt when the counters in the token are not whole; TokenError
    */
   static async open(token: Token, records: Records, options: VaultOptions): Promise<Vault> {
@@ -153,12 +160,15 @@ export class Vault {
       options,
     );
     await vault.#tidy();
+    token.onReopen(() => vault.#reload(new TokenError('the token was lost', 'BKV_AWAY')));
     return vault;
   }
 
-  /** Whether an attempt could be counted now. */
-  get ready(): boolean {
-    return this.#ledger.usable;
+  /** Why no attempt could be counted now; `undefined` when one could. */
+  get trouble(): string | undefined {
+    if (this.#token.state === 'refused') return 'the token refuses the PIN';
+    if (this.#token.state !== 'up') return 'the token is away';
+    return this.#ledger.usable ? undefined : 'the retry counters cannot be written to the token';
   }
 
   /** @param registrationRequest blindedElement, 33 bytes @returns an id and evaluatedElement ‖ serverPublicKey, 66 bytes */
@@ -268,7 +278,7 @@ export class Vault {
     await this.#ledger.reserve(row);
     const before = await this.#records.find(account);
     const previous = (await this.#live(before)).filter(replaces);
-    await this.#records.insert({ ...row, mac });
+    await this.#records.put({ ...row, mac });
     await this.#ledger.activate(row, previous);
     for (const old of before) {
       if (this.#ledger.state(old).state !== 'live') await this.#records.delete(old);
@@ -439,8 +449,7 @@ export class Vault {
     this.#registrations.close();
     this.#recoveries.close();
     await this.#ledger.close();
-    await this.#records.close();
-    await this.#token.close();
+    this.#token.onReopen(() => undefined);
     this.#fakeSeed.fill(0);
   }
 
@@ -576,11 +585,27 @@ export class Vault {
 
   #failed(error: Error): void {
     log.error('vault failure', { error: error.name, reason: error.message });
-    if (this.#ledger.usable || this.#reloading) return;
-    this.#reloading = setTimeout(() => {
-      this.#reloading = undefined;
-      this.#ledger.reload().catch((again) => this.#failed(again as Error));
-    }, RETRY_MS).unref();
+    if (this.#ledger.fenced) this.#fence();
+    // A token that is away says when it is back.
+    else if (!this.#ledger.usable && this.#token.state === 'up' && !this.#closing.signal.aborted)
+      this.#reloading ??= setTimeout(() => this.#reload(), RETRY_MS[Math.min(this.#retries++, 4)]).unref();
+  }
+
+  #reload(reason?: Error): void {
+    clearTimeout(this.#reloading);
+    this.#reloading = undefined;
+    this.#ledger
+      .reload(reason)
+      .then(async () => {
+        const publicKey = await this.#token.call('publicKey', KEY_LABELS.static);
+        if (!timingSafeEqual(publicKey, this.serverPublicKey))
+          throw new TokenError('the token that came back is another one', 'BKV_TOKEN');
+        this.#retries = 0;
+      })
+      .catch((error: Error) => {
+        this.#token.leave(error);
+        this.#failed(error);
+      });
   }
 
   /** Changes of one account come one after the other. */

@@ -1,0 +1,77 @@
+import SQLite from 'better-sqlite3';
+import { Kysely, PostgresDialect, type SqliteDatabase, SqliteDialect } from 'kysely';
+import pg from 'pg';
+
+export interface Database {
+  records: {
+    account: string;
+    slot: number;
+    generation: number;
+    dealing: string;
+    wrapped_key: Buffer;
+    public_key: Buffer;
+    registration_record: Buffer;
+    encrypted_backup_key: Buffer;
+    mac: Buffer;
+  };
+}
+
+/** The database cannot be reached, or would lose what it acknowledged. */
+export class DatabaseError extends Error {
+  override name = 'DatabaseError';
+}
+
+const INT8 = 20;
+pg.types.setTypeParser(INT8, Number);
+
+export const isPostgres = (where: string): boolean => /^postgres(ql)?:/.test(where);
+
+/** How to reach a PostgreSQL server. @throws DatabaseError when the URL holds a password */
+export function connection(url: string): pg.ClientConfig {
+  if (new URL(url).password)
+    throw new DatabaseError(
+      'the URL of the database holds a password, which logs and process lists would show; put it into the file that PGPASSFILE names',
+    );
+  return {
+    connectionString: url,
+    application_name: 'bkv',
+    connectionTimeoutMillis: 5000,
+    keepAlive: true,
+    query_timeout: 10_000,
+  };
+}
+
+export async function open(where: string): Promise<Kysely<Database>> {
+  return isPostgres(where) ? openPostgres(where) : openSqlite(where);
+}
+
+function openSqlite(path: string): Kysely<Database> {
+  const database = new SQLite(path);
+  database.pragma('journal_mode = WAL');
+  database.pragma('synchronous = FULL');
+  const statements = new Map<string, SQLite.Statement>();
+  const prepare = (sql: string): SQLite.Statement => {
+    const statement = statements.get(sql) ?? database.prepare(sql);
+    statements.set(sql, statement);
+    return statement;
+  };
+  return new Kysely({
+    dialect: new SqliteDialect({ database: { prepare, close: () => database.close() } as SqliteDatabase }),
+  });
+}
+
+async function openPostgres(url: string): Promise<Kysely<Database>> {
+  const pool = new pg.Pool({ ...connection(url), max: 16 });
+  // An idle connection that ends is replaced at the next query, which tells of the error.
+  pool.on('error', () => undefined);
+  for (const setting of ['fsync', 'synchronous_commit', 'full_page_writes']) {
+    const { rows } = await pool
+      .query(`SELECT current_setting('${setting}') AS value`)
+      .catch((error: Error) => {
+        throw new DatabaseError(`the database does not answer: ${error.message}`);
+      });
+    if (rows[0].value === 'off')
+      throw new DatabaseError(`the database has ${setting} = off: it could lose a registration; turn it on`);
+  }
+  return new Kysely({ dialect: new PostgresDialect({ pool }) });
+}

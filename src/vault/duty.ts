@@ -1,0 +1,109 @@
+import { setTimeout } from 'node:timers/promises';
+import { log } from '../log/index.js';
+import { leading } from '../metrics/index.js';
+import type { Leadership } from '../records/index.js';
+import { VaultUnavailable } from './errors.js';
+import type { Vault } from './vault.js';
+
+/** Another daemon that works with another database has taken this daemon's token. */
+export class TokenShared extends Error {
+  override name = 'TokenShared';
+}
+
+export interface DutyOptions {
+  /** waits until this daemon leads; calls `onWait` when another one does */
+  readonly lead: (signal: AbortSignal, onWait: () => void) => Promise<Leadership>;
+  readonly open: () => Promise<Vault>;
+}
+
+const RETRY_MS = 1000;
+
+/**
+ * Of several daemons on one database and token one is on duty: it opens the vault and answers. The others stand by
+ * and take over when it goes.
+ */
+export class Duty {
+  readonly #options: DutyOptions;
+  readonly #closing = new AbortController();
+  #vault: Vault | undefined;
+  #started: (() => void) | undefined;
+  #ended: Promise<void> | undefined;
+
+  constructor(options: DutyOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Resolves once this daemon is on duty, or knows that it stands by.
+   * @throws what kept the vault from being opened
+   */
+  start(): Promise<void> {
+    const started = new Promise<void>((resolve) => {
+      this.#started = resolve;
+    });
+    this.#ended = this.#run();
+    return Promise.race([started, this.#ended]);
+  }
+
+  /** Rejects when this daemon must not go on. */
+  get ended(): Promise<void> {
+    return this.#ended as Promise<void>;
+  }
+
+  /** @throws VaultUnavailable while this daemon stands by */
+  get vault(): Vault {
+    if (!this.#vault) throw new VaultUnavailable('this daemon stands by');
+    return this.#vault;
+  }
+
+  /** Why no request can be answered now; `undefined` when one can. */
+  get trouble(): string | undefined {
+    return this.#vault ? this.#vault.trouble : 'standing by';
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#ended?.catch(() => undefined);
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing;
+    const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    while (!signal.aborted) {
+      const leadership = await this.#options
+        .lead(signal, () => this.#begun())
+        .catch((error) => {
+          if (!signal.aborted) throw error;
+        });
+      if (!leadership) return;
+      try {
+        const vault = await this.#options.open();
+        this.#vault = vault;
+        leading.set(1);
+        log.info('on duty');
+        this.#begun();
+        const fenced = vault.fenced.then(() => true);
+        const shared = await Promise.race([fenced, leadership.lost, aborted]);
+        this.#vault = undefined;
+        leading.set(0);
+        await vault.close();
+        if (shared && (await leadership.held()))
+          throw new TokenShared(
+            'another vault, on another database, has taken this token: each vault needs a token of its own',
+          );
+        if (!signal.aborted) log.warn('off duty');
+      } catch (error) {
+        if (this.#started || (error as Error).name !== 'TokenError') throw error;
+        log.error('could not go on duty', { reason: (error as Error).message });
+      } finally {
+        await leadership.release().catch(() => undefined);
+      }
+      if (!signal.aborted) await setTimeout(RETRY_MS);
+    }
+  }
+
+  #begun(): void {
+    this.#started?.();
+    this.#started = undefined;
+  }
+}

@@ -1,0 +1,27 @@
+/**
+ * Loaded before a daemon on each of its threads: counts its logins in the file BKV_LOGINS, and at SIGUSR2 closes all
+ * sessions behind its back, as a token does that was pulled out and put in again.
+ */
+import { appendFileSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
+import pkcs11 from 'pkcs11js';
+
+const prototype = pkcs11.PKCS11.prototype;
+const login = prototype.C_Login;
+prototype.C_Login = function (this: pkcs11.PKCS11, ...args: Parameters<typeof login>) {
+  appendFileSync(process.env.BKV_LOGINS as string, 'x');
+  return login.apply(this, args);
+};
+
+let module: string;
+const { load } = prototype;
+prototype.load = function (this: pkcs11.PKCS11, path: string) {
+  module = path;
+  load.call(this, path);
+};
+if (isMainThread)
+  process.on('SIGUSR2', () => {
+    const p11 = new pkcs11.PKCS11();
+    load.call(p11, module);
+    for (const slot of p11.C_GetSlotList(true)) p11.C_CloseAllSessions(slot);
+  });

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { Daemon, HttpFailure } from './daemon.js';
+import { run } from './softhsm.js';
+
+const config = 'rateLimit: { account: 100000, address: 100000 }\n';
+
+describe('life with a token', () => {
+  const data = mkdtempSync(join(tmpdir(), 'bkv-life-'));
+  const logins = join(data, 'logins');
+  let daemon: Daemon;
+  const start = () =>
+    Daemon.start(data, { config, preload: resolve('dist/test/disturb.js'), env: { BKV_LOGINS: logins } });
+  const ready = async () => (await fetch(new URL('/readyz', daemon.admin))).status === 200;
+  const until = async (state: boolean) => {
+    for (let i = 0; i < 200; i++) {
+      if ((await ready()) === state) return;
+      await setTimeout(50);
+    }
+    assert.fail(`/readyz did not become ${state ? 200 : 503}: ${daemon.logs.slice(-2000)}`);
+  };
+  const guess = async (account: string) => (await daemon.startRecovery(account, 'wrong')).abandon();
+  const remaining = async (account: string) =>
+    ((await (await daemon.fetch(account, 'GET', '/v1/account')).json()) as { attemptsRemaining: number })
+      .attemptsRemaining;
+  const countLogins = () => (existsSync(logins) ? readFileSync(logins).length : 0);
+  before(async () => {
+    daemon = await start();
+    await daemon.register('alice', 'right');
+  });
+  after(async () => {
+    await daemon.stop();
+    rmSync(data, { recursive: true, force: true });
+  });
+
+  it('logs in again by itself when its sessions die, and keeps the counters', async () => {
+    for (let round = 1; round <= 3; round++) {
+      await guess('alice');
+      daemon.child.kill('SIGUSR2');
+      await until(false);
+      const refused = await daemon.fetch('alice', 'GET', '/v1/account');
+      assert.equal(refused.status, 503);
+      assert.ok(Number(refused.headers.get('retry-after')) > 0);
+      await until(true);
+      assert.equal(await remaining('alice'), 10 - round);
+      assert.equal(await daemon.metric('bkv_token_reopened_total'), round);
+    }
+    await (await daemon.startRecovery('alice', 'right')).prove();
+  });
+
+  it('counts every evaluation that left it while its sessions died again and again', async () => {
+    await daemon.register('bob', 'right');
+    let evaluated = 0;
+    let failed = 0;
+    let busy = true;
+    const guesses = Promise.all(
+      Array.from({ length: 4 }, async () => {
+        while (busy) {
+          await guess('bob').then(
+            () => evaluated++,
+            (error) => {
+              if (!(error instanceof HttpFailure) || ![423, 503].includes(error.status)) throw error;
+              if (error.status === 423) busy = false;
+              else failed++;
+            },
+          );
+          await setTimeout(60);
+        }
+      }),
+    );
+    for (let i = 0; i < 3; i++) {
+      daemon.child.kill('SIGUSR2');
+      await setTimeout(400);
+    }
+    busy = false;
+    await guesses;
+    await until(true);
+    assert.ok(evaluated <= 10, `${evaluated} evaluations`);
+    assert.ok(failed > 0, 'no request met a dead session');
+    if (evaluated < 10) assert.ok((await remaining('bob')) <= 10 - evaluated);
+  });
+
+  it('answers nothing while the token is pulled out, and goes on when it is back', async () => {
+    await daemon.register('carol', 'right');
+    await guess('carol');
+    renameSync(join(data, 'tokens'), join(data, 'pulled'));
+    const answers = await Promise.allSettled([0, 1, 2].map(() => guess('carol')));
+    assert.ok(answers.every(({ status }) => status === 'rejected'));
+    await until(false);
+    await setTimeout(1500);
+    assert.equal(await ready(), false);
+    renameSync(join(data, 'pulled'), join(data, 'tokens'));
+    await until(true);
+    assert.ok((await remaining('carol')) <= 9);
+    await (await daemon.startRecovery('carol', 'right')).prove();
+    assert.equal(await remaining('carol'), 10);
+  });
+
+  it('never tries a refused PIN again', async () => {
+    const pin = join(data, 'token-pin');
+    const right = readFileSync(pin, 'utf8');
+    writeFileSync(pin, 'not the PIN');
+    const before = countLogins();
+    daemon.child.kill('SIGUSR2');
+    await until(false);
+    await setTimeout(4000);
+    assert.equal(countLogins(), before + 1);
+    assert.match(await (await fetch(new URL('/readyz', daemon.admin))).text(), /refuses the PIN/);
+    assert.equal((await daemon.fetch('alice', 'GET', '/v1/account')).status, 503);
+    await daemon.stop();
+    await assert.rejects(start(), /ended with 78.*refuses the PIN/s);
+    assert.equal(countLogins(), before + 2);
+    writeFileSync(pin, right);
+    daemon = await start();
+    await (await daemon.startRecovery('alice', 'right')).prove();
+    assert.ok(run('dist/test/objects.js', data).includes('bkv.static'));
+  });
+});
