@@ -33,6 +33,8 @@ export interface LedgerStore {
   /** Destroys an object; one that is gone already is no error. */
   destroyData(handle: string): Promise<void>;
   listData(prefix: string): Promise<DataObject[]>;
+  /** Has {@link listData} show what other programs have written until now. Handles from before are void. */
+  refresh(): Promise<void>;
   generateWrappingKey(label: string): Promise<void>;
   destroyWrappingKey(label: string): Promise<void>;
   listWrappingKeys(prefix: string): Promise<string[]>;
@@ -306,7 +308,13 @@ export class Ledger {
   reload(reason?: Error): Promise<void> {
     this.#broken ??= reason;
     return this.#inTurn(async () => {
-      if (this.#broken) await this.#load();
+      if (!this.#broken) return;
+      try {
+        await this.#load();
+      } catch (error) {
+        this.#broken = error as Error;
+        throw error;
+      }
     });
   }
 
@@ -503,10 +511,20 @@ export class Ledger {
   /** Takes the ledger over: the writer before is fenced off first, so that what is read then stays as it is. */
   async #load(): Promise<void> {
     // Seen by all before any is looked for: of two that come at once, at least one ends the other.
-    this.#writer = await this.#store.replaceData(WRITER_LABEL, randomBytes(16), []);
-    for (const { handle } of await this.#store.listData(WRITER_LABEL))
-      if (handle !== this.#writer) await this.#store.destroyData(handle);
-    const { pages, segments, sequence, term, superseded } = replay(await this.#store.listData('bkv.ledger.'));
+    const mine = randomBytes(16);
+    await this.#store.replaceData(WRITER_LABEL, mine, []);
+    const isMine = ({ value }: DataObject) => mine.equals(value);
+    await this.#store.refresh();
+    const others = (await this.#store.listData(WRITER_LABEL)).filter((writer) => !isMine(writer));
+    for (const { handle } of others) await this.#store.destroyData(handle);
+    // What the one before wrote until then counts.
+    if (others.length > 0) await this.#store.refresh();
+    const objects = await this.#store.listData('bkv.ledger.');
+    const writer = objects.find(isMine);
+    if (!writer)
+      throw Object.assign(new Error('another program became the writer meanwhile'), { code: 'BKV_FENCED' });
+    this.#writer = writer.handle;
+    const { pages, segments, sequence, term, superseded } = replay(objects);
     if (sequence < this.#sequence)
       throw new LedgerCorrupt('the token holds counters older than those that were acknowledged');
     const keys = new Set(

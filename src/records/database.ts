@@ -62,8 +62,9 @@ function openSqlite(path: string): Kysely<Database> {
 
 async function openPostgres(url: string): Promise<Kysely<Database>> {
   const pool = new pg.Pool({ ...connection(url), max: 16 });
-  // An idle connection that ends is replaced at the next query, which tells of the error.
+  // A connection that ends is replaced at the next query; what was under way on it rejects.
   pool.on('error', () => undefined);
+  pool.on('connect', (client) => client.on('error', () => undefined));
   for (const setting of ['fsync', 'synchronous_commit', 'full_page_writes']) {
     const { rows } = await pool
       .query(`SELECT current_setting('${setting}') AS value`)

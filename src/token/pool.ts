@@ -142,6 +142,23 @@ export class Token {
     this.#tokens.push(this.#tokens.shift() as TokenName);
   }
 
+  /**
+   * Opens module and sessions anew, at once. SoftHSM2 shows a process what others have written only until it writes
+   * itself; after this, everything written before is seen.
+   * @throws TokenError; the token then is looked for as after a loss
+   */
+  async refresh(): Promise<void> {
+    if (this.#state !== 'up') throw new TokenError(AWAY, 'BKV_AWAY');
+    this.#fail(new TokenError('it is opened anew', 'BKV_AWAY'));
+    try {
+      await this.#endAll();
+      await this.#startAll();
+    } catch (error) {
+      this.#reopening = this.#reopen();
+      throw error;
+    }
+  }
+
   /** Waits for the calls under way, then closes every session. */
   async close(): Promise<void> {
     this.#state = 'closed';
@@ -221,14 +238,18 @@ export class Token {
   /** The sessions are of no use any more: what waits for them fails, and they are opened anew. */
   #lost(reason: Error): void {
     if (this.#state !== 'up') return;
+    log.error('token lost', { reason: reason.message });
+    this.#fail(reason);
+    this.#reopening = this.#reopen();
+  }
+
+  #fail(reason: Error): void {
     this.#state = 'away';
     tokenUp.set(0);
-    log.error('token lost', { reason: reason.message });
     const waiting = [...this.#running.values()].flatMap(({ jobs }) => jobs).concat(this.#queue);
     this.#queue.length = 0;
     this.#idle.length = 0;
     for (const { reject } of waiting) reject(new TokenError(`${AWAY}: ${reason.message}`, 'BKV_AWAY'));
-    this.#reopening = this.#reopen();
   }
 
   async #reopen(): Promise<void> {

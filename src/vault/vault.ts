@@ -1,6 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import {
   Ledger,
+  LedgerCorrupt,
   type LedgerStore,
   pageOf,
   type Rotation,
@@ -85,6 +86,7 @@ export const ledgerStore = (token: Token): LedgerStore => ({
     token.call('replaceData', label, value, superseded, writer),
   destroyData: (handle) => token.call('destroyData', handle),
   listData: (prefix) => token.call('listData', prefix),
+  refresh: () => token.refresh(),
   generateWrappingKey: (label) => token.generateWrappingKey(label),
   destroyWrappingKey: (label) => token.destroyWrappingKey(label),
   listWrappingKeys: (prefix) => token.listWrappingKeys(prefix),
@@ -543,7 +545,12 @@ export class Vault {
 
   /** Ends what a crash left half-way: rows of closed slots, and accounts whose last attempt was under way. */
   async #tidy(): Promise<void> {
-    for (const { account, slot, generation } of await this.#records.slots()) {
+    const held = await this.#records.slots();
+    if (held.length > 0 && this.#ledger.pages === 0)
+      throw new LedgerCorrupt(
+        `the token has no counters, but the database has ${held.length} records: it is another vault's`,
+      );
+    for (const { account, slot, generation } of held) {
       const at = { slot, generation };
       const now = this.#ledger.state(at);
       if (now.state === 'locked') await this.#records.scrub({ account, slot });

@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import pg from 'pg';
+import { Daemon } from './daemon.js';
+import { Postgres } from './postgres.js';
+
+const MAX = 10;
+
+describe('several daemons on one PostgreSQL database and one token', function () {
+  this.timeout(120_000);
+  const data = mkdtempSync(join(tmpdir(), 'bkv-standby-'));
+  const daemons = new Set<Daemon>();
+  let postgres: Postgres;
+  let first: Daemon;
+  let second: Daemon;
+
+  const start = async (): Promise<Daemon> => {
+    const config = `database: ${postgres.url}\nrateLimit: { account: 100000, address: 100000 }\n`;
+    const daemon = await Daemon.start(data, { config });
+    daemons.add(daemon);
+    return daemon;
+  };
+  const query = async (sql: string) => {
+    const client = new pg.Client(postgres.url);
+    await client.connect();
+    const { rows } = await client.query(sql);
+    await client.end();
+    return rows;
+  };
+  const ready = async (daemon: Daemon) => (await fetch(new URL('/readyz', daemon.admin))).status === 200;
+  /** Milliseconds until one of them is on duty. */
+  const onDuty = async (...candidates: Daemon[]): Promise<{ daemon: Daemon; ms: number }> => {
+    const begun = performance.now();
+    for (;;) {
+      for (const daemon of candidates)
+        if (await ready(daemon)) return { daemon, ms: performance.now() - begun };
+      assert.ok(performance.now() - begun < 20_000, `none took over: ${candidates[0]?.logs.slice(-1500)}`);
+      await setTimeout(50);
+    }
+  };
+  const remaining = async (daemon: Daemon, account: string) => {
+    const status = (await (await daemon.fetch(account, 'GET', '/v1/account')).json()) as {
+      attemptsRemaining: number;
+    };
+    assert.ok('attemptsRemaining' in status, JSON.stringify(status));
+    return status.attemptsRemaining;
+  };
+  const opens = async (daemon: Daemon, account: string) =>
+    (await daemon.startRecovery(account, 'right')).prove();
+
+  before(async () => {
+    postgres = await Postgres.start();
+    mkdirSync(data, { recursive: true });
+    first = await start();
+    second = await start();
+  });
+  after(async () => {
+    await Promise.all([...daemons].map((daemon) => daemon.stop('SIGKILL')));
+    await postgres.stop();
+    rmSync(data, { recursive: true, force: true });
+  });
+
+  it('one answers, the other stands by and says so', async () => {
+    assert.deepEqual([await ready(first), await ready(second)], [true, false]);
+    assert.match(await (await fetch(new URL('/readyz', second.admin))).text(), /standing by/);
+    await first.register('alice', 'right');
+    const refused = await second.fetch('alice', 'GET', '/v1/account');
+    assert.equal(refused.status, 503);
+    assert.ok(Number(refused.headers.get('retry-after')) > 0);
+    await opens(first, 'alice');
+  });
+
+  it('hands over within seconds when killed under load; no attempt comes back and no registration is lost', async () => {
+    const registered: string[] = [];
+    for (let round = 0; round < 3; round++) {
+      const victim = `victim-${round}`;
+      await first.register(victim, 'right');
+      let evaluated = 0;
+      const [writer, standby] = [first, second];
+      let busy = true;
+      const ignore = () => undefined;
+      const lanes = Array.from({ length: 6 }, async (_, lane) => {
+        for (let i = 0; busy; i++) {
+          const account = `user-${round}-${lane}-${i}`;
+          await writer.register(account, 'right').then(() => registered.push(account), ignore);
+          if (lane > 0 || i > 7) continue;
+          await writer.startRecovery(victim, 'wrong').then(() => {
+            evaluated++;
+          }, ignore);
+        }
+      });
+      await setTimeout(500);
+      await writer.stop('SIGKILL');
+      const { ms } = await onDuty(standby);
+      busy = false;
+      await Promise.all(lanes);
+      assert.ok(ms < 5000, `${ms} ms until the other answered`);
+      assert.ok(evaluated > 0);
+      const left = await remaining(standby, victim);
+      assert.ok(
+        left <= MAX - evaluated,
+        `${victim} has ${left} attempts left after ${evaluated}: ${standby.logs.slice(-2500)}`,
+      );
+      first = standby;
+      second = await start();
+    }
+    assert.ok(registered.length > 30, `only ${registered.length} registrations`);
+    for (const account of registered) await opens(first, account);
+  });
+
+  it('a writer that was cut off from the database and wakes up later answers nothing more', async () => {
+    await first.register('zombie', 'right');
+    await (await first.startRecovery('zombie', 'wrong')).abandon();
+    first.child.kill('SIGSTOP');
+    const late = Array.from({ length: 12 }, () => first.startRecovery('zombie', 'wrong'));
+    await query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bkv'");
+    await onDuty(second);
+    let evaluated = 1;
+    for (let i = 0; i < 5; i++) {
+      await second.startRecovery('zombie', 'wrong');
+      evaluated++;
+    }
+    first.child.kill('SIGCONT');
+    for (const result of await Promise.allSettled(late)) if (result.status === 'fulfilled') evaluated++;
+    assert.equal(evaluated, 6, 'the old writer evaluated');
+    assert.equal(await remaining(second, 'zombie'), MAX - 6);
+    await opens(second, 'zombie');
+    assert.deepEqual([await ready(first), await ready(second)], [false, true]);
+    [first, second] = [second, first];
+  });
+
+  it('goes on after the database crashed', async () => {
+    await first.register('dora', 'right');
+    await (await first.startRecovery('dora', 'wrong')).abandon();
+    await postgres.restart();
+    const { daemon } = await onDuty(first, second);
+    assert.equal(await remaining(daemon, 'dora'), MAX - 1);
+    await opens(daemon, 'dora');
+    await daemon.register('eve', 'right');
+    await opens(daemon, 'eve');
+  });
+
+  it('moves records to a fresh wrapping key as on SQLite', async () => {
+    const { daemon } = await onDuty(first, second);
+    await daemon.fetch('dora', 'DELETE', '/v1/account');
+    const [page] = await daemon.shred();
+    assert.deepEqual([page?.lost, page?.done], [0, true]);
+    await opens(daemon, 'eve');
+    await opens(daemon, 'alice');
+  });
+
+  it('refuses a password in the URL, and a database that could lose what it acknowledged', async () => {
+    const other = mkdtempSync(join(tmpdir(), 'bkv-refused-'));
+    const refused = (url: string) => Daemon.start(other, { config: `database: ${url}\n` });
+    await assert.rejects(
+      refused('postgres://bkv:hunter2@localhost/postgres'),
+      (error: Error) => /PGPASSFILE/.test(error.message) && !/hunter2/.test(error.message),
+    );
+    await query("ALTER ROLE bkv SET synchronous_commit = 'off'");
+    await assert.rejects(refused(postgres.url), /synchronous_commit = off/);
+    await query('ALTER ROLE bkv RESET synchronous_commit');
+    rmSync(other, { recursive: true, force: true });
+  });
+
+  it('a daemon on another database that takes the token ends the one that had it', async () => {
+    const { daemon } = await onDuty(first, second);
+    const ended = new Promise((resolve) => daemon.child.once('exit', resolve));
+    const other = await Daemon.start(data, { config: 'rateLimit: { account: 1000, address: 1000 }\n' });
+    daemons.add(other);
+    await daemon.startRecovery('alice', 'wrong').catch(() => undefined);
+    assert.equal(await ended, 78);
+    assert.match(daemon.logs, /each vault needs a token of its own/);
+  });
+});
