@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian or Ubuntu lacks: SoftHSM2 and build tools from the system's packages, then the
-# locked npm packages. Does nothing where all is there.
+# locked npm packages. With `test` also the servers that the tests run against. Does nothing where all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +15,11 @@ missing=()
 for pair in g++:g++ make:make python3:python3; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
+if [ "${1:-}" = test ]; then
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+  command -v promtool >/dev/null || missing+=(prometheus)
+  command -v setpriv >/dev/null || missing+=(util-linux)
+fi
 if [ ${#missing[@]} -gt 0 ]; then
   echo "Installing ${missing[*]} …"
   as_root=()

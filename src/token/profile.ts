@@ -20,6 +20,7 @@ const profileSchema = z.strictObject({
   token: tokenName,
   standby: z.array(tokenName).default([]),
   slot: z.int().min(0).optional(),
+  keyWrap: z.int().min(0).optional(),
   pin: z.array(pinSource).nonempty(),
   sessions: z.int().min(1).max(256).default(3),
 });
@@ -40,6 +41,8 @@ export interface Profile {
   /** tokens of the same cluster, to which the vendor copies every object: used while the first is away */
   readonly standby: readonly TokenName[];
   readonly slot?: number;
+  /** the vendor's mechanism for RFC 5649, where it is neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD */
+  readonly keyWrap?: number;
   readonly pin: readonly PinSource[];
   /** worker threads, each with one session */
   readonly sessions: number;
@@ -73,7 +76,7 @@ export function loadProfile(path: string): Profile {
     const line = node?.range ? text.slice(0, node.range[0]).split('\n').length : 1;
     throw new ProfileError(`${path}:${line}: ${field.join('.') || 'profile'}: ${issue?.message}`);
   }
-  const { module, token, standby, slot, ...rest } = parsed.data;
+  const { module, token, standby, slot, keyWrap, ...rest } = parsed.data;
   const candidates = [module].flat().map((candidate) => expand(candidate, path));
   const found = candidates.find((candidate) => existsSync(candidate));
   if (!found) {
@@ -88,6 +91,7 @@ export function loadProfile(path: string): Profile {
     token: token as TokenName,
     standby: standby as TokenName[],
     ...(slot === undefined ? {} : { slot }),
+    ...(keyWrap === undefined ? {} : { keyWrap }),
   };
 }
 

@@ -8,7 +8,7 @@ import { type Profile, readPin } from './profile.js';
 export type PrivateKey =
   /** a key pair that lies in the token */
   | { readonly label: string }
-  /** a key wrapped under a token key (CKM_AES_KEY_WRAP_PAD): unwrapped into a session object for this one use */
+  /** a key wrapped under a token key (RFC 5649): unwrapped into a session object for this one use */
   | { readonly wrapped: Uint8Array; readonly wrappingKey: string; readonly publicKey: Uint8Array }
   /** a scalar that is not secret from the host (fake records, test vectors): takes the same calls as a wrapped key */
   | { readonly scalar: Uint8Array };
@@ -35,6 +35,8 @@ export const KEY_LABELS = {
 } as const;
 
 const CKS_RW_USER_FUNCTIONS = 3;
+/** RFC 5649, since PKCS#11 3.1; modules without it mean the same by CKM_AES_KEY_WRAP_PAD, those with it another padding. */
+const CKM_AES_KEY_WRAP_KWP = 0x210b;
 const APPLICATION = 'bkv';
 const OID_P256 = Buffer.from('06082a8648ce3d030107', 'hex');
 // PKCS#8 PrivateKeyInfo of a P-256 key without its public half (RFC 5208, RFC 5915): the scalar follows.
@@ -52,7 +54,10 @@ export class Session {
   readonly #handles = new Map<string, pkcs11.Handle>();
   readonly #publicKeys = new Map<string, Uint8Array>();
   readonly #importSecret = randomBytes(32);
+  readonly #keyWrap: number;
   #importKey: pkcs11.Handle | undefined;
+  /** whether the module takes CKA_EXTRACTABLE=true for a key that is unwrapped; some only have it as their default */
+  #saysExtractable = true;
 
   /**
    * @param epoch grows with every C_Initialize of the process; handles of data objects are good in one of them only
@@ -69,6 +74,11 @@ export class Session {
     }
     const slot = findSlot(this.#p11, profile);
     this.#session = this.#p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
+    this.#keyWrap =
+      profile.keyWrap ??
+      (this.#p11.C_GetMechanismList(slot).includes(CKM_AES_KEY_WRAP_KWP)
+        ? CKM_AES_KEY_WRAP_KWP
+        : pkcs11.CKM_AES_KEY_WRAP_PAD);
     if (!this.alive) login(this.#p11, this.#session, slot, readPin(profile));
     this.#loadKeys();
   }
@@ -389,7 +399,7 @@ export class Session {
   #wrap(wrappingKey: string, key: pkcs11.Handle): Uint8Array {
     const wrapped = this.#p11.C_WrapKey(
       this.#session,
-      { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
+      { mechanism: this.#keyWrap },
       this.#key(wrappingKey, pkcs11.CKO_SECRET_KEY),
       key,
       Buffer.alloc(256),
@@ -398,21 +408,24 @@ export class Session {
   }
 
   #unwrap(wrappingKey: pkcs11.Handle, wrapped: Uint8Array, extractable = false): pkcs11.Handle {
-    return this.#p11.C_UnwrapKey(
-      this.#session,
-      { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
-      wrappingKey,
-      Buffer.from(wrapped),
-      [
+    const unwrap = (template: pkcs11.Template) =>
+      this.#p11.C_UnwrapKey(this.#session, { mechanism: this.#keyWrap }, wrappingKey, Buffer.from(wrapped), [
         { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
         { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
         { type: pkcs11.CKA_TOKEN, value: false },
         { type: pkcs11.CKA_PRIVATE, value: true },
         { type: pkcs11.CKA_SENSITIVE, value: true },
-        { type: pkcs11.CKA_EXTRACTABLE, value: extractable },
         { type: pkcs11.CKA_DERIVE, value: true },
-      ],
-    );
+        ...template,
+      ]);
+    if (extractable && !this.#saysExtractable) return unwrap([]);
+    try {
+      return unwrap([{ type: pkcs11.CKA_EXTRACTABLE, value: extractable }]);
+    } catch (error) {
+      if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_ATTRIBUTE_READ_ONLY || !extractable) throw error;
+      this.#saysExtractable = false;
+      return unwrap([]);
+    }
   }
 
   /** Brings a host's scalar in by the way a stored key comes, so that both cost the same. */
