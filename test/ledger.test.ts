@@ -10,7 +10,7 @@ import {
 } from '../src/ledger/format.js';
 import { Ledger, type LedgerStore, LedgerUnavailable, type Slot, SlotClosed } from '../src/ledger/index.js';
 import { replay } from '../src/ledger/replay.js';
-import { type DataObject, Token } from '../src/token/index.js';
+import { type DataObject, Token, type Writer } from '../src/token/index.js';
 import { ledgerStore } from '../src/vault/index.js';
 import { freshToken } from './softhsm.js';
 
@@ -39,11 +39,11 @@ class CrashingStore implements LedgerStore {
     label: string,
     value: Uint8Array,
     superseded: readonly string[],
-    writer?: string,
+    writer?: Writer,
   ): Promise<string> {
     const handle = String(this.#next++);
     this.#write(() => this.objects.set(handle, { label, value: value.slice() }));
-    if (writer !== undefined && !this.objects.has(writer)) throw new Cut('fenced');
+    if (writer && !this.objects.has(writer.handle)) throw new Cut('fenced');
     for (const old of superseded) await this.destroyData(old);
     return handle;
   }

@@ -180,7 +180,23 @@ fleet
     if (good < threshold || checked.some(({ state }) => state === 'another identity')) process.exitCode = 1;
   });
 
+program
+  .command('doctor')
+  .description('try all that the vault needs of a token, with throw-away objects')
+  .requiredOption('--profile <file>', 'a file of hsm-config/')
+  .option('--objects <n>', 'how many data objects of 4 KB to try to hold', '300')
+  .option('--json', 'print JSON')
+  .action(async ({ profile, objects, json }) =>
+    (await import('./token.js')).doctor(profile, Number(objects), json === true, say),
+  );
+
 const token = program.command('token').description('look after a token');
+token
+  .command('init')
+  .description('make a token and the keys that it lacks; what is there stays')
+  .requiredOption('--profile <file>', 'a file of hsm-config/')
+  .option('--so-pin-file <file>', "file with the security officer's PIN; without it the PIN is asked for")
+  .action(async ({ profile, soPinFile }) => (await import('./token.js')).init(profile, soPinFile, say));
 token
   .command('shred')
   .description(

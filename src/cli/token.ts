@@ -1,12 +1,45 @@
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
+import { examine, hasToken, initializeToken, loadProfile } from '../token/index.js';
 import type { Shredded } from '../vault/index.js';
-import { UsageError } from './terminal.js';
+import { readSecret, UsageError } from './terminal.js';
+
+type Say = (text: string) => void;
+
+/** Makes a token and its keys, where they are missing. @throws TokenError, ProfileError */
+export async function init(profilePath: string, soPinFile: string | undefined, say: Say): Promise<void> {
+  const profile = loadProfile(profilePath);
+  const there = hasToken(profile);
+  const soPin = there
+    ? ''
+    : soPinFile
+      ? readFileSync(soPinFile, 'utf8').trim()
+      : await readSecret('PIN of the security officer, for the new token: ');
+  const made = initializeToken(profile, soPin);
+  const name = profile.token.label ?? profile.token.serial;
+  if (!there) say(`the token "${name}" is made`);
+  say(made.length > 0 ? `keys made in it: ${made.join(', ')}` : 'it has all its keys; nothing was changed');
+}
+
+/** Prints what a token can do. Ends with exit code 1 when something is missing, 5 when something is unsafe. */
+export function doctor(profilePath: string, objects: number, asJson: boolean, say: Say): void {
+  const profile = loadProfile(profilePath);
+  const findings = examine(profile, objects);
+  const has = (result: string) => findings.some((finding) => finding.result === result);
+  if (asJson) say(JSON.stringify({ profile: profile.name, module: profile.module, findings }, undefined, 2));
+  else
+    for (const { name, result, detail, ms } of findings)
+      say(
+        `${result.padEnd(8)}${(ms === undefined ? '' : `${ms.toFixed(2)} ms`).padStart(12)}  ${name}${detail && `: ${detail}`}`,
+      );
+  process.exitCode = has('unsafe') ? 5 : has('missing') ? 1 : 0;
+}
 
 /** Has a running vault destroy wrapping keys, and tells page by page. @throws UsageError */
 export async function shred(
   { admin, all = false, abandonLost = false }: { admin: string; all?: boolean; abandonLost?: boolean },
-  say: (text: string) => void,
+  say: Say,
 ): Promise<void> {
   const response = await fetch(new URL('/shred', `http://${admin}`), {
     method: 'POST',

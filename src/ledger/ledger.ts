@@ -1,7 +1,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { ledgerBatch, ledgerJournal, ledgerSlots } from '../metrics/index.js';
-import type { DataObject } from '../token/index.js';
+import type { DataObject, Writer } from '../token/index.js';
 import {
   encodeJournal,
   encodePage,
@@ -28,7 +28,7 @@ export interface LedgerStore {
     label: string,
     value: Uint8Array,
     superseded: readonly string[],
-    writer?: string,
+    writer?: Writer,
   ): Promise<string>;
   /** Destroys an object; one that is gone already is no error. */
   destroyData(handle: string): Promise<void>;
@@ -111,7 +111,7 @@ export class Ledger {
   #open: OpenSegment = { first: 1n, handle: undefined, changes: new Map() };
   #sequence = 0n;
   #term = 0;
-  #writer = '';
+  #writer: Writer = { handle: '', value: new Uint8Array() };
   #batches: Batch[] = [];
   #flushing = false;
   #turn: Promise<unknown> = Promise.resolve();
@@ -523,7 +523,7 @@ export class Ledger {
     const writer = objects.find(isMine);
     if (!writer)
       throw Object.assign(new Error('another program became the writer meanwhile'), { code: 'BKV_FENCED' });
-    this.#writer = writer.handle;
+    this.#writer = writer;
     const { pages, segments, sequence, term, superseded } = replay(objects);
     if (sequence < this.#sequence)
       throw new LedgerCorrupt('the token holds counters older than those that were acknowledged');

@@ -1,6 +1,7 @@
+export { examine, type Finding } from './doctor.js';
 export { InvalidPoint, ProfileError, TokenError } from './errors.js';
 export { decompress } from './point.js';
 export { Token } from './pool.js';
 export { loadProfile, type Profile } from './profile.js';
-export { type DataObject, KEY_LABELS, type PrivateKey } from './session.js';
-export { initializeToken, inspectToken } from './setup.js';
+export { type DataObject, KEY_LABELS, type PrivateKey, type Writer } from './session.js';
+export { hasToken, initializeToken, inspectToken } from './setup.js';

@@ -6,7 +6,7 @@ import { InvalidPoint, PinRefused, TokenError } from './errors.js';
 import type { Profile, TokenName } from './profile.js';
 import type { Session } from './session.js';
 
-type Method = Exclude<keyof Session, 'close' | 'learn' | 'alive'>;
+type Method = Exclude<keyof Session, 'close' | 'learn' | 'alive' | 'destroyKeys'>;
 /** What a worker thread answers for each job of a message, in their order. */
 export type Reply = {
   value?: unknown;

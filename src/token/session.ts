@@ -19,6 +19,9 @@ export interface DataObject {
   readonly value: Uint8Array;
 }
 
+/** The data object that shows who writes; its value is random. */
+export type Writer = Pick<DataObject, 'handle' | 'value'>;
+
 /** What a client's login brings to be multiplied: elements of 33 bytes, or of 65 when they were decompressed before. */
 export interface LoginElements {
   readonly blindedElement: Uint8Array;
@@ -33,14 +36,16 @@ export const KEY_LABELS = {
   audit: 'bkv.audit',
   transport: 'bkv.transport',
 } as const;
+export type KeyLabel = (typeof KEY_LABELS)[keyof typeof KEY_LABELS];
 
 const CKS_RW_USER_FUNCTIONS = 3;
 /** RFC 5649, since PKCS#11 3.1; modules without it mean the same by CKM_AES_KEY_WRAP_PAD, those with it another padding. */
 const CKM_AES_KEY_WRAP_KWP = 0x210b;
-const APPLICATION = 'bkv';
+/** CKA_APPLICATION of the vault's data objects. */
+export const APPLICATION = 'bkv';
 const OID_P256 = Buffer.from('06082a8648ce3d030107', 'hex');
 // PKCS#8 PrivateKeyInfo of a P-256 key without its public half (RFC 5208, RFC 5915): the scalar follows.
-const PKCS8_PREFIX = Buffer.from(
+export const PKCS8_PREFIX = Buffer.from(
   '304102010030 1306072a8648ce3d020106082a8648ce3d030107 0427302502010104 20'.replaceAll(' ', ''),
   'hex',
 );
@@ -187,7 +192,12 @@ export class Session {
    * @param wrappedShare a P-256 key, PKCS#8 under that AES key (RFC 5649, 80 bytes)
    * @returns 80 bytes
    */
-  importWrapped(transportKey: Uint8Array, wrappedShare: Uint8Array, wrappingKey: string): Uint8Array {
+  importWrapped(
+    transportKey: Uint8Array,
+    wrappedShare: Uint8Array,
+    wrappingKey: string,
+    label: string = KEY_LABELS.transport,
+  ): Uint8Array {
     const aes = this.#p11.C_UnwrapKey(
       this.#session,
       {
@@ -200,7 +210,7 @@ export class Session {
           source: 1,
         } as pkcs11.RsaOAEP,
       },
-      this.#key(KEY_LABELS.transport, pkcs11.CKO_PRIVATE_KEY),
+      this.#key(label, pkcs11.CKO_PRIVATE_KEY),
       Buffer.from(transportKey),
       [
         { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
@@ -234,8 +244,8 @@ export class Session {
   }
 
   /** The key that shares are wrapped for: RSA, SubjectPublicKeyInfo (DER). */
-  transportPublicKey(): Uint8Array {
-    const key = this.#key(KEY_LABELS.transport, pkcs11.CKO_PUBLIC_KEY);
+  transportPublicKey(label: string = KEY_LABELS.transport): Uint8Array {
+    const key = this.#key(label, pkcs11.CKO_PUBLIC_KEY);
     const part = (type: number) => this.#attribute(key, type).toString('base64url');
     const jwk = { kty: 'RSA', n: part(pkcs11.CKA_MODULUS), e: part(pkcs11.CKA_PUBLIC_EXPONENT) };
     return createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'der' });
@@ -302,13 +312,23 @@ export class Session {
     this.#p11.C_DestroyObject(this.#session, this.#key(label, pkcs11.CKO_SECRET_KEY));
   }
 
+  /** Destroys every key of the token whose label starts with `prefix`. */
+  destroyKeys(prefix: string): void {
+    for (const objectClass of [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_SECRET_KEY])
+      for (const handle of this.#find([
+        { type: pkcs11.CKA_CLASS, value: objectClass },
+        { type: pkcs11.CKA_TOKEN, value: true },
+      ]))
+        if (this.#label(handle).startsWith(prefix)) this.#p11.C_DestroyObject(this.#session, handle);
+  }
+
   /**
    * Writes a private token object of class CKO_DATA, then destroys those that it stands in for. What is written is
    * durable when this returns.
    * @param writer an object that must still be there between the two; another program destroys it to end this one's
    * writing. @throws TokenError `BKV_FENCED` when it is gone
    */
-  replaceData(label: string, value: Uint8Array, superseded: readonly string[], writer?: string): string {
+  replaceData(label: string, value: Uint8Array, superseded: readonly string[], writer?: Writer): string {
     const handle = this.#p11.C_CreateObject(this.#session, [
       { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
       { type: pkcs11.CKA_TOKEN, value: true },
@@ -332,10 +352,10 @@ export class Session {
     }
   }
 
-  #exists(handle: string): boolean {
+  /** Some modules give the handle of a destroyed object to another one: the value tells. */
+  #exists({ handle, value }: Writer): boolean {
     try {
-      this.#attribute(this.#handle(handle), pkcs11.CKA_LABEL);
-      return true;
+      return this.#attribute(this.#handle(handle), pkcs11.CKA_VALUE).equals(value);
     } catch (error) {
       if ((error as pkcs11.Pkcs11Error).code === pkcs11.CKR_OBJECT_HANDLE_INVALID) return false;
       throw error;
