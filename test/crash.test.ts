@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Daemon, HttpFailure } from './daemon.js';
-import { run } from './softhsm.js';
+import { copyData, run } from './token.js';
 
 const MAX = 4;
 const config = `maxAttempts: ${MAX}\nrateLimit: { account: 1000, address: 1000 }\n`;
@@ -134,10 +134,7 @@ describe('a daemon killed before every write to its token and its database', () 
 
     const runUntil = async (name: string, killBefore?: number) => {
       const data = join(work, name);
-      cpSync(template, data, { recursive: true });
-      // The copy's token lies in the copy.
-      const conf = join(data, 'softhsm2.conf');
-      rmSync(conf);
+      copyData(template, data);
       const writes = join(data, 'writes');
       const env = { BKV_WRITES: writes, ...(killBefore && { BKV_KILL_BEFORE: String(killBefore) }) };
       const known = new Map<string, Known>();

@@ -12,6 +12,7 @@ import {
   generateKE3,
 } from '../src/opaque/index.js';
 import type { Shredded } from '../src/vault/index.js';
+import { tokenConfig } from './token.js';
 
 const MAIN = 'dist/src/cli/main.js';
 const CONTEXT = Buffer.from('backup-key-vault v1');
@@ -50,7 +51,11 @@ export class Daemon {
     readonly data: string,
   ) {}
 
-  static async start(data: string, { config, preload, env = {} }: StartOptions = {}): Promise<Daemon> {
+  static async start(
+    data: string,
+    { config: options = '', preload, env = {} }: StartOptions = {},
+  ): Promise<Daemon> {
+    const config = options.includes('profile:') ? options : options + tokenConfig(data);
     const { SOFTHSM2_CONF: _, BKV_TOKEN_PIN: __, ...rest } = process.env;
     const args = [MAIN, 'serve', '--data', data, '--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
     if (config) {

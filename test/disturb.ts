@@ -23,5 +23,10 @@ if (isMainThread)
   process.on('SIGUSR2', () => {
     const p11 = new pkcs11.PKCS11();
     load.call(p11, module);
-    for (const slot of p11.C_GetSlotList(true)) p11.C_CloseAllSessions(slot);
+    try {
+      for (const slot of p11.C_GetSlotList(true)) p11.C_CloseAllSessions(slot);
+    } catch (error) {
+      // The daemon has just finalized the module itself.
+      if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED) throw error;
+    }
   });

@@ -12,7 +12,7 @@ import { Ledger, type LedgerStore, LedgerUnavailable, type Slot, SlotClosed } fr
 import { replay } from '../src/ledger/replay.js';
 import { type DataObject, Token, type Writer } from '../src/token/index.js';
 import { ledgerStore } from '../src/vault/index.js';
-import { freshToken } from './softhsm.js';
+import { freshToken } from './token.js';
 
 const MAX = 4;
 const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);

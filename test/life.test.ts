@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Daemon, HttpFailure } from './daemon.js';
-import { run } from './softhsm.js';
+import { pullToken, returnToken, run } from './token.js';
 
 const config = 'rateLimit: { account: 100000, address: 100000 }\n';
 
@@ -86,13 +86,13 @@ describe('life with a token', () => {
   it('answers nothing while the token is pulled out, and goes on when it is back', async () => {
     await daemon.register('carol', 'right');
     await guess('carol');
-    renameSync(join(data, 'tokens'), join(data, 'pulled'));
+    pullToken(data);
     const answers = await Promise.allSettled([0, 1, 2].map(() => guess('carol')));
     assert.ok(answers.every(({ status }) => status === 'rejected'));
     await until(false);
     await setTimeout(1500);
     assert.equal(await ready(), false);
-    renameSync(join(data, 'pulled'), join(data, 'tokens'));
+    returnToken(data);
     await until(true);
     assert.ok((await remaining('carol')) <= 9);
     await (await daemon.startRecovery('carol', 'right')).prove();

@@ -2,23 +2,25 @@
  * Looks into the token of a daemon's data folder. Prints the labels of all its objects as JSON; with `oprf-keys` the
  * OPRF keys of the database in hexadecimal, which only a wrapping key that can unwrap them into the open would tell.
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
 import pkcs11 from 'pkcs11js';
+import { readPin } from '../src/token/profile.js';
+import { isOpenCryptoki, profileOf } from './token.js';
 
+const CKM_AES_KEY_WRAP_KWP = 0x210b;
 const [, , data, what] = process.argv as [string, string, string, string?];
-process.env.SOFTHSM2_CONF = join(data, 'softhsm2.conf');
-process.env.BKV_DATA = data;
-const { loadProfile } = await import('../src/token/index.js');
+const profile = profileOf(data);
 const p11 = new pkcs11.PKCS11();
-p11.load(loadProfile('hsm-config/softhsm2.yaml').module);
+p11.load(profile.module);
 p11.C_Initialize();
 const slot = p11
   .C_GetSlotList(true)
-  .find((candidate) => p11.C_GetTokenInfo(candidate).label.replace(/[\0 ]+$/, '') === 'bkv') as Buffer;
+  .find(
+    (candidate) => p11.C_GetTokenInfo(candidate).label.replace(/[\0 ]+$/, '') === profile.token.label,
+  ) as Buffer;
 const session = p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
-p11.C_Login(session, pkcs11.CKU_USER, readFileSync(join(data, 'token-pin'), 'utf8'));
+p11.C_Login(session, pkcs11.CKU_USER, readPin(profile));
 
 function find(template: pkcs11.Template): Buffer[] {
   p11.C_FindObjectsInit(session, template);
@@ -40,7 +42,7 @@ if (what === 'oprf-keys') {
   for (const { wrapped_key } of rows) {
     const key = p11.C_UnwrapKey(
       session,
-      { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
+      { mechanism: isOpenCryptoki ? CKM_AES_KEY_WRAP_KWP : pkcs11.CKM_AES_KEY_WRAP_PAD },
       wrappingKey,
       wrapped_key,
       [
@@ -48,7 +50,7 @@ if (what === 'oprf-keys') {
         { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
         { type: pkcs11.CKA_TOKEN, value: false },
         { type: pkcs11.CKA_SENSITIVE, value: false },
-        { type: pkcs11.CKA_EXTRACTABLE, value: true },
+        ...(isOpenCryptoki ? [] : [{ type: pkcs11.CKA_EXTRACTABLE, value: true }]),
       ],
     );
     process.stdout.write(`${attribute(key, pkcs11.CKA_VALUE).toString('hex').padStart(64, '0')}\n`);

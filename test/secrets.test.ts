@@ -9,7 +9,7 @@ import { newBackupKey } from '../src/client/index.js';
 import { accountHash } from '../src/log/index.js';
 import { inspectToken, type Profile } from '../src/token/index.js';
 import { Daemon } from './daemon.js';
-import { freshToken, run } from './softhsm.js';
+import { freshToken, run } from './token.js';
 
 /** Which of the needles lie in the memory of a process. */
 function searchMemory(pid: number, needles: Record<string, Uint8Array>): string[] {

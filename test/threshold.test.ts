@@ -4,7 +4,7 @@ import { aeskwp } from '@noble/ciphers/aes.js';
 import { p256 } from '@noble/curves/nist.js';
 import { dealKey, evaluate, interpolate, liars, oprf } from '../src/opaque/index.js';
 import { Token } from '../src/token/index.js';
-import { freshToken } from './softhsm.js';
+import { freshToken } from './token.js';
 
 const subsets = <T>(items: readonly T[], size: number): T[][] =>
   size === 0

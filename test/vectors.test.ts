@@ -15,7 +15,7 @@ import {
   type Stretch,
 } from '../src/opaque/index.js';
 import { InvalidPoint, KEY_LABELS, Token } from '../src/token/index.js';
-import { freshToken } from './softhsm.js';
+import { freshToken } from './token.js';
 
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex'));
 const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');

@@ -1,0 +1,73 @@
+/**
+ * The tokens that the tests run on: SoftHSM2's, or openCryptoki's when BKV_TEST_MODULE=opencryptoki. Every test makes
+ * its own. openCryptoki has one store a machine, so that variable needs root and a machine to spare.
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { initializeToken, loadProfile, type Profile } from '../src/token/index.js';
+
+export const isOpenCryptoki = process.env.BKV_TEST_MODULE === 'opencryptoki';
+const SO_PIN = '87654321';
+export const PIN = '4711-4711';
+
+const profilePath = `hsm-config/${isOpenCryptoki ? 'opencryptoki' : 'softhsm2'}.yaml`;
+let count = 0;
+
+/** A fresh token with the vault's long-lived keys, as `bkv token init` makes it. */
+export function freshToken(): Profile {
+  const profile = { ...loadProfile(profilePath), token: { label: `test-${process.pid}-${++count}` } };
+  initializeToken(profile, SO_PIN);
+  return profile;
+}
+
+/** What a daemon's configuration says of its token: nothing for the embedded SoftHSM2, which the daemon makes. */
+export function tokenConfig(data: string): string {
+  if (!isOpenCryptoki) return '';
+  const profile = join(data, 'profile.yaml');
+  if (!existsSync(profile)) {
+    const { module } = loadProfile(profilePath);
+    const content = {
+      name: 'openCryptoki',
+      module,
+      token: { label: `daemon-${process.pid}-${++count}` },
+      pin: [{ file: join(data, 'token-pin') }],
+      sessions: 2,
+    };
+    writeFileSync(profile, JSON.stringify(content));
+    writeFileSync(join(data, 'token-pin'), PIN, { mode: 0o600 });
+    writeFileSync(join(data, 'so-pin'), SO_PIN, { mode: 0o600 });
+    run('dist/src/cli/main.js', 'token', 'init', '--profile', profile, '--so-pin-file', join(data, 'so-pin'));
+  }
+  return `profile: ${profile}\n`;
+}
+
+/** A data folder like another one, with a token of its own that holds the same where the module's store can be copied. */
+export function copyData(from: string, to: string): void {
+  if (isOpenCryptoki) return void mkdirSync(to);
+  cpSync(from, to, { recursive: true });
+  // The copy's token lies in the copy.
+  rmSync(join(to, 'softhsm2.conf'));
+}
+
+/** Pulls a daemon's token out, or stops the service behind it. */
+export function pullToken(data: string): void {
+  if (isOpenCryptoki) execFileSync('bash', ['softhsm/opencryptoki.sh', 'halt'], { stdio: 'inherit' });
+  else renameSync(join(data, 'tokens'), join(data, 'pulled'));
+}
+
+export function returnToken(data: string): void {
+  if (isOpenCryptoki) execFileSync('bash', ['softhsm/opencryptoki.sh', 'resume'], { stdio: 'inherit' });
+  else renameSync(join(data, 'pulled'), join(data, 'tokens'));
+}
+
+/** Where a daemon's token is found, for a program that looks into it. */
+export function profileOf(data: string): Profile {
+  process.env.SOFTHSM2_CONF = join(data, 'softhsm2.conf');
+  process.env.BKV_DATA = data;
+  delete process.env.BKV_TOKEN_PIN;
+  const own = join(data, 'profile.yaml');
+  return loadProfile(existsSync(own) ? own : 'hsm-config/softhsm2.yaml');
+}
+
+export const run = (...args: string[]): string => execFileSync(process.execPath, args, { encoding: 'utf8' });
