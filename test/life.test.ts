@@ -77,6 +77,8 @@ describe('life with a token', () => {
     }
     busy = false;
     await guesses;
+    // The daemon looks every second whether its sessions live.
+    await setTimeout(1500);
     await until(true);
     assert.ok(evaluated <= 10, `${evaluated} evaluations`);
     assert.ok(failed > 0, 'no request met a dead session');

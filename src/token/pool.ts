@@ -5,6 +5,7 @@ import { tokenOperations, tokenReopened, tokenSessions, tokenUp } from '../metri
 import { InvalidPoint, PinRefused, TokenError } from './errors.js';
 import type { Profile, TokenName } from './profile.js';
 import type { Session } from './session.js';
+import type { Command } from './worker.js';
 
 type Method = Exclude<keyof Session, 'close' | 'learn' | 'alive' | 'destroyKeys'>;
 /** What a worker thread answers for each job of a message, in their order. */
@@ -63,6 +64,7 @@ export class Token {
   readonly #idle: Worker[] = [];
   readonly #workers = new Set<Worker>();
   readonly #running = new Map<Worker, { jobs: Job[]; since: number }>();
+  readonly #commanded = new Map<Worker, Pick<Job, 'resolve' | 'reject'>>();
   readonly #queue: Job[] = [];
   readonly #watch: NodeJS.Timeout;
   #scheduled: NodeJS.Immediate | undefined;
@@ -132,7 +134,8 @@ export class Token {
   }
 
   #tellAll(label: string, handle?: string): void {
-    for (const worker of this.#workers) worker.postMessage({ learn: [label, handle] });
+    const command: Command = { do: 'learn', key: handle ? [label, handle] : [label] };
+    for (const worker of this.#workers) worker.postMessage(command);
   }
 
   /** Ends every session and logs in again, to the profile's next token where it names several. */
@@ -164,44 +167,49 @@ export class Token {
     this.#state = 'closed';
     clearInterval(this.#watch);
     await this.#reopening;
-    await Promise.all(
-      [...this.#workers].map(
-        (worker) =>
-          new Promise<void>((done) => {
-            worker.once('exit', () => done());
-            worker.postMessage('close');
-          }),
-      ),
-    );
+    // What is under way is answered before a thread hears of its end.
+    await Promise.allSettled([...this.#workers].map((worker) => this.#command(worker, { do: 'end' })));
+    await Promise.all([...this.#workers].map((worker) => worker.terminate()));
   }
 
   async #startAll(): Promise<void> {
     this.#epoch++;
+    while (this.#workers.size < this.#profile.sessions) this.#start();
+    const token = this.#tokens[0] as TokenName;
     // One after the other: not every module survives two first logins at once.
-    for (let i = 0; i < this.#profile.sessions; i++) await this.#start();
-    if (this.#state === 'away') this.#state = 'up';
+    for (const worker of this.#workers)
+      await this.#command(worker, { do: 'begin', token, epoch: this.#epoch });
+    if (this.#state !== 'away') return;
+    this.#idle.push(...this.#workers);
+    this.#state = 'up';
     tokenUp.set(1);
+    tokenSessions.set({ state: 'open' }, this.#workers.size);
   }
 
-  async #start(): Promise<void> {
-    const worker = new Worker(new URL('./worker.js', import.meta.url), {
-      workerData: { profile: { ...this.#profile, token: this.#tokens[0] }, epoch: this.#epoch },
-    });
+  #start(): void {
+    const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: this.#profile });
     this.#workers.add(worker);
-    worker.on('exit', () => {
+    worker.on('message', (message: Reply[] | Pick<Reply, 'error'>) => {
+      if (Array.isArray(message)) return this.#settle(worker, message);
+      const { resolve, reject } = this.#commanded.get(worker) as Job;
+      this.#commanded.delete(worker);
+      if (message.error) reject(toError(message.error));
+      else resolve(undefined);
+    });
+    const gone = (error: Error) => {
       this.#workers.delete(worker);
-      tokenSessions.set({ state: 'open' }, this.#workers.size);
-      this.#lost(new TokenError('a token session ended', 'BKV_CLOSED'));
+      this.#commanded.get(worker)?.reject(error);
+      this.#lost(error);
+    };
+    worker.on('error', (error) => gone(toError(error as Error)));
+    worker.on('exit', () => gone(new TokenError('a token session ended', 'BKV_CLOSED')));
+  }
+
+  #command(worker: Worker, command: Command): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#commanded.set(worker, { resolve, reject });
+      worker.postMessage(command);
     });
-    await new Promise<void>((resolve, reject) => {
-      worker.once('error', (error) => reject(toError(error as Error)));
-      worker.once('message', () => resolve());
-    });
-    worker.removeAllListeners('error');
-    worker.on('error', (error) => this.#lost(toError(error as Error)));
-    worker.on('message', (replies: Reply[]) => this.#settle(worker, replies));
-    this.#idle.push(worker);
-    tokenSessions.set({ state: 'open' }, this.#workers.size);
   }
 
   #settle(worker: Worker, replies: Reply[]): void {
@@ -270,19 +278,18 @@ export class Token {
     }
   }
 
-  /** Ends all threads, then the module itself: many a network HSM is only found again after that. */
+  /** Ends all sessions, then the module itself: many a network HSM is only found again after that. */
   async #endAll(): Promise<void> {
-    const ended = Promise.all([...this.#workers].map((worker) => worker.terminate()));
     this.#running.clear();
-    const inTime = await Promise.race([ended.then(() => true), setTimeout(END_TIMEOUT_MS, false)]);
+    const workers = [...this.#workers];
+    const ended = Promise.all(workers.map((worker) => this.#command(worker, { do: 'end' })));
+    const inTime = await Promise.race([
+      ended.then(() => true),
+      setTimeout(END_TIMEOUT_MS, false, { ref: false }),
+    ]);
     if (!inTime)
       throw new TokenError('a call into the module hangs; the daemon must be started anew', 'BKV_HUNG');
-    this.#workers.clear();
-    this.#idle.length = 0;
-    const finalizer = new Worker(new URL('./finalizer.js', import.meta.url), {
-      workerData: this.#profile.module,
-    });
-    await new Promise((resolve) => finalizer.once('exit', resolve));
+    if (workers[0]) await this.#command(workers[0], { do: 'finalize' });
   }
 
   /** Sends what this turn of the event loop gathers: waking a thread costs as much as a short token call. */

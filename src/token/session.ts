@@ -104,7 +104,22 @@ export class Session {
 
   close(): void {
     this.#importSecret.fill(0);
-    this.#p11.C_CloseSession(this.#session);
+    try {
+      this.#p11.C_CloseSession(this.#session);
+    } catch {
+      // It had ended already.
+    }
+  }
+
+  /** Ends the module for the whole process: the next session finds it as it is then. */
+  static finalize({ module }: Profile): void {
+    const p11 = new pkcs11.PKCS11();
+    p11.load(module);
+    try {
+      p11.C_Finalize();
+    } catch {
+      // It was not initialized, or has lost its device: C_Initialize tells.
+    }
   }
 
   /** k·M, 33 bytes, with k never outside the module (RFC 9497, section 3.3.1 BlindEvaluate). @throws InvalidPoint */

@@ -1,38 +1,53 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Reply } from './pool.js';
-import type { Profile } from './profile.js';
+import type { Profile, TokenName } from './profile.js';
 import { Session } from './session.js';
 
-type Message =
-  | 'close'
-  | { learn: Parameters<Session['learn']> }
-  | { method: keyof Session; args: unknown[] }[];
+/** What the thread is told to do with its session, beside its jobs. */
+export type Command =
+  | { do: 'begin'; token: TokenName; epoch: number }
+  /** ends the session; the last of all threads then ends the module for the whole process */
+  | { do: 'end' }
+  | { do: 'finalize' }
+  | { do: 'learn'; key: Parameters<Session['learn']> };
+
+type Job = { method: keyof Session; args: unknown[] };
 
 const port = parentPort;
 if (!port) throw new Error('worker.ts runs on a worker thread');
 
-const { profile, epoch } = workerData as { profile: Profile; epoch: number };
-const session = new Session(profile, epoch);
-port.postMessage('ready');
+const profile = workerData as Profile;
+let session: Session | undefined;
 
-function run(method: keyof Session, args: unknown[]): Reply {
+function run({ method, args }: Job): Reply {
   const start = performance.now();
   try {
-    const value = (session[method] as (...args: unknown[]) => unknown).apply(session, args);
+    const called = session as Session;
+    const value = (called[method] as (...args: unknown[]) => unknown).apply(called, args);
     return { value, ms: performance.now() - start };
   } catch (error) {
     const { name, message, code } = error as Error & { code?: unknown };
     // A module may name any reason for the first failure after its device went away: the session itself is asked.
     // A handle that was good when the session began tells the same.
-    const lost = name !== 'InvalidPoint' && (/HANDLE_INVALID/.test(message) || !session.alive);
+    const lost = name !== 'InvalidPoint' && (/HANDLE_INVALID/.test(message) || !session?.alive);
     return { error: { name, message, code, lost }, ms: performance.now() - start };
   }
 }
 
-port.on('message', (message: Message) => {
-  if (message === 'close') {
-    session.close();
-    port.close();
-  } else if ('learn' in message) session.learn(...message.learn);
-  else port.postMessage(message.map(({ method, args }) => run(method, args)));
+function obey(command: Command): void {
+  if (command.do === 'begin') session = new Session({ ...profile, token: command.token }, command.epoch);
+  else if (command.do === 'end') session?.close();
+  else if (command.do === 'finalize') Session.finalize(profile);
+  else session?.learn(...command.key);
+}
+
+port.on('message', (message: Job[] | Command) => {
+  if (Array.isArray(message)) return port.postMessage(message.map(run));
+  try {
+    obey(message);
+    if (message.do !== 'learn') port.postMessage({});
+  } catch (error) {
+    const { name, message, code } = error as Error & { code?: unknown };
+    port.postMessage({ error: { name, message, code } });
+  }
 });
