@@ -6,7 +6,7 @@ conf=/etc/opencryptoki/opencryptoki.conf
 store=/var/lib/opencryptoki
 run=/run/opencryptoki
 lock=/run/lock/opencryptoki
-slots=400
+slots=40
 
 serve() {
   install -d -o pkcsslotd -g pkcs11 -m 710 "$run"

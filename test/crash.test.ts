@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Daemon, HttpFailure } from './daemon.js';
-import { copyData, run } from './token.js';
+import { copyData, discardData, run } from './token.js';
 
 const MAX = 4;
 const config = `maxAttempts: ${MAX}\nrateLimit: { account: 1000, address: 1000 }\n`;
@@ -155,7 +155,7 @@ describe('a daemon killed before every write to its token and its database', () 
       }
       assert.deepEqual(orphans(data), [], `${where}: orphans`);
       const count = existsSync(writes) ? readFileSync(writes).length / 32 : 0;
-      rmSync(data, { recursive: true, force: true });
+      discardData(data);
       return count;
     };
 

@@ -1,6 +1,7 @@
 /**
  * Looks into the token of a daemon's data folder. Prints the labels of all its objects as JSON; with `oprf-keys` the
- * OPRF keys of the database in hexadecimal, which only a wrapping key that can unwrap them into the open would tell.
+ * OPRF keys of the database in hexadecimal, which only a wrapping key that can unwrap them into the open would tell;
+ * with `wipe` destroys all.
  */
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
@@ -10,6 +11,9 @@ import { isOpenCryptoki, profileOf } from './token.js';
 
 const CKM_AES_KEY_WRAP_KWP = 0x210b;
 const [, , data, what] = process.argv as [string, string, string, string?];
+process.env.SOFTHSM2_CONF = join(data, 'softhsm2.conf');
+process.env.BKV_DATA = data;
+delete process.env.BKV_TOKEN_PIN;
 const profile = profileOf(data);
 const p11 = new pkcs11.PKCS11();
 p11.load(profile.module);
@@ -31,7 +35,9 @@ function find(template: pkcs11.Template): Buffer[] {
 const attribute = (handle: Buffer, type: number): Buffer =>
   p11.C_GetAttributeValue(session, handle, [{ type }])[0]?.value as Buffer;
 
-if (what === 'oprf-keys') {
+if (what === 'wipe') {
+  for (const handle of find([{ type: pkcs11.CKA_TOKEN, value: true }])) p11.C_DestroyObject(session, handle);
+} else if (what === 'oprf-keys') {
   const wrappingKey = find([
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
     { type: pkcs11.CKA_TOKEN, value: true },

@@ -9,10 +9,12 @@ import { initializeToken, loadProfile, type Profile } from '../src/token/index.j
 
 export const isOpenCryptoki = process.env.BKV_TEST_MODULE === 'opencryptoki';
 const SO_PIN = '87654321';
-export const PIN = '4711-4711';
+export const PIN = '47114711';
 
 const profilePath = `hsm-config/${isOpenCryptoki ? 'opencryptoki' : 'softhsm2'}.yaml`;
 let count = 0;
+/** Tokens of openCryptoki that were given back empty: it has only so many. */
+const spare: string[] = [];
 
 /** A fresh token with the vault's long-lived keys, as `bkv token init` makes it. */
 export function freshToken(): Profile {
@@ -30,7 +32,7 @@ export function tokenConfig(data: string): string {
     const content = {
       name: 'openCryptoki',
       module,
-      token: { label: `daemon-${process.pid}-${++count}` },
+      token: { label: spare.pop() ?? `daemon-${process.pid}-${++count}` },
       pin: [{ file: join(data, 'token-pin') }],
       sessions: 2,
     };
@@ -50,6 +52,16 @@ export function copyData(from: string, to: string): void {
   rmSync(join(to, 'softhsm2.conf'));
 }
 
+/** Deletes a data folder and its token. */
+export function discardData(data: string): void {
+  if (isOpenCryptoki) {
+    const { label } = profileOf(data).token;
+    run('dist/test/objects.js', data, 'wipe');
+    spare.push(label as string);
+  }
+  rmSync(data, { recursive: true, force: true });
+}
+
 /** Pulls a daemon's token out, or stops the service behind it. */
 export function pullToken(data: string): void {
   if (isOpenCryptoki) execFileSync('bash', ['softhsm/opencryptoki.sh', 'halt'], { stdio: 'inherit' });
@@ -63,9 +75,6 @@ export function returnToken(data: string): void {
 
 /** Where a daemon's token is found, for a program that looks into it. */
 export function profileOf(data: string): Profile {
-  process.env.SOFTHSM2_CONF = join(data, 'softhsm2.conf');
-  process.env.BKV_DATA = data;
-  delete process.env.BKV_TOKEN_PIN;
   const own = join(data, 'profile.yaml');
   return loadProfile(existsSync(own) ? own : 'hsm-config/softhsm2.yaml');
 }
