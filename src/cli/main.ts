@@ -180,23 +180,30 @@ fleet
     if (good < threshold || checked.some(({ state }) => state === 'another identity')) process.exitCode = 1;
   });
 
-program
-  .command('doctor')
+const withToken = (command: Command): Command =>
+  command
+    .option('--profile <file>', 'a file of hsm-config/; without one the token of the data folder')
+    .option('--data <folder>', "the vault's data folder", 'data');
+
+withToken(program.command('doctor'))
   .description('try all that the vault needs of a token, with throw-away objects')
-  .requiredOption('--profile <file>', 'a file of hsm-config/')
   .option('--objects <n>', 'how many data objects of 4 KB to try to hold', '300')
   .option('--json', 'print JSON')
-  .action(async ({ profile, objects, json }) =>
-    (await import('./token.js')).doctor(profile, Number(objects), json === true, say),
+  .action(async ({ objects, json, ...flags }) =>
+    (await import('./token.js')).doctor(flags, Number(objects), json === true, say),
   );
 
+const audit = program.command('audit').description('look into the audit log');
+withToken(audit.command('verify'))
+  .description('read the audit log through: every line chained, every seal by the token, nothing missing')
+  .option('--log <file>', 'without it audit.log of the data folder')
+  .action(async ({ log, ...flags }) => (await import('./token.js')).auditVerify(flags, log, say));
+
 const token = program.command('token').description('look after a token');
-token
-  .command('init')
+withToken(token.command('init'))
   .description('make a token and the keys that it lacks; what is there stays')
-  .requiredOption('--profile <file>', 'a file of hsm-config/')
   .option('--so-pin-file <file>', "file with the security officer's PIN; without it the PIN is asked for")
-  .action(async ({ profile, soPinFile }) => (await import('./token.js')).init(profile, soPinFile, say));
+  .action(async ({ soPinFile, ...flags }) => (await import('./token.js')).init(flags, soPinFile, say));
 token
   .command('shred')
   .description(

@@ -4,8 +4,10 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exportJWK, SignJWT } from 'jose';
+import winston from 'winston';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { type AuditHead, AuditLog } from '../audit/index.js';
 import { adminApp, app, authenticator, listen, stop } from '../http/index.js';
 import { MAX_ATTEMPTS } from '../ledger/index.js';
 import { log } from '../log/index.js';
@@ -32,9 +34,11 @@ const configSchema = z.strictObject({
   auth: z.strictObject({ jwks: z.string(), issuer: z.string(), audience: z.string() }).optional(),
 });
 
+const AUDIT_HEAD = 'bkv.audit.head.';
 const ISSUER = 'bkv-embedded';
 const AUDIENCE = 'backup-key-vault';
 const root = fileURLToPath(new URL('../../../', import.meta.url));
+export const EMBEDDED_PROFILE = join(root, 'hsm-config/softhsm2.yaml');
 
 /** Reads a daemon's configuration (YAML). @throws UsageError naming the field */
 function loadConfig(path: string | undefined) {
@@ -114,7 +118,7 @@ export async function serve(options: {
   mkdirSync(data, { recursive: true, mode: 0o700 });
   const embedded = config.profile === undefined;
   if (embedded) prepareEmbedded(data);
-  const profile = loadProfile(config.profile ?? join(root, 'hsm-config/softhsm2.yaml'));
+  const profile = loadProfile(config.profile ?? EMBEDDED_PROFILE);
   if (embedded) initializeToken(profile, readFileSync(join(data, 'token-so-pin'), 'utf8'));
   inspectToken(profile);
 
@@ -126,10 +130,12 @@ export async function serve(options: {
     lead: (signal, onWait) => lead(database, signal, onWait),
     open: async () => {
       await records.prepare();
-      return Vault.open(token, records, {
+      const vault = await Vault.open(token, records, {
         maxAttempts: config.maxAttempts,
         exchangeLifetime: config.exchangeSeconds * 1000,
       });
+      const endAudit = await beginAudit(join(data, 'audit.log'), token);
+      return { vault, close: () => vault.close().finally(endAudit) };
     },
   });
   await duty.start();
@@ -161,6 +167,36 @@ export async function serve(options: {
   await records.close();
   await token.close();
 }
+
+/** Has audit entries written to a file. @returns what ends that */
+async function beginAudit(path: string, token: Token): Promise<() => Promise<void>> {
+  const { log: auditLog, fault } = await AuditLog.open(path, auditKey(token));
+  const transport = new winston.transports.Stream({ stream: auditLog.stream(), level: 'info' });
+  log.add(transport);
+  if (fault) log.error('the end of the audit log is missing', { audit: true, fault });
+  return async () => {
+    log.remove(transport);
+    await auditLog.close();
+  };
+}
+
+/** The audit log's key and heads in a token. */
+export const auditKey = (token: Pick<Token, 'call'>) => ({
+  mac: (data: Uint8Array) => token.call('hmac', KEY_LABELS.audit, data),
+  heads: async (): Promise<AuditHead[]> =>
+    (await token.call('listData', AUDIT_HEAD)).map(({ value }) => JSON.parse(Buffer.from(value).toString())),
+  keepHead: async (head: AuditHead): Promise<void> => {
+    const label = AUDIT_HEAD + head.log;
+    const before = await token.call('listData', label);
+    const value = Buffer.from(JSON.stringify(head));
+    await token.call(
+      'replaceData',
+      label,
+      value,
+      before.map(({ handle }) => handle),
+    );
+  },
+});
 
 async function shredEnded(duty: Duty): Promise<void> {
   // A daemon that stands by, or whose token is away, leaves it to the next time.

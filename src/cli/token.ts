@@ -1,15 +1,47 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
-import { examine, hasToken, initializeToken, loadProfile } from '../token/index.js';
+import { verifyAudit } from '../audit/index.js';
+import { examine, hasToken, initializeToken, loadProfile, type Profile, Token } from '../token/index.js';
 import type { Shredded } from '../vault/index.js';
+import { auditKey, EMBEDDED_PROFILE } from './serve.js';
 import { readSecret, UsageError } from './terminal.js';
 
 type Say = (text: string) => void;
 
+/** Where a command finds its token: a profile, or the embedded one of a data folder. */
+export interface TokenFlags {
+  readonly profile?: string;
+  readonly data: string;
+}
+
+function profileOf({ profile, data }: TokenFlags): Profile {
+  process.env.BKV_DATA = resolve(data);
+  if (profile) return loadProfile(profile);
+  const conf = join(resolve(data), 'softhsm2.conf');
+  if (!existsSync(conf)) throw new UsageError(`${data} holds no vault; name the token with --profile FILE`);
+  process.env.SOFTHSM2_CONF ??= conf;
+  return loadProfile(EMBEDDED_PROFILE);
+}
+
+/** Reads an audit log through. Ends with exit code 1 when something is wrong with it. */
+export async function auditVerify(flags: TokenFlags, file: string | undefined, say: Say): Promise<void> {
+  const token = await Token.open({ ...profileOf(flags), sessions: 1 });
+  try {
+    const path = file ?? join(flags.data, 'audit.log');
+    const { lines, seals, unsealed, fault } = await verifyAudit(path, auditKey(token));
+    say(`${path}: ${lines} lines, ${seals} seals of the token, ${unsealed} lines after the last`);
+    say(fault ?? 'it is whole');
+    if (fault) process.exitCode = 1;
+  } finally {
+    await token.close();
+  }
+}
+
 /** Makes a token and its keys, where they are missing. @throws TokenError, ProfileError */
-export async function init(profilePath: string, soPinFile: string | undefined, say: Say): Promise<void> {
-  const profile = loadProfile(profilePath);
+export async function init(flags: TokenFlags, soPinFile: string | undefined, say: Say): Promise<void> {
+  const profile = profileOf(flags);
   const there = hasToken(profile);
   const soPin = there
     ? ''
@@ -23,8 +55,8 @@ export async function init(profilePath: string, soPinFile: string | undefined, s
 }
 
 /** Prints what a token can do. Ends with exit code 1 when something is missing, 5 when something is unsafe. */
-export function doctor(profilePath: string, objects: number, asJson: boolean, say: Say): void {
-  const profile = loadProfile(profilePath);
+export function doctor(flags: TokenFlags, objects: number, asJson: boolean, say: Say): void {
+  const profile = profileOf(flags);
   const findings = examine(profile, objects);
   const has = (result: string) => findings.some((finding) => finding.result === result);
   if (asJson) say(JSON.stringify({ profile: profile.name, module: profile.module, findings }, undefined, 2));

@@ -104,3 +104,22 @@ export const lostRecords = new Gauge({
   help: 'Live counters whose record the database lacked, or the token did not vouch for, at the last sweep.',
   registers,
 });
+
+export const auditEntries = new Gauge({
+  name: 'bkv_audit_lines',
+  help: 'Lines of the audit log. Kept elsewhere, it witnesses that the end of the log was not cut off.',
+  registers,
+});
+
+export const auditFailures = new Counter({
+  name: 'bkv_audit_failures_total',
+  help: 'Times that the audit log could not be written to the disk, or its head not to the token.',
+  registers,
+});
+
+export const attempts = new Counter({
+  name: 'bkv_attempts_total',
+  help: 'Attempts by their end: the password was proven, was wrong, or the client never came back.',
+  labelNames: ['end'],
+  registers,
+});

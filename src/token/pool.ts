@@ -246,7 +246,7 @@ export class Token {
   /** The sessions are of no use any more: what waits for them fails, and they are opened anew. */
   #lost(reason: Error): void {
     if (this.#state !== 'up') return;
-    log.error('token lost', { reason: reason.message });
+    log.error('token lost', { audit: true, reason: reason.message });
     this.#fail(reason);
     this.#reopening = this.#reopen();
   }
@@ -268,7 +268,7 @@ export class Token {
         if (this.#state !== 'away') return;
         await this.#startAll();
         tokenReopened.inc();
-        log.info('token found again');
+        log.info('token found again', { audit: true });
         this.#onReopen();
       } catch (error) {
         this.#tokens.push(this.#tokens.shift() as TokenName);

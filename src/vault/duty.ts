@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
-import { log } from '../log/index.js';
+import { audit, log } from '../log/index.js';
 import { leading } from '../metrics/index.js';
 import type { Leadership } from '../records/index.js';
 import { VaultUnavailable } from './errors.js';
@@ -13,7 +13,7 @@ export class TokenShared extends Error {
 export interface DutyOptions {
   /** waits until this daemon leads; calls `onWait` when another one does */
   readonly lead: (signal: AbortSignal, onWait: () => void) => Promise<Leadership>;
-  readonly open: () => Promise<Vault>;
+  readonly open: () => Promise<{ vault: Vault; close(): Promise<void> }>;
 }
 
 const RETRY_MS = 1000;
@@ -77,21 +77,21 @@ export class Duty {
         });
       if (!leadership) return;
       try {
-        const vault = await this.#options.open();
+        const { vault, close } = await this.#options.open();
         this.#vault = vault;
         leading.set(1);
-        log.info('on duty');
+        audit('on duty', {});
         this.#begun();
         const fenced = vault.fenced.then(() => true);
         const shared = await Promise.race([fenced, leadership.lost, aborted]);
         this.#vault = undefined;
         leading.set(0);
-        await vault.close();
+        audit('off duty', {});
+        await close();
         if (shared && (await leadership.held()))
           throw new TokenShared(
             'another vault, on another database, has taken this token: each vault needs a token of its own',
           );
-        if (!signal.aborted) log.warn('off duty');
       } catch (error) {
         if (this.#started || (error as Error).name !== 'TokenError') throw error;
         log.error('could not go on duty', { reason: (error as Error).message });

@@ -10,7 +10,7 @@ import {
   wrappingKeyLabel,
 } from '../ledger/index.js';
 import { accountHash, audit, log } from '../log/index.js';
-import { lockouts, lostRecords, pendingLogins, tamperedRecords } from '../metrics/index.js';
+import { attempts, lockouts, lostRecords, pendingLogins, tamperedRecords } from '../metrics/index.js';
 import { generateKE2, parseKE1, parseRegistrationRecord } from '../opaque/index.js';
 import { macInput, type Records, type Row } from '../records/index.js';
 import {
@@ -140,7 +140,7 @@ export class Vault {
       ledger.release(slot),
     );
     this.#recoveries = new Exchanges(options.exchangeLifetime, OPEN_EXCHANGES, (recovery) => {
-      this.#guard(() => this.#closeAttempt(recovery)).catch(() => undefined);
+      this.#guard(() => this.#closeAttempt(recovery, 'expired')).catch(() => undefined);
     });
   }
 
@@ -352,10 +352,11 @@ export class Vault {
       const proven = KE3.length === expectedKE3.length && timingSafeEqual(KE3, expectedKE3);
       expectedKE3.fill(0);
       if (!proven || !slot) {
-        await this.#closeAttempt(recovery);
+        await this.#closeAttempt(recovery, 'failed');
         throw new WrongPassword(attemptsRemaining);
       }
       await this.#ledger.restore(slot);
+      attempts.inc({ end: 'proven' });
       audit('recovered', { account });
       return encryptedBackupKey;
     });
@@ -365,7 +366,7 @@ export class Vault {
   async abandonRecovery(accountId: string, recoveryId: string): Promise<void> {
     const recovery = this.#recoveries.take(recoveryId, accountHash(accountId));
     if (!recovery) throw new UnknownExchange('this recovery is not under way');
-    await this.#guard(() => this.#closeAttempt(recovery));
+    await this.#guard(() => this.#closeAttempt(recovery, 'failed'));
   }
 
   async status(accountId: string): Promise<Status> {
@@ -523,8 +524,13 @@ export class Vault {
   }
 
   /** An attempt ended without proof. At the limit, once no other attempt is open, the account is locked. */
-  async #closeAttempt({ account, slots }: Recovery): Promise<void> {
+  async #closeAttempt(
+    { account, slots, attemptsRemaining }: Recovery,
+    end: 'failed' | 'expired',
+  ): Promise<void> {
     pendingLogins.set(this.#recoveries.size);
+    attempts.inc({ end });
+    audit('attempt failed', { account, attemptsRemaining });
     if (slots.length === 0) return;
     await this.#inTurn(account, async () => {
       const open = new Set(this.#recoveries.values().flatMap((other) => other.slots.map(({ slot }) => slot)));

@@ -1,0 +1,1 @@
+export { type AuditHead, AuditLog, type Verdict, verifyAudit } from './audit.js';

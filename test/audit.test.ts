@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { accountHash } from '../src/log/index.js';
+import { Daemon } from './daemon.js';
+import { tokenConfig } from './token.js';
+
+describe('the audit log', () => {
+  const data = mkdtempSync(join(tmpdir(), 'bkv-audit-'));
+  const path = join(data, 'audit.log');
+  const config = 'maxAttempts: 2\n';
+  let daemon: Daemon;
+  let whole: string;
+  const verify = () => {
+    const { SOFTHSM2_CONF: _, BKV_TOKEN_PIN: __, ...env } = process.env;
+    const profile = /profile: (.*)/.exec(tokenConfig(data))?.[1];
+    const args = ['audit', 'verify', '--data', data, ...(profile ? ['--profile', profile] : [])];
+    try {
+      return execFileSync(process.execPath, ['dist/src/cli/main.js', ...args], { encoding: 'utf8', env });
+    } catch (error) {
+      return `${(error as { stdout: string; status: number }).status} ${(error as { stdout: string }).stdout}`;
+    }
+  };
+  const lines = () =>
+    readFileSync(path, 'utf8')
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as { n: number; event: string; account?: string });
+  before(async () => {
+    daemon = await Daemon.start(data, { config });
+    await daemon.register('alice', 'right');
+    await (await daemon.startRecovery('alice', 'right')).prove();
+    for (let i = 0; i < 2; i++) await (await daemon.startRecovery('alice', 'wrong')).abandon();
+    await daemon.stop();
+    daemon = await Daemon.start(data, { config });
+    await daemon.register('bob', 'right');
+    await daemon.stop('SIGKILL');
+    daemon = await Daemon.start(data, { config });
+    await daemon.stop();
+    whole = readFileSync(path, 'utf8');
+  });
+  after(() => rmSync(data, { recursive: true, force: true }));
+  afterEach(() => writeFileSync(path, whole));
+
+  it('tells what happened, with hashed accounts, over restarts and a kill', () => {
+    assert.match(verify(), /\d+ lines, [1-9]\d* seals of the token, \d lines after the last\nit is whole/);
+    const events = lines().filter(({ event }) => event !== 'seal');
+    assert.deepEqual(
+      events.filter(({ account }) => account === accountHash('alice')).map(({ event }) => event),
+      ['registered', 'recovered', 'attempt failed', 'attempt failed', 'locked'],
+    );
+    assert.equal(events.filter(({ event }) => event === 'on duty').length, 3);
+    assert.ok(!whole.includes('"alice"'));
+  });
+
+  it('shows a line that was changed, dropped, moved or added', () => {
+    const all = whole.split('\n');
+    const at = all.findIndex((line) => line.includes('"locked"'));
+    const variants: [string, string[]][] = [
+      ['changed', all.with(at, (all[at] as string).replace('locked', 'recovered'))],
+      ['dropped', all.toSpliced(at, 1)],
+      ['moved', all.with(at, all[at + 1] as string).with(at + 1, all[at] as string)],
+      ['twice', all.toSpliced(at, 0, all[at] as string)],
+      ['first dropped', all.slice(1)],
+    ];
+    for (const [name, changed] of variants) {
+      writeFileSync(path, changed.join('\n'));
+      assert.match(verify(), /^1 .*(was changed|not the token's)/s, name);
+    }
+  });
+
+  it('shows an end that was cut off, also to the daemon that goes on with it', async () => {
+    const all = whole.split('\n').filter(Boolean);
+    writeFileSync(path, `${all.slice(0, -6).join('\n')}\n`);
+    assert.match(verify(), /^1 .*the end is missing/s);
+    daemon = await Daemon.start(data, { config });
+    await daemon.stop();
+    assert.match(daemon.logs, /the end of the audit log is missing/);
+    assert.match(verify(), /^1 .*(not the one|end is missing)/s);
+  });
+
+  it('bears a line that a crash cut off', async () => {
+    appendFileSync(path, '{"n": 9999, "time": "20');
+    assert.match(verify(), /it is whole/);
+    daemon = await Daemon.start(data, { config });
+    await daemon.stop();
+    assert.match(verify(), /it is whole/);
+  });
+});
