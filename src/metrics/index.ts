@@ -123,3 +123,4 @@ export const attempts = new Counter({
   labelNames: ['end'],
   registers,
 });
+for (const end of ['proven', 'failed', 'expired']) attempts.inc({ end }, 0);
