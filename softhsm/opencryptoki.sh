@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# start|stop|halt|resume: openCryptoki's slot daemon with many empty software tokens, for the tests. It takes over the
+# start|stop: openCryptoki's slot daemon with many empty software tokens, for the tests. It takes over the
 # machine's openCryptoki, whose configuration and tokens are put aside and put back.
 set -euo pipefail
 conf=/etc/opencryptoki/opencryptoki.conf
@@ -20,9 +20,9 @@ serve() {
   echo "pkcsslotd did not start" >&2
   exit 1
 }
+# It does not end on request while programs use it.
 halt() {
-  pkill -x pkcsslotd || true
-  while pgrep -x pkcsslotd >/dev/null && ! ps -o stat= -C pkcsslotd | grep -q '^Z'; do sleep 0.1; done
+  pkill -KILL -x pkcsslotd || true
   rm -f "$run"/pkcsslotd.socket "$run"/pkcsslotd.pid
 }
 
@@ -47,7 +47,5 @@ case "$1" in
     mv "$conf.before-bkv" "$conf"
     rm -rf "$store"/bkvtest* /dev/shm/var.lib.opencryptoki.bkvtest*
     ;;
-  halt) halt ;;
-  resume) serve ;;
-  *) echo "usage: $0 start|stop|halt|resume" >&2; exit 2 ;;
+  *) echo "usage: $0 start|stop" >&2; exit 2 ;;
 esac

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Daemon, HttpFailure } from './daemon.js';
-import { pullToken, returnToken, run } from './token.js';
+import { isOpenCryptoki, run } from './token.js';
 
 const config = 'rateLimit: { account: 100000, address: 100000 }\n';
 
@@ -85,16 +85,18 @@ describe('life with a token', () => {
     if (evaluated < 10) assert.ok((await remaining('bob')) <= 10 - evaluated);
   });
 
-  it('answers nothing while the token is pulled out, and goes on when it is back', async () => {
+  it('answers nothing while the token is pulled out, and goes on when it is back', async function () {
+    // openCryptoki's software token lives in the daemon's own process.
+    if (isOpenCryptoki) return this.skip();
     await daemon.register('carol', 'right');
     await guess('carol');
-    pullToken(data);
+    renameSync(join(data, 'tokens'), join(data, 'pulled'));
     const answers = await Promise.allSettled([0, 1, 2].map(() => guess('carol')));
     assert.ok(answers.every(({ status }) => status === 'rejected'));
     await until(false);
     await setTimeout(1500);
     assert.equal(await ready(), false);
-    returnToken(data);
+    renameSync(join(data, 'pulled'), join(data, 'tokens'));
     await until(true);
     assert.ok((await remaining('carol')) <= 9);
     await (await daemon.startRecovery('carol', 'right')).prove();

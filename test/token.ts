@@ -3,7 +3,7 @@
  * its own. openCryptoki has one store a machine, so that variable needs root and a machine to spare.
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { initializeToken, loadProfile, type Profile } from '../src/token/index.js';
 
@@ -60,17 +60,6 @@ export function discardData(data: string): void {
     spare.push(label as string);
   }
   rmSync(data, { recursive: true, force: true });
-}
-
-/** Pulls a daemon's token out, or stops the service behind it. */
-export function pullToken(data: string): void {
-  if (isOpenCryptoki) execFileSync('bash', ['softhsm/opencryptoki.sh', 'halt'], { stdio: 'inherit' });
-  else renameSync(join(data, 'tokens'), join(data, 'pulled'));
-}
-
-export function returnToken(data: string): void {
-  if (isOpenCryptoki) execFileSync('bash', ['softhsm/opencryptoki.sh', 'resume'], { stdio: 'inherit' });
-  else renameSync(join(data, 'pulled'), join(data, 'tokens'));
 }
 
 /** Where a daemon's token is found, for a program that looks into it. */

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseDocument } from 'yaml';
+import { type Document, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { ProfileError } from './errors.js';
 
@@ -70,11 +70,10 @@ export function loadProfile(path: string): Profile {
   if (syntax) throw new ProfileError(`${path}: ${syntax.message}`);
   const parsed = profileSchema.safeParse(document.toJS());
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const field = issue?.path ?? [];
-    const node = document.getIn(field, true) as { range?: [number, number, number] } | undefined;
-    const line = node?.range ? text.slice(0, node.range[0]).split('\n').length : 1;
-    throw new ProfileError(`${path}:${line}: ${field.join('.') || 'profile'}: ${issue?.message}`);
+    const [issue] = parsed.error.issues;
+    const unknown = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
+    const field = [...(issue?.path ?? []), ...unknown];
+    throw new ProfileError(`${path}:${lineOf(document, text, field)}: ${field.join('.')}: ${issue?.message}`);
   }
   const { module, token, standby, slot, keyWrap, ...rest } = parsed.data;
   const candidates = [module].flat().map((candidate) => expand(candidate, path));
@@ -93,6 +92,15 @@ export function loadProfile(path: string): Profile {
     ...(slot === undefined ? {} : { slot }),
     ...(keyWrap === undefined ? {} : { keyWrap }),
   };
+}
+
+/** The line of a field, or of what it is missing in. */
+function lineOf(document: Document, text: string, field: readonly PropertyKey[]): number {
+  for (let path = [...field]; path.length > 0; path = path.slice(0, -1)) {
+    const node = document.getIn(path, true) as { range?: [number, number, number] } | undefined;
+    if (node?.range) return text.slice(0, node.range[0]).split('\n').length;
+  }
+  return 1;
 }
 
 /** Reads the user PIN from the first of the profile's sources that exists. @throws ProfileError */

@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadProfile, ProfileError } from '../src/token/index.js';
+import { isOpenCryptoki, PIN } from './token.js';
+
+describe('profiles, bkv doctor and bkv token init', () => {
+  const work = mkdtempSync(join(tmpdir(), 'bkv-profile-'));
+  after(() => rmSync(work, { recursive: true, force: true }));
+
+  it('every file of hsm-config/ is a profile; only its module may be missing on this machine', () => {
+    const names = readdirSync('hsm-config');
+    assert.ok(names.length >= 9);
+    for (const name of names) {
+      try {
+        loadProfile(join('hsm-config', name));
+      } catch (error) {
+        assert.ok(error instanceof ProfileError);
+        assert.match(error.message, /no PKCS#11 module at/, name);
+      }
+    }
+  });
+
+  it('an error names file, line and field', () => {
+    const path = join(work, 'wrong.yaml');
+    const good = 'name: x\nmodule: /bin/true\ntoken:\n  label: bkv\npin:\n  - env: PIN\n';
+    for (const [text, message] of [
+      [good.replace('  label: bkv', '  lable: bkv'), /wrong\.yaml:4: token\.lable: Unrecognized/],
+      [`${good}sessions: many\n`, /wrong\.yaml:7: sessions: /],
+      [`${good}  - [\n`, /wrong\.yaml: .*at line \d/s],
+      [good.replace('pin:\n  - env: PIN\n', ''), /wrong\.yaml:1: pin: /],
+      [good.replace('/bin/true', `\${NO_SUCH_VARIABLE}/x.so`), /NO_SUCH_VARIABLE.* is not set/],
+    ] as const) {
+      writeFileSync(path, text);
+      assert.throws(
+        () => loadProfile(path),
+        (error: Error) => error instanceof ProfileError && message.test(error.message),
+        `${text} → ${message}`,
+      );
+    }
+  });
+
+  describe('on a token', () => {
+    const data = join(work, 'token');
+    const { SOFTHSM2_CONF: _, BKV_TOKEN_PIN: __, ...env } = process.env;
+    const profile = `hsm-config/${isOpenCryptoki ? 'opencryptoki' : 'softhsm2'}.yaml`;
+    const bkv = (...args: string[]): { status: number; stdout: string; stderr: string } => {
+      try {
+        const stdout = execFileSync(
+          process.execPath,
+          ['dist/src/cli/main.js', ...args, '--data', data, '--profile', profile],
+          { encoding: 'utf8', env: { ...env, SOFTHSM2_CONF: join(data, 'softhsm2.conf') }, stdio: 'pipe' },
+        );
+        return { status: 0, stdout, stderr: '' };
+      } catch (error) {
+        return error as { status: number; stdout: string; stderr: string };
+      }
+    };
+    before(() => {
+      mkdirSync(join(data, 'tokens'), { recursive: true });
+      writeFileSync(join(data, 'softhsm2.conf'), `directories.tokendir = ${join(data, 'tokens')}\n`);
+      writeFileSync(join(data, 'token-pin'), PIN, { mode: 0o600 });
+      writeFileSync(join(data, 'so-pin'), '87654321', { mode: 0o600 });
+    });
+
+    it('bkv token init makes a token once, and changes nothing the second time', () => {
+      const init = () => bkv('token', 'init', '--so-pin-file', join(data, 'so-pin'));
+      assert.match(init().stdout, /token "bkv" is made\nkeys made in it: bkv\.static,/);
+      assert.match(init().stdout, /^it has all its keys; nothing was changed\n$/);
+    });
+
+    it('bkv doctor finds that all works, and leaves nothing behind', () => {
+      const report = JSON.parse(bkv('doctor', '--json', '--objects', '20').stdout) as {
+        findings: { name: string; result: string; ms?: number }[];
+      };
+      assert.deepEqual(
+        report.findings.filter(({ result }) => !['works', 'note'].includes(result)),
+        [],
+      );
+      assert.ok(report.findings.filter(({ ms }) => ms !== undefined).length > 12);
+      const again = bkv('doctor', '--objects', '20');
+      assert.equal(again.status, 0);
+      assert.match(again.stdout, /at least 20 objects/);
+      const module = bkv('doctor', '--json', '--objects', '1').stdout;
+      assert.ok(!module.includes('bkv.doctor'));
+    });
+
+    it('bkv doctor ends with 5 when others can read the PIN, and names the file', () => {
+      chmodSync(join(data, 'token-pin'), 0o644);
+      const { status, stdout } = bkv('doctor', '--objects', '1');
+      chmodSync(join(data, 'token-pin'), 0o600);
+      assert.equal(status, 5);
+      assert.match(stdout, /^unsafe .*PIN: .*token-pin: others can read/m);
+    });
+  });
+});
