@@ -55,8 +55,13 @@ if (what === 'wipe') {
         { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
         { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
         { type: pkcs11.CKA_TOKEN, value: false },
-        { type: pkcs11.CKA_SENSITIVE, value: false },
-        ...(isOpenCryptoki ? [] : [{ type: pkcs11.CKA_EXTRACTABLE, value: true }]),
+        // openCryptoki has these as defaults that cannot be said.
+        ...(isOpenCryptoki
+          ? []
+          : [
+              { type: pkcs11.CKA_SENSITIVE, value: false },
+              { type: pkcs11.CKA_EXTRACTABLE, value: true },
+            ]),
       ],
     );
     process.stdout.write(`${attribute(key, pkcs11.CKA_VALUE).toString('hex').padStart(64, '0')}\n`);

@@ -97,6 +97,7 @@ export async function embeddedJwt(data: string, account: string, seconds: number
 /** Keeps secrets of this process out of core dumps, and the inspector from being opened by a signal. */
 export function harden(): void {
   process.on('SIGUSR1', () => undefined);
+  if (/^Max core file size +0 +0 /m.test(readFileSync('/proc/self/limits', 'utf8'))) return;
   try {
     execFileSync('prlimit', ['--pid', String(process.pid), '--core=0:0'], { stdio: 'ignore' });
   } catch {
@@ -160,12 +161,16 @@ export async function serve(options: {
   const signalled = new Promise<void>((done) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => done());
   });
-  await Promise.race([signalled, duty.ended]).finally(() => log.info('stopping'));
-  if (shredding) clearInterval(shredding);
-  await Promise.all([stop(open.server), stop(admin.server)]);
-  await duty.close();
-  await records.close();
-  await token.close();
+  try {
+    await Promise.race([signalled, duty.ended]);
+  } finally {
+    log.info('stopping');
+    if (shredding) clearInterval(shredding);
+    await Promise.all([stop(open.server), stop(admin.server)]);
+    await duty.close();
+    await records.close();
+    await token.close();
+  }
 }
 
 /** Has audit entries written to a file. @returns what ends that */
