@@ -10,6 +10,7 @@ import {
   type Duty,
   InvalidMessage,
   UnknownExchange,
+  type Vault,
   VaultUnavailable,
   WrongPassword,
 } from '../vault/index.js';
@@ -24,13 +25,13 @@ export interface AppOptions {
   readonly version: string;
 }
 
-type Call = { account: string; body: Record<string, string>; params: Record<string, string> };
+type Call = { vault: Vault; account: string; body: Record<string, string>; params: Record<string, string> };
 type Endpoint = Route & { handle: (call: Call) => Promise<object | undefined> };
 
 const decode = (text: string | undefined): Uint8Array => Buffer.from(text as string, 'base64url');
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 
-const endpoints = (duty: Duty): Endpoint[] => [
+const endpoints: Endpoint[] = [
   {
     method: 'get',
     path: '/v1/identity',
@@ -39,12 +40,12 @@ const endpoints = (duty: Duty): Endpoint[] => [
     authenticated: false,
     answer: schemas.Identity,
     errors: [429, 503],
-    handle: async () => ({
-      serverPublicKey: encode(duty.vault.serverPublicKey),
-      transportPublicKey: encode(duty.vault.transportPublicKey),
+    handle: async ({ vault }) => ({
+      serverPublicKey: encode(vault.serverPublicKey),
+      transportPublicKey: encode(vault.transportPublicKey),
       suite: 'P256-SHA256',
       context: CONTEXT.toString(),
-      maxAttempts: duty.vault.maxAttempts,
+      maxAttempts: vault.maxAttempts,
     }),
   },
   {
@@ -55,7 +56,7 @@ const endpoints = (duty: Duty): Endpoint[] => [
     authenticated: true,
     answer: schemas.Status,
     errors: [401, 429, 503],
-    handle: ({ account }) => duty.vault.status(account),
+    handle: ({ vault, account }) => vault.status(account),
   },
   {
     method: 'delete',
@@ -64,8 +65,8 @@ const endpoints = (duty: Duty): Endpoint[] => [
     summary: "Makes the account's key unreachable for ever",
     authenticated: true,
     errors: [401, 429, 503],
-    handle: async ({ account }) => {
-      await duty.vault.delete(account);
+    handle: async ({ vault, account }) => {
+      await vault.delete(account);
       return undefined;
     },
   },
@@ -78,8 +79,8 @@ const endpoints = (duty: Duty): Endpoint[] => [
     body: schemas.RegistrationStart,
     answer: schemas.RegistrationStarted,
     errors: [400, 401, 413, 429, 503],
-    handle: async ({ account, body }) => {
-      const { registrationId, registrationResponse } = await duty.vault.startRegistration(
+    handle: async ({ vault, account, body }) => {
+      const { registrationId, registrationResponse } = await vault.startRegistration(
         account,
         decode(body.registrationRequest),
       );
@@ -94,9 +95,9 @@ const endpoints = (duty: Duty): Endpoint[] => [
     authenticated: true,
     body: schemas.RegistrationFinish,
     errors: [400, 401, 404, 413, 429, 503],
-    handle: async ({ account, body }) => {
+    handle: async ({ vault, account, body }) => {
       const id = body.registrationId as string;
-      await duty.vault.finishRegistration(
+      await vault.finishRegistration(
         account,
         id,
         decode(body.registrationRecord),
@@ -113,8 +114,8 @@ const endpoints = (duty: Duty): Endpoint[] => [
     authenticated: true,
     body: schemas.ShareRegister,
     errors: [400, 401, 413, 429, 503],
-    handle: async ({ account, body }) => {
-      await duty.vault.registerShare(account, {
+    handle: async ({ vault, account, body }) => {
+      await vault.registerShare(account, {
         dealing: body.dealing as string,
         sharePublicKey: decode(body.sharePublicKey),
         transportKey: decode(body.transportKey),
@@ -133,8 +134,8 @@ const endpoints = (duty: Duty): Endpoint[] => [
     authenticated: true,
     body: schemas.ShareCommit,
     errors: [400, 401, 404, 413, 429, 503],
-    handle: async ({ account, body }) => {
-      await duty.vault.commitDealing(account, body.dealing as string);
+    handle: async ({ vault, account, body }) => {
+      await vault.commitDealing(account, body.dealing as string);
       return undefined;
     },
   },
@@ -147,8 +148,8 @@ const endpoints = (duty: Duty): Endpoint[] => [
     body: schemas.RecoveryStart,
     answer: schemas.RecoveryStarted,
     errors: [400, 401, 413, 423, 429, 503],
-    handle: async ({ account, body }) => {
-      const { recoveryId, KE2, attemptsRemaining } = await duty.vault.startRecovery(
+    handle: async ({ vault, account, body }) => {
+      const { recoveryId, KE2, attemptsRemaining } = await vault.startRecovery(
         account,
         decode(body.KE1),
         body.dealing,
@@ -165,9 +166,9 @@ const endpoints = (duty: Duty): Endpoint[] => [
     body: schemas.RecoveryFinish,
     answer: schemas.RecoveryFinished,
     errors: [400, 401, 403, 404, 413, 429, 503],
-    handle: async ({ account, body }) => ({
+    handle: async ({ vault, account, body }) => ({
       encryptedBackupKey: encode(
-        await duty.vault.finishRecovery(account, body.recoveryId as string, decode(body.KE3)),
+        await vault.finishRecovery(account, body.recoveryId as string, decode(body.KE3)),
       ),
     }),
   },
@@ -178,18 +179,20 @@ const endpoints = (duty: Duty): Endpoint[] => [
     summary: 'Ends a recovery whose password was wrong; the attempt stays spent',
     authenticated: true,
     errors: [401, 404, 429, 503],
-    handle: async ({ account, params }) => {
-      await duty.vault.abandonRecovery(account, params.recoveryId as string);
+    handle: async ({ vault, account, params }) => {
+      await vault.abandonRecovery(account, params.recoveryId as string);
       return undefined;
     },
   },
 ];
 
+/** The API's description as OpenAPI 3.1. */
+export const description = (version: string): object => openapi(endpoints, version);
+
 /** The public API over a vault. */
 export function app(duty: Duty, authenticate: Authenticate, options: AppOptions): Express {
   const server = express().disable('x-powered-by').disable('etag');
-  const routes = endpoints(duty);
-  const description = openapi(routes, options.version);
+  const described = description(options.version);
   const limit = (max: number, key: (request: Request, response: Response) => string) =>
     rateLimit({
       windowMs: 60_000,
@@ -217,7 +220,7 @@ export function app(duty: Duty, authenticate: Authenticate, options: AppOptions)
   });
   server.use(limit(options.rateLimit.address, (request) => ipKeyGenerator(request.ip ?? '')));
   server.get('/openapi.json', (_request, response) => {
-    response.json(description);
+    response.json(described);
   });
 
   const byAccount = limit(
@@ -225,7 +228,7 @@ export function app(duty: Duty, authenticate: Authenticate, options: AppOptions)
     (_request, response) => response.locals.account as string,
   );
   const parse = express.json({ limit: 4096, strict: true });
-  for (const { method, path, operation, authenticated, body, handle } of routes) {
+  for (const { method, path, operation, authenticated, body, handle } of endpoints) {
     server[method](
       path,
       (_request, response, next) => {
@@ -240,6 +243,7 @@ export function app(duty: Duty, authenticate: Authenticate, options: AppOptions)
       ...(body ? [parse] : []),
       async (request: Request, response: Response) => {
         const answer = await handle({
+          vault: duty.vault,
           account: response.locals.account as string,
           body: body ? validate(body, request.body) : {},
           params: request.params as Record<string, string>,

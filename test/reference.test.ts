@@ -1,0 +1,10 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { apiReference, metricsReference } from './reference.js';
+
+describe('the reference in docs/', () => {
+  it('is what the code says; run `npm run docs` when it is not', () => {
+    assert.equal(readFileSync('docs/metrics.md', 'utf8'), metricsReference());
+    assert.equal(readFileSync('docs/api.md', 'utf8'), apiReference());
+  });
+});
