@@ -167,7 +167,9 @@ describe('several daemons on one PostgreSQL database and one token', function ()
 
   it('a daemon on another database that takes the token ends the one that had it', async () => {
     const { daemon } = await onDuty(first, second);
-    const ended = new Promise((resolve) => daemon.child.once('exit', resolve));
+    const ended = new Promise((resolve) =>
+      daemon.child.once('exit', (code, signal) => resolve(code ?? signal)),
+    );
     const other = await Daemon.start(data, { config: 'rateLimit: { account: 1000, address: 1000 }\n' });
     daemons.add(other);
     await daemon.startRecovery('alice', 'wrong').catch(() => undefined);

@@ -82,8 +82,13 @@ const withVault = (command: Command): Command =>
 const withKeyFile = (command: Command): Command =>
   command.option('--key-file <file>', 'file with the 64 digits; without it they are asked for');
 
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
 const program = new Command('bkv')
   .description('End-to-end encrypted backups, with a key that a password opens')
+  .version(version)
   .showHelpAfterError();
 
 program
