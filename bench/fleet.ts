@@ -5,9 +5,6 @@ import { FleetClient, newBackupKey } from '../src/client/index.js';
 import { Daemon } from '../test/daemon.js';
 import { CONFIG } from './http.js';
 
-// The daemons' profile names a PIN file in their data folders.
-process.env.BKV_DATA = tmpdir();
-
 const ROUNDS = 40;
 const work = mkdtempSync(join(tmpdir(), 'bkv-bench-fleet-'));
 const daemons: Daemon[] = [];
@@ -15,13 +12,7 @@ for (let i = 0; i < 5; i++) {
   mkdirSync(join(work, String(i)));
   daemons.push(await Daemon.start(join(work, String(i)), { config: CONFIG }));
 }
-const vaults = await Promise.all(
-  daemons.map(async ({ url }) => {
-    const identity = (await (await fetch(new URL('/v1/identity', url))).json()) as Record<string, string>;
-    const key = (name: string) => Buffer.from(identity[name] as string, 'base64url');
-    return { url, serverPublicKey: key('serverPublicKey'), transportPublicKey: key('transportPublicKey') };
-  }),
-);
+const vaults = await Promise.all(daemons.map((daemon) => daemon.fleetEntry()));
 const jwts = new Map(await Promise.all(daemons.map(async (d) => [d.url, await d.jwt('fleet')] as const)));
 const fleet = new FleetClient({ vaults, threshold: 3, accessToken: (url) => jwts.get(url) as string });
 const first = daemons[0] as Daemon;

@@ -3,14 +3,11 @@
 import { readFileSync } from 'node:fs';
 import { loadFleet } from '../dist/src/cli/fleet.js';
 import { FleetClient, WrongPassword } from '../dist/src/client/index.js';
+import { subsets } from '../dist/src/opaque/index.js';
 
 const [fleetFile, jwtFile, ...partitioned] = process.argv.slice(2);
 const { threshold, vaults } = loadFleet(fleetFile);
 const jwt = readFileSync(jwtFile, 'utf8').trim();
-const subsets = (items, size) =>
-  size === 0
-    ? [[]]
-    : items.flatMap((item, i) => subsets(items.slice(i + 1), size - 1).map((rest) => [item, ...rest]));
 const nowhere = 'http://127.0.0.1:9';
 
 // Through the clients' own eyes only these vaults exist; the others do not answer.
@@ -43,7 +40,7 @@ signal('SIGSTOP');
 for (let i = 0; i < 2; i++) await guess(seeing(vaults.slice(0, threshold)));
 signal('SIGCONT');
 console.log(`  ${guesses} guesses while vaults were cut off`);
-const all = subsets(vaults, threshold);
+const all = [...subsets(vaults, threshold)];
 for (let i = 0; failures < all.length; i++) {
   const before = failures;
   await guess(seeing(all[i % all.length]));

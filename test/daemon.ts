@@ -4,7 +4,7 @@ import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { embeddedJwt } from '../src/cli/serve.js';
-import { VaultClient } from '../src/client/index.js';
+import { type FleetVault, VaultClient } from '../src/client/index.js';
 import {
   createRegistrationRequest,
   finalizeRegistration,
@@ -207,6 +207,16 @@ export class Daemon {
         },
       };
     };
+  }
+
+  /** How a fleet file names this vault; `url` where it is reached through a proxy. */
+  async fleetEntry(url = this.url): Promise<FleetVault> {
+    const identity = (await (await fetch(new URL('/v1/identity', this.url))).json()) as Record<
+      string,
+      string
+    >;
+    const key = (name: string) => Buffer.from(identity[name] as string, 'base64url');
+    return { url, serverPublicKey: key('serverPublicKey'), transportPublicKey: key('transportPublicKey') };
   }
 
   /** Seconds of processor time since the start. */

@@ -2,14 +2,9 @@ import assert from 'node:assert/strict';
 import { createPublicKey, publicEncrypt } from 'node:crypto';
 import { aeskwp } from '@noble/ciphers/aes.js';
 import { p256 } from '@noble/curves/nist.js';
-import { dealKey, evaluate, interpolate, liars, oprf } from '../src/opaque/index.js';
+import { dealKey, evaluate, interpolate, liars, oprf, subsets } from '../src/opaque/index.js';
 import { Token } from '../src/token/index.js';
 import { freshToken } from './token.js';
-
-const subsets = <T>(items: readonly T[], size: number): T[][] =>
-  size === 0
-    ? [[]]
-    : items.flatMap((item, i) => subsets(items.slice(i + 1), size - 1).map((rest) => [item, ...rest]));
 
 describe('threshold OPRF', () => {
   const { blind, blinded } = oprf.blind(Buffer.from('password'));

@@ -14,6 +14,7 @@ import {
   ServerAuthenticationError,
   type Share,
   type Stretch,
+  subsets,
 } from '../opaque/index.js';
 import { type AccountStatus, CONTEXT } from './client.js';
 import { Connection, fromBase64url, toBase64url } from './connection.js';
@@ -100,15 +101,6 @@ const remembered = (): Stretch => {
     return (await made).slice();
   };
 };
-
-function* subsets<T>(items: readonly T[], size: number): Generator<T[]> {
-  if (size === 0) {
-    yield [];
-    return;
-  }
-  for (let i = 0; i + size <= items.length; i++)
-    for (const rest of subsets(items.slice(i + 1), size - 1)) yield [items[i] as T, ...rest];
-}
 
 /**
  * One account over several independent vaults, any `threshold` of which give its key back. The vaults do not know of

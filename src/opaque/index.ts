@@ -11,5 +11,5 @@ export {
 } from './client.js';
 export { generateKE2, type KE2Input, parseKE1, parseRegistrationRecord } from './server.js';
 export { deriveKeyPair, equal, oprf, SIZES } from './suite.js';
-export { dealKey, type Evaluation, evaluate, interpolate, liars, type Share } from './threshold.js';
+export { dealKey, type Evaluation, evaluate, interpolate, liars, type Share, subsets } from './threshold.js';
 export type { Identities } from './transcript.js';

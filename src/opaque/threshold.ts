@@ -87,3 +87,13 @@ export function liars(honest: readonly Evaluation[], others: readonly Evaluation
     })
     .map(({ index }) => index);
 }
+
+/** Every choice of `size` of the items. */
+export function* subsets<T>(items: readonly T[], size: number): Generator<T[]> {
+  if (size === 0) {
+    yield [];
+    return;
+  }
+  for (let i = 0; i + size <= items.length; i++)
+    for (const rest of subsets(items.slice(i + 1), size - 1)) yield [items[i] as T, ...rest];
+}

@@ -168,7 +168,7 @@ export class Token {
     clearInterval(this.#watch);
     await this.#reopening;
     // What is under way is answered before a thread hears of its end.
-    await Promise.allSettled([...this.#workers].map((worker) => this.#command(worker, { do: 'end' })));
+    await this.#endAll().catch((error: Error) => log.error('token not closed', { reason: error.message }));
     await Promise.all([...this.#workers].map((worker) => worker.terminate()));
   }
 
@@ -255,6 +255,7 @@ export class Token {
     this.#state = 'away';
     tokenUp.set(0);
     const waiting = [...this.#running.values()].flatMap(({ jobs }) => jobs).concat(this.#queue);
+    this.#running.clear();
     this.#queue.length = 0;
     this.#idle.length = 0;
     for (const { reject } of waiting) reject(new TokenError(`${AWAY}: ${reason.message}`, 'BKV_AWAY'));
@@ -280,7 +281,6 @@ export class Token {
 
   /** Ends all sessions, then the module itself: many a network HSM is only found again after that. */
   async #endAll(): Promise<void> {
-    this.#running.clear();
     const workers = [...this.#workers];
     const ended = Promise.all(workers.map((worker) => this.#command(worker, { do: 'end' })));
     const inTime = await Promise.race([
