@@ -1,19 +1,24 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createCipheriv } from 'node:crypto';
 import {
+  closeSync,
+  cpSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BackupError, backup, restore } from '../src/backup/index.js';
+import { BackupError, backup, prune, restore, snapshots, verify } from '../src/backup/index.js';
 import { formatKey, newBackupKey, parseKey } from '../src/client/index.js';
 
 const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
@@ -69,23 +74,204 @@ describe(`backup (BKV_SEED=${seed})`, () => {
     }
   });
 
-  it('refuses another key, a flipped bit and a missing part, and names what is wrong', async () => {
+  it('refuses another key', async () => {
     await assert.rejects(restore(join(work, 'cloud'), join(work, 'x1'), newBackupKey()), BackupError);
-    const part = files(join(work, 'cloud', 'parts')).find((name) => /[0-9a-f]{64}$/.test(name)) as string;
-    const path = join(work, 'cloud', 'parts', part);
-    const good = readFileSync(path);
-    const bad = Buffer.from(good);
-    bad[bad.length >> 1] = (bad[bad.length >> 1] as number) ^ 1;
-    writeFileSync(path, bad);
-    await assert.rejects(restore(join(work, 'cloud'), join(work, 'x2'), key), /part [0-9a-f]{64} is damaged/);
-    rmSync(path);
-    await assert.rejects(restore(join(work, 'cloud'), join(work, 'x3'), key), /part [0-9a-f]{64} is missing/);
-    writeFileSync(path, good);
   });
 
   it('never writes into a folder that holds something', async () => {
     await assert.rejects(restore(join(work, 'cloud'), source, key), /not empty/);
     await assert.rejects(backup(join(work, 'cloud'), source, key), /not empty and not a backup/);
+  });
+});
+
+describe(`incremental backups (BKV_SEED=${seed})`, () => {
+  const work = mkdtempSync(join(tmpdir(), 'bkv-incremental-'));
+  const key = newBackupKey();
+  const source = join(work, 'source');
+  const cloud = join(work, 'cloud');
+  const parts = (): string[] =>
+    readdirSync(join(cloud, 'parts'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+      /[0-9a-f]{64}$/.test(name),
+    );
+  const stored = (): number =>
+    parts().reduce((sum, name) => sum + lstatSync(join(cloud, 'parts', name)).size, 0);
+  const same = (restored: string, expected = source) =>
+    execFileSync('diff', ['-r', '--no-dereference', expected, restored]);
+  const names: string[] = [];
+  before(async () => {
+    for (const folder of ['a', 'a b', 'a/b', 'videos']) mkdirSync(join(source, folder), { recursive: true });
+    for (let i = 0; i < 300; i++)
+      writeFileSync(join(source, ['a', 'a b', 'a/b'][i % 3] as string, `${i}.jpg`), bytes(20_000));
+    writeFileSync(join(source, 'videos', 'long.mp4'), bytes(20_000_000));
+    names.push((await backup(source, cloud, key)).snapshot);
+  });
+  after(() => rmSync(work, { recursive: true, force: true }));
+
+  it('the second backup reads and stores only what changed', async () => {
+    const before = stored();
+    const again = await backup(source, cloud, key);
+    assert.equal(again.changed, 0);
+    assert.ok(stored() - before < 100_000, 'no more than a new list of files');
+    names.push(again.snapshot);
+
+    cpSync(source, join(work, 'second'), { recursive: true, preserveTimestamps: true });
+    writeFileSync(join(source, 'a', '0.jpg'), bytes(20_000));
+    writeFileSync(join(source, 'a b', 'new.jpg'), bytes(30_000));
+    rmSync(join(source, 'a/b', '2.jpg'));
+    const descriptor = openSync(join(source, 'videos', 'long.mp4'), 'r+');
+    writeSync(descriptor, 'changed in the middle', 10_000_000);
+    closeSync(descriptor);
+    const middle = stored();
+    const changed = await backup(source, cloud, key);
+    assert.equal(changed.changed, 3);
+    assert.ok(stored() - middle < 4_500_000, 'one part of the video, the pictures, a list of files');
+    names.push(changed.snapshot);
+    await restore(cloud, join(work, 'r3'), key);
+    same(join(work, 'r3'));
+  });
+
+  it('lists its snapshots, and restores an older one', async () => {
+    const found = await snapshots(cloud, key);
+    assert.deepEqual(
+      found.snapshots.map(({ name }) => name),
+      names,
+    );
+    assert.deepEqual(found.damaged, []);
+    await restore(cloud, join(work, 'r2'), key, { at: names[1] as string });
+    same(join(work, 'r2'), join(work, 'second'));
+    const at = found.snapshots[1]?.created.toISOString() as string;
+    assert.equal((await restore(cloud, join(work, 'r2-time'), key, { at })).snapshot, names[1]);
+    await assert.rejects(restore(cloud, join(work, 'r9'), key, { at: '1999-01-01' }), /no snapshot of/);
+    await assert.rejects(restore(cloud, join(work, 'r9'), key, { at: 'nonsense' }), /names 0 snapshots/);
+  });
+
+  it('a run that was killed leaves the backup as it was, and the next one goes on with its parts', async function () {
+    this.timeout(120_000);
+    const big = join(work, 'big');
+    const target = join(work, 'big-cloud');
+    mkdirSync(big);
+    for (let i = 0; i < 6; i++) writeFileSync(join(big, `${i}.mp4`), bytes(40_000_000));
+    const keyFile = join(work, 'key');
+    writeFileSync(keyFile, formatKey(key));
+    const count = () =>
+      existsSync(join(target, 'parts'))
+        ? readdirSync(join(target, 'parts'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+            /[0-9a-f]{64}$/.test(name),
+          ).length
+        : 0;
+    const child = spawn(process.execPath, [
+      'dist/src/cli/main.js',
+      ...['backup', big, target, '--key-file', keyFile],
+    ]);
+    while (count() < 10) await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill('SIGKILL');
+    await new Promise((resolve) => child.once('exit', resolve));
+    const left = readdirSync(join(target, 'parts'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+      /[0-9a-f]{64}$/.test(name),
+    );
+    assert.ok(left.length < 60, 'it was cut off');
+    await assert.rejects(restore(target, join(work, 'x'), key), /no finished backup/);
+    const times = left.map((name) => lstatSync(join(target, 'parts', name)).mtimeMs);
+    await backup(big, target, key);
+    assert.deepEqual(
+      left.map((name) => lstatSync(join(target, 'parts', name)).mtimeMs),
+      times,
+      'a part was written again',
+    );
+    await restore(target, join(work, 'big-restored'), key);
+    same(join(work, 'big-restored'), big);
+  });
+
+  it('names what is damaged, and restores the rest', async () => {
+    const newest = (await snapshots(cloud, key)).snapshots.at(-1)?.name;
+    const copy = join(work, 'damaged');
+    const pristine = () => {
+      rmSync(copy, { recursive: true, force: true });
+      cpSync(cloud, copy, { recursive: true });
+    };
+    const partOf = async (wanted: RegExp) => {
+      // The part of a file is the one without which that file is damaged.
+      for (const name of parts()) {
+        pristine();
+        rmSync(join(copy, 'parts', name));
+        const { damaged } = await verify(copy, key);
+        if (damaged.some(({ path, snapshot }) => wanted.test(path) && snapshot === newest)) return name;
+      }
+      throw new Error('no part holds it');
+    };
+    const video = await partOf(/long\.mp4/);
+    const flip = (path: string) => {
+      const sealed = readFileSync(path);
+      sealed[sealed.length >> 1] = (sealed[sealed.length >> 1] as number) ^ 1;
+      writeFileSync(path, sealed);
+    };
+    for (const [name, harm, reason] of [
+      ['a flipped bit', () => flip(join(copy, 'parts', video)), /part [0-9a-f]{64} is damaged/],
+      ['a missing part', () => rmSync(join(copy, 'parts', video)), /part [0-9a-f]{64} is missing/],
+      [
+        'the part of another backup of the same content',
+        async () => {
+          await backup(source, join(work, 'other'), newBackupKey());
+          const other = readdirSync(join(work, 'other', 'parts'), { recursive: true, encoding: 'utf8' }).find(
+            (one) => /[0-9a-f]{64}$/.test(one),
+          ) as string;
+          cpSync(join(work, 'other', 'parts', other), join(copy, 'parts', video));
+        },
+        /part [0-9a-f]{64} is damaged, or of another key/,
+      ],
+    ] as const) {
+      pristine();
+      await harm();
+      const { damaged } = await verify(copy, key);
+      assert.deepEqual(new Set(damaged.map(({ path }) => path)), new Set(['videos/long.mp4']), name);
+      const restored = join(work, `rest of ${name}`);
+      const summary = await restore(copy, restored, key);
+      assert.match(summary.damaged[0]?.reason ?? '', reason, name);
+      assert.deepEqual(
+        summary.damaged.map(({ path }) => path),
+        ['videos/long.mp4'],
+        name,
+      );
+      assert.ok(!existsSync(join(restored, 'videos/long.mp4')), name);
+      execFileSync('diff', ['-r', '--no-dereference', '-x', 'long.mp4', source, restored]);
+    }
+  });
+
+  it('an old snapshot under a newer name is found, and so is one that the storage has dropped', async () => {
+    const copy = join(work, 'rolled-back');
+    cpSync(cloud, copy, { recursive: true });
+    const [old, newest] = [names[0] as string, names[2] as string];
+    cpSync(join(copy, 'snapshots', old), join(copy, 'snapshots', newest));
+    assert.deepEqual((await snapshots(copy, key)).damaged, [newest]);
+    await assert.rejects(restore(copy, join(work, 'x2'), key), /snapshot .* is damaged/);
+    assert.equal((await restore(copy, join(work, 'r1'), key, { at: old })).files, 300 + 1);
+
+    const keyFile = join(work, 'key');
+    const bkv = (...args: string[]) =>
+      spawnSync(process.execPath, ['dist/src/cli/main.js', ...args, '--key-file', keyFile], {
+        encoding: 'utf8',
+        env: { ...process.env, XDG_STATE_HOME: join(work, 'state') },
+      });
+    assert.equal(bkv('snapshots', cloud).status, 0);
+    rmSync(join(copy, 'snapshots', newest));
+    const { stderr, status } = bkv('snapshots', copy);
+    assert.match(stderr, new RegExp(`has seen snapshot ${newest}, and the newest there is ${names[1]}`));
+    assert.equal(status, 0);
+    assert.equal(bkv('verify', cloud).status, 0);
+    rmSync(join(copy, 'parts', parts()[0] as string));
+    assert.equal(bkv('verify', copy).status, 1);
+  });
+
+  it('prunes old snapshots and what only they need, never what a running backup has just written', async () => {
+    assert.deepEqual(await prune(cloud, key, 1), { snapshots: 2, parts: 0 });
+    const before = parts().length;
+    const { parts: deleted } = await prune(cloud, key, 1, 0);
+    assert.ok(deleted >= 2);
+    assert.equal(parts().length, before - deleted);
+    assert.deepEqual((await verify(cloud, key)).damaged, []);
+    await restore(cloud, join(work, 'after'), key);
+    same(join(work, 'after'));
+    await assert.rejects(prune(cloud, key, 0), /at least one/);
   });
 });
 

@@ -44,6 +44,8 @@ export interface Verdict {
 type Line = { n: number; time: string; event: string; chain: string; [detail: string]: unknown };
 type Position = { log: string; n: number; chain: string };
 
+/** The event of a line that a daemon writes when it finds that the end of its log was cut off. */
+const CUT = 'cut';
 const SEAL_MS = 250;
 const HEAD_MS = 60_000;
 /** A line is shorter. */
@@ -89,8 +91,9 @@ export class AuditLog {
     const log = new AuditLog(file, key, found ?? { log: name, n: 0, chain: name });
     if (!found) log.append('begin', { log: name });
     const head = (await key.heads()).find((one) => one.log === name);
-    const fault = head && head.n > (found?.n ?? 0) ? `the token has seen line ${head.n}` : undefined;
-    return { log, fault };
+    if (!head || head.n <= (found?.n ?? 0)) return { log, fault: undefined };
+    log.append(CUT, { seen: head.n });
+    return { log, fault: `the token has seen line ${head.n}` };
   }
 
   append(event: string, details: Readonly<Record<string, unknown>> = {}): void {
@@ -207,6 +210,7 @@ async function read(
       else fault ??= `the seal in line ${line.n} is not the token's`;
       for (const n of chains.keys()) if (n <= Number(line.of)) chains.delete(n);
     } else chains.set(line.n, chain);
+    if (line.event === CUT) fault ??= `lines up to ${line.seen} were missing when line ${line.n} was written`;
     position = { log: position.log, n: line.n, chain };
     const head = heads.get(position.log);
     if (head?.n === line.n && head.chain !== chain)

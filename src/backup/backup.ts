@@ -1,52 +1,22 @@
-import { chmod, lstat, mkdir, open, readdir, readlink, symlink, utimes } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { lstat, open, readdir, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { BackupFolder } from './folder.js';
-import { BackupError, type Content, type Entry, PART_BYTES } from './format.js';
+import { BackupError, type Entry, PART_BYTES } from './format.js';
+import { comparePaths, ManifestWriter, Packer, readManifest } from './manifest.js';
 
 /** Called as bytes are done; `total` is known from the start. */
 export type Progress = (done: number, total: number) => void;
 
-export interface Summary {
+export interface BackupSummary {
+  readonly snapshot: string;
   readonly files: number;
+  /** of all files together */
   readonly bytes: number;
+  /** files that were read, since they are new or have changed */
+  readonly changed: number;
 }
 
-/** Puts contents one behind the other into parts; tells each content's place when its parts are stored. */
-class Packer {
-  readonly #buffer = Buffer.allocUnsafe(PART_BYTES);
-  #length = 0;
-  #waiting: ((name: string) => void)[] = [];
-
-  constructor(
-    readonly folder: BackupFolder,
-    readonly onPart: (name: string, length: number) => void | Promise<void> = () => undefined,
-  ) {}
-
-  /** Room until the part is full. Fill it and call {@link commit}. */
-  room(): Buffer {
-    return this.#buffer.subarray(this.#length);
-  }
-
-  async commit(length: number, place: (content: Content) => void): Promise<void> {
-    const offset = this.#length;
-    this.#length += length;
-    this.#waiting.push((name) => place([name, offset, length]));
-    if (this.#length === PART_BYTES) await this.flush();
-  }
-
-  async flush(): Promise<void> {
-    if (this.#length === 0) return;
-    const name = await this.folder.putPart(this.#buffer.subarray(0, this.#length));
-    for (const place of this.#waiting) place(name);
-    await this.onPart(name, this.#length);
-    this.#length = 0;
-    this.#waiting = [];
-  }
-
-  wipe(): void {
-    this.#buffer.fill(0);
-  }
-}
+type FileEntry = Extract<Entry, { type: 'file' }>;
 
 /** Entries below a folder, sorted, folders before what they hold. */
 async function* walk(root: string, below = ''): AsyncGenerator<Entry> {
@@ -65,8 +35,54 @@ async function* walk(root: string, below = ''): AsyncGenerator<Entry> {
   }
 }
 
+/** What the newest snapshot knows, asked in the order of the paths. */
+class Before {
+  readonly #folder: BackupFolder;
+  readonly #entries: AsyncGenerator<Entry> | undefined;
+  #next: Entry | undefined;
+  readonly #there = new Map<string, boolean>();
+
+  private constructor(folder: BackupFolder, entries: AsyncGenerator<Entry> | undefined) {
+    this.#folder = folder;
+    this.#entries = entries;
+  }
+
+  static async open(folder: BackupFolder): Promise<Before> {
+    const newest = (await folder.snapshots()).at(-1);
+    // What cannot be read of it is stored anew.
+    const manifest = newest ? (await folder.snapshot(newest)).manifest : [];
+    const before = new Before(
+      folder,
+      readManifest(folder, manifest, () => undefined),
+    );
+    await before.#advance();
+    return before;
+  }
+
+  /** The file's content, when it is as it was and all its parts are still there. */
+  async contentOf({ path, size, mtime }: FileEntry): Promise<FileEntry['content'] | undefined> {
+    while (this.#next && comparePaths(this.#next.path, path) < 0) await this.#advance();
+    const known = this.#next;
+    if (known?.path !== path || known.type !== 'file' || known.size !== size || known.mtime !== mtime)
+      return undefined;
+    for (const [part] of known.content) {
+      const there = this.#there.get(part) ?? (await this.#folder.hasPart(part));
+      if (this.#there.size > 10_000) this.#there.clear();
+      this.#there.set(part, there);
+      if (!there) return undefined;
+    }
+    return known.content;
+  }
+
+  async #advance(): Promise<void> {
+    this.#next = (await this.#entries?.next())?.value;
+  }
+}
+
 /**
- * Encrypts a folder into a backup, in constant memory.
+ * Encrypts a folder into a backup, in constant memory. Files whose size and time are as in the newest snapshot are not
+ * read; parts that are there already are not written. Cut off, it leaves no snapshot, and the next run goes on with its
+ * parts.
  * @param backupKey 32 bytes
  * @throws BackupError
  */
@@ -75,20 +91,18 @@ export async function backup(
   destination: string,
   backupKey: Uint8Array,
   progress: Progress = () => undefined,
-): Promise<Summary> {
+): Promise<BackupSummary> {
   const root = await lstat(source).catch(() => undefined);
   if (!root?.isDirectory()) throw new BackupError(`${source} is not a folder`);
   let total = 0;
   for await (const entry of walk(source)) if (entry.type === 'file') total += entry.size;
 
   const folder = await BackupFolder.openOrCreate(destination, backupKey);
-  const manifestParts: [string, number][] = [];
-  const manifest = new Packer(folder, (name, length) => {
-    manifestParts.push([name, length]);
-  });
+  const before = await Before.open(folder);
+  const manifest = new ManifestWriter(folder);
   const pending: Entry[] = [];
   const writeEntries = async () => {
-    for (const entry of pending.splice(0)) await put(manifest, Buffer.from(`${JSON.stringify(entry)}\n`));
+    for (const entry of pending.splice(0)) await manifest.write(entry);
   };
   const data = new Packer(folder, async () => {
     // The last one may still be growing: its later parts are not stored yet.
@@ -97,12 +111,19 @@ export async function backup(
     if (growing) pending.push(growing);
   });
 
-  let files = 0;
-  let bytes = 0;
+  let [files, bytes, changed] = [0, 0, 0];
   for await (const entry of walk(source)) {
     pending.push(entry);
     if (entry.type !== 'file') continue;
     files++;
+    const known = await before.contentOf(entry);
+    if (known) {
+      entry.content = known;
+      bytes += entry.size;
+      progress(bytes, Math.max(total, bytes));
+      continue;
+    }
+    changed++;
     const { size, content } = entry;
     const file = await open(join(source, entry.path));
     try {
@@ -123,102 +144,8 @@ export async function backup(
   }
   await data.flush();
   await writeEntries();
-  await manifest.flush();
+  await manifest.end();
   data.wipe();
-  manifest.wipe();
-  await folder.putSnapshot({ created: new Date().toISOString(), files, bytes, manifest: manifestParts });
-  return { files, bytes };
-}
-
-async function put(packer: Packer, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length; ) {
-    const room = packer.room();
-    const piece = bytes.subarray(at, at + room.length);
-    room.set(piece);
-    at += piece.length;
-    await packer.commit(piece.length, () => undefined);
-  }
-}
-
-async function* readManifest(
-  folder: BackupFolder,
-  parts: readonly (readonly [string, number])[],
-): AsyncGenerator<Entry> {
-  let rest = Buffer.alloc(0);
-  for (const [name] of parts) {
-    const text = Buffer.concat([rest, await folder.getPart(name)]);
-    let start = 0;
-    for (let end = text.indexOf(10); end >= 0; end = text.indexOf(10, start)) {
-      yield JSON.parse(text.subarray(start, end).toString()) as Entry;
-      start = end + 1;
-    }
-    rest = text.subarray(start);
-  }
-}
-
-/**
- * Restores the newest backup into a new or empty folder, in constant memory.
- * @param backupKey 32 bytes
- * @throws BackupError when something is damaged or missing, or the key is another's
- */
-export async function restore(
-  source: string,
-  destination: string,
-  backupKey: Uint8Array,
-  progress: Progress = () => undefined,
-): Promise<Summary> {
-  const folder = await BackupFolder.open(source, backupKey);
-  const snapshot = await folder.latestSnapshot();
-  const present = await readdir(destination).catch(() => []);
-  if (present.length > 0) throw new BackupError(`${destination} is not empty; name an empty or a new folder`);
-  await mkdir(destination, { recursive: true });
-
-  let bytes = 0;
-  let cached: { name: string; plaintext: Buffer } | undefined;
-  const directories: Extract<Entry, { type: 'directory' }>[] = [];
-  for await (const entry of readManifest(folder, snapshot.manifest)) {
-    const path = safePath(destination, entry.path);
-    if (entry.type === 'directory') {
-      await mkdir(path, { recursive: true });
-      directories.push(entry);
-      continue;
-    }
-    await mkdir(dirname(path), { recursive: true });
-    if (entry.type === 'symlink') {
-      await symlink(entry.target, path);
-      continue;
-    }
-    const file = await open(path, 'wx', 0o600);
-    try {
-      for (const [name, offset, length] of entry.content) {
-        if (cached?.name !== name) cached = { name, plaintext: await folder.getPart(name) };
-        const piece = cached.plaintext.subarray(offset, offset + length);
-        if (piece.length !== length)
-          throw new BackupError(`${entry.path}: part ${name} is shorter than the manifest says`);
-        await file.write(piece);
-        bytes += length;
-        progress(bytes, snapshot.bytes);
-      }
-    } finally {
-      await file.close();
-    }
-    await chmod(path, entry.mode);
-    await utimes(path, entry.mtime / 1000, entry.mtime / 1000);
-  }
-  // Last and from the inside out: writing into a folder changes its time, and its mode may forbid it.
-  for (const { path, mode, mtime } of directories.reverse()) {
-    await chmod(join(destination, path), mode);
-    await utimes(join(destination, path), mtime / 1000, mtime / 1000);
-  }
-  return { files: snapshot.files, bytes };
-}
-
-function safePath(destination: string, path: string): string {
-  if (
-    path.split('/').some((segment) => segment === '' || segment === '.' || segment === '..') ||
-    path.includes('\0')
-  ) {
-    throw new BackupError('the manifest names a path outside of the backup');
-  }
-  return join(destination, path);
+  const snapshot = await folder.putSnapshot({ files, bytes, manifest: manifest.parts });
+  return { snapshot, files, bytes, changed };
 }

@@ -1,9 +1,14 @@
-import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, stat } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { BackupError, Format } from './format.js';
+import { BackupError, Format, type Snapshot } from './format.js';
 
 const HEADER = 'bkv-backup.json';
+
+/** 20261125T104233123Z-0123456789abcdef: a time in UTC to the millisecond, and what tells it from others. */
+const SNAPSHOT = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z-[0-9a-f]{16}$/;
+
+const timeOf = (snapshot: string): number => Date.parse(snapshot.replace(SNAPSHOT, '$1-$2-$3T$4:$5:$6.$7Z'));
 
 const exists = (path: string): Promise<boolean> =>
   stat(path).then(
@@ -30,6 +35,8 @@ export class BackupFolder {
   private constructor(
     readonly path: string,
     readonly format: Format,
+    /** tells this backup from others: 16 hexadecimal digits */
+    readonly id: string,
   ) {}
 
   /** Opens a backup, or begins one where the folder is missing or empty. @throws BackupError */
@@ -58,7 +65,9 @@ export class BackupFolder {
     if (header.format !== 'bkv-backup' || header.version !== 1 || typeof header.salt !== 'string') {
       throw new BackupError(`${path} is a backup of a version that this program does not know`);
     }
-    return new BackupFolder(path, new Format(backupKey, Buffer.from(header.salt, 'base64url')));
+    const salt = Buffer.from(header.salt, 'base64url');
+    const id = createHash('sha256').update(salt).digest('hex').slice(0, 16);
+    return new BackupFolder(path, new Format(backupKey, salt), id);
   }
 
   /** Stores a part, unless it is there. @returns its name */
@@ -77,20 +86,47 @@ export class BackupFolder {
     return this.format.openPart(name, sealed);
   }
 
-  async putSnapshot(snapshot: Parameters<Format['sealSnapshot']>[1]): Promise<string> {
-    const name = `${snapshot.created.replace(/[-:]|\.\d+/g, '')}-${randomBytes(8).toString('hex')}`;
-    await writeWhole(join(this.path, 'snapshots', name), [this.format.sealSnapshot(name, snapshot)]);
+  hasPart(name: string): Promise<boolean> {
+    return exists(this.#part(name));
+  }
+
+  /** Names of all parts, and when each was written, milliseconds. */
+  async *parts(): AsyncGenerator<{ name: string; written: number }> {
+    const root = join(this.path, 'parts');
+    for (const shelf of await readdir(root).catch(() => []))
+      for (const name of await readdir(join(root, shelf)))
+        if (/^[0-9a-f]{64}$/.test(name))
+          yield { name, written: (await stat(join(root, shelf, name))).mtimeMs };
+  }
+
+  async deletePart(name: string): Promise<void> {
+    await unlink(this.#part(name));
+  }
+
+  /** Stores a snapshot under a name that sorts behind those before, also when the clock was put back. */
+  async putSnapshot(content: Omit<Snapshot, 'created'>): Promise<string> {
+    const newest = (await this.snapshots()).at(-1);
+    const created = new Date(Math.max(Date.now(), newest ? timeOf(newest) + 1 : 0)).toISOString();
+    const name = `${created.replace(/[-:.]/g, '')}-${randomBytes(8).toString('hex')}`;
+    await writeWhole(join(this.path, 'snapshots', name), [
+      this.format.sealSnapshot(name, { created, ...content }),
+    ]);
     return name;
   }
 
-  /** The newest snapshot. @throws BackupError */
-  async latestSnapshot() {
-    const names = (await readdir(join(this.path, 'snapshots')).catch(() => []))
-      .filter((name) => !name.endsWith('.tmp'))
-      .sort();
-    const name = names.at(-1);
-    if (!name) throw new BackupError(`${this.path} holds no finished backup`);
+  /** Names of the finished snapshots, oldest first. */
+  async snapshots(): Promise<string[]> {
+    const names = await readdir(join(this.path, 'snapshots')).catch(() => []);
+    return names.filter((name) => SNAPSHOT.test(name)).sort();
+  }
+
+  /** @throws BackupError when it is damaged, of another key, or not the one that its name says */
+  async snapshot(name: string): Promise<Snapshot> {
     return this.format.openSnapshot(name, await readFile(join(this.path, 'snapshots', name)));
+  }
+
+  async deleteSnapshot(name: string): Promise<void> {
+    await unlink(join(this.path, 'snapshots', name));
   }
 
   #part(name: string): string {

@@ -1,2 +1,4 @@
-export { backup, type Progress, restore, type Summary } from './backup.js';
+export { type BackupSummary, backup, type Progress } from './backup.js';
 export { BackupError } from './format.js';
+export { type Damage, type RestoreSummary, restore } from './restore.js';
+export { prune, type SnapshotInfo, snapshots, type Verdict, verify } from './snapshots.js';

@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { BackupError, backup, restore } from '../backup/index.js';
+import { BackupError } from '../backup/index.js';
 import { BkvError, FleetClient, formatKey, newBackupKey, parseKey, VaultClient } from '../client/index.js';
+import * as backups from './backups.js';
 import { loadFleet, pinFleet } from './fleet.js';
-import { progressBar, readNewPassword, readSecret, UsageError } from './terminal.js';
+import { readNewPassword, readSecret, UsageError } from './terminal.js';
 
 const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
@@ -110,24 +111,41 @@ program
     say(await (await import('./serve.js')).embeddedJwt(data, account, Number(seconds))),
   );
 
-withKeyFile(program.command('backup <folder> <backup>').description('encrypt a folder into a backup')).action(
-  async (folder: string, destination: string, { keyFile }) => {
-    const { files, bytes } = await backup(
-      folder,
-      destination,
-      await readKey(keyFile),
-      progressBar('encrypting'),
-    );
-    say(`${files} files (${bytes} bytes) are in ${destination}`);
-  },
+withKeyFile(
+  program
+    .command('backup <folder> <backup>')
+    .description('encrypt a folder into a backup; only what changed since the last time is stored'),
+).action(async (folder: string, destination: string, { keyFile }) =>
+  backups.run(folder, destination, await readKey(keyFile), say),
 );
 
 withKeyFile(
-  program.command('restore <backup> <folder>').description('decrypt a backup into a new folder'),
-).action(async (source: string, folder: string, { keyFile }) => {
-  const { files, bytes } = await restore(source, folder, await readKey(keyFile), progressBar('restoring'));
-  say(`${files} files (${bytes} bytes) are in ${folder}`);
-});
+  program
+    .command('restore <backup> <folder>')
+    .description('decrypt a backup into a new folder')
+    .option('--at <snapshot>', 'a snapshot of bkv snapshots, or a time; without it the newest'),
+).action(async (source: string, folder: string, { keyFile, at }) =>
+  backups.restoreTo(source, folder, await readKey(keyFile), at, say),
+);
+
+withKeyFile(program.command('snapshots <backup>').description('list what was backed up, and when')).action(
+  async (source: string, { keyFile }) => backups.list(source, await readKey(keyFile), say),
+);
+
+withKeyFile(
+  program
+    .command('verify <backup>')
+    .description('read a backup through and name every file that could not be restored'),
+).action(async (source: string, { keyFile }) => backups.check(source, await readKey(keyFile), say));
+
+withKeyFile(
+  program
+    .command('prune <backup>')
+    .description('delete old snapshots, and what only they need')
+    .requiredOption('--keep <n>', 'how many of the newest snapshots stay'),
+).action(async (source: string, { keyFile, keep }) =>
+  backups.reduce(source, await readKey(keyFile), Number(keep), say),
+);
 
 const key = program.command('key').description('make, show, register, recover or delete a backup key');
 key

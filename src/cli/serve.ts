@@ -178,7 +178,7 @@ async function beginAudit(path: string, token: Token): Promise<() => Promise<voi
   const { log: auditLog, fault } = await AuditLog.open(path, auditKey(token));
   const transport = new winston.transports.Stream({ stream: auditLog.stream(), level: 'info' });
   log.add(transport);
-  if (fault) log.error('the end of the audit log is missing', { audit: true, fault });
+  if (fault) log.error('the end of the audit log is missing', { fault });
   return async () => {
     log.remove(transport);
     await auditLog.close();

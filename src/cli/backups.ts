@@ -1,0 +1,98 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { backup, type Damage, prune, restore, snapshots, verify } from '../backup/index.js';
+import { progressBar } from './terminal.js';
+
+type Say = (text: string) => void;
+
+const size = (bytes: number): string =>
+  bytes < 1e6
+    ? `${Math.ceil(bytes / 1e3)} kB`
+    : bytes < 1e9
+      ? `${(bytes / 1e6).toFixed(1)} MB`
+      : `${(bytes / 1e9).toFixed(2)} GB`;
+
+export async function run(folder: string, destination: string, key: Uint8Array, say: Say): Promise<void> {
+  const { snapshot, files, bytes, changed } = await backup(
+    folder,
+    destination,
+    key,
+    progressBar('encrypting'),
+  );
+  await compare(destination, key, snapshot);
+  say(`${files} files (${size(bytes)}) are in ${destination}; ${changed} were new or had changed`);
+}
+
+export async function restoreTo(
+  source: string,
+  folder: string,
+  key: Uint8Array,
+  at: string | undefined,
+  say: Say,
+): Promise<void> {
+  if (at === undefined) await compare(source, key);
+  const { files, bytes, damaged } = await restore(source, folder, key, {
+    ...(at !== undefined && { at }),
+    progress: progressBar('restoring'),
+  });
+  say(`${files} files (${size(bytes)}) are in ${folder}`);
+  report(damaged, say);
+}
+
+export async function list(source: string, key: Uint8Array, say: Say): Promise<void> {
+  await compare(source, key);
+  const found = await snapshots(source, key);
+  for (const { name, created, files, bytes } of found.snapshots)
+    say(`${name}  ${created.toLocaleString()}  ${files} files, ${size(bytes)}`);
+  report(
+    found.damaged.map((name) => ({ path: '', reason: `snapshot ${name} is damaged, or of another key` })),
+    say,
+  );
+}
+
+export async function check(source: string, key: Uint8Array, say: Say): Promise<void> {
+  await compare(source, key);
+  const { snapshots, parts, damaged } = await verify(source, key, progressBar('verifying'));
+  report(
+    damaged.map(({ snapshot, path, reason }) => ({ path: path && `${snapshot}: ${path}`, reason })),
+    say,
+  );
+  say(
+    `${snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? 'all is well' : `${damaged.length} files or lists are damaged`}`,
+  );
+}
+
+export async function reduce(source: string, key: Uint8Array, keep: number, say: Say): Promise<void> {
+  const { snapshots, parts } = await prune(source, key, keep);
+  say(`${snapshots} snapshots and ${parts} parts were deleted`);
+}
+
+function report(damaged: readonly Damage[], say: Say): void {
+  for (const { path, reason } of damaged) say(`damaged: ${path ? `${path} (${reason})` : reason}`);
+  if (damaged.length > 0) process.exitCode = 1;
+}
+
+/**
+ * Warns when the storage shows an older state than this device has seen: each file of it would verify. The newest
+ * snapshot that was seen is kept in the user's state folder.
+ */
+async function compare(source: string, key: Uint8Array, made?: string): Promise<void> {
+  const { id, snapshots: found } = await snapshots(source, key);
+  const state = join(process.env.XDG_STATE_HOME ?? join(homedir(), '.local', 'state'), 'bkv');
+  const path = join(state, id);
+  let seen = '';
+  try {
+    seen = readFileSync(path, 'utf8').trim();
+  } catch {
+    // The first time on this device.
+  }
+  const newest = made ?? found.at(-1)?.name ?? '';
+  if (newest < seen)
+    process.stderr.write(
+      `warning: this device has seen snapshot ${seen}, and the newest there is ${newest || 'none'}: the storage shows an old state\n`,
+    );
+  if (newest <= seen) return;
+  mkdirSync(state, { recursive: true, mode: 0o700 });
+  writeFileSync(path, `${newest}\n`, { mode: 0o600 });
+}
