@@ -90,5 +90,9 @@ describe('the audit log', () => {
     daemon = await Daemon.start(data, { config });
     await daemon.stop();
     assert.match(verify(), /^1 .*were missing/s, 'it stays known');
+    rmSync(path);
+    daemon = await Daemon.start(data, { config });
+    await daemon.stop();
+    assert.match(verify(), /the token has also seen \d+ lines of another log/);
   });
 });

@@ -32,13 +32,15 @@ export interface AuditKey {
   keepHead(head: AuditHead): Promise<void>;
 }
 
-export interface Verdict {
+export interface AuditVerdict {
   readonly lines: number;
   readonly seals: number;
   /** lines after the last seal: the daemon ended before it could seal them */
   readonly unsealed: number;
   /** what is wrong; `undefined` when nothing is */
   readonly fault: string | undefined;
+  /** other logs that the token knows: of other daemons, or of files that are missing */
+  readonly others: readonly AuditHead[];
 }
 
 type Line = { n: number; time: string; event: string; chain: string; [detail: string]: unknown };
@@ -182,15 +184,15 @@ async function end(file: FileHandle): Promise<Position | undefined> {
 }
 
 /** Reads a log from its begin to its end and tells whether it is whole. */
-export async function verifyAudit(path: string, key: Pick<AuditKey, 'mac' | 'heads'>): Promise<Verdict> {
-  const { lines, seals, unsealed, fault } = await read(path, key);
-  return { lines, seals, unsealed, fault };
+export async function verifyAudit(path: string, key: Pick<AuditKey, 'mac' | 'heads'>): Promise<AuditVerdict> {
+  const { lines, seals, unsealed, fault, others } = await read(path, key);
+  return { lines, seals, unsealed, fault, others };
 }
 
 async function read(
   path: string,
   key: Pick<AuditKey, 'mac' | 'heads'>,
-): Promise<Verdict & { position: Position | undefined }> {
+): Promise<AuditVerdict & { position: Position | undefined }> {
   const heads = new Map((await key.heads()).map((head) => [head.log, head]));
   const chains = new Map<number, string>();
   let position: Position | undefined;
@@ -220,7 +222,8 @@ async function read(
   if (!position) fault = 'it has no lines';
   else if (head && head.n > position.n)
     fault ??= `the end is missing: the token has seen line ${head.n}, and the log ends at ${position.n}`;
-  return { lines, seals, unsealed: chains.size, fault, position };
+  const others = [...heads.values()].filter(({ log }) => log !== position?.log);
+  return { lines, seals, unsealed: chains.size, fault, others, position };
 }
 
 function parse(text: string): Line | undefined {

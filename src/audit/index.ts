@@ -1,1 +1,2 @@
-export { type AuditHead, AuditLog, type Verdict, verifyAudit } from './audit.js';
+export { AuditLog, type AuditVerdict, verifyAudit } from './audit.js';
+export { auditKey } from './key.js';

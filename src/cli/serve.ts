@@ -7,7 +7,7 @@ import { exportJWK, SignJWT } from 'jose';
 import winston from 'winston';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { type AuditHead, AuditLog } from '../audit/index.js';
+import { AuditLog, auditKey } from '../audit/index.js';
 import { adminApp, app, authenticator, listen, stop } from '../http/index.js';
 import { MAX_ATTEMPTS } from '../ledger/index.js';
 import { log } from '../log/index.js';
@@ -34,7 +34,6 @@ const configSchema = z.strictObject({
   auth: z.strictObject({ jwks: z.string(), issuer: z.string(), audience: z.string() }).optional(),
 });
 
-const AUDIT_HEAD = 'bkv.audit.head.';
 const ISSUER = 'bkv-embedded';
 const AUDIENCE = 'backup-key-vault';
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -131,12 +130,17 @@ export async function serve(options: {
     lead: (signal, onWait) => lead(database, signal, onWait),
     open: async () => {
       await records.prepare();
-      const vault = await Vault.open(token, records, {
-        maxAttempts: config.maxAttempts,
-        exchangeLifetime: config.exchangeSeconds * 1000,
-      });
       const endAudit = await beginAudit(join(data, 'audit.log'), token);
-      return { vault, close: () => vault.close().finally(endAudit) };
+      try {
+        const vault = await Vault.open(token, records, {
+          maxAttempts: config.maxAttempts,
+          exchangeLifetime: config.exchangeSeconds * 1000,
+        });
+        return { vault, close: () => vault.close().finally(endAudit) };
+      } catch (error) {
+        await endAudit();
+        throw error;
+      }
     },
   });
   await duty.start();
@@ -184,24 +188,6 @@ async function beginAudit(path: string, token: Token): Promise<() => Promise<voi
     await auditLog.close();
   };
 }
-
-/** The audit log's key and heads in a token. */
-export const auditKey = (token: Pick<Token, 'call'>) => ({
-  mac: (data: Uint8Array) => token.call('hmac', KEY_LABELS.audit, data),
-  heads: async (): Promise<AuditHead[]> =>
-    (await token.call('listData', AUDIT_HEAD)).map(({ value }) => JSON.parse(Buffer.from(value).toString())),
-  keepHead: async (head: AuditHead): Promise<void> => {
-    const label = AUDIT_HEAD + head.log;
-    const before = await token.call('listData', label);
-    const value = Buffer.from(JSON.stringify(head));
-    await token.call(
-      'replaceData',
-      label,
-      value,
-      before.map(({ handle }) => handle),
-    );
-  },
-});
 
 async function shredEnded(duty: Duty): Promise<void> {
   // A daemon that stands by, or whose token is away, leaves it to the next time.

@@ -2,10 +2,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
-import { verifyAudit } from '../audit/index.js';
+import { auditKey, verifyAudit } from '../audit/index.js';
 import { examine, hasToken, initializeToken, loadProfile, type Profile, Token } from '../token/index.js';
 import type { Shredded } from '../vault/index.js';
-import { auditKey, EMBEDDED_PROFILE } from './serve.js';
+import { EMBEDDED_PROFILE } from './serve.js';
 import { readSecret, UsageError } from './terminal.js';
 
 type Say = (text: string) => void;
@@ -30,8 +30,9 @@ export async function auditVerify(flags: TokenFlags, file: string | undefined, s
   const token = await Token.open({ ...profileOf(flags), sessions: 1 });
   try {
     const path = file ?? join(flags.data, 'audit.log');
-    const { lines, seals, unsealed, fault } = await verifyAudit(path, auditKey(token));
+    const { lines, seals, unsealed, fault, others } = await verifyAudit(path, auditKey(token));
     say(`${path}: ${lines} lines, ${seals} seals of the token, ${unsealed} lines after the last`);
+    for (const { log, n } of others) say(`the token has also seen ${n} lines of another log, ${log}`);
     say(fault ?? 'it is whole');
     if (fault) process.exitCode = 1;
   } finally {

@@ -74,6 +74,7 @@ export class Token {
   readonly #tokens: TokenName[];
   #reopening: Promise<void> = Promise.resolve();
   #onReopen: () => void = () => undefined;
+  readonly #closing = new AbortController();
 
   private constructor(profile: Profile) {
     this.#profile = profile;
@@ -165,6 +166,7 @@ export class Token {
   /** Waits for the calls under way, then closes every session. */
   async close(): Promise<void> {
     this.#state = 'closed';
+    this.#closing.abort();
     clearInterval(this.#watch);
     await this.#reopening;
     // What is under way is answered before a thread hears of its end.
@@ -263,7 +265,10 @@ export class Token {
 
   async #reopen(): Promise<void> {
     for (let attempt = 0; this.#state === 'away'; attempt++) {
-      await setTimeout(BACK_OFF[Math.min(attempt, BACK_OFF.length - 1)]);
+      const { signal } = this.#closing;
+      await setTimeout(BACK_OFF[Math.min(attempt, BACK_OFF.length - 1)], undefined, { signal }).catch(
+        () => undefined,
+      );
       try {
         await this.#endAll();
         if (this.#state !== 'away') return;
