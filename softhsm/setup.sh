@@ -18,6 +18,8 @@ done
 if [ "${1:-}" = test ]; then
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
   command -v promtool >/dev/null || missing+=(prometheus)
+  for program in restic rclone; do command -v "$program" >/dev/null || missing+=("$program"); done
+  command -v borg >/dev/null || missing+=(borgbackup)
   command -v setpriv >/dev/null || missing+=(util-linux)
 fi
 if [ ${#missing[@]} -gt 0 ]; then

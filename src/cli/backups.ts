@@ -1,7 +1,5 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { backup, type Damage, prune, restore, snapshots, verify } from '../backup/index.js';
+import { readState, writeState } from './state.js';
 import { progressBar } from './terminal.js';
 
 type Say = (text: string) => void;
@@ -79,20 +77,12 @@ function report(damaged: readonly Damage[], say: Say): void {
  */
 async function compare(source: string, key: Uint8Array, made?: string): Promise<void> {
   const { id, snapshots: found } = await snapshots(source, key);
-  const state = join(process.env.XDG_STATE_HOME ?? join(homedir(), '.local', 'state'), 'bkv');
-  const path = join(state, id);
-  let seen = '';
-  try {
-    seen = readFileSync(path, 'utf8').trim();
-  } catch {
-    // The first time on this device.
-  }
+  const seen = readState(id)?.toString().trim() ?? '';
   const newest = made ?? found.at(-1)?.name ?? '';
   if (newest < seen)
     process.stderr.write(
       `warning: this device has seen snapshot ${seen}, and the newest there is ${newest || 'none'}: the storage shows an old state\n`,
     );
   if (newest <= seen) return;
-  mkdirSync(state, { recursive: true, mode: 0o700 });
-  writeFileSync(path, `${newest}\n`, { mode: 0o600 });
+  writeState(id, Buffer.from(`${newest}\n`));
 }

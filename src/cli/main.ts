@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { decodeJwt } from 'jose';
 import { BackupError } from '../backup/index.js';
 import { BkvError, FleetClient, formatKey, newBackupKey, parseKey, VaultClient } from '../client/index.js';
 import * as backups from './backups.js';
 import { loadFleet, pinFleet } from './fleet.js';
+import * as reminder from './reminder.js';
 import { readNewPassword, readSecret, UsageError } from './terminal.js';
 
 const say = (text: string): void => {
@@ -33,6 +35,14 @@ function writeKey(file: string, key: Uint8Array): void {
         : 'cannot be written';
     throw new UsageError(`${file} ${reason}`);
   }
+}
+
+/** The password, from a file or as any secret. */
+async function readPassword({ passwordFile }: { passwordFile?: string }): Promise<string> {
+  if (passwordFile === undefined) return readSecret('Password: ');
+  if (statSync(passwordFile).mode & 0o077)
+    throw new UsageError(`others can read ${passwordFile}. Run: chmod 600 ${passwordFile}`);
+  return readFileSync(passwordFile, 'utf8').replace(/\r?\n$/, '');
 }
 
 type VaultFlags = { vault?: string; serverKey?: string; tokenFile?: string; fleet?: string };
@@ -79,6 +89,13 @@ const withVault = (command: Command): Command =>
     )
     .option('--fleet <file>', 'fleet file, in place of a single vault (BKV_FLEET)', process.env.BKV_FLEET)
     .option('--token-file <file>', "file with the account's JWT (or the variable BKV_ACCESS_TOKEN)");
+
+const withPasswordFile = (command: Command): Command =>
+  command.option('--password-file <file>', 'file with the password, for a program that cannot ask');
+
+/** What tells the reminders of one account from those of others on this device. */
+const reminderOf = (flags: VaultFlags): string =>
+  `${flags.fleet ?? flags.vault} ${decodeJwt(accessToken(flags)).sub}`;
 
 const withKeyFile = (command: Command): Command =>
   command.option('--key-file <file>', 'file with the 64 digits; without it they are asked for');
@@ -165,16 +182,53 @@ withVault(
 ).action(async (options) => {
   const client = vaultClient(options);
   const backupKey = await readKey(options.keyFile);
-  await client.register(await readNewPassword(), backupKey);
+  const password = await readNewPassword();
+  await client.register(password, backupKey);
+  await reminder.keep(reminderOf(options), password);
   say('The vault holds the key. It opens with the password, and with nothing else.');
 });
-withVault(key.command('recover').description('get the key back with the password'))
+withPasswordFile(withVault(key.command('recover').description('get the key back with the password')))
+  .option('--out <file>', 'write it to this file instead of showing it')
+  .option('--raw', 'print the 64 digits in one line, for another program')
+  .action(async (options) => {
+    const password = await readPassword(options);
+    const recovered = await recoverKey(vaultClient(options), password);
+    if (!options.raw) await reminder.keep(reminderOf(options), password);
+    if (options.out) writeKey(options.out, recovered);
+    const digits = options.raw ? Buffer.from(recovered).toString('hex') : formatKey(recovered);
+    say(options.out ? `The key is in ${options.out}.` : digits);
+  });
+withVault(
+  key.command('change-password').description('put a new password in place of the old one; the backup stays'),
+).action(async (options) => {
+  const client = vaultClient(options);
+  const old = await readSecret('Old password: ');
+  const password = await readNewPassword();
+  await client.changePassword(old, password);
+  await reminder.keep(reminderOf(options), password);
+  say('The new password opens the key, the old one does not any more.');
+});
+withVault(key.command('to-digits').description('keep the key as 64 digits from now on; the vault forgets it'))
   .option('--out <file>', 'write it to this file instead of showing it')
   .action(async (options) => {
-    const recovered = await recoverKey(vaultClient(options), await readSecret('Password: '));
+    const client = vaultClient(options);
+    const recovered = await recoverKey(client, await readSecret('Password: '));
     if (options.out) writeKey(options.out, recovered);
-    say(options.out ? `The key is in ${options.out}.` : formatKey(recovered));
+    else say(formatKey(recovered));
+    await client.delete();
+    reminder.forget(reminderOf(options));
+    say('The vault has forgotten the key; these digits are all there is.');
   });
+withVault(
+  key
+    .command('check-password')
+    .description('do you still know it? asked on this device alone, and costs no attempt'),
+).action(async (options) => {
+  if (await reminder.check(reminderOf(options), await readSecret('Password: ')))
+    return say('That is your password.');
+  say('That is not your password. While this device has the key, choose a new one: bkv key register');
+  process.exitCode = 3;
+});
 withVault(key.command('delete').description('make the key in the vault unreachable for ever')).action(
   async (options) => {
     await vaultClient(options).delete();

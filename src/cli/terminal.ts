@@ -1,5 +1,8 @@
+import { openSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { StringDecoder } from 'node:string_decoder';
+import { ReadStream } from 'node:tty';
+import { passwordStrength } from '../client/index.js';
 
 /** A command was used wrongly, or what it needs is missing. Ends with exit code 2. */
 export class UsageError extends Error {
@@ -8,17 +11,27 @@ export class UsageError extends Error {
 
 let pipedLines: AsyncIterator<string> | undefined;
 
-async function pipedLine(): Promise<string> {
+async function pipedLine(): Promise<string | undefined> {
   pipedLines ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]();
   const { value, done } = await pipedLines.next();
-  if (done) throw new UsageError('standard input ended; give the secret as a line of it');
-  return value;
+  return done ? undefined : value;
 }
 
-/** Reads a secret from the terminal without echo, or a line of standard input when that is no terminal. */
+/** The terminal itself, for a program whose standard input another one has taken away. */
+function terminal(): ReadStream {
+  try {
+    return new ReadStream(openSync('/dev/tty', 'r+'));
+  } catch {
+    throw new UsageError('there is no terminal, and standard input ended; give the secret as a line of it');
+  }
+}
+
+/** Reads a secret from the terminal without echo, or a line of standard input when that is no terminal and has one. */
 export async function readSecret(prompt: string): Promise<string> {
-  const { stdin, stderr } = process;
-  if (!stdin.isTTY) return pipedLine();
+  const { stderr } = process;
+  const line = process.stdin.isTTY ? undefined : await pipedLine();
+  if (line !== undefined) return line;
+  const stdin = process.stdin.isTTY ? process.stdin : terminal();
   stderr.write(prompt);
   stdin.setRawMode(true);
   stdin.resume();
@@ -37,13 +50,19 @@ export async function readSecret(prompt: string): Promise<string> {
   } finally {
     stdin.setRawMode(false);
     stdin.pause();
+    if (stdin !== process.stdin) stdin.destroy();
     stderr.write('\n');
   }
 }
 
-/** Asks for a new password, twice on a terminal. */
+/** Asks for a new password, twice on a terminal, and says how strong it is. @throws UsageError when it is very weak */
 export async function readNewPassword(): Promise<string> {
   const password = await readSecret('New password: ');
+  const { score, advice } = await passwordStrength(password);
+  const words = ['very weak', 'weak', 'fair', 'good', 'strong'];
+  if (score === 0)
+    throw new UsageError(`this password is among the first that are guessed. ${advice.join(' ')}`);
+  process.stderr.write(`This password is ${words[score]}. ${advice.join(' ')}`.trimEnd().concat('\n'));
   if (process.stdin.isTTY && (await readSecret('Once more:    ')) !== password)
     throw new UsageError('the two passwords differ');
   return password;

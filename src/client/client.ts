@@ -105,6 +105,20 @@ export class VaultClient {
     }
   }
 
+  /**
+   * Puts a new password in place of the old one; the backup key, and so the backup, stays. Cut off, the old one opens.
+   * @throws WrongPassword, Locked, VaultIdentityMismatch, VaultError
+   */
+  async changePassword(oldPassword: string, newPassword: string): Promise<void> {
+    preparePassword(newPassword).fill(0);
+    const backupKey = await this.recover(oldPassword);
+    try {
+      await this.register(newPassword, backupKey);
+    } finally {
+      backupKey.fill(0);
+    }
+  }
+
   /** @throws VaultError */
   async status(): Promise<AccountStatus> {
     return (await this.#vault.request('GET', '/v1/account')) as AccountStatus;

@@ -218,6 +218,20 @@ export class FleetClient {
   }
 
   /**
+   * Puts a new password in place of the old one; the backup key, and so the backup, stays. Cut off, one of the two opens.
+   * @throws as {@link recover} and {@link register} do
+   */
+  async changePassword(oldPassword: string, newPassword: string): Promise<void> {
+    preparePassword(newPassword).fill(0);
+    const { backupKey } = await this.recover(oldPassword);
+    try {
+      await this.register(newPassword, backupKey);
+    } finally {
+      backupKey.fill(0);
+    }
+  }
+
+  /**
    * Gets the backup key back from any `threshold` vaults. A wrong password costs an attempt at each vault that was
    * asked. When a vault is found without its share, all shares are dealt anew.
    * @throws WrongPassword, Locked, TooFewVaults, VaultIdentityMismatch

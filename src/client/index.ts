@@ -9,3 +9,5 @@ export {
   type VaultCheck,
 } from './fleet.js';
 export { formatKey, newBackupKey, parseKey } from './key.js';
+export { isRemembered, makeReminder } from './reminder.js';
+export { passwordStrength, type Strength } from './strength.js';

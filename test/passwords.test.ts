@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isRemembered, makeReminder, newBackupKey, passwordStrength } from '../src/client/index.js';
+import { preparePassword } from '../src/client/password.js';
+import { Daemon } from './daemon.js';
+
+const RIGHT = 'purple otter under glass';
+
+describe('passwords', () => {
+  it('are prepared as RFC 8265 OpaqueString says', () => {
+    // The examples of its section 4.3, and Unicode's own of composition.
+    for (const [typed, prepared] of [
+      ['correct horse battery staple', 'correct horse battery staple'],
+      ['Correct Horse Battery Staple', 'Correct Horse Battery Staple'],
+      ['πßå', 'πßå'],
+      ['Jack of ♦s', 'Jack of ♦s'],
+      ['foo\u1680bar', 'foo bar'],
+      ['e\u0301', 'é'],
+      ['🔑', '🔑'],
+    ] as const)
+      assert.equal(Buffer.from(preparePassword(typed)).toString(), prepared);
+    assert.throws(() => preparePassword(''), { code: 'EmptyPassword' });
+    for (const refused of ['my cat is a \tby', 'a\u200bb', '\ud800', '\u{e0001}', '\uffff'])
+      assert.throws(() => preparePassword(refused), { code: 'InvalidPassword' });
+  });
+
+  it('are weighed, and advice is given', async () => {
+    assert.equal((await passwordStrength('password')).score, 0);
+    const strong = await passwordStrength(RIGHT);
+    assert.ok(strong.score >= 3);
+    assert.ok((await passwordStrength('Alice Liddell', ['alice', 'liddell'])).guesses < strong.guesses);
+    assert.ok((await passwordStrength('qwerty')).advice.length > 0);
+  });
+
+  it('a reminder knows its password and no other', async () => {
+    const reminder = await makeReminder(RIGHT);
+    assert.equal(reminder.length, 48);
+    assert.equal(await isRemembered(reminder, RIGHT.replaceAll(' ', '\u00a0')), true);
+    assert.equal(await isRemembered(reminder, `${RIGHT}.`), false);
+  });
+
+  describe('with a vault', () => {
+    const work = mkdtempSync(join(tmpdir(), 'bkv-passwords-'));
+    let daemon: Daemon;
+    let env: NodeJS.ProcessEnv;
+    const as = async (account: string) => {
+      env = {
+        ...process.env,
+        BKV_VAULT: daemon.url,
+        BKV_SERVER_KEY: daemon.serverPublicKey,
+        BKV_ACCESS_TOKEN: await daemon.jwt(account),
+        XDG_STATE_HOME: join(work, 'state'),
+        HOME: work,
+      };
+    };
+    const bkv = (args: string[], ...lines: string[]) =>
+      spawnSync(process.execPath, ['dist/src/cli/main.js', ...args], {
+        input: lines.map((line) => `${line}\n`).join(''),
+        encoding: 'utf8',
+        env,
+      });
+    const attempts = async (account: string) =>
+      (await (await daemon.fetch(account, 'GET', '/v1/account')).json()) as { attemptsRemaining?: number };
+    before(async () => {
+      mkdirSync(join(work, 'vault'));
+      daemon = await Daemon.start(join(work, 'vault'), {
+        config: 'rateLimit: { account: 1000, address: 1000 }\n',
+      });
+    });
+    after(async () => {
+      await daemon.stop();
+      rmSync(work, { recursive: true, force: true });
+    });
+
+    it('a very weak one is refused, one is changed, and the key stays', async () => {
+      await as('alice');
+      const key = Buffer.from(newBackupKey()).toString('hex');
+      const weak = bkv(['key', 'register'], key, 'password');
+      assert.equal(weak.status, 2);
+      assert.match(weak.stderr, /among the first that are guessed/);
+      const registered = bkv(['key', 'register'], key, RIGHT);
+      assert.equal(registered.status, 0, registered.stderr);
+      assert.match(registered.stderr, /This password is (good|strong)\./);
+      assert.equal(bkv(['key', 'change-password'], 'wrong', 'another good one of mine').status, 3);
+      const changed = bkv(['key', 'change-password'], RIGHT, 'another good one of mine');
+      assert.equal(changed.status, 0, changed.stderr);
+      assert.equal(bkv(['key', 'recover', '--raw'], RIGHT).status, 3);
+      assert.equal(bkv(['key', 'recover', '--raw'], 'another good one of mine').stdout, `${key}\n`);
+    });
+
+    it('is asked for now and then on the device, which costs no attempt', async () => {
+      const before = await attempts('alice');
+      assert.equal(bkv(['key', 'check-password'], 'another good one of mine').status, 0);
+      const forgotten = bkv(['key', 'check-password'], 'was it this one?');
+      assert.equal(forgotten.status, 3);
+      assert.match(forgotten.stdout, /choose a new one/);
+      assert.deepEqual(await attempts('alice'), before);
+    });
+
+    it('gives way to 64 digits, and the vault forgets the key', async () => {
+      const out = join(work, 'digits');
+      assert.equal(bkv(['key', 'to-digits', '--out', out], 'another good one of mine').status, 0);
+      assert.match(readFileSync(out, 'utf8'), /^([0-9a-f]{4} ){4} \d\d\n/);
+      assert.deepEqual(await attempts('alice'), { state: 'unregistered' });
+      assert.equal(bkv(['key', 'check-password'], 'another good one of mine').status, 2);
+    });
+
+    describe('the key opens other backup programs', () => {
+      const file = join(work, 'password');
+      const source = join(work, 'source');
+      const command = () =>
+        `${process.execPath} ${process.cwd()}/dist/src/cli/main.js key recover --raw --password-file ${file}`;
+      const run = (program: string, args: string[], extra: NodeJS.ProcessEnv, cwd = work) => {
+        const { status, stderr, stdout } = spawnSync(program, args, {
+          env: { ...env, ...extra },
+          encoding: 'utf8',
+          cwd,
+        });
+        return { status, text: `${stdout}${stderr}` };
+      };
+      before(async () => {
+        await as('bob');
+        mkdirSync(source);
+        writeFileSync(join(source, 'message.txt'), 'hello');
+        writeFileSync(file, `${RIGHT}\n`, { mode: 0o600 });
+        const registered = bkv(['key', 'register'], Buffer.from(newBackupKey()).toString('hex'), RIGHT);
+        assert.equal(registered.status, 0, registered.stderr);
+      });
+      const good = (result: { status: number | null; text: string }) =>
+        assert.equal(result.status, 0, result.text);
+
+      it('restic', () => {
+        const extra = { RESTIC_PASSWORD_COMMAND: command(), RESTIC_REPOSITORY: join(work, 'restic') };
+        good(run('restic', ['init'], extra));
+        good(run('restic', ['backup', source], extra));
+        good(run('restic', ['restore', 'latest', '--target', join(work, 'from-restic')], extra));
+        assert.equal(readFileSync(join(work, 'from-restic', source, 'message.txt'), 'utf8'), 'hello');
+        writeFileSync(file, 'wrong\n');
+        assert.notEqual(run('restic', ['snapshots'], extra).status, 0);
+        writeFileSync(file, `${RIGHT}\n`);
+      });
+
+      it('borg', () => {
+        const extra = { BORG_PASSCOMMAND: command(), BORG_REPO: join(work, 'borg') };
+        good(run('borg', ['init', '--encryption=repokey'], extra));
+        good(run('borg', ['create', '::first', 'source'], extra));
+        mkdirSync(join(work, 'from-borg'));
+        good(run('borg', ['extract', '::first'], extra, join(work, 'from-borg')));
+        assert.equal(readFileSync(join(work, 'from-borg', 'source', 'message.txt'), 'utf8'), 'hello');
+      });
+
+      it('rclone crypt', () => {
+        const obscured = run('sh', ['-c', `${command()} | rclone obscure -`], {}).text.trim();
+        const extra = {
+          RCLONE_CONFIG_SAFE_TYPE: 'crypt',
+          RCLONE_CONFIG_SAFE_REMOTE: join(work, 'rclone'),
+          RCLONE_CONFIG_SAFE_PASSWORD: obscured,
+        };
+        good(run('rclone', ['copy', source, 'safe:'], extra));
+        assert.ok(!existsSync(join(work, 'rclone', 'message.txt')));
+        good(run('rclone', ['copy', 'safe:', join(work, 'from-rclone')], extra));
+        assert.equal(readFileSync(join(work, 'from-rclone', 'message.txt'), 'utf8'), 'hello');
+      });
+
+      it('a wrong password counted, and the right one gave the attempt back', async () => {
+        assert.deepEqual(await attempts('bob'), {
+          state: 'registered',
+          attemptsRemaining: 10,
+          dealings: [],
+        });
+      });
+    });
+  });
+});
