@@ -262,6 +262,23 @@ describe(`incremental backups (BKV_SEED=${seed})`, () => {
     assert.equal(bkv('verify', copy).status, 1);
   });
 
+  it('stores a file anew whose part the storage has lost', async () => {
+    const copy = join(work, 'lossy');
+    cpSync(cloud, copy, { recursive: true });
+    // All but the parts that hold the list of files.
+    for (const name of parts()) {
+      const path = join(copy, 'parts', name);
+      const sealed = readFileSync(path);
+      rmSync(path);
+      if ((await verify(copy, key)).damaged.some((damage) => damage.path === '')) writeFileSync(path, sealed);
+    }
+    assert.ok((await backup(source, copy, key)).changed > 0);
+    const newest = (await snapshots(copy, key)).snapshots.at(-1)?.name;
+    assert.ok((await verify(copy, key)).damaged.every(({ snapshot }) => snapshot !== newest));
+    await restore(copy, join(work, 'from-lossy'), key);
+    same(join(work, 'from-lossy'));
+  });
+
   it('prunes old snapshots and what only they need, never what a running backup has just written', async () => {
     assert.deepEqual(await prune(cloud, key, 1), { snapshots: 2, parts: 0 });
     const before = parts().length;

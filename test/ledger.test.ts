@@ -373,4 +373,15 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
     assert.deepEqual(second.ledger.state(slot), { state: 'live', used: 150 });
     await second.token.close();
   });
+
+  it('a handle from before the module was initialized anew names nothing', async () => {
+    const token = await Token.open(freshToken());
+    const old = await token.call('replaceData', 'bkv.test', new Uint8Array(8), []);
+    await token.refresh();
+    await assert.rejects(token.call('destroyData', old), /found before the token was lost/);
+    const [found] = await token.call('listData', 'bkv.test');
+    await token.call('destroyData', found?.handle as string);
+    assert.deepEqual(await token.call('listData', 'bkv.test'), []);
+    await token.close();
+  });
 });

@@ -554,7 +554,7 @@ export class Vault {
     const held = await this.#records.slots();
     if (held.length > 0 && this.#ledger.pages === 0)
       throw new LedgerCorrupt(
-        `the token has no counters, but the database has ${held.length} records: it is another vault's`,
+        `the token has no counters, but the database has ${held.length} records: start a new vault with an empty database`,
       );
     for (const { account, slot, generation } of held) {
       const at = { slot, generation };
