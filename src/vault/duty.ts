@@ -17,6 +17,8 @@ export interface DutyOptions {
 }
 
 const RETRY_MS = 1000;
+/** What no second try can mend. Token and database may come back. */
+const FATAL = new Set(['LedgerCorrupt', 'TokenShared', 'PinRefused']);
 
 /**
  * Of several daemons on one database and token one is on duty: it opens the vault and answers. The others stand by
@@ -93,8 +95,9 @@ export class Duty {
             'another vault, on another database, has taken this token: each vault needs a token of its own',
           );
       } catch (error) {
-        if (this.#started || (error as Error).name !== 'TokenError') throw error;
-        log.error('could not go on duty', { reason: (error as Error).message });
+        const { name, message } = error as Error;
+        if (this.#started || FATAL.has(name)) throw error;
+        log.error('could not go on duty', { error: name, reason: message });
       } finally {
         await leadership.release().catch(() => undefined);
       }
