@@ -384,4 +384,18 @@ describe(`ledger (BKV_SEED=${seed})`, () => {
     assert.deepEqual(await token.call('listData', 'bkv.test'), []);
     await token.close();
   });
+
+  it('objects may be listed on one session while another one replaces them', async () => {
+    const token = await Token.open(freshToken());
+    let busy = true;
+    const listing = (async () => {
+      while (busy) await token.call('listData', 'bkv.');
+    })();
+    let handle: string | undefined;
+    for (let i = 0; i < 300; i++)
+      handle = await token.call('replaceData', 'bkv.test', new Uint8Array(8), handle ? [handle] : []);
+    busy = false;
+    await listing;
+    await token.close();
+  });
 });

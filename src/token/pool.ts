@@ -41,6 +41,19 @@ const MECHANISM: Record<Method, string> = {
   listData: 'none',
 };
 
+/**
+ * What looks through the token's objects, or makes or destroys some, runs one at a time: a list would name what is gone
+ * when it is read, and SoftHSM2 fails writes while another session searches.
+ */
+const OBJECTS: ReadonlySet<Method> = new Set([
+  'listData',
+  'replaceData',
+  'destroyData',
+  'listSecretKeys',
+  'generateWrappingKey',
+  'destroySecretKey',
+]);
+
 /** Jobs that one message brings to a session when many wait. */
 const JOBS_A_MESSAGE = 8;
 
@@ -73,6 +86,7 @@ export class Token {
   /** the one that is used now first */
   readonly #tokens: TokenName[];
   #reopening: Promise<void> = Promise.resolve();
+  #objects: Promise<unknown> = Promise.resolve();
   #onReopen: () => void = () => undefined;
   readonly #closing = new AbortController();
 
@@ -106,6 +120,13 @@ export class Token {
 
   /** Runs one method of {@link Session} on the next free session. @throws TokenError, InvalidPoint */
   call<M extends Method>(method: M, ...args: Parameters<Session[M]>): Promise<ReturnType<Session[M]>> {
+    if (!OBJECTS.has(method)) return this.#enqueue(method, args);
+    const mine = this.#objects.then(() => this.#enqueue(method, args));
+    this.#objects = mine.catch(() => undefined);
+    return mine;
+  }
+
+  #enqueue<M extends Method>(method: M, args: Parameters<Session[M]>): Promise<ReturnType<Session[M]>> {
     if (this.#state !== 'up') return Promise.reject(new TokenError(AWAY, 'BKV_AWAY'));
     return new Promise((resolve, reject) => {
       const job = { method, args, resolve: resolve as (value: unknown) => void, reject };

@@ -363,7 +363,7 @@ export class Session {
     try {
       this.#p11.C_DestroyObject(this.#session, this.#handle(handle));
     } catch (error) {
-      if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_OBJECT_HANDLE_INVALID) throw error;
+      if (!isGone(error)) throw error;
     }
   }
 
@@ -372,21 +372,27 @@ export class Session {
     try {
       return this.#attribute(this.#handle(handle), pkcs11.CKA_VALUE).equals(value);
     } catch (error) {
-      if ((error as pkcs11.Pkcs11Error).code === pkcs11.CKR_OBJECT_HANDLE_INVALID) return false;
+      if (isGone(error)) return false;
       throw error;
     }
   }
 
+  /** The data objects whose labels start with `prefix`; one that another program destroys meanwhile is left out. */
   listData(prefix: string): DataObject[] {
     return this.#find([
       { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
       { type: pkcs11.CKA_TOKEN, value: true },
       { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
     ]).flatMap((handle) => {
-      const label = this.#label(handle);
-      if (!label.startsWith(prefix)) return [];
-      const value = this.#attribute(handle, pkcs11.CKA_VALUE);
-      return [{ handle: this.#name(handle), label, value: Uint8Array.from(value) }];
+      try {
+        const label = this.#label(handle);
+        if (!label.startsWith(prefix)) return [];
+        const value = this.#attribute(handle, pkcs11.CKA_VALUE);
+        return [{ handle: this.#name(handle), label, value: Uint8Array.from(value) }];
+      } catch (error) {
+        if (isGone(error)) return [];
+        throw error;
+      }
     });
   }
 
@@ -527,6 +533,9 @@ export class Session {
     return Uint8Array.from(point.subarray(-65));
   }
 }
+
+const isGone = (error: unknown): boolean =>
+  (error as pkcs11.Pkcs11Error).code === pkcs11.CKR_OBJECT_HANDLE_INVALID;
 
 /** @throws PinRefused, also when a wrong PIN now would lock the token */
 function login(p11: pkcs11.PKCS11, session: pkcs11.Handle, slot: pkcs11.Handle, pin: string): void {
