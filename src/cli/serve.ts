@@ -156,15 +156,16 @@ export async function serve(options: {
     ...(config.tls && { tls: config.tls as { cert: string; key: string } }),
   });
   const admin = await listen(adminApp(duty), hostPort(options.admin ?? config.admin));
+  // Before it says that it serves: who reads that may stop it at once.
+  const signalled = new Promise<void>((done) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => done());
+  });
   log.info('serving', {
     url: open.url,
     admin: admin.url,
     serverPublicKey,
   });
 
-  const signalled = new Promise<void>((done) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => done());
-  });
   try {
     await Promise.race([signalled, duty.ended]);
   } finally {
