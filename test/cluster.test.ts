@@ -33,17 +33,8 @@ describe('two tokens of a cluster', () => {
       Buffer.from(readFileSync(path, 'latin1').replace('cluster-a', 'cluster-b'), 'latin1'),
     );
   };
-  const ready = async (wanted: boolean) => {
-    for (let i = 0; i < 200; i++) {
-      if ((await fetch(new URL('/readyz', daemon.admin))).ok === wanted) return;
-      await setTimeout(50);
-    }
-    assert.fail(`/readyz is not ${wanted}: ${daemon.logs.slice(-1500)}`);
-  };
   const guess = async () => (await daemon.startRecovery('alice', 'wrong')).abandon();
-  const remaining = async () =>
-    ((await (await daemon.fetch('alice', 'GET', '/v1/account')).json()) as { attemptsRemaining: number })
-      .attemptsRemaining;
+  const remaining = async () => (await daemon.status('alice')).attemptsRemaining;
   before(async function () {
     // The files of its tokens are openCryptoki's own.
     if (isOpenCryptoki) return this.skip();
@@ -77,8 +68,8 @@ describe('two tokens of a cluster', () => {
     replicate();
     renameSync(first, away);
     await guess().catch(() => undefined);
-    await ready(false);
-    await ready(true);
+    await daemon.until(false);
+    await daemon.until(true);
     assert.ok((await remaining()) <= 7);
     await guess();
     assert.ok((await remaining()) <= 6);
@@ -92,14 +83,14 @@ describe('two tokens of a cluster', () => {
     renameSync(away, first);
     renameSync(second, away);
     await guess().catch(() => undefined);
-    await ready(false);
+    await daemon.until(false);
     await setTimeout(4000);
     await assert.rejects(guess());
     assert.match(daemon.logs, /older than those that were acknowledged/);
     // SoftHSM2 itself does not bear two tokens of one serial number.
     renameSync(first, join(data, 'old'));
     renameSync(away, second);
-    await ready(true);
+    await daemon.until(true);
     assert.equal(await remaining(), 9);
   });
 });

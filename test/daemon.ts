@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { embeddedJwt } from '../src/cli/serve.js';
 import { type FleetVault, VaultClient } from '../src/client/index.js';
 import {
@@ -108,6 +109,25 @@ export class Daemon {
       headers: { ...(authorization && { authorization }), 'content-type': 'application/json' },
       body: body === undefined ? null : typeof body === 'string' ? body : JSON.stringify(body),
     });
+  }
+
+  /** What the vault says of an account. */
+  async status(account: string): Promise<{ state: string; attemptsRemaining: number }> {
+    const response = await this.fetch(account, 'GET', '/v1/account');
+    return (await response.json()) as { state: string; attemptsRemaining: number };
+  }
+
+  async ready(): Promise<boolean> {
+    return (await fetch(new URL('/readyz', this.admin))).ok;
+  }
+
+  /** Waits until it is ready, or is not. @throws when it takes longer than ten seconds */
+  async until(ready: boolean): Promise<void> {
+    for (let i = 0; i < 200; i++) {
+      if ((await this.ready()) === ready) return;
+      await setTimeout(50);
+    }
+    throw new Error(`/readyz did not become ${ready ? 200 : 503}: ${this.logs.slice(-2000)}`);
   }
 
   /** Posts JSON. @throws HttpFailure */

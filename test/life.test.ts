@@ -14,18 +14,8 @@ describe('life with a token', () => {
   let daemon: Daemon;
   const start = () =>
     Daemon.start(data, { config, preload: resolve('dist/test/disturb.js'), env: { BKV_LOGINS: logins } });
-  const ready = async () => (await fetch(new URL('/readyz', daemon.admin))).status === 200;
-  const until = async (state: boolean) => {
-    for (let i = 0; i < 200; i++) {
-      if ((await ready()) === state) return;
-      await setTimeout(50);
-    }
-    assert.fail(`/readyz did not become ${state ? 200 : 503}: ${daemon.logs.slice(-2000)}`);
-  };
   const guess = async (account: string) => (await daemon.startRecovery(account, 'wrong')).abandon();
-  const remaining = async (account: string) =>
-    ((await (await daemon.fetch(account, 'GET', '/v1/account')).json()) as { attemptsRemaining: number })
-      .attemptsRemaining;
+  const remaining = async (account: string) => (await daemon.status(account)).attemptsRemaining;
   const countLogins = () => (existsSync(logins) ? readFileSync(logins).length : 0);
   before(async () => {
     daemon = await start();
@@ -40,11 +30,11 @@ describe('life with a token', () => {
     for (let round = 1; round <= 3; round++) {
       await guess('alice');
       daemon.child.kill('SIGUSR2');
-      await until(false);
+      await daemon.until(false);
       const refused = await daemon.fetch('alice', 'GET', '/v1/account');
       assert.equal(refused.status, 503);
       assert.ok(Number(refused.headers.get('retry-after')) > 0);
-      await until(true);
+      await daemon.until(true);
       assert.equal(await remaining('alice'), 10 - round);
       assert.equal(await daemon.metric('bkv_token_reopened_total'), round);
     }
@@ -79,7 +69,7 @@ describe('life with a token', () => {
     await guesses;
     // The daemon looks every second whether its sessions live.
     await setTimeout(1500);
-    await until(true);
+    await daemon.until(true);
     assert.ok(evaluated <= 10, `${evaluated} evaluations`);
     assert.ok(failed > 0, 'no request met a dead session');
     if (evaluated < 10) assert.ok((await remaining('bob')) <= 10 - evaluated);
@@ -93,11 +83,11 @@ describe('life with a token', () => {
     renameSync(join(data, 'tokens'), join(data, 'pulled'));
     const answers = await Promise.allSettled([0, 1, 2].map(() => guess('carol')));
     assert.ok(answers.every(({ status }) => status === 'rejected'));
-    await until(false);
+    await daemon.until(false);
     await setTimeout(1500);
-    assert.equal(await ready(), false);
+    assert.equal(await daemon.ready(), false);
     renameSync(join(data, 'pulled'), join(data, 'tokens'));
-    await until(true);
+    await daemon.until(true);
     assert.ok((await remaining('carol')) <= 9);
     await (await daemon.startRecovery('carol', 'right')).prove();
     assert.equal(await remaining('carol'), 10);
@@ -109,7 +99,7 @@ describe('life with a token', () => {
     writeFileSync(pin, 'not the PIN');
     const before = countLogins();
     daemon.child.kill('SIGUSR2');
-    await until(false);
+    await daemon.until(false);
     await setTimeout(4000);
     assert.equal(countLogins(), before + 1);
     assert.match(await (await fetch(new URL('/readyz', daemon.admin))).text(), /refuses the PIN/);

@@ -62,8 +62,7 @@ describe('passwords', () => {
         encoding: 'utf8',
         env,
       });
-    const attempts = async (account: string) =>
-      (await (await daemon.fetch(account, 'GET', '/v1/account')).json()) as { attemptsRemaining?: number };
+    const attempts = (account: string) => daemon.status(account);
     before(async () => {
       mkdirSync(join(work, 'vault'));
       daemon = await Daemon.start(join(work, 'vault'), {

@@ -30,21 +30,18 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     await client.end();
     return rows;
   };
-  const ready = async (daemon: Daemon) => (await fetch(new URL('/readyz', daemon.admin))).status === 200;
   /** Milliseconds until one of them is on duty. */
   const onDuty = async (...candidates: Daemon[]): Promise<{ daemon: Daemon; ms: number }> => {
     const begun = performance.now();
     for (;;) {
       for (const daemon of candidates)
-        if (await ready(daemon)) return { daemon, ms: performance.now() - begun };
+        if (await daemon.ready()) return { daemon, ms: performance.now() - begun };
       assert.ok(performance.now() - begun < 20_000, `none took over: ${candidates[0]?.logs.slice(-1500)}`);
       await setTimeout(50);
     }
   };
   const remaining = async (daemon: Daemon, account: string) => {
-    const status = (await (await daemon.fetch(account, 'GET', '/v1/account')).json()) as {
-      attemptsRemaining: number;
-    };
+    const status = await daemon.status(account);
     assert.ok('attemptsRemaining' in status, JSON.stringify(status));
     return status.attemptsRemaining;
   };
@@ -64,7 +61,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
   });
 
   it('one answers, the other stands by and says so', async () => {
-    assert.deepEqual([await ready(first), await ready(second)], [true, false]);
+    assert.deepEqual([await first.ready(), await second.ready()], [true, false]);
     assert.match(await (await fetch(new URL('/readyz', second.admin))).text(), /standing by/);
     await first.register('alice', 'right');
     const refused = await second.fetch('alice', 'GET', '/v1/account');
@@ -128,7 +125,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     assert.equal(evaluated, 6, 'the old writer evaluated');
     assert.equal(await remaining(second, 'zombie'), MAX - 6);
     await opens(second, 'zombie');
-    assert.deepEqual([await ready(first), await ready(second)], [false, true]);
+    assert.deepEqual([await first.ready(), await second.ready()], [false, true]);
     [first, second] = [second, first];
   });
 

@@ -16,7 +16,7 @@ describe('wrapping keys are destroyed while the vault serves', () => {
   const opens = async (account: string): Promise<void> => {
     await (await daemon.startRecovery(account, 'right')).prove();
   };
-  const status = async (account: string) => (await daemon.fetch(account, 'GET', '/v1/account')).json();
+  const status = (account: string) => daemon.status(account);
   const database = () => new SQLite(join(data, 'records.sqlite'));
   const take = (account: string) =>
     database().prepare('SELECT * FROM records WHERE account = ?').get(accountHash(account)) as Record<

@@ -38,11 +38,11 @@ async function* walk(root: string, below = ''): AsyncGenerator<Entry> {
 /** What the newest snapshot knows, asked in the order of the paths. */
 class Before {
   readonly #folder: BackupFolder;
-  readonly #entries: AsyncGenerator<Entry> | undefined;
+  readonly #entries: AsyncGenerator<Entry>;
   #next: Entry | undefined;
   readonly #there = new Map<string, boolean>();
 
-  private constructor(folder: BackupFolder, entries: AsyncGenerator<Entry> | undefined) {
+  private constructor(folder: BackupFolder, entries: AsyncGenerator<Entry>) {
     this.#folder = folder;
     this.#entries = entries;
   }
@@ -75,7 +75,7 @@ class Before {
   }
 
   async #advance(): Promise<void> {
-    this.#next = (await this.#entries?.next())?.value;
+    this.#next = (await this.#entries.next()).value;
   }
 }
 

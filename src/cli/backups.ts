@@ -1,8 +1,6 @@
 import { backup, type Damage, prune, restore, snapshots, verify } from '../backup/index.js';
 import { readState, writeState } from './state.js';
-import { progressBar } from './terminal.js';
-
-type Say = (text: string) => void;
+import { progressBar, type Say } from './terminal.js';
 
 const size = (bytes: number): string =>
   bytes < 1e6
@@ -12,13 +10,8 @@ const size = (bytes: number): string =>
       : `${(bytes / 1e9).toFixed(2)} GB`;
 
 export async function run(folder: string, destination: string, key: Uint8Array, say: Say): Promise<void> {
-  const { snapshot, files, bytes, changed } = await backup(
-    folder,
-    destination,
-    key,
-    progressBar('encrypting'),
-  );
-  await compare(destination, key, snapshot);
+  const { files, bytes, changed } = await backup(folder, destination, key, progressBar('encrypting'));
+  compare(await snapshots(destination, key));
   say(`${files} files (${size(bytes)}) are in ${destination}; ${changed} were new or had changed`);
 }
 
@@ -29,7 +22,7 @@ export async function restoreTo(
   at: string | undefined,
   say: Say,
 ): Promise<void> {
-  if (at === undefined) await compare(source, key);
+  if (at === undefined) compare(await snapshots(source, key));
   const { files, bytes, damaged } = await restore(source, folder, key, {
     ...(at !== undefined && { at }),
     progress: progressBar('restoring'),
@@ -39,8 +32,8 @@ export async function restoreTo(
 }
 
 export async function list(source: string, key: Uint8Array, say: Say): Promise<void> {
-  await compare(source, key);
   const found = await snapshots(source, key);
+  compare(found);
   for (const { name, created, files, bytes } of found.snapshots)
     say(`${name}  ${created.toLocaleString()}  ${files} files, ${size(bytes)}`);
   report(
@@ -50,14 +43,15 @@ export async function list(source: string, key: Uint8Array, say: Say): Promise<v
 }
 
 export async function check(source: string, key: Uint8Array, say: Say): Promise<void> {
-  await compare(source, key);
-  const { snapshots, parts, damaged } = await verify(source, key, progressBar('verifying'));
+  compare(await snapshots(source, key));
+  const verdict = await verify(source, key, progressBar('verifying'));
+  const { parts, damaged } = verdict;
   report(
     damaged.map(({ snapshot, path, reason }) => ({ path: path && `${snapshot}: ${path}`, reason })),
     say,
   );
   say(
-    `${snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? 'all is well' : `${damaged.length} files or lists are damaged`}`,
+    `${verdict.snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? 'all is well' : `${damaged.length} files or lists are damaged`}`,
   );
 }
 
@@ -75,10 +69,9 @@ function report(damaged: readonly Damage[], say: Say): void {
  * Warns when the storage shows an older state than this device has seen: each file of it would verify. The newest
  * snapshot that was seen is kept in the user's state folder.
  */
-async function compare(source: string, key: Uint8Array, made?: string): Promise<void> {
-  const { id, snapshots: found } = await snapshots(source, key);
+function compare({ id, snapshots: found }: Awaited<ReturnType<typeof snapshots>>): void {
   const seen = readState(id)?.toString().trim() ?? '';
-  const newest = made ?? found.at(-1)?.name ?? '';
+  const newest = found.at(-1)?.name ?? '';
   if (newest < seen)
     process.stderr.write(
       `warning: this device has seen snapshot ${seen}, and the newest there is ${newest || 'none'}: the storage shows an old state\n`,

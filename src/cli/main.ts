@@ -7,9 +7,10 @@ import { BkvError, FleetClient, formatKey, newBackupKey, parseKey, VaultClient }
 import * as backups from './backups.js';
 import { loadFleet, pinFleet } from './fleet.js';
 import * as reminder from './reminder.js';
-import { readNewPassword, readSecret, UsageError } from './terminal.js';
+import { readNewPassword, readSecret, type Say, UsageError } from './terminal.js';
+import { version } from './version.js';
 
-const say = (text: string): void => {
+const say: Say = (text) => {
   process.stdout.write(`${text}\n`);
 };
 
@@ -99,10 +100,6 @@ const reminderOf = (flags: VaultFlags): string =>
 
 const withKeyFile = (command: Command): Command =>
   command.option('--key-file <file>', 'file with the 64 digits; without it they are asked for');
-
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
 
 const program = new Command('bkv')
   .description('End-to-end encrypted backups, with a key that a password opens')
@@ -277,10 +274,36 @@ withToken(audit.command('verify'))
   .action(async ({ log, ...flags }) => (await import('./token.js')).auditVerify(flags, log, say));
 
 const token = program.command('token').description('look after a token');
-withToken(token.command('init'))
+const withCustodians = (command: Command): Command =>
+  withToken(command).option(
+    '--custodians <file>',
+    'file of the custodians, whose passphrases are asked for in place of a PIN',
+  );
+withCustodians(token.command('init'))
   .description('make a token and the keys that it lacks; what is there stays')
   .option('--so-pin-file <file>', "file with the security officer's PIN; without it the PIN is asked for")
-  .action(async ({ soPinFile, ...flags }) => (await import('./token.js')).init(flags, soPinFile, say));
+  .option('--backup-key <file>', 'public key of the backup token, which the keys may leave this one for')
+  .action(async ({ soPinFile, backupKey, ...flags }) =>
+    (await import('./token.js')).init(flags, { soPinFile, backupKey }, say),
+  );
+token
+  .command('custodians <file>')
+  .description('share the PINs of a ceremony out among custodians, each with a passphrase')
+  .requiredOption('--threshold <m>', 'how many of them must come')
+  .requiredOption('--count <n>', 'how many there are')
+  .action(async (file: string, { threshold, count }) =>
+    (await import('./token.js')).appoint(file, Number(threshold), Number(count), say),
+  );
+withCustodians(token.command('init-backup'))
+  .description('make a backup token, and write its public key to a file')
+  .requiredOption('--out <file>', 'where its public key goes (PEM)')
+  .action(async ({ out, ...flags }) => (await import('./token.js')).initBackup(flags, out, say));
+withCustodians(token.command('rehearse <backup>'))
+  .description('try every key of a backup in the backup token, and leave nothing behind')
+  .action(async (file: string, flags) => (await import('./token.js')).rehearse(flags, file, say));
+withCustodians(token.command('restore <backup>'))
+  .description("turn the backup token into the vault's; every account then has one attempt")
+  .action(async (file: string, flags) => (await import('./token.js')).restore(flags, file, say));
 token
   .command('shred')
   .description(
@@ -306,7 +329,7 @@ try {
   const { name, message } = error as Error;
   const known = error instanceof UsageError || error instanceof BkvError || error instanceof BackupError;
   process.stderr.write(
-    `bkv: ${known || ['ProfileError', 'TokenError', 'PinRefused', 'TokenShared', 'LedgerCorrupt', 'DatabaseError'].includes(name) ? message : `${name}: ${message}`}\n`,
+    `bkv: ${known || ['ProfileError', 'TokenError', 'PinRefused', 'TokenShared', 'LedgerCorrupt', 'DatabaseError', 'CustodyError', 'TokenBackupError'].includes(name) ? message : `${name}: ${message}`}\n`,
   );
   process.exit(exitCode(error as Error));
 } finally {

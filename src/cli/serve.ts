@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { open, rename } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exportJWK, SignJWT } from 'jose';
@@ -15,6 +16,7 @@ import { lead, Records } from '../records/index.js';
 import { initializeToken, inspectToken, KEY_LABELS, loadProfile, Token } from '../token/index.js';
 import { Duty, Vault } from '../vault/index.js';
 import { UsageError } from './terminal.js';
+import { version } from './version.js';
 
 const address = z.string().regex(/^(\[[^\]]+\]|[^:]+):\d+$/, 'must be host:port');
 
@@ -26,6 +28,8 @@ const configSchema = z.strictObject({
   admin: address.default('127.0.0.1:8201'),
   maxAttempts: z.int().min(1).max(MAX_ATTEMPTS).default(10),
   exchangeSeconds: z.number().min(1).max(3600).default(60),
+  /** file that always holds a backup of the token */
+  tokenBackup: z.string().optional(),
   shredHours: z.number().min(0).max(500).default(24),
   rateLimit: z
     .strictObject({ account: z.int().min(1).default(60), address: z.int().min(1).default(600) })
@@ -126,6 +130,7 @@ export async function serve(options: {
   const serverPublicKey = Buffer.from(await token.call('publicKey', KEY_LABELS.static)).toString('base64url');
   const database = config.database ?? join(data, 'records.sqlite');
   const records = await Records.open(database);
+  const { tokenBackup } = config;
   const duty = new Duty({
     lead: (signal, onWait) => lead(database, signal, onWait),
     open: async () => {
@@ -135,6 +140,9 @@ export async function serve(options: {
         const vault = await Vault.open(token, records, {
           maxAttempts: config.maxAttempts,
           exchangeLifetime: config.exchangeSeconds * 1000,
+          ...(tokenBackup !== undefined && {
+            keepBackup: (backup: string) => writeFileAtomic(tokenBackup, backup),
+          }),
         });
         return { vault, close: () => vault.close().finally(endAudit) };
       } catch (error) {
@@ -146,12 +154,12 @@ export async function serve(options: {
   await duty.start();
   const shredding =
     config.shredHours > 0 && setInterval(() => void shredEnded(duty), config.shredHours * 3_600_000).unref();
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const keeping = setInterval(() => void keepBackup(duty), 3_600_000).unref();
   const api = app(duty, authenticator(config.auth ?? (await embeddedAuth(data))), {
     rateLimit: config.rateLimit,
     version,
   });
-  const open = await listen(api, {
+  const listening = await listen(api, {
     ...hostPort(options.listen ?? config.listen),
     ...(config.tls && { tls: config.tls as { cert: string; key: string } }),
   });
@@ -161,7 +169,7 @@ export async function serve(options: {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => done());
   });
   log.info('serving', {
-    url: open.url,
+    url: listening.url,
     admin: admin.url,
     serverPublicKey,
   });
@@ -171,7 +179,8 @@ export async function serve(options: {
   } finally {
     log.info('stopping');
     if (shredding) clearInterval(shredding);
-    await Promise.all([stop(open.server), stop(admin.server)]);
+    clearInterval(keeping);
+    await Promise.all([stop(listening.server), stop(admin.server)]);
     await duty.close();
     await records.close();
     await token.close();
@@ -193,6 +202,22 @@ async function beginAudit(path: string, token: Token): Promise<() => Promise<voi
 async function shredEnded(duty: Duty): Promise<void> {
   // A daemon that stands by, or whose token is away, leaves it to the next time.
   if (!duty.trouble) await duty.vault.shred({}).catch(() => undefined);
+}
+
+/** Accounts that have ended since are in it then. */
+async function keepBackup(duty: Duty): Promise<void> {
+  if (!duty.trouble) await duty.vault.keepBackup();
+}
+
+async function writeFileAtomic(path: string, text: string): Promise<void> {
+  const file = await open(`${path}.tmp`, 'w', 0o600);
+  try {
+    await file.writeFile(text);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await rename(`${path}.tmp`, path);
 }
 
 function hostPort(text: string): { host: string; port: number } {

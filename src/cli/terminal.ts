@@ -4,6 +4,9 @@ import { StringDecoder } from 'node:string_decoder';
 import { ReadStream } from 'node:tty';
 import { passwordStrength } from '../client/index.js';
 
+/** Prints a line. */
+export type Say = (text: string) => void;
+
 /** A command was used wrongly, or what it needs is missing. Ends with exit code 2. */
 export class UsageError extends Error {
   override name = 'UsageError';
@@ -55,13 +58,21 @@ export async function readSecret(prompt: string): Promise<string> {
   }
 }
 
-/** Asks for a new password, twice on a terminal, and says how strong it is. @throws UsageError when it is very weak */
-export async function readNewPassword(): Promise<string> {
+/**
+ * Asks for a new password, twice on a terminal, and says how strong it is.
+ * @param least the lowest score taken, 0 to 4
+ * @throws UsageError when it is too weak
+ */
+export async function readNewPassword(least = 1): Promise<string> {
   const password = await readSecret('New password: ');
   const { score, advice } = await passwordStrength(password);
   const words = ['very weak', 'weak', 'fair', 'good', 'strong'];
-  if (score === 0)
-    throw new UsageError(`this password is among the first that are guessed. ${advice.join(' ')}`);
+  if (score < least)
+    throw new UsageError(
+      score === 0
+        ? `this password is among the first that are guessed. ${advice.join(' ')}`
+        : `this password is ${words[score]}, and must be ${words[least]} here. ${advice.join(' ')}`,
+    );
   process.stderr.write(`This password is ${words[score]}. ${advice.join(' ')}`.trimEnd().concat('\n'));
   if (process.stdin.isTTY && (await readSecret('Once more:    ')) !== password)
     throw new UsageError('the two passwords differ');

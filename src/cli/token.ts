@@ -1,14 +1,25 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { createHash, createPublicKey } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { auditKey, verifyAudit } from '../audit/index.js';
-import { examine, hasToken, initializeToken, loadProfile, type Profile, Token } from '../token/index.js';
-import type { Shredded } from '../vault/index.js';
+import { appointCustodians, type Custody, openCustody } from '../custody/index.js';
+import {
+  changePin,
+  escrowKeys,
+  examine,
+  hasToken,
+  initializeBackupToken,
+  initializeToken,
+  loadProfile,
+  type Profile,
+  readPin,
+  Token,
+} from '../token/index.js';
+import { restoreToken, type Shredded } from '../vault/index.js';
 import { EMBEDDED_PROFILE } from './serve.js';
-import { readSecret, UsageError } from './terminal.js';
-
-type Say = (text: string) => void;
+import { readNewPassword, readSecret, type Say, UsageError } from './terminal.js';
 
 /** Where a command finds its token: a profile, or the embedded one of a data folder. */
 export interface TokenFlags {
@@ -40,19 +51,104 @@ export async function auditVerify(flags: TokenFlags, file: string | undefined, s
   }
 }
 
-/** Makes a token and its keys, where they are missing. @throws TokenError, ProfileError */
-export async function init(flags: TokenFlags, soPinFile: string | undefined, say: Say): Promise<void> {
+/**
+ * Makes a token and its keys, where they are missing, and has it trust its backup token.
+ * @param backupKey file with the public key of the backup token
+ * @throws TokenError, ProfileError
+ */
+export async function init(
+  flags: TokenFlags & CustodyFlags,
+  { soPinFile, backupKey }: { soPinFile?: string; backupKey?: string },
+  say: Say,
+): Promise<void> {
   const profile = profileOf(flags);
   const there = hasToken(profile);
-  const soPin = there
-    ? ''
-    : soPinFile
-      ? readFileSync(soPinFile, 'utf8').trim()
-      : await readSecret('PIN of the security officer, for the new token: ');
-  const made = initializeToken(profile, soPin);
+  const soPin =
+    there && !backupKey
+      ? ''
+      : flags.custodians
+        ? (await custody(flags)).soPin()
+        : soPinFile
+          ? readFileSync(soPinFile, 'utf8').trim()
+          : await readSecret('PIN of the security officer: ');
+  const made = initializeToken(profile, soPin, backupKey !== undefined);
   const name = profile.token.label ?? profile.token.serial;
   if (!there) say(`the token "${name}" is made`);
-  say(made.length > 0 ? `keys made in it: ${made.join(', ')}` : 'it has all its keys; nothing was changed');
+  say(made.length > 0 ? `keys made in it: ${made.join(', ')}` : 'it has all its keys; none was made');
+  if (!backupKey) return;
+  const publicKey = createPublicKey(readFileSync(backupKey)).export({ type: 'spki', format: 'der' });
+  escrowKeys(profile, soPin, publicKey);
+  say(`they can leave it for the backup token ${fingerprint(publicKey)}, and no other`);
+}
+
+/** A file of custodians, and who can be asked for their passphrases. */
+export interface CustodyFlags {
+  readonly custodians?: string;
+}
+
+function custody({ custodians }: CustodyFlags): Promise<Custody> {
+  if (custodians === undefined) throw new UsageError('name the file of the custodians: --custodians FILE');
+  return openCustody(readFileSync(custodians, 'utf8'), (have, threshold) =>
+    readSecret(`Passphrase of a custodian (${have + 1} of ${threshold}): `),
+  );
+}
+
+const fingerprint = (publicKey: Uint8Array): string =>
+  (createHash('sha256').update(publicKey).digest('hex').match(/.{4}/g) as string[]).join(' ');
+
+/** Shares the PINs of a ceremony out among custodians. */
+export async function appoint(file: string, threshold: number, count: number, say: Say): Promise<void> {
+  if (existsSync(file)) throw new UsageError(`${file} is there already; name another file`);
+  const passphrases: string[] = [];
+  while (passphrases.length < count) {
+    process.stderr.write(`Custodian ${passphrases.length + 1} of ${count}\n`);
+    passphrases.push(await readNewPassword(3));
+  }
+  writeFileSync(file, await appointCustodians(threshold, passphrases), { mode: 0o600, flag: 'wx' });
+  say(
+    `${threshold} of the ${count} passphrases open ${file}. Keep copies of it; without it they open nothing.`,
+  );
+}
+
+/** The profile with the PIN that custodians hold, for a token that nothing serves from. */
+const heldBy = (profile: Profile, { backupPin }: Custody): Profile => ({
+  ...profile,
+  pin: [{ held: backupPin() }],
+});
+
+/** Makes a backup token, and writes its public key to a file. */
+export async function initBackup(flags: TokenFlags & CustodyFlags, out: string, say: Say): Promise<void> {
+  const profile = profileOf(flags);
+  const custodians = await custody(flags);
+  const publicKey = initializeBackupToken(heldBy(profile, custodians), custodians.backupSoPin());
+  const pem = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
+  writeFileSync(out, pem.export({ type: 'spki', format: 'pem' }));
+  say(`the backup token is ${fingerprint(publicKey)}; its public key is in ${out}`);
+}
+
+/** Tries every key of a backup in the backup token, and leaves nothing behind. */
+export async function rehearse(flags: TokenFlags & CustodyFlags, file: string, say: Say): Promise<void> {
+  const profile = heldBy(profileOf(flags), await custody(flags));
+  const { created, wrappingKeys } = restoreToken(profile, readFileSync(file, 'utf8'), false);
+  say(
+    `the backup of ${created} is whole: the long-lived keys and ${wrappingKeys} wrapping keys work in the backup token`,
+  );
+}
+
+/** Turns the backup token into the vault's, with the PIN of its profile. */
+export async function restore(flags: TokenFlags & CustodyFlags, file: string, say: Say): Promise<void> {
+  const profile = profileOf(flags);
+  if (!profile.restored)
+    throw new UsageError(
+      'say "restored: true" in the profile: keys that come out of a backup were not made in this token',
+    );
+  const pin = readPin(profile);
+  const held = heldBy(profile, await custody(flags));
+  const { created, wrappingKeys } = restoreToken(held, readFileSync(file, 'utf8'), true);
+  changePin(held, pin);
+  say(
+    `the backup of ${created} is restored, with ${wrappingKeys} wrapping keys; each account has one attempt`,
+  );
 }
 
 /** Prints what a token can do. Ends with exit code 1 when something is missing, 5 when something is unsafe. */

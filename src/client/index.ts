@@ -9,5 +9,6 @@ export {
   type VaultCheck,
 } from './fleet.js';
 export { formatKey, newBackupKey, parseKey } from './key.js';
+export { preparePassword } from './password.js';
 export { isRemembered, makeReminder } from './reminder.js';
 export { passwordStrength, type Strength } from './strength.js';

@@ -24,14 +24,20 @@ export function preparePassword(password: string): Uint8Array {
   return new TextEncoder().encode(prepared);
 }
 
-/** Argon2id with RFC 9106's second recommended parameters: 3 passes, 64 MiB, 4 lanes. Fixed, so no vault can weaken it. */
-export const stretch: Stretch = (oprfOutput) =>
+/**
+ * Argon2id with RFC 9106's second recommended parameters: 3 passes, 64 MiB, 4 lanes. Fixed, so no vault can weaken it.
+ * @param salt 16 bytes
+ */
+export const argon2 = (password: Uint8Array, salt: Uint8Array): Promise<Uint8Array> =>
   argon2id({
-    password: oprfOutput,
-    salt: new Uint8Array(16),
+    password,
+    salt,
     iterations: 3,
     memorySize: 65_536,
     parallelism: 4,
     hashLength: 32,
     outputType: 'binary',
   });
+
+/** Key stretching of OPAQUE (RFC 9807, section 7): with a salt of zeros, since the OPRF's output is each account's own. */
+export const stretch: Stretch = (oprfOutput) => argon2(oprfOutput, new Uint8Array(16));

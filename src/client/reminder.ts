@@ -1,23 +1,12 @@
-import { argon2id } from 'hash-wasm';
 import { equal } from '../opaque/index.js';
-import { preparePassword } from './password.js';
+import { argon2, preparePassword } from './password.js';
 
 const SALT = 16;
-const HASH = 32;
 
 async function hash(password: string, salt: Uint8Array): Promise<Uint8Array> {
   const secret = preparePassword(password);
   try {
-    // As for the vault: 3 passes, 64 MiB, 4 lanes.
-    return await argon2id({
-      password: secret,
-      salt,
-      iterations: 3,
-      memorySize: 65_536,
-      parallelism: 4,
-      hashLength: HASH,
-      outputType: 'binary',
-    });
+    return await argon2(secret, salt);
   } finally {
     secret.fill(0);
   }
@@ -29,10 +18,7 @@ async function hash(password: string, salt: Uint8Array): Promise<Uint8Array> {
  */
 export async function makeReminder(password: string): Promise<Uint8Array> {
   const salt = crypto.getRandomValues(new Uint8Array(SALT));
-  const reminder = new Uint8Array(SALT + HASH);
-  reminder.set(salt);
-  reminder.set(await hash(password, salt), SALT);
-  return reminder;
+  return Uint8Array.from([...salt, ...(await hash(password, salt))]);
 }
 
 /** Whether the password is the one that the reminder was made of. Spends no attempt. */

@@ -9,6 +9,7 @@ import {
   CONTEXT,
   type Duty,
   InvalidMessage,
+  TokenBackupError,
   UnknownExchange,
   type Vault,
   VaultUnavailable,
@@ -245,7 +246,7 @@ export function app(duty: Duty, authenticate: Authenticate, options: AppOptions)
         const answer = await handle({
           vault: duty.vault,
           account: response.locals.account as string,
-          body: body ? validate(body, request.body) : {},
+          body: body ? (validate(body, request.body) as Record<string, string>) : {},
           params: request.params as Record<string, string>,
         });
         if (answer) response.json(answer);
@@ -279,28 +280,25 @@ export function adminApp(duty: Duty): Express {
     const { trouble } = duty;
     response.status(trouble ? 503 : 200).send(`${trouble ?? 'ready'}\n`);
   });
+  // Wrapped for the backup token, so that it is secret from whoever fetches it.
+  server.get('/backup', async (_request, response) => {
+    response.type('application/json').send(await duty.vault.backUp());
+  });
   // JSON only, which no web page can send here by itself.
   server.post('/shred', express.json({ limit: 1024 }), async (request, response) => {
-    const parsed = shredOptions.safeParse(request.body);
-    if (!parsed.success)
-      throw new ProblemError(
-        400,
-        'invalid-request',
-        'The request is not valid',
-        'send {"all": bool, "abandonLost": bool}',
-      );
+    const options = validate(shredOptions, request.body);
     const { vault } = duty;
     response.type('application/x-ndjson').flushHeaders();
-    await vault.shred(parsed.data, (page) => response.write(`${JSON.stringify(page)}\n`));
+    await vault.shred(options, (page) => response.write(`${JSON.stringify(page)}\n`));
     response.end();
   });
   server.use(onError);
   return server;
 }
 
-function validate(schema: z.ZodType, body: unknown): Record<string, string> {
+function validate<S extends z.ZodType>(schema: S, body: unknown): z.infer<S> {
   const parsed = schema.safeParse(body);
-  if (parsed.success) return parsed.data as Record<string, string>;
+  if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw new ProblemError(
     400,
@@ -359,6 +357,8 @@ function toProblem(error: unknown): ProblemError {
       { retryAfter: 2 },
     );
   }
+  if (error instanceof TokenBackupError)
+    return new ProblemError(404, 'no-backup', 'No backup token', error.message);
   const { status, type } = error as { status?: number; type?: string };
   if (status === 413)
     return new ProblemError(413, 'too-large', 'The request is too large', 'a request has at most 4096 bytes');

@@ -28,13 +28,16 @@ export const JOURNAL_SLOTS = Math.floor((4096 - JOURNAL_HEADER) / CHANGE);
 
 /**
  * What the byte of a slot says; `live(used)` for 0 to 200 attempts used. The key that wrapped what a dead or locked slot
- * held is still in the token; once it is destroyed, a dead slot is free again and a locked one is shredded.
+ * held is still in the token; once it is destroyed, a dead slot is free again and a locked one is shredded. `last` is
+ * live with one attempt left, whatever the limit.
  */
-export const SLOT = { free: 0, shredded: 252, reserved: 253, dead: 254, locked: 255 } as const;
+export const SLOT = { free: 0, last: 251, shredded: 252, reserved: 253, dead: 254, locked: 255 } as const;
 export const MAX_ATTEMPTS = 200;
 export const live = (used: number): number => used + 1;
-export const used = (value: number): number => value - 1;
-export const isLive = (value: number): boolean => value >= 1 && value <= MAX_ATTEMPTS + 1;
+export const used = (value: number, maxAttempts: number): number =>
+  value === SLOT.last ? maxAttempts - 1 : value - 1;
+export const isLive = (value: number): boolean =>
+  (value >= 1 && value <= MAX_ATTEMPTS + 1) || value === SLOT.last;
 
 /** The ledger in the token is not one that this program wrote whole. */
 export class LedgerCorrupt extends Error {

@@ -1,5 +1,6 @@
 export { LedgerCorrupt, MAX_ATTEMPTS } from './format.js';
 export {
+  KEY_PREFIX,
   Ledger,
   type LedgerStore,
   LedgerUnavailable,
@@ -10,3 +11,4 @@ export {
   type SlotState,
   wrappingKeyLabel,
 } from './ledger.js';
+export { type BackedUpPage, restoredLedger } from './restored.js';

@@ -1,7 +1,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { ledgerBatch, ledgerJournal, ledgerSlots } from '../metrics/index.js';
-import type { DataObject, Writer } from '../token/index.js';
+import { type DataObject, TokenError, type Writer } from '../token/index.js';
 import {
   encodeJournal,
   encodePage,
@@ -12,6 +12,7 @@ import {
   live,
   PAGE_LABEL,
   PAGE_SLOTS,
+  type Page,
   SLOT,
   used,
   WRITER_LABEL,
@@ -82,7 +83,7 @@ type Waiter = { resolve: () => void; reject: (error: Error) => void };
 /** Full journal objects that are kept before pages are folded. */
 const SEALED = 4;
 
-const KEY_PREFIX = 'bkv.page.';
+export const KEY_PREFIX = 'bkv.page.';
 
 export const pageOf = (slot: number): number => Math.floor(slot / PAGE_SLOTS);
 const keyLabel = (page: number, generation: number): string => `${KEY_PREFIX}${page}.${generation}`;
@@ -142,7 +143,7 @@ export class Ledger {
     const page = this.#pages[pageOf(slot)];
     if (!page || (generation !== page.generation && generation !== page.next)) return { state: 'dead' };
     const value = page.slots[slot % PAGE_SLOTS] as number;
-    if (isLive(value)) return { state: 'live', used: used(value) };
+    if (isLive(value)) return { state: 'live', used: used(value, this.maxAttempts) };
     if (value === SLOT.free) return { state: 'free' };
     if (value === SLOT.reserved) return { state: 'reserved' };
     if (value === SLOT.locked || value === SLOT.shredded) return { state: 'locked' };
@@ -228,6 +229,16 @@ export class Ledger {
     await this.#change(ended.map(({ slot }): [number, number] => [slot, SLOT.dead]));
   }
 
+  /** Every page as it has been decided, for the backup of the token. */
+  snapshot(): Pick<Page, 'page' | 'generation' | 'next' | 'slots'>[] {
+    return this.#pages.map(({ generation, next, slots }, page) => ({
+      page,
+      generation,
+      next,
+      slots: slots.slice(),
+    }));
+  }
+
   get pages(): number {
     return this.#pages.length;
   }
@@ -273,16 +284,15 @@ export class Ledger {
       const freed: number[] = [];
       rotated.durable.forEach((value, i) => {
         // A slot that is being changed now waits for the next rotation.
-        if (rotated.slots[i] !== value) return;
-        if (value === SLOT.dead) freed.push(i);
-        if (value === SLOT.dead || value === SLOT.locked)
-          rotated.slots[i] = rotated.durable[i] = value === SLOT.dead ? SLOT.free : SLOT.shredded;
+        if (rotated.slots[i] !== value || (value !== SLOT.dead && value !== SLOT.locked)) return;
+        const slot = page * PAGE_SLOTS + i;
+        rotated.durable[i] = value === SLOT.dead ? SLOT.free : SLOT.shredded;
+        this.#set(slot, rotated.durable[i]);
+        if (value === SLOT.dead) freed.push(slot);
       });
       await this.#writePage(page, { generation: to, next: 0 });
-      this.#counts.dead -= freed.length;
-      this.#counts.free += freed.length;
-      for (const i of freed) this.#free.push(page * PAGE_SLOTS + i);
       await this.#store.destroyWrappingKey(keyLabel(page, from));
+      this.#free.push(...freed);
     });
   }
 
@@ -298,7 +308,7 @@ export class Ledger {
 
   /** Whether another program has become the writer: only a {@link reload} takes the ledger back. */
   get fenced(): boolean {
-    return (this.#broken as { code?: string } | undefined)?.code === 'BKV_FENCED';
+    return this.#broken instanceof TokenError && this.#broken.code === 'BKV_FENCED';
   }
 
   /**
@@ -521,8 +531,7 @@ export class Ledger {
     if (others.length > 0) await this.#store.refresh();
     const objects = await this.#store.listData('bkv.ledger.');
     const writer = objects.find(isMine);
-    if (!writer)
-      throw Object.assign(new Error('another program became the writer meanwhile'), { code: 'BKV_FENCED' });
+    if (!writer) throw new TokenError('another program became the writer meanwhile', 'BKV_FENCED');
     this.#writer = writer;
     const { pages, segments, sequence, term, superseded } = replay(objects);
     if (sequence < this.#sequence)

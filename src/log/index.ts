@@ -13,6 +13,6 @@ export const accountHash = (account: string): string =>
   createHash('sha256').update('bkv account\0').update(account).digest('hex');
 
 /** Writes an event that an auditor asks about. */
-export const audit = (event: string, details: { readonly [name: string]: string | number }): void => {
+export const audit = (event: string, details: { readonly [name: string]: string | number } = {}): void => {
   log.info(event, { audit: true, ...details });
 };

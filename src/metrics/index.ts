@@ -105,6 +105,18 @@ export const lostRecords = new Gauge({
   registers,
 });
 
+export const tokenBackup = new Gauge({
+  name: 'bkv_token_backup_timestamp_seconds',
+  help: 'When the backup of the token was last kept, seconds since 1970; 0 when none is.',
+  registers,
+});
+
+export const tokenBackupFailures = new Counter({
+  name: 'bkv_token_backup_failures_total',
+  help: 'Times that the backup of the token could not be kept: newer wrapping keys are in no backup.',
+  registers,
+});
+
 export const auditEntries = new Gauge({
   name: 'bkv_audit_lines',
   help: 'Lines of the audit log. Kept elsewhere, it witnesses that the end of the log was not cut off.',

@@ -1,8 +1,8 @@
-import { constants, createCipheriv, createPublicKey, publicEncrypt, randomBytes } from 'node:crypto';
+import { constants, createPublicKey, publicEncrypt, randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { p256 } from '@noble/curves/nist.js';
 import { type Profile, readPin } from './profile.js';
-import { KEY_LABELS, type KeyLabel, PKCS8_PREFIX, Session } from './session.js';
+import { KEY_LABELS, type KeyLabel, Session, wrapScalar } from './session.js';
 import { inspectToken, makeKey, withModule, withSession } from './setup.js';
 
 /** One thing that the vault needs of a token, tried. */
@@ -120,9 +120,12 @@ export function examine(profile: Profile, objects = 300): Finding[] {
           type: 'spki',
         });
         const transportKey = publicEncrypt({ key: spki, padding: constants.RSA_PKCS1_OAEP_PADDING }, aes);
-        const cipher = createCipheriv('id-aes256-wrap-pad', aes, Buffer.from('a65959a6', 'hex'));
-        const share = Buffer.concat([cipher.update(Buffer.concat([PKCS8_PREFIX, scalar])), cipher.final()]);
-        const taken = open.importWrapped(transportKey, share, `${PREFIX}wrap`, `${PREFIX}transport`);
+        const taken = open.importWrapped(
+          transportKey,
+          wrapScalar(scalar, aes),
+          `${PREFIX}wrap`,
+          `${PREFIX}transport`,
+        );
         const publicKey = p256.Point.BASE.multiply(BigInt(`0x${scalar.toString('hex')}`)).toBytes(false);
         same(
           open.multiply({ wrapped: taken, publicKey, wrappingKey: `${PREFIX}wrap` }, element.toBytes(true)),

@@ -34,6 +34,7 @@ const MECHANISM: Record<Method, string> = {
   probe: 'none',
   publicKey: 'none',
   transportPublicKey: 'none',
+  wrapForBackup: 'CKM_RSA_PKCS_OAEP',
   listSecretKeys: 'none',
   destroySecretKey: 'none',
   replaceData: 'none',

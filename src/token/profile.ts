@@ -22,10 +22,12 @@ const profileSchema = z.strictObject({
   slot: z.int().min(0).optional(),
   keyWrap: z.int().min(0).optional(),
   pin: z.array(pinSource).nonempty(),
+  restored: z.boolean().default(false),
   sessions: z.int().min(1).max(256).default(3),
 });
 
-export type PinSource = z.infer<typeof pinSource>;
+/** The last kind is never read from a file: a PIN that custodians hold. */
+export type PinSource = z.infer<typeof pinSource> | { readonly held: string };
 
 export interface TokenName {
   readonly label?: string;
@@ -44,6 +46,8 @@ export interface Profile {
   /** the vendor's mechanism for RFC 5649, where it is neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD */
   readonly keyWrap?: number;
   readonly pin: readonly PinSource[];
+  /** whether the token's keys came out of a backup: it then cannot vouch that they were never outside */
+  readonly restored: boolean;
   /** worker threads, each with one session */
   readonly sessions: number;
 }
@@ -106,6 +110,7 @@ function lineOf(document: Document, text: string, field: readonly PropertyKey[])
 /** Reads the user PIN from the first of the profile's sources that exists. @throws ProfileError */
 export function readPin(profile: Profile): string {
   for (const source of profile.pin) {
+    if ('held' in source) return source.held;
     if ('env' in source) {
       const pin = process.env[source.env];
       if (pin) return pin;

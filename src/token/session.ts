@@ -36,16 +36,30 @@ export const KEY_LABELS = {
   audit: 'bkv.audit',
   transport: 'bkv.transport',
 } as const;
+/** The public key of the token's backup, which its security officer trusts; in the backup token the whole pair. */
+export const BACKUP_LABEL = 'bkv.backup';
 export type KeyLabel = (typeof KEY_LABELS)[keyof typeof KEY_LABELS];
+
+/** SHA-1, since SoftHSM2 knows no other here; OAEP does not rest on its resistance to collisions (RFC 8017, B.1). */
+export const OAEP = {
+  mechanism: pkcs11.CKM_RSA_PKCS_OAEP,
+  parameter: {
+    type: pkcs11.CK_PARAMS_RSA_OAEP,
+    hashAlg: pkcs11.CKM_SHA_1,
+    mgf: pkcs11.CKG_MGF1_SHA1,
+    source: 1,
+  } as pkcs11.RsaOAEP,
+};
 
 const CKS_RW_USER_FUNCTIONS = 3;
 /** RFC 5649, since PKCS#11 3.1; modules without it mean the same by CKM_AES_KEY_WRAP_PAD, those with it another padding. */
 const CKM_AES_KEY_WRAP_KWP = 0x210b;
 /** CKA_APPLICATION of the vault's data objects. */
 export const APPLICATION = 'bkv';
+const KEY_CLASSES = [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_SECRET_KEY];
 const OID_P256 = Buffer.from('06082a8648ce3d030107', 'hex');
 // PKCS#8 PrivateKeyInfo of a P-256 key without its public half (RFC 5208, RFC 5915): the scalar follows.
-export const PKCS8_PREFIX = Buffer.from(
+const PKCS8_PREFIX = Buffer.from(
   '304102010030 1306072a8648ce3d020106082a8648ce3d030107 0427302502010104 20'.replaceAll(' ', ''),
   'hex',
 );
@@ -79,11 +93,7 @@ export class Session {
     }
     const slot = findSlot(this.#p11, profile);
     this.#session = this.#p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
-    this.#keyWrap =
-      profile.keyWrap ??
-      (this.#p11.C_GetMechanismList(slot).includes(CKM_AES_KEY_WRAP_KWP)
-        ? CKM_AES_KEY_WRAP_KWP
-        : pkcs11.CKM_AES_KEY_WRAP_PAD);
+    this.#keyWrap = keyWrapOf(profile, this.#p11, slot);
     if (!this.alive) login(this.#p11, this.#session, slot, readPin(profile));
     this.#loadKeys();
   }
@@ -215,16 +225,7 @@ export class Session {
   ): Uint8Array {
     const aes = this.#p11.C_UnwrapKey(
       this.#session,
-      {
-        mechanism: pkcs11.CKM_RSA_PKCS_OAEP,
-        // SHA-1, since SoftHSM2 knows no other here; OAEP does not rest on its resistance to collisions (RFC 8017, B.1).
-        parameter: {
-          type: pkcs11.CK_PARAMS_RSA_OAEP,
-          hashAlg: pkcs11.CKM_SHA_1,
-          mgf: pkcs11.CKG_MGF1_SHA1,
-          source: 1,
-        } as pkcs11.RsaOAEP,
-      },
+      OAEP,
       this.#key(label, pkcs11.CKO_PRIVATE_KEY),
       Buffer.from(transportKey),
       [
@@ -289,15 +290,30 @@ export class Session {
     return publicKey;
   }
 
-  /** Makes an AES-256 key that wraps and unwraps and never leaves the token. Every session must {@link learn} it. */
+  /** Whether the token trusts the public key of a backup: wrapping keys can leave it under that key, and no other. */
+  #isBackedUp(): boolean {
+    const key = this.#handles.get(`${pkcs11.CKO_PUBLIC_KEY} ${BACKUP_LABEL}`);
+    return key !== undefined && this.#attribute(key, pkcs11.CKA_TRUSTED)[0] === 1;
+  }
+
+  /** A wrapping key under the public key of the token's backup (RSA-OAEP): 384 bytes. */
+  wrapForBackup(label: string): Uint8Array {
+    const backupKey = this.#key(BACKUP_LABEL, pkcs11.CKO_PUBLIC_KEY);
+    const key = this.#key(label, pkcs11.CKO_SECRET_KEY);
+    return Uint8Array.from(this.#p11.C_WrapKey(this.#session, OAEP, backupKey, key, Buffer.alloc(512)));
+  }
+
+  /** Makes an AES-256 key that wraps and unwraps; it leaves the token for its backup only. Every session must {@link learn} it. */
   generateWrappingKey(label: string): string {
+    const backedUp = this.#isBackedUp();
     const handle = this.#p11.C_GenerateKey(this.#session, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
       { type: pkcs11.CKA_TOKEN, value: true },
       { type: pkcs11.CKA_PRIVATE, value: true },
       { type: pkcs11.CKA_LABEL, value: label },
       { type: pkcs11.CKA_VALUE_LEN, value: 32 },
       { type: pkcs11.CKA_SENSITIVE, value: true },
-      { type: pkcs11.CKA_EXTRACTABLE, value: false },
+      { type: pkcs11.CKA_EXTRACTABLE, value: backedUp },
+      ...(backedUp ? [{ type: pkcs11.CKA_WRAP_WITH_TRUSTED, value: true }] : []),
       { type: pkcs11.CKA_WRAP, value: true },
       { type: pkcs11.CKA_UNWRAP, value: true },
       { type: pkcs11.CKA_ENCRYPT, value: false },
@@ -315,12 +331,9 @@ export class Session {
 
   /** The secret keys in the token now whose labels start with `prefix`. */
   listSecretKeys(prefix: string): { label: string; handle: string }[] {
-    return this.#find([
-      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
-      { type: pkcs11.CKA_TOKEN, value: true },
-    ])
-      .map((handle) => ({ label: this.#label(handle), handle: handle.toString('hex') }))
-      .filter(({ label }) => label.startsWith(prefix));
+    return this.#tokenKeys([pkcs11.CKO_SECRET_KEY])
+      .filter(({ label }) => label.startsWith(prefix))
+      .map(({ label, handle }) => ({ label, handle: handle.toString('hex') }));
   }
 
   destroySecretKey(label: string): void {
@@ -329,12 +342,8 @@ export class Session {
 
   /** Destroys every key of the token whose label starts with `prefix`. */
   destroyKeys(prefix: string): void {
-    for (const objectClass of [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_SECRET_KEY])
-      for (const handle of this.#find([
-        { type: pkcs11.CKA_CLASS, value: objectClass },
-        { type: pkcs11.CKA_TOKEN, value: true },
-      ]))
-        if (this.#label(handle).startsWith(prefix)) this.#p11.C_DestroyObject(this.#session, handle);
+    for (const { label, handle } of this.#tokenKeys(KEY_CLASSES))
+      if (label.startsWith(prefix)) this.#p11.C_DestroyObject(this.#session, handle);
   }
 
   /**
@@ -478,9 +487,7 @@ export class Session {
       { type: pkcs11.CKA_VALUE, value: this.#importSecret },
       { type: pkcs11.CKA_UNWRAP, value: true },
     ]);
-    const cipher = createCipheriv('id-aes256-wrap-pad', this.#importSecret, KWP_IV);
-    const wrapped = Buffer.concat([cipher.update(Buffer.concat([PKCS8_PREFIX, scalar])), cipher.final()]);
-    return this.#unwrap(this.#importKey, wrapped);
+    return this.#unwrap(this.#importKey, wrapScalar(scalar, this.#importSecret));
   }
 
   #key(label: string, objectClass: number): pkcs11.Handle {
@@ -491,14 +498,17 @@ export class Session {
 
   /** Learns the handles of all keys once: C_FindObjects is linear in the token's objects, so no request waits for it. */
   #loadKeys(): void {
-    for (const objectClass of [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_SECRET_KEY]) {
-      for (const handle of this.#find([
+    for (const { objectClass, label, handle } of this.#tokenKeys(KEY_CLASSES))
+      this.#handles.set(`${objectClass} ${label}`, handle);
+  }
+
+  #tokenKeys(objectClasses: readonly number[]) {
+    return objectClasses.flatMap((objectClass) =>
+      this.#find([
         { type: pkcs11.CKA_CLASS, value: objectClass },
         { type: pkcs11.CKA_TOKEN, value: true },
-      ])) {
-        this.#handles.set(`${objectClass} ${this.#label(handle)}`, handle);
-      }
-    }
+      ]).map((handle) => ({ objectClass, label: this.#label(handle), handle })),
+    );
   }
 
   #find(template: pkcs11.Template): pkcs11.Handle[] {
@@ -534,6 +544,14 @@ export class Session {
   }
 }
 
+/** The module's mechanism for RFC 5649. */
+export function keyWrapOf(profile: Profile, p11: pkcs11.PKCS11, slot: pkcs11.Handle): number {
+  if (profile.keyWrap !== undefined) return profile.keyWrap;
+  return p11.C_GetMechanismList(slot).includes(CKM_AES_KEY_WRAP_KWP)
+    ? CKM_AES_KEY_WRAP_KWP
+    : pkcs11.CKM_AES_KEY_WRAP_PAD;
+}
+
 const isGone = (error: unknown): boolean =>
   (error as pkcs11.Pkcs11Error).code === pkcs11.CKR_OBJECT_HANDLE_INVALID;
 
@@ -547,6 +565,12 @@ function login(p11: pkcs11.PKCS11, session: pkcs11.Handle, slot: pkcs11.Handle, 
     if (PinRefused.pattern.test(message)) throw new PinRefused(message);
     if (code !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
   }
+}
+
+/** A P-256 private key as PKCS#8, wrapped under an AES-256 key that the host has (RFC 5649): 80 bytes. */
+export function wrapScalar(scalar: Uint8Array, key: Uint8Array): Uint8Array {
+  const cipher = createCipheriv('id-aes256-wrap-pad', key, KWP_IV);
+  return Buffer.concat([cipher.update(Buffer.concat([PKCS8_PREFIX, scalar])), cipher.final()]);
 }
 
 /** x as 32 bytes: some tokens strip its leading zero bytes. */

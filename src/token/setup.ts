@@ -2,10 +2,10 @@ import { createRequire } from 'node:module';
 import type * as Graphene from 'graphene-pk11';
 import { PinRefused, TokenError } from './errors.js';
 import { type Profile, readPin } from './profile.js';
-import { APPLICATION, KEY_LABELS, type KeyLabel } from './session.js';
+import { APPLICATION, BACKUP_LABEL, KEY_LABELS, type KeyLabel } from './session.js';
 
 // graphene-pk11 is CommonJS and its named exports are not statically visible.
-const graphene = createRequire(import.meta.url)('graphene-pk11') as typeof Graphene;
+export const graphene = createRequire(import.meta.url)('graphene-pk11') as typeof Graphene;
 
 /** Whether the module has the profile's token. @throws TokenError */
 export function hasToken(profile: Profile): boolean {
@@ -19,10 +19,11 @@ export function hasToken(profile: Profile): boolean {
 /**
  * Makes the token (when the module has none of that label) and its long-lived keys. Done again, it changes nothing.
  * @param soPin of the token that is to be made
+ * @param backedUp whether the keys may leave it under a trusted key: see `escrowKeys`
  * @returns labels of the keys that were made
  * @throws TokenError when the token holds counters but lacks a key: a new one would end every account
  */
-export function initializeToken(profile: Profile, soPin: string): string[] {
+export function initializeToken(profile: Profile, soPin: string, backedUp = false): string[] {
   const made: string[] = [];
   withModule(profile, (module) => {
     if (!findSlot(module, profile)) makeToken(module, profile, soPin);
@@ -38,7 +39,7 @@ export function initializeToken(profile: Profile, soPin: string): string[] {
           'BKV_KEY',
         );
       for (const label of missing) {
-        makeKey(session, label, label);
+        makeKey(session, label, label, backedUp);
         made.push(label);
       }
     });
@@ -46,7 +47,7 @@ export function initializeToken(profile: Profile, soPin: string): string[] {
   return made;
 }
 
-function makeToken(module: Graphene.Module, profile: Profile, soPin: string): void {
+export function makeToken(module: Graphene.Module, profile: Profile, soPin: string): void {
   if (!profile.token.label) throw new TokenError('a new token needs a label in its profile', 'BKV_LABEL');
   const slots = module.getSlots(true);
   let free: Graphene.Slot | undefined;
@@ -64,49 +65,88 @@ function makeToken(module: Graphene.Module, profile: Profile, soPin: string): vo
   session.close();
 }
 
-/** Makes a key in the token that never leaves it, of the kind that the vault has for one of {@link KEY_LABELS}. */
-export function makeKey(session: Graphene.Session, kind: KeyLabel, label: string): void {
-  const secret = { token: true, private: true, label, sensitive: true, extractable: false };
+/** Gives the token's user another PIN. */
+export function changePin(profile: Profile, pin: string): void {
+  withModule(profile, (module) =>
+    withSession(module, profile, (session) => session.setPin(readPin(profile), pin)),
+  );
+}
+
+/** What the vault does with the secret half of each kind of key. */
+export function usageOf(kind: KeyLabel): Graphene.ITemplate {
+  const { ObjectClass, KeyType } = graphene;
+  if (kind === KEY_LABELS.static)
+    return { class: ObjectClass.PRIVATE_KEY, keyType: KeyType.EC, derive: true, sign: false };
+  if (kind === KEY_LABELS.transport)
+    return {
+      class: ObjectClass.PRIVATE_KEY,
+      keyType: KeyType.RSA,
+      unwrap: true,
+      decrypt: false,
+      sign: false,
+    };
+  return {
+    class: ObjectClass.SECRET_KEY,
+    keyType: KeyType.GENERIC_SECRET,
+    sign: true,
+    verify: true,
+    derive: false,
+  };
+}
+
+/** DER of the object identifier of P-256. */
+export const P256 = (): Buffer => graphene.NamedCurve.getByName('secp256r1').value;
+
+/**
+ * Makes a key in the token, of the kind that the vault has for one of {@link KEY_LABELS}.
+ * @param backedUp whether it may leave the token under a key that the security officer trusts; else it never does
+ */
+export function makeKey(session: Graphene.Session, kind: KeyLabel, label: string, backedUp = false): void {
+  const { class: objectClass, ...usage } = usageOf(kind);
+  const secret = {
+    token: true,
+    private: true,
+    label,
+    sensitive: true,
+    extractable: backedUp,
+    ...(backedUp && { wrapWithTrusted: true }),
+    ...usage,
+  };
   if (kind === KEY_LABELS.static)
     session.generateKeyPair(
       graphene.KeyGenMechanism.EC,
-      {
-        token: true,
-        label,
-        keyType: graphene.KeyType.EC,
-        paramsECDSA: graphene.NamedCurve.getByName('secp256r1').value,
-      },
-      { ...secret, keyType: graphene.KeyType.EC, derive: true, sign: false },
+      { token: true, label, keyType: graphene.KeyType.EC, paramsECDSA: P256() },
+      secret,
     );
-  else if (kind === KEY_LABELS.transport)
-    session.generateKeyPair(
-      graphene.KeyGenMechanism.RSA,
-      {
-        token: true,
-        label,
-        keyType: graphene.KeyType.RSA,
-        modulusBits: 3072,
-        publicExponent: Buffer.from([1, 0, 1]),
-        wrap: true,
-        encrypt: false,
-        verify: false,
-      },
-      { ...secret, keyType: graphene.KeyType.RSA, unwrap: true, decrypt: false, sign: false },
-    );
+  else if (kind === KEY_LABELS.transport) makeRsaPair(session, label, secret);
   else
     session.generateKey(graphene.KeyGenMechanism.GENERIC_SECRET, {
       ...secret,
-      class: graphene.ObjectClass.SECRET_KEY,
-      keyType: graphene.KeyType.GENERIC_SECRET,
+      class: objectClass as number,
       valueLen: 32,
-      sign: true,
-      verify: true,
-      derive: false,
     });
 }
 
+/** A pair of 3,072 bits, whose public half wraps and does nothing else. */
+export function makeRsaPair(session: Graphene.Session, label: string, secret: Graphene.ITemplate): void {
+  session.generateKeyPair(
+    graphene.KeyGenMechanism.RSA,
+    {
+      token: true,
+      label,
+      keyType: graphene.KeyType.RSA,
+      modulusBits: 3072,
+      publicExponent: Buffer.from([1, 0, 1]),
+      wrap: true,
+      encrypt: false,
+      verify: false,
+    },
+    secret,
+  );
+}
+
 /**
- * Refuses a token whose long-lived keys are missing or could leave it.
+ * Refuses a token whose long-lived keys are missing or could leave it, other than to the token of its backup.
  * @throws TokenError naming the key and the attribute
  */
 export function inspectToken(profile: Profile): void {
@@ -122,50 +162,77 @@ export function inspectToken(profile: Profile): void {
           );
         }
       }
+      let extractable = false;
       for (const { label, key } of keys) {
-        const wrong = weakness(key);
+        const attributes = key.getAttribute({
+          sensitive: null,
+          extractable: null,
+          alwaysSensitive: null,
+          neverExtractable: null,
+          local: null,
+        });
+        extractable ||= attributes.extractable !== false;
+        const wrong = weakness(key, attributes, profile.restored);
         if (wrong)
           throw new TokenError(
             `the key ${label} lacks ${wrong}: it was not made in the token, or can leave it`,
             'BKV_UNSAFE_KEY',
           );
       }
+      if (extractable) checkTrust(session);
     }),
   );
 }
 
-/** The attribute that a key lacks to be one that never leaves the token. */
-function weakness(key: Graphene.SessionObject): string | undefined {
-  const { sensitive, extractable, alwaysSensitive, neverExtractable, local } = key.getAttribute({
-    sensitive: null,
-    extractable: null,
-    alwaysSensitive: null,
-    neverExtractable: null,
-    local: null,
-  });
+/** The attribute that a key lacks to be one that leaves the token for its backup only, or never. */
+function weakness(
+  key: Graphene.SessionObject,
+  { sensitive, extractable, alwaysSensitive, neverExtractable, local }: Graphene.ITemplate,
+  restored: boolean,
+): string | undefined {
+  const forBackup = extractable && key.getAttribute({ wrapWithTrusted: null }).wrapWithTrusted;
   const held = {
     CKA_SENSITIVE: sensitive,
-    'CKA_EXTRACTABLE=false': extractable === false,
-    CKA_ALWAYS_SENSITIVE: alwaysSensitive,
-    CKA_NEVER_EXTRACTABLE: neverExtractable,
-    CKA_LOCAL: local,
+    'CKA_EXTRACTABLE=false or CKA_WRAP_WITH_TRUSTED': extractable === false || forBackup,
+    // Of a key that came out of a backup the token cannot know where it was before: the ceremony vouches for it.
+    CKA_ALWAYS_SENSITIVE: restored || alwaysSensitive,
+    CKA_NEVER_EXTRACTABLE: restored || forBackup || neverExtractable,
+    CKA_LOCAL: restored || local,
   };
   return Object.entries(held).find(([, holds]) => !holds)?.[0];
 }
 
-const CKF_OS_LOCKING_OK = 2;
-const RW = 4 | 2; // CKF_SERIAL_SESSION | CKF_RW_SESSION
-
-function longLivedKeys(session: Graphene.Session): { label: string; key: Graphene.SessionObject }[] {
-  return [graphene.ObjectClass.PRIVATE_KEY, graphene.ObjectClass.SECRET_KEY].flatMap((objectClass) => {
-    const found = session.find({ class: objectClass, token: true });
-    return Array.from({ length: found.length }, (_, i) => found.items(i))
-      .map((key) => ({ label: String(key.getAttribute({ label: null }).label), key }))
-      .filter(({ label }) => label.startsWith('bkv.'));
-  });
+/** Only the security officer can make a key trusted; what is wrapped with trusted keys only leaves under those. */
+function checkTrust(session: Graphene.Session): void {
+  const trusted = [graphene.ObjectClass.PUBLIC_KEY, graphene.ObjectClass.SECRET_KEY].flatMap((objectClass) =>
+    listKeys(session, { class: objectClass, trusted: true }),
+  );
+  const other = trusted.find(({ label }) => label !== BACKUP_LABEL);
+  if (other || trusted.length > 1)
+    throw new TokenError(
+      `the token trusts ${other?.label || 'a second key'} to wrap its keys: only ${BACKUP_LABEL} may be trusted, once`,
+      'BKV_UNSAFE_KEY',
+    );
 }
 
-function findSlot(module: Graphene.Module, profile: Profile): Graphene.Slot | undefined {
+const CKF_OS_LOCKING_OK = 2;
+export const RW = 4 | 2; // CKF_SERIAL_SESSION | CKF_RW_SESSION
+
+function longLivedKeys(session: Graphene.Session): { label: string; key: Graphene.SessionObject }[] {
+  return [graphene.ObjectClass.PRIVATE_KEY, graphene.ObjectClass.SECRET_KEY]
+    .flatMap((objectClass) => listKeys(session, { class: objectClass, token: true }))
+    .filter(({ label }) => label.startsWith('bkv.'));
+}
+
+export function listKeys(session: Graphene.Session, template: Graphene.ITemplate) {
+  const found = session.find(template);
+  return Array.from({ length: found.length }, (_, i) => found.items(i)).map((key) => ({
+    label: String(key.getAttribute({ label: null }).label),
+    key,
+  }));
+}
+
+export function findSlot(module: Graphene.Module, profile: Profile): Graphene.Slot | undefined {
   const slots = module.getSlots(true);
   for (let i = 0; i < slots.length; i++) {
     const slot = slots.items(i);

@@ -82,13 +82,13 @@ export class Duty {
         const { vault, close } = await this.#options.open();
         this.#vault = vault;
         leading.set(1);
-        audit('on duty', {});
+        audit('on duty');
         this.#begun();
         const fenced = vault.fenced.then(() => true);
         const shared = await Promise.race([fenced, leadership.lost, aborted]);
         this.#vault = undefined;
         leading.set(0);
-        audit('off duty', {});
+        audit('off duty');
         await close();
         if (shared && (await leadership.held()))
           throw new TokenShared(

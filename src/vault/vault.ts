@@ -10,7 +10,15 @@ import {
   wrappingKeyLabel,
 } from '../ledger/index.js';
 import { accountHash, audit, log } from '../log/index.js';
-import { attempts, lockouts, lostRecords, pendingLogins, tamperedRecords } from '../metrics/index.js';
+import {
+  attempts,
+  lockouts,
+  lostRecords,
+  pendingLogins,
+  tamperedRecords,
+  tokenBackup,
+  tokenBackupFailures,
+} from '../metrics/index.js';
 import { generateKE2, parseKE1, parseRegistrationRecord } from '../opaque/index.js';
 import { macInput, type Records, type Row } from '../records/index.js';
 import {
@@ -24,6 +32,7 @@ import {
 import { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
 import { Exchanges } from './exchanges.js';
 import { type Shredded, shred } from './shredder.js';
+import { backUpToken } from './token-backup.js';
 
 /** Bound into every key exchange: a login at one vault protocol cannot be replayed in another. */
 export const CONTEXT = Buffer.from('backup-key-vault v1');
@@ -33,6 +42,8 @@ export interface VaultOptions {
   readonly maxAttempts: number;
   /** milliseconds between the two messages of an exchange */
   readonly exchangeLifetime: number;
+  /** keeps a backup of the token: called when the vault opens, and whenever its wrapping keys have changed */
+  readonly keepBackup?: (backup: string) => Promise<void>;
 }
 
 export type Status =
@@ -107,6 +118,7 @@ export class Vault {
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #underWay = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
+  readonly #keepBackup: VaultOptions['keepBackup'];
   #sweep: Promise<unknown> = Promise.resolve();
   #reloading: NodeJS.Timeout | undefined;
   #retries = 0;
@@ -136,6 +148,7 @@ export class Vault {
     this.transportPublicKey = transportPublicKey;
     this.#fakeSeed = fakeSeed;
     this.maxAttempts = options.maxAttempts;
+    this.#keepBackup = options.keepBackup;
     this.#registrations = new Exchanges(options.exchangeLifetime, OPEN_EXCHANGES, ({ slot }) =>
       ledger.release(slot),
     );
@@ -149,7 +162,14 @@ export class Vault {
    * @throws LedgerCorrupt when the counters in the token are not whole; TokenError
    */
   static async open(token: Token, records: Records, options: VaultOptions): Promise<Vault> {
-    const ledger = await Ledger.open(ledgerStore(token), options.maxAttempts);
+    let changed = async (): Promise<void> => undefined;
+    const store = ledgerStore(token);
+    const generateWrappingKey = (label: string) => store.generateWrappingKey(label).then(() => changed());
+    const destroyWrappingKey = (label: string) => store.destroyWrappingKey(label).then(() => changed());
+    const ledger = await Ledger.open(
+      { ...store, generateWrappingKey, destroyWrappingKey },
+      options.maxAttempts,
+    );
     const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
     const transportPublicKey = await token.call('transportPublicKey');
     const fakeSeed = await token.call('hmac', KEY_LABELS.fake, Buffer.from('bkv fake records v1'));
@@ -162,6 +182,8 @@ export class Vault {
       options,
     );
     await vault.#tidy();
+    changed = () => vault.keepBackup();
+    await changed();
     token.onReopen(() => vault.#reload(new TokenError('the token was lost', 'BKV_AWAY')));
     return vault;
   }
@@ -437,6 +459,26 @@ export class Vault {
     return mine;
   }
 
+  /**
+   * A backup of the token, for the backup token that it was made with: see docs/operator.md.
+   * @throws TokenBackupError when it has none
+   */
+  backUp(): Promise<string> {
+    return backUpToken(this.#token, this.#ledger);
+  }
+
+  /** Has a fresh backup of the token kept, where one is wanted. A failure is told, and stops nothing. */
+  async keepBackup(): Promise<void> {
+    if (!this.#keepBackup) return;
+    try {
+      await this.#keepBackup(await this.backUp());
+      tokenBackup.setToCurrentTime();
+    } catch (error) {
+      tokenBackupFailures.inc();
+      log.error('the backup of the token could not be kept', { reason: (error as Error).message });
+    }
+  }
+
   #holds({ page, from }: Rotation): boolean {
     const of = ({ slot, generation }: Slot) => generation === from && pageOf(slot) === page;
     return (
@@ -601,7 +643,10 @@ export class Vault {
     if (this.#ledger.fenced) this.#fence();
     // A token that is away says when it is back.
     else if (!this.#ledger.usable && this.#token.state === 'up' && !this.#closing.signal.aborted)
-      this.#reloading ??= setTimeout(() => this.#reload(), RETRY_MS[Math.min(this.#retries++, 4)]).unref();
+      this.#reloading ??= setTimeout(
+        () => this.#reload(),
+        RETRY_MS[Math.min(this.#retries++, RETRY_MS.length - 1)],
+      ).unref();
   }
 
   #reload(reason?: Error): void {

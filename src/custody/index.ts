@@ -1,0 +1,1 @@
+export { appointCustodians, type Custody, CustodyError, openCustody } from './custodians.js';
