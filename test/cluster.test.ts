@@ -12,8 +12,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { type Profile, Token } from '../src/token/index.js';
 import { Daemon } from './daemon.js';
-import { isOpenCryptoki, PIN, run } from './token.js';
+import { freshToken, isOpenCryptoki, PIN, run } from './token.js';
 
 /** SoftHSM2 copies nothing by itself: the test does what a cluster does, object files and all, under another label. */
 describe('two tokens of a cluster', () => {
@@ -92,5 +93,68 @@ describe('two tokens of a cluster', () => {
     renameSync(away, second);
     await daemon.until(true);
     assert.equal(await remaining(), 9);
+  });
+});
+
+describe('the tokens of a cluster at the same time', () => {
+  let first: Profile;
+  let folder: string;
+  const copy = { label: '' };
+  before(async function () {
+    if (isOpenCryptoki) return this.skip();
+    const conf = readFileSync(process.env.SOFTHSM2_CONF as string, 'utf8');
+    folder = /tokendir = (.*)/.exec(conf)?.[1] as string;
+    first = freshToken();
+    const label = first.token.label as string;
+    copy.label = label.replace('test', 'copy');
+    const source = readdirSync(folder)
+      .map((name) => join(folder, name))
+      .find((one) => readFileSync(join(one, 'token.object')).includes(label.padEnd(32))) as string;
+    const target = join(folder, 'ffffffff-0000-0000-0000-000000000001');
+    cpSync(source, target, { recursive: true });
+    const object = readFileSync(join(target, 'token.object'), 'latin1').replace(label, copy.label);
+    const serial = /[0-9a-f]{16}/.exec(object)?.[0] as string;
+    writeFileSync(
+      join(target, 'token.object'),
+      Buffer.from(object.replace(serial, `${serial.slice(0, 12)}abcd`), 'latin1'),
+    );
+    await keyIn(first, 'only-first');
+    await keyIn({ ...first, token: copy }, 'only-copy');
+  });
+  const keyIn = async (profile: Profile, label: string) => {
+    const token = await Token.open(profile);
+    await token.generateWrappingKey(label);
+    await token.close();
+  };
+  const used = async (token: Token, label: string): Promise<number> => {
+    const calls = Array.from({ length: 40 }, () => token.call('generateWrapped', label));
+    return (await Promise.allSettled(calls)).filter(({ status }) => status === 'fulfilled').length;
+  };
+
+  it('evaluate both, and a key that was not copied yet is used in the first', async () => {
+    const token = await Token.open({ ...first, standby: [copy], spread: true, sessions: 2 });
+    try {
+      assert.equal(await used(token, 'only-first'), 40);
+      const byCopy = await used(token, 'only-copy');
+      assert.ok(byCopy > 0 && byCopy < 40, `${byCopy} of 40`);
+      // What touches objects is seen in the first alone.
+      assert.deepEqual(await token.listWrappingKeys('only-'), ['only-first']);
+      await token.generateWrappingKey('made');
+      assert.equal(await used(token, 'made'), 40);
+    } finally {
+      await token.close();
+    }
+  });
+
+  it('one with other keys is not used', async () => {
+    const stranger = freshToken();
+    await keyIn(stranger, 'only-stranger');
+    const token = await Token.open({ ...first, standby: [stranger.token], spread: true, sessions: 2 });
+    try {
+      assert.equal(await used(token, 'only-stranger'), 0);
+      assert.equal(await used(token, 'only-first'), 40);
+    } finally {
+      await token.close();
+    }
   });
 });

@@ -50,7 +50,7 @@ export const tokenOperations = new Histogram({
 
 export const tokenSessions = new Gauge({
   name: 'bkv_token_sessions',
-  help: 'Sessions open, sessions busy, and calls waiting for one.',
+  help: 'Sessions open, of them on standby tokens, sessions busy, and calls waiting for one.',
   labelNames: ['state'],
   registers,
 });

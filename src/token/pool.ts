@@ -68,7 +68,8 @@ const AWAY = 'the token is away';
 
 /**
  * The token, seen from the event loop: every call runs on one of the profile's worker threads, each with a session
- * of its own, so that no slow token call stops the loop.
+ * of its own, so that no slow token call stops the loop. With `spread` some sessions are on the standby tokens: they
+ * evaluate; whatever touches objects is done on the first token alone.
  *
  * When a session dies, all are ended, the module is finalized, and the token logs in again by itself, ever more
  * slowly, until it succeeds or the PIN is refused. Calls fail meanwhile. Handles of objects are good until then.
@@ -80,6 +81,10 @@ export class Token {
   readonly #running = new Map<Worker, { jobs: Job[]; since: number }>();
   readonly #commanded = new Map<Worker, Pick<Job, 'resolve' | 'reject'>>();
   readonly #queue: Job[] = [];
+  /** jobs that only the first token can do; they go before the others */
+  readonly #firstQueue: Job[] = [];
+  /** those whose session is on a standby token */
+  readonly #onStandby = new Set<Worker>();
   readonly #watch: NodeJS.Timeout;
   #scheduled: NodeJS.Immediate | undefined;
   #state: 'up' | 'away' | 'refused' | 'closed' = 'away';
@@ -131,9 +136,8 @@ export class Token {
     if (this.#state !== 'up') return Promise.reject(new TokenError(AWAY, 'BKV_AWAY'));
     return new Promise((resolve, reject) => {
       const job = { method, args, resolve: resolve as (value: unknown) => void, reject };
-      // Many requests wait for one write of the ledger: it goes first.
-      if (method === 'replaceData') this.#queue.unshift(job);
-      else this.#queue.push(job);
+      // Many requests wait for one write of the ledger.
+      (OBJECTS.has(method) ? this.#firstQueue : this.#queue).push(job);
       if (this.#idle.length > 0) this.#soon();
     });
   }
@@ -156,9 +160,15 @@ export class Token {
     return keys.map(({ label }) => label);
   }
 
+  /** A standby token has handles of its own: its sessions look for the label. */
   #tellAll(label: string, handle?: string): void {
-    const command: Command = { do: 'learn', key: handle ? [label, handle] : [label] };
-    for (const worker of this.#workers) worker.postMessage(command);
+    for (const worker of this.#workers) {
+      const command: Command = {
+        do: 'learn',
+        key: handle && !this.#onStandby.has(worker) ? [label, handle] : [label],
+      };
+      worker.postMessage(command);
+    }
   }
 
   /** Ends every session and logs in again, to the profile's next token where it names several. */
@@ -199,26 +209,52 @@ export class Token {
   async #startAll(): Promise<void> {
     this.#epoch++;
     while (this.#workers.size < this.#profile.sessions) this.#start();
-    const token = this.#tokens[0] as TokenName;
+    this.#onStandby.clear();
+    const begin = (worker: Worker, token: TokenName, standbyFor?: Uint8Array) =>
+      this.#command(worker, {
+        do: 'begin',
+        token,
+        epoch: this.#epoch,
+        ...(standbyFor && { standbyFor }),
+      }) as Promise<Uint8Array>;
+    const [first] = this.#tokens as [TokenName];
+    let identity: Uint8Array | undefined;
     // One after the other: not every module survives two first logins at once.
-    for (const worker of this.#workers)
-      await this.#command(worker, { do: 'begin', token, epoch: this.#epoch });
+    for (const [i, worker] of [...this.#workers].entries()) {
+      const token = (this.#profile.spread && this.#tokens[i % this.#tokens.length]) || first;
+      if (token !== first && (await this.#beginStandby(() => begin(worker, token, identity))))
+        this.#onStandby.add(worker);
+      else identity = await begin(worker, first);
+    }
     if (this.#state !== 'away') return;
     this.#idle.push(...this.#workers);
     this.#state = 'up';
     tokenUp.set(1);
     tokenSessions.set({ state: 'open' }, this.#workers.size);
+    tokenSessions.set({ state: 'standby' }, this.#onStandby.size);
+  }
+
+  /** Whether a session on a standby token could be begun. A PIN that it refuses is not tried again. */
+  async #beginStandby(begin: () => Promise<unknown>): Promise<boolean> {
+    try {
+      await begin();
+      return true;
+    } catch (error) {
+      if (error instanceof PinRefused) throw error;
+      log.error('a standby token is not used', { reason: (error as Error).message });
+      return false;
+    }
   }
 
   #start(): void {
     const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: this.#profile });
     this.#workers.add(worker);
-    worker.on('message', (message: Reply[] | Pick<Reply, 'error'>) => {
+    worker.on('message', (message: Reply[] | Pick<Reply, 'value' | 'error'>) => {
       if (Array.isArray(message)) return this.#settle(worker, message);
       const { resolve, reject } = this.#commanded.get(worker) as Job;
       this.#commanded.delete(worker);
       if (message.error) reject(toError(message.error));
-      else resolve(undefined);
+      else resolve(message.value);
     });
     const gone = (error: Error) => {
       this.#workers.delete(worker);
@@ -243,7 +279,13 @@ export class Token {
     if (this.#state === 'up') this.#idle.push(worker);
     let lost: Error | undefined;
     for (const [i, { value, error, ms }] of replies.entries()) {
-      const { method, resolve, reject } = running.jobs[i] as Job;
+      const job = running.jobs[i] as Job;
+      const { method, resolve, reject } = job;
+      if (error?.code === 'BKV_KEY' && this.#onStandby.has(worker)) {
+        // The vendor has not copied the key yet.
+        this.#firstQueue.push(job);
+        continue;
+      }
       tokenOperations.observe(
         { operation: method, mechanism: MECHANISM[method], outcome: error ? 'error' : 'ok' },
         ms / 1000,
@@ -278,9 +320,9 @@ export class Token {
   #fail(reason: Error): void {
     this.#state = 'away';
     tokenUp.set(0);
-    const waiting = [...this.#running.values()].flatMap(({ jobs }) => jobs).concat(this.#queue);
+    const waiting = [...this.#running.values()].flatMap(({ jobs }) => jobs);
+    waiting.push(...this.#queue.splice(0), ...this.#firstQueue.splice(0));
     this.#running.clear();
-    this.#queue.length = 0;
     this.#idle.length = 0;
     for (const { reject } of waiting) reject(new TokenError(`${AWAY}: ${reason.message}`, 'BKV_AWAY'));
   }
@@ -328,18 +370,19 @@ export class Token {
   }
 
   #next(): void {
-    while (this.#idle.length > 0 && this.#queue.length > 0) {
-      const worker = this.#idle.pop() as Worker;
-      const share =
-        this.#queue[0]?.method === 'replaceData'
-          ? 1
-          : Math.min(JOBS_A_MESSAGE, Math.ceil(this.#queue.length / this.#workers.size));
-      const jobs = this.#queue.splice(0, share);
+    for (let i = this.#idle.length - 1; i >= 0; i--) {
+      const worker = this.#idle[i] as Worker;
+      const first = this.#firstQueue.length > 0 && !this.#onStandby.has(worker);
+      const queue = first ? this.#firstQueue : this.#queue;
+      if (queue.length === 0) continue;
+      this.#idle.splice(i, 1);
+      const share = first ? 1 : Math.min(JOBS_A_MESSAGE, Math.ceil(queue.length / this.#workers.size));
+      const jobs = queue.splice(0, share);
       this.#running.set(worker, { jobs, since: performance.now() });
       worker.postMessage(jobs.map(({ method, args }) => ({ method, args })));
     }
     tokenSessions.set({ state: 'busy' }, this.#running.size);
-    tokenSessions.set({ state: 'waiting' }, this.#queue.length);
+    tokenSessions.set({ state: 'waiting' }, this.#queue.length + this.#firstQueue.length);
   }
 }
 

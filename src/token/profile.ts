@@ -19,6 +19,7 @@ const profileSchema = z.strictObject({
   module: z.union([z.string(), z.array(z.string()).nonempty()]),
   token: tokenName,
   standby: z.array(tokenName).default([]),
+  spread: z.boolean().default(false),
   slot: z.int().min(0).optional(),
   keyWrap: z.int().min(0).optional(),
   pin: z.array(pinSource).nonempty(),
@@ -42,6 +43,8 @@ export interface Profile {
   readonly token: TokenName;
   /** tokens of the same cluster, to which the vendor copies every object: used while the first is away */
   readonly standby: readonly TokenName[];
+  /** whether evaluations run on the standby tokens too, while the first one is there */
+  readonly spread: boolean;
   readonly slot?: number;
   /** the vendor's mechanism for RFC 5649, where it is neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD */
   readonly keyWrap?: number;

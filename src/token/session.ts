@@ -74,16 +74,19 @@ export class Session {
   readonly #publicKeys = new Map<string, Uint8Array>();
   readonly #importSecret = randomBytes(32);
   readonly #keyWrap: number;
+  readonly #onStandby: boolean;
   #importKey: pkcs11.Handle | undefined;
   /** whether the module takes CKA_EXTRACTABLE=true for a key that is unwrapped; some only have it as their default */
   #saysExtractable = true;
 
   /**
    * @param epoch grows with every C_Initialize of the process; handles of data objects are good in one of them only
+   * @param onStandby whether keys may appear in the token by themselves, as its cluster copies them
    * @throws TokenError when module, token or login fails; ProfileError when there is no PIN
    */
-  constructor(profile: Profile, epoch = 0) {
+  constructor(profile: Profile, epoch = 0, onStandby = false) {
     this.#epoch = epoch;
+    this.#onStandby = onStandby;
     this.#p11 = new pkcs11.PKCS11();
     this.#p11.load(profile.module);
     try {
@@ -491,7 +494,16 @@ export class Session {
   }
 
   #key(label: string, objectClass: number): pkcs11.Handle {
-    const handle = this.#handles.get(`${objectClass} ${label}`);
+    const name = `${objectClass} ${label}`;
+    let handle = this.#handles.get(name);
+    if (!handle && this.#onStandby) {
+      [handle] = this.#find([
+        { type: pkcs11.CKA_CLASS, value: objectClass },
+        { type: pkcs11.CKA_LABEL, value: label },
+        { type: pkcs11.CKA_TOKEN, value: true },
+      ]);
+      if (handle) this.#handles.set(name, handle);
+    }
     if (!handle) throw new TokenError(`the token holds no key named ${label}`, 'BKV_KEY');
     return handle;
   }

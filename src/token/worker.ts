@@ -1,11 +1,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import { TokenError } from './errors.js';
 import type { Reply } from './pool.js';
 import type { Profile, TokenName } from './profile.js';
-import { Session } from './session.js';
+import { KEY_LABELS, Session } from './session.js';
 
 /** What the thread is told to do with its session, beside its jobs. */
 export type Command =
-  | { do: 'begin'; token: TokenName; epoch: number }
+  /** answers with the token's identity; `standbyFor` is the identity that a standby token must have */
+  | { do: 'begin'; token: TokenName; epoch: number; standbyFor?: Uint8Array }
   /** ends the session; the last of all threads then ends the module for the whole process */
   | { do: 'end' }
   | { do: 'finalize' }
@@ -34,18 +36,30 @@ function run({ method, args }: Job): Reply {
   }
 }
 
-function obey(command: Command): void {
-  if (command.do === 'begin') session = new Session({ ...profile, token: command.token }, command.epoch);
-  else if (command.do === 'end') session?.close();
+function begin({ token, epoch, standbyFor }: Extract<Command, { do: 'begin' }>): Uint8Array {
+  session = new Session({ ...profile, token }, epoch, standbyFor !== undefined);
+  const identity = session.publicKey(KEY_LABELS.static);
+  if (!standbyFor || Buffer.from(identity).equals(standbyFor)) return identity;
+  session.close();
+  throw new TokenError(
+    `the token ${token.label ?? token.serial} has other keys than the first one`,
+    'BKV_TOKEN',
+  );
+}
+
+function obey(command: Command): unknown {
+  if (command.do === 'begin') return begin(command);
+  if (command.do === 'end') session?.close();
   else if (command.do === 'finalize') Session.finalize(profile);
   else session?.learn(...command.key);
+  return undefined;
 }
 
 port.on('message', (message: Job[] | Command) => {
   if (Array.isArray(message)) return port.postMessage(message.map(run));
   try {
-    obey(message);
-    if (message.do !== 'learn') port.postMessage({});
+    const value = obey(message);
+    if (message.do !== 'learn') port.postMessage({ value });
   } catch (error) {
     const { name, message, code } = error as Error & { code?: unknown };
     port.postMessage({ error: { name, message, code } });
