@@ -18,7 +18,7 @@ done
 if [ "${1:-}" = test ]; then
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
   command -v promtool >/dev/null || missing+=(prometheus)
-  for program in restic rclone; do command -v "$program" >/dev/null || missing+=("$program"); done
+  for program in restic rclone age chromium; do command -v "$program" >/dev/null || missing+=("$program"); done
   command -v borg >/dev/null || missing+=(borgbackup)
   command -v setpriv >/dev/null || missing+=(util-linux)
 fi
@@ -43,4 +43,8 @@ if ! cmp -s package-lock.json node_modules/.bkv-lock; then
   echo "Installing npm packages …"
   npm ci --no-audit --no-fund --loglevel=error
   cp package-lock.json node_modules/.bkv-lock
+fi
+if [ "${1:-}" = test ] && ! cmp -s test/s3/package-lock.json test/s3/node_modules/.bkv-lock; then
+  npm ci --prefix test/s3 --ignore-scripts --no-audit --no-fund --loglevel=error
+  cp test/s3/package-lock.json test/s3/node_modules/.bkv-lock
 fi

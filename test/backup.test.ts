@@ -18,8 +18,22 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BackupError, backup, prune, restore, snapshots, verify } from '../src/backup/index.js';
+import * as api from '../src/backup/index.js';
 import { formatKey, newBackupKey, parseKey } from '../src/client/index.js';
+import { openStorage } from '../src/storage/index.js';
+
+const { BackupError } = api;
+type Rest<F extends (...args: never[]) => unknown> = F extends (first: never, ...rest: infer R) => unknown
+  ? R
+  : never;
+const backup = async (source: string, cloud: string, key: Uint8Array) =>
+  api.backup(source, await openStorage(cloud), key);
+const restore = async (cloud: string, ...rest: Rest<typeof api.restore>) =>
+  api.restore(await openStorage(cloud), ...rest);
+const snapshots = async (cloud: string, key: Uint8Array) => api.snapshots(await openStorage(cloud), key);
+const verify = async (cloud: string, key: Uint8Array) => api.verify(await openStorage(cloud), key);
+const prune = async (cloud: string, ...rest: Rest<typeof api.prune>) =>
+  api.prune(await openStorage(cloud), ...rest);
 
 const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
 

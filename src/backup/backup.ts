@@ -1,8 +1,7 @@
-import { lstat, open, readdir, readlink } from 'node:fs/promises';
-import { join } from 'node:path';
-import { BackupFolder } from './folder.js';
-import { BackupError, type Entry, PART_BYTES } from './format.js';
+import type { Storage } from '../storage/index.js';
+import { type DirectoryEntry, type Entry, type FileEntry, PART_BYTES, type SymlinkEntry } from './format.js';
 import { comparePaths, ManifestWriter, Packer, readManifest } from './manifest.js';
+import { Repository } from './repository.js';
 
 /** Called as bytes are done; `total` is known from the start. */
 export type Progress = (done: number, total: number) => void;
@@ -16,44 +15,41 @@ export interface BackupSummary {
   readonly changed: number;
 }
 
-type FileEntry = Extract<Entry, { type: 'file' }>;
-
-/** Entries below a folder, sorted, folders before what they hold. */
-async function* walk(root: string, below = ''): AsyncGenerator<Entry> {
-  const names = (await readdir(join(root, below))).sort();
-  for (const name of names) {
-    const path = below ? `${below}/${name}` : name;
-    const info = await lstat(join(root, path));
-    const { mode, mtimeMs, size } = info;
-    const common = { path, mode: mode & 0o777, mtime: Math.round(mtimeMs) };
-    if (info.isDirectory()) {
-      yield { ...common, type: 'directory' };
-      yield* walk(root, path);
-    } else if (info.isSymbolicLink())
-      yield { path, type: 'symlink', target: await readlink(join(root, path)) };
-    else if (info.isFile()) yield { ...common, type: 'file', size, content: [] };
-  }
+/** A file that is being read. */
+export interface OpenFile {
+  /** Fills what it can of a buffer. @returns how many bytes, 0 at the end */
+  read(into: Uint8Array): Promise<number>;
+  close(): Promise<void>;
 }
+
+/** What is backed up: entries in the order of their paths, folders before what they hold. */
+export type SourceEntry =
+  | (Omit<FileEntry, 'content'> & { open(): Promise<OpenFile> })
+  | DirectoryEntry
+  | SymlinkEntry;
+
+/** Entries that wait for the part in which their last bytes lie. */
+const MAX_PENDING = 10_000;
 
 /** What the newest snapshot knows, asked in the order of the paths. */
 class Before {
-  readonly #folder: BackupFolder;
+  readonly #repository: Repository;
   readonly #entries: AsyncGenerator<Entry>;
   #next: Entry | undefined;
   readonly #there = new Map<string, boolean>();
 
-  private constructor(folder: BackupFolder, entries: AsyncGenerator<Entry>) {
-    this.#folder = folder;
+  private constructor(repository: Repository, entries: AsyncGenerator<Entry>) {
+    this.#repository = repository;
     this.#entries = entries;
   }
 
-  static async open(folder: BackupFolder): Promise<Before> {
-    const newest = (await folder.snapshots()).at(-1);
+  static async open(repository: Repository): Promise<Before> {
+    const newest = (await repository.snapshots()).at(-1);
     // What cannot be read of it is stored anew.
-    const manifest = newest ? (await folder.snapshot(newest)).manifest : [];
+    const manifest = newest ? (await repository.snapshot(newest)).manifest : [];
     const before = new Before(
-      folder,
-      readManifest(folder, manifest, () => undefined),
+      repository,
+      readManifest(repository, manifest, () => undefined),
     );
     await before.#advance();
     return before;
@@ -66,7 +62,7 @@ class Before {
     if (known?.path !== path || known.type !== 'file' || known.size !== size || known.mtime !== mtime)
       return undefined;
     for (const [part] of known.content) {
-      const there = this.#there.get(part) ?? (await this.#folder.hasPart(part));
+      const there = this.#there.get(part) ?? (await this.#repository.hasPart(part));
       if (this.#there.size > 10_000) this.#there.clear();
       this.#there.set(part, there);
       if (!there) return undefined;
@@ -80,72 +76,78 @@ class Before {
 }
 
 /**
- * Encrypts a folder into a backup, in constant memory. Files whose size and time are as in the newest snapshot are not
+ * Encrypts entries into a backup, in constant memory. Files whose size and time are as in the newest snapshot are not
  * read; parts that are there already are not written. Cut off, it leaves no snapshot, and the next run goes on with its
  * parts.
+ * @param total bytes of all files together, for `progress`
  * @param backupKey 32 bytes
- * @throws BackupError
+ * @throws BackupError, StorageError
  */
-export async function backup(
-  source: string,
-  destination: string,
+export async function backupEntries(
+  source: AsyncIterable<SourceEntry>,
+  total: number,
+  storage: Storage,
   backupKey: Uint8Array,
   progress: Progress = () => undefined,
 ): Promise<BackupSummary> {
-  const root = await lstat(source).catch(() => undefined);
-  if (!root?.isDirectory()) throw new BackupError(`${source} is not a folder`);
-  let total = 0;
-  for await (const entry of walk(source)) if (entry.type === 'file') total += entry.size;
-
-  const folder = await BackupFolder.openOrCreate(destination, backupKey);
-  const before = await Before.open(folder);
-  const manifest = new ManifestWriter(folder);
+  const repository = await Repository.openOrCreate(storage, backupKey);
+  const before = await Before.open(repository);
+  const manifest = new ManifestWriter(repository);
   const pending: Entry[] = [];
-  const writeEntries = async () => {
-    for (const entry of pending.splice(0)) await manifest.write(entry);
+  const write = async (entries: readonly Entry[]) => {
+    for (const entry of entries) await manifest.write(entry);
   };
-  const data = new Packer(folder, async () => {
+  const data = new Packer(repository, () => {
     // The last one may still be growing: its later parts are not stored yet.
-    const growing = pending.pop();
-    await writeEntries();
-    if (growing) pending.push(growing);
+    const complete = pending.splice(0, pending.length - 1);
+    return () => write(complete);
   });
 
   let [files, bytes, changed] = [0, 0, 0];
-  for await (const entry of walk(source)) {
-    pending.push(entry);
-    if (entry.type !== 'file') continue;
-    files++;
-    const known = await before.contentOf(entry);
-    if (known) {
-      entry.content = known;
-      bytes += entry.size;
-      progress(bytes, Math.max(total, bytes));
-      continue;
-    }
-    changed++;
-    const { size, content } = entry;
-    const file = await open(join(source, entry.path));
-    try {
-      // A file that fits into no rest of a part begins a part of its own, so that its parts are the same next time.
-      if (size >= PART_BYTES) await data.flush();
-      entry.size = 0;
-      for (;;) {
-        const { bytesRead } = await file.read(data.room());
-        if (bytesRead === 0) break;
-        entry.size += bytesRead;
-        bytes += bytesRead;
-        await data.commit(bytesRead, (place) => content.push(place));
-        progress(bytes, Math.max(total, bytes));
+  try {
+    for await (const found of source) {
+      if (pending.length > MAX_PENDING) {
+        await data.drain();
+        await write(pending.splice(0));
       }
-    } finally {
-      await file.close();
+      if (found.type !== 'file') {
+        pending.push(found);
+        continue;
+      }
+      const { open, ...rest } = found;
+      const entry: FileEntry = { ...rest, content: [] };
+      pending.push(entry);
+      files++;
+      const known = await before.contentOf(entry);
+      if (known) {
+        entry.content = known;
+        bytes += entry.size;
+        progress(bytes, Math.max(total, bytes));
+        continue;
+      }
+      changed++;
+      const file = await open();
+      try {
+        // A file that fits into no rest of a part begins a part of its own, so that its parts are the same next time.
+        if (entry.size >= PART_BYTES) await data.flush();
+        entry.size = 0;
+        for (;;) {
+          const length = await file.read(data.room());
+          if (length === 0) break;
+          entry.size += length;
+          bytes += length;
+          await data.commit(length, (place) => entry.content.push(place));
+          progress(bytes, Math.max(total, bytes));
+        }
+      } finally {
+        await file.close();
+      }
     }
+  } finally {
+    await data.end();
   }
-  await data.flush();
-  await writeEntries();
+  await write(pending);
   await manifest.end();
-  data.wipe();
-  const snapshot = await folder.putSnapshot({ files, bytes, manifest: manifest.parts });
+  const snapshot = await repository.putSnapshot({ files, bytes, manifest: manifest.parts });
   return { snapshot, files, bytes, changed };
 }

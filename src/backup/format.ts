@@ -1,14 +1,8 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHmac,
-  hkdfSync,
-  randomBytes,
-  timingSafeEqual,
-} from 'node:crypto';
-
 /** Bytes of plaintext in a full part. */
 export const PART_BYTES = 4 * 1024 * 1024;
+
+/** Bytes that a sealed part is longer than its plaintext. */
+export const TAG_BYTES = 16;
 
 /** A backup that cannot be read: damaged, of another key, or of a later version. */
 export class BackupError extends Error {
@@ -17,10 +11,17 @@ export class BackupError extends Error {
 
 export type Content = readonly [part: string, offset: number, length: number];
 
-export type Entry =
-  | { path: string; type: 'file'; mode: number; mtime: number; size: number; content: Content[] }
-  | { path: string; type: 'directory'; mode: number; mtime: number }
-  | { path: string; type: 'symlink'; target: string };
+export type FileEntry = {
+  path: string;
+  type: 'file';
+  mode: number;
+  mtime: number;
+  size: number;
+  content: Content[];
+};
+export type DirectoryEntry = { path: string; type: 'directory'; mode: number; mtime: number };
+export type SymlinkEntry = { path: string; type: 'symlink'; target: string };
+export type Entry = FileEntry | DirectoryEntry | SymlinkEntry;
 
 export interface Snapshot {
   readonly created: string;
@@ -29,85 +30,110 @@ export interface Snapshot {
   readonly manifest: readonly (readonly [part: string, length: number])[];
 }
 
-const TAG = 16;
-const NONCE = 12;
-const PART_AAD = Buffer.from('bkv part v1');
+type Bytes = Uint8Array<ArrayBuffer>;
 
-function seal(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Buffer[] {
-  const cipher = createCipheriv('aes-256-gcm', key, nonce);
-  cipher.setAAD(aad);
-  return [cipher.update(plaintext), cipher.final(), cipher.getAuthTag()];
-}
+const { subtle } = globalThis.crypto;
+const NONCE_BYTES = 12;
+const text = (plain: string): Bytes => new TextEncoder().encode(plain);
+const hex = (bytes: ArrayBuffer): string =>
+  Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, '0')).join('');
+const fromHex = (digits: string): Bytes =>
+  Uint8Array.from(digits.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+const PART_AAD = text('bkv part v1');
+const snapshotAad = (name: string): Bytes => text(`bkv snapshot v1 ${name}`);
 
-function open(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array, what: string): Buffer {
-  if (sealed.length < TAG) throw new BackupError(`${what} is cut off`);
-  const decipher = createDecipheriv('aes-256-gcm', key, nonce);
-  decipher.setAAD(aad);
-  decipher.setAuthTag(sealed.subarray(-TAG));
-  const plaintext = decipher.update(sealed.subarray(0, -TAG));
+async function open(key: CryptoKey, iv: Bytes, additionalData: Bytes, sealed: Bytes, what: string) {
   try {
-    decipher.final();
+    return new Uint8Array(await subtle.decrypt({ name: 'AES-GCM', iv, additionalData }, key, sealed));
   } catch {
     throw new BackupError(`${what} is damaged, or of another key`);
   }
-  return plaintext;
 }
 
-/** Seals and opens the files of one backup, as docs/backup-format.md says. */
+/**
+ * Seals and opens the files of one backup, as docs/backup-format.md says, by WebCrypto: it is the same in browsers, and in
+ * Node.js works beside the program's own thread.
+ */
 export class Format {
-  readonly #nameKey: Buffer;
-  readonly #partKey: Buffer;
-  readonly #snapshotKey: Buffer;
+  readonly #nameKey: CryptoKey;
+  readonly #partKey: CryptoKey;
+  readonly #snapshotKey: CryptoKey;
+  /** tells this backup from others: 16 hexadecimal digits */
+  readonly id: string;
+
+  private constructor(nameKey: CryptoKey, partKey: CryptoKey, snapshotKey: CryptoKey, id: string) {
+    this.#nameKey = nameKey;
+    this.#partKey = partKey;
+    this.#snapshotKey = snapshotKey;
+    this.id = id;
+  }
 
   /** @param backupKey 32 bytes @param salt 32 bytes */
-  constructor(backupKey: Uint8Array, salt: Uint8Array) {
-    const derive = (info: string) =>
-      Buffer.from(hkdfSync('sha256', backupKey, salt, `bkv backup v1 ${info}`, 32));
-    this.#nameKey = derive('part name');
-    this.#partKey = derive('part key');
-    this.#snapshotKey = derive('snapshot');
+  static async of(backupKey: Uint8Array, salt: Uint8Array): Promise<Format> {
+    const secret = await subtle.importKey('raw', Uint8Array.from(backupKey), 'HKDF', false, ['deriveKey']);
+    const derive = (info: string, algorithm: AesKeyAlgorithm | HmacImportParams, usages: KeyUsage[]) =>
+      subtle.deriveKey(
+        { name: 'HKDF', hash: 'SHA-256', salt: Uint8Array.from(salt), info: text(`bkv backup v1 ${info}`) },
+        secret,
+        algorithm,
+        false,
+        usages,
+      );
+    const hmac = { name: 'HMAC', hash: 'SHA-256', length: 256 };
+    const id = hex(await subtle.digest('SHA-256', Uint8Array.from(salt))).slice(0, 16);
+    return new Format(
+      await derive('part name', hmac, ['sign', 'verify']),
+      await derive('part key', hmac, ['sign']),
+      await derive('snapshot', { name: 'AES-GCM', length: 256 }, ['encrypt', 'decrypt']),
+      id,
+    );
   }
 
   /** Name of a part, 64 hexadecimal digits. */
-  partName(plaintext: Uint8Array): string {
-    return createHmac('sha256', this.#nameKey).update(plaintext).digest('hex');
+  async partName(plaintext: Bytes): Promise<string> {
+    return hex(await subtle.sign('HMAC', this.#nameKey, plaintext));
   }
 
-  sealPart(name: string, plaintext: Uint8Array): Buffer[] {
-    return seal(this.#keyOf(name), Buffer.alloc(NONCE), PART_AAD, plaintext);
+  /** The plaintext's length and {@link TAG_BYTES}. */
+  async sealPart(name: string, plaintext: Bytes): Promise<Bytes> {
+    const key = await this.#keyOf(name);
+    const parameters = { name: 'AES-GCM', iv: new Uint8Array(NONCE_BYTES), additionalData: PART_AAD };
+    return new Uint8Array(await subtle.encrypt(parameters, key, plaintext));
   }
 
   /** @throws BackupError */
-  openPart(name: string, sealed: Uint8Array): Buffer {
-    const plaintext = open(this.#keyOf(name), Buffer.alloc(NONCE), PART_AAD, sealed, `part ${name}`);
-    if (!timingSafeEqual(Buffer.from(this.partName(plaintext)), Buffer.from(name)))
+  async openPart(name: string, sealed: Bytes): Promise<Bytes> {
+    const key = await this.#keyOf(name);
+    const plaintext = await open(key, new Uint8Array(NONCE_BYTES), PART_AAD, sealed, `part ${name}`);
+    if (!(await subtle.verify('HMAC', this.#nameKey, fromHex(name), plaintext)))
       throw new BackupError(`part ${name} is not what its name says`);
     return plaintext;
   }
 
-  sealSnapshot(name: string, snapshot: Snapshot): Buffer {
-    const nonce = randomBytes(NONCE);
-    return Buffer.concat([
-      nonce,
-      ...seal(this.#snapshotKey, nonce, snapshotAad(name), Buffer.from(JSON.stringify(snapshot))),
-    ]);
+  async sealSnapshot(name: string, snapshot: Snapshot): Promise<Bytes> {
+    const iv = globalThis.crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
+    const parameters = { name: 'AES-GCM', iv, additionalData: snapshotAad(name) };
+    const sealed = await subtle.encrypt(parameters, this.#snapshotKey, text(JSON.stringify(snapshot)));
+    const bytes = new Uint8Array(NONCE_BYTES + sealed.byteLength);
+    bytes.set(iv);
+    bytes.set(new Uint8Array(sealed), NONCE_BYTES);
+    return bytes;
   }
 
   /** @throws BackupError */
-  openSnapshot(name: string, sealed: Uint8Array): Snapshot {
-    const plaintext = open(
+  async openSnapshot(name: string, sealed: Bytes): Promise<Snapshot> {
+    const plaintext = await open(
       this.#snapshotKey,
-      sealed.subarray(0, NONCE),
+      sealed.subarray(0, NONCE_BYTES),
       snapshotAad(name),
-      sealed.subarray(NONCE),
+      sealed.subarray(NONCE_BYTES),
       `snapshot ${name}`,
     );
-    return JSON.parse(plaintext.toString()) as Snapshot;
+    return JSON.parse(new TextDecoder().decode(plaintext)) as Snapshot;
   }
 
-  #keyOf(name: string): Buffer {
-    return createHmac('sha256', this.#partKey).update(Buffer.from(name, 'hex')).digest();
+  async #keyOf(name: string): Promise<CryptoKey> {
+    const raw = await subtle.sign('HMAC', this.#partKey, fromHex(name));
+    return subtle.importKey('raw', raw, 'AES-GCM', false, ['encrypt', 'decrypt']);
   }
 }
-
-const snapshotAad = (name: string): Buffer => Buffer.from(`bkv snapshot v1 ${name}`);

@@ -1,4 +1,11 @@
-export { type BackupSummary, backup, type Progress } from './backup.js';
-export { BackupError } from './format.js';
-export { type Damage, type RestoreSummary, restore } from './restore.js';
+export {
+  type BackupSummary,
+  backupEntries,
+  type OpenFile,
+  type Progress,
+  type SourceEntry,
+} from './backup.js';
+export { backup, restore } from './files.js';
+export { BackupError, type Entry, type FileEntry } from './format.js';
+export { type Damage, type Destination, type RestoreSummary, restoreEntries } from './restore.js';
 export { prune, type SnapshotInfo, snapshots, type Verdict, verify } from './snapshots.js';

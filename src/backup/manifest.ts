@@ -1,19 +1,29 @@
-import type { BackupFolder } from './folder.js';
 import { BackupError, type Content, type Entry, PART_BYTES } from './format.js';
+import type { Repository } from './repository.js';
 
-/** Puts contents one behind the other into parts; tells each content's place when its parts are stored. */
+/** Parts that are encrypted and stored at the same time. */
+const AT_ONCE = 4;
+
+/**
+ * Puts contents one behind the other into parts, and stores those beside the work of filling the next; tells each
+ * content's place in their order.
+ */
 export class Packer {
-  readonly #buffer = Buffer.allocUnsafe(PART_BYTES);
+  #buffer = new Uint8Array(PART_BYTES);
   #length = 0;
   #waiting: ((name: string) => void)[] = [];
+  readonly #spare: Uint8Array<ArrayBuffer>[] = [];
+  readonly #storing = new Set<Promise<void>>();
+  #placed: Promise<void> = Promise.resolve();
 
+  /** @param onPart is called when a part is full; what it returns, once the part is stored */
   constructor(
-    readonly folder: BackupFolder,
-    readonly onPart: (name: string, length: number) => void | Promise<void> = () => undefined,
+    readonly repository: Repository,
+    readonly onPart: () => (name: string, length: number) => void | Promise<void> = () => () => undefined,
   ) {}
 
   /** Room until the part is full. Fill it and call {@link commit}. */
-  room(): Buffer {
+  room(): Uint8Array {
     return this.#buffer.subarray(this.#length);
   }
 
@@ -24,17 +34,49 @@ export class Packer {
     if (this.#length === PART_BYTES) await this.flush();
   }
 
+  /** Begins a new part. @throws what kept an older one from being stored */
   async flush(): Promise<void> {
     if (this.#length === 0) return;
-    const name = await this.folder.putPart(this.#buffer.subarray(0, this.#length));
-    for (const place of this.#waiting) place(name);
-    await this.onPart(name, this.#length);
-    this.#length = 0;
-    this.#waiting = [];
+    const [buffer, length, waiting] = [this.#buffer, this.#length, this.#waiting];
+    const stored = this.onPart();
+    const naming = this.repository.putPart(buffer.subarray(0, length));
+    const storing = naming.then(
+      () => void this.#spare.push(buffer),
+      () => undefined,
+    );
+    this.#storing.add(storing);
+    void storing.finally(() => this.#storing.delete(storing));
+    const before = this.#placed;
+    this.#placed = (async () => {
+      await before;
+      const name = await naming;
+      for (const place of waiting) place(name);
+      await stored(name, length);
+    })();
+    this.#placed.catch(() => undefined);
+    [this.#length, this.#waiting] = [0, []];
+    if (this.#storing.size >= AT_ONCE) {
+      await Promise.race(this.#storing);
+      // A part that failed is told of as soon as those before it are placed.
+      if (this.#spare.length === 0) await this.#placed;
+    }
+    this.#buffer = this.#spare.pop() ?? new Uint8Array(PART_BYTES);
   }
 
-  wipe(): void {
-    this.#buffer.fill(0);
+  /** Waits until all is stored and placed. */
+  async drain(): Promise<void> {
+    await this.flush();
+    await this.#placed;
+  }
+
+  /** Drains, and zeroes what was in memory. */
+  async end(): Promise<void> {
+    try {
+      await this.drain();
+    } finally {
+      await Promise.all(this.#storing);
+      for (const buffer of [this.#buffer, ...this.#spare]) buffer.fill(0);
+    }
   }
 }
 
@@ -43,14 +85,14 @@ export class ManifestWriter {
   readonly parts: [string, number][] = [];
   readonly #packer: Packer;
 
-  constructor(folder: BackupFolder) {
-    this.#packer = new Packer(folder, (name, length) => {
+  constructor(repository: Repository) {
+    this.#packer = new Packer(repository, () => (name, length) => {
       this.parts.push([name, length]);
     });
   }
 
   async write(entry: Entry): Promise<void> {
-    const bytes = Buffer.from(`${JSON.stringify(entry)}\n`);
+    const bytes = new TextEncoder().encode(`${JSON.stringify(entry)}\n`);
     for (let at = 0; at < bytes.length; ) {
       const room = this.#packer.room();
       const piece = bytes.subarray(at, at + room.length);
@@ -60,11 +102,12 @@ export class ManifestWriter {
     }
   }
 
-  async end(): Promise<void> {
-    await this.#packer.flush();
-    this.#packer.wipe();
+  end(): Promise<void> {
+    return this.#packer.end();
   }
 }
+
+const NEWLINE = 10;
 
 /**
  * The entries of a snapshot, in their order.
@@ -72,30 +115,42 @@ export class ManifestWriter {
  * @throws BackupError
  */
 export async function* readManifest(
-  folder: BackupFolder,
+  repository: Repository,
   parts: readonly (readonly [string, number])[],
   onDamage?: (error: BackupError) => void,
 ): AsyncGenerator<Entry> {
-  let rest: Buffer | undefined = Buffer.alloc(0);
+  /** the beginning of a line whose end is in the next part; `undefined` when its beginning is lost */
+  let rest: Uint8Array | undefined = new Uint8Array();
   for (const [name] of parts) {
-    let part: Buffer;
+    let part: Uint8Array;
     try {
-      part = await folder.getPart(name);
+      part = await repository.getPart(name);
     } catch (error) {
       if (!onDamage || !(error instanceof BackupError)) throw error;
       onDamage(error);
       rest = undefined;
       continue;
     }
-    // After a part that is missing, the first line is the end of one that began there.
-    const text: Buffer = rest ? Buffer.concat([rest, part]) : part.subarray(part.indexOf(10) + 1);
+    const first = part.indexOf(NEWLINE);
+    if (first < 0) {
+      rest = rest && concat(rest, part);
+      continue;
+    }
+    const text: Uint8Array = rest ? concat(rest, part) : part.subarray(first + 1);
     let start = 0;
-    for (let end = text.indexOf(10); end >= 0; end = text.indexOf(10, start)) {
-      yield JSON.parse(text.subarray(start, end).toString()) as Entry;
+    for (let end = text.indexOf(NEWLINE); end >= 0; end = text.indexOf(NEWLINE, start)) {
+      yield JSON.parse(new TextDecoder().decode(text.subarray(start, end))) as Entry;
       start = end + 1;
     }
     rest = text.subarray(start);
   }
+}
+
+function concat(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(a.length + b.length);
+  bytes.set(a);
+  bytes.set(b, a.length);
+  return bytes;
 }
 
 /** Order of a manifest: folders before what they hold, names by their UTF-16 code units. */

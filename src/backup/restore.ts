@@ -1,9 +1,8 @@
-import { chmod, mkdir, open, readdir, rm, symlink, utimes } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import type { Storage } from '../storage/index.js';
 import type { Progress } from './backup.js';
-import { BackupFolder } from './folder.js';
-import { BackupError, type Entry } from './format.js';
+import { BackupError, type Entry, type FileEntry } from './format.js';
 import { readManifest } from './manifest.js';
+import { Repository } from './repository.js';
 import { chooseSnapshot } from './snapshots.js';
 
 /** A file that could not be restored, or whose parts do not verify. */
@@ -21,80 +20,116 @@ export interface RestoreSummary {
   readonly damaged: readonly Damage[];
 }
 
+/** Where entries are restored to. Their paths have been checked: relative, and within. */
+export interface Destination {
+  /** Makes a directory or a link. */
+  make(entry: Exclude<Entry, FileEntry>): Promise<void>;
+  /** Begins a file; its bytes follow, then `end`, or `discard` when it is damaged. */
+  begin(entry: FileEntry): Promise<{
+    write(piece: Uint8Array): Promise<void>;
+    end(): Promise<void>;
+    discard(): Promise<void>;
+  }>;
+}
+
+/** Parts that are fetched and decrypted before they are needed. */
+const AHEAD = 4;
+
+/** Fetches parts in the order in which they are planned, ahead of who takes them. */
+class ReadAhead {
+  readonly #repository: Repository;
+  #planned: string[] = [];
+  readonly #fetching = new Map<string, Promise<Uint8Array>>();
+
+  constructor(repository: Repository) {
+    this.#repository = repository;
+  }
+
+  plan({ content }: FileEntry): void {
+    for (const [part] of content) if (part !== this.#planned.at(-1)) this.#planned.push(part);
+  }
+
+  get enough(): boolean {
+    return this.#planned.length > AHEAD;
+  }
+
+  /** @throws BackupError when it is missing or damaged */
+  take(part: string): Promise<Uint8Array> {
+    this.#planned = this.#planned.slice(this.#planned.indexOf(part));
+    const next = this.#planned.slice(0, AHEAD);
+    for (const name of this.#fetching.keys()) if (!next.includes(name)) this.#fetching.delete(name);
+    for (const name of next) {
+      if (this.#fetching.has(name)) continue;
+      const fetched = this.#repository.getPart(name);
+      fetched.catch(() => undefined);
+      this.#fetching.set(name, fetched);
+    }
+    return this.#fetching.get(part) as Promise<Uint8Array>;
+  }
+}
+
 /**
- * Restores a snapshot into a new or empty folder, in constant memory. Files that are damaged are left out and named; the
- * rest is restored.
+ * Restores a snapshot, in constant memory. Files that are damaged are left out and named; the rest is restored.
  * @param backupKey 32 bytes
  * @param at a snapshot's name or the beginning of it, or a time; without it the newest
- * @throws BackupError when there is no such snapshot, or the key is another's
+ * @throws BackupError when there is no such snapshot, or the key is another's; StorageError
  */
-export async function restore(
-  source: string,
-  destination: string,
+export async function restoreEntries(
+  storage: Storage,
+  destination: Destination,
   backupKey: Uint8Array,
   { at, progress = () => undefined }: { at?: string; progress?: Progress } = {},
 ): Promise<RestoreSummary> {
-  const folder = await BackupFolder.open(source, backupKey);
-  const name = await chooseSnapshot(folder, at);
-  const snapshot = await folder.snapshot(name);
-  const present = await readdir(destination).catch(() => []);
-  if (present.length > 0) throw new BackupError(`${destination} is not empty; name an empty or a new folder`);
-  await mkdir(destination, { recursive: true });
-
+  const repository = await Repository.open(storage, backupKey);
+  const name = await chooseSnapshot(repository, at);
+  const snapshot = await repository.snapshot(name);
   const damaged: Damage[] = [];
   const listDamage = (error: BackupError) => damaged.push({ path: '', reason: error.message });
+  const parts = new ReadAhead(repository);
   let [files, bytes] = [0, 0];
-  let cached: { name: string; plaintext: Buffer } | undefined;
-  const directories: Extract<Entry, { type: 'directory' }>[] = [];
-  for await (const entry of readManifest(folder, snapshot.manifest, listDamage)) {
-    const path = safePath(destination, entry.path);
-    if (entry.type === 'directory') {
-      await mkdir(path, { recursive: true });
-      directories.push(entry);
+  for await (const entry of ahead(readManifest(repository, snapshot.manifest, listDamage), parts)) {
+    checkPath(entry.path);
+    if (entry.type !== 'file') {
+      await destination.make(entry);
       continue;
     }
-    await mkdir(dirname(path), { recursive: true });
-    if (entry.type === 'symlink') {
-      await symlink(entry.target, path);
-      continue;
-    }
-    const file = await open(path, 'wx', 0o600);
+    const file = await destination.begin(entry);
     try {
       for (const [part, offset, length] of entry.content) {
-        if (cached?.name !== part) cached = { name: part, plaintext: await folder.getPart(part) };
-        const piece = cached.plaintext.subarray(offset, offset + length);
+        const piece = (await parts.take(part)).subarray(offset, offset + length);
         if (piece.length !== length)
           throw new BackupError(`part ${part} is shorter than the list of files says`);
         await file.write(piece);
         bytes += length;
         progress(bytes, snapshot.bytes);
       }
-      files++;
     } catch (error) {
+      await file.discard();
       if (!(error instanceof BackupError)) throw error;
       damaged.push({ path: entry.path, reason: error.message });
-      await rm(path);
       continue;
-    } finally {
-      await file.close();
     }
-    await chmod(path, entry.mode);
-    await utimes(path, entry.mtime / 1000, entry.mtime / 1000);
-  }
-  // Last and from the inside out: writing into a folder changes its time, and its mode may forbid it.
-  for (const { path, mode, mtime } of directories.reverse()) {
-    await chmod(join(destination, path), mode);
-    await utimes(join(destination, path), mtime / 1000, mtime / 1000);
+    await file.end();
+    files++;
   }
   return { snapshot: name, files, bytes, damaged };
 }
 
-function safePath(destination: string, path: string): string {
+/** The same entries, with those that come next planned. */
+async function* ahead(entries: AsyncGenerator<Entry>, parts: ReadAhead): AsyncGenerator<Entry> {
+  const waiting: Entry[] = [];
+  for await (const entry of entries) {
+    waiting.push(entry);
+    if (entry.type === 'file') parts.plan(entry);
+    while (waiting.length > 0 && (parts.enough || waiting.length > 1000)) yield waiting.shift() as Entry;
+  }
+  yield* waiting;
+}
+
+function checkPath(path: string): void {
   if (
     path.split('/').some((segment) => segment === '' || segment === '.' || segment === '..') ||
     path.includes('\0')
-  ) {
+  )
     throw new BackupError('the list of files names a path outside of the backup');
-  }
-  return join(destination, path);
 }

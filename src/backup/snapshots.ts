@@ -1,7 +1,8 @@
+import type { Storage } from '../storage/index.js';
 import type { Progress } from './backup.js';
-import { BackupFolder } from './folder.js';
 import { BackupError, type Snapshot } from './format.js';
 import { readManifest } from './manifest.js';
+import { Repository } from './repository.js';
 import type { Damage } from './restore.js';
 
 /** A finished run of a backup. */
@@ -24,19 +25,19 @@ const info = (name: string, { created, files, bytes }: Snapshot): SnapshotInfo =
  * @param backupKey 32 bytes
  */
 export async function snapshots(
-  path: string,
+  storage: Storage,
   backupKey: Uint8Array,
 ): Promise<{ id: string; snapshots: SnapshotInfo[]; damaged: string[] }> {
-  const folder = await BackupFolder.open(path, backupKey);
-  return { id: folder.id, ...(await list(folder)) };
+  const repository = await Repository.open(storage, backupKey);
+  return { id: repository.format.id, ...(await list(repository)) };
 }
 
-async function list(folder: BackupFolder) {
+async function list(repository: Repository) {
   const found: SnapshotInfo[] = [];
   const damaged: string[] = [];
-  for (const name of await folder.snapshots()) {
+  for (const name of await repository.snapshots()) {
     try {
-      found.push(info(name, await folder.snapshot(name)));
+      found.push(info(name, await repository.snapshot(name)));
     } catch (error) {
       if (!(error instanceof BackupError)) throw error;
       damaged.push(name);
@@ -50,17 +51,17 @@ async function list(folder: BackupFolder) {
  * @param at its name or the beginning of it, or a time (the newest that is not later); without it the newest
  * @throws BackupError
  */
-export async function chooseSnapshot(folder: BackupFolder, at?: string): Promise<string> {
-  const names = await folder.snapshots();
+export async function chooseSnapshot(repository: Repository, at?: string): Promise<string> {
+  const names = await repository.snapshots();
   const newest = names.at(-1);
-  if (!newest) throw new BackupError(`${folder.path} holds no finished backup`);
+  if (!newest) throw new BackupError(`${repository.storage.location} holds no finished backup`);
   if (at === undefined) return newest;
   const named = names.filter((name) => name.startsWith(at));
   if (named.length === 1) return named[0] as string;
   const time = Date.parse(at);
   if (named.length > 1 || Number.isNaN(time))
     throw new BackupError(`"${at}" names ${named.length} snapshots; see bkv snapshots`);
-  const { snapshots } = await list(folder);
+  const { snapshots } = await list(repository);
   const chosen = snapshots.findLast(({ created }) => created.getTime() <= time);
   if (!chosen) throw new BackupError(`there is no snapshot of ${at} or before`);
   return chosen.name;
@@ -78,25 +79,25 @@ export interface Verdict {
  * @param backupKey 32 bytes
  */
 export async function verify(
-  path: string,
+  storage: Storage,
   backupKey: Uint8Array,
   progress: Progress = () => undefined,
 ): Promise<Verdict> {
-  const folder = await BackupFolder.open(path, backupKey);
-  const { snapshots, damaged: unreadable } = await list(folder);
+  const repository = await Repository.open(storage, backupKey);
+  const { snapshots, damaged: unreadable } = await list(repository);
   const damaged = unreadable.map((snapshot) => ({
     snapshot,
     path: '',
     reason: `snapshot ${snapshot} is damaged, or of another key`,
   }));
   let total = 0;
-  for await (const _ of folder.parts()) total++;
+  for await (const _ of repository.parts()) total++;
   const checked = new Map<string, string | undefined>();
   const check = async (part: string): Promise<string | undefined> => {
     if (!checked.has(part)) {
       checked.set(
         part,
-        await folder.getPart(part).then(
+        await repository.getPart(part).then(
           () => undefined,
           (error: Error) => error.message,
         ),
@@ -106,12 +107,12 @@ export async function verify(
     return checked.get(part);
   };
   for (const { name: snapshot } of snapshots) {
-    const { manifest } = await folder.snapshot(snapshot);
+    const { manifest } = await repository.snapshot(snapshot);
     for (const [part] of manifest) {
       const reason = await check(part);
       if (reason) damaged.push({ snapshot, path: '', reason });
     }
-    for await (const entry of readManifest(folder, manifest, () => undefined)) {
+    for await (const entry of readManifest(repository, manifest, () => undefined)) {
       if (entry.type !== 'file') continue;
       for (const [part] of entry.content) {
         const reason = await check(part);
@@ -134,27 +135,27 @@ const GRACE_MS = 24 * 3_600_000;
  * @throws BackupError, and deletes nothing, when a snapshot that stays cannot be read
  */
 export async function prune(
-  path: string,
+  storage: Storage,
   backupKey: Uint8Array,
   keep: number,
   graceMs = GRACE_MS,
 ): Promise<{ snapshots: number; parts: number }> {
   if (!Number.isInteger(keep) || keep < 1) throw new BackupError('at least one snapshot must stay');
-  const folder = await BackupFolder.open(path, backupKey);
-  const names = await folder.snapshots();
+  const repository = await Repository.open(storage, backupKey);
+  const names = await repository.snapshots();
   const over = names.slice(0, -keep);
   const needed = new Set<string>();
   for (const name of names.slice(-keep)) {
-    const { manifest } = await folder.snapshot(name);
+    const { manifest } = await repository.snapshot(name);
     for (const [part] of manifest) needed.add(part);
-    for await (const entry of readManifest(folder, manifest))
+    for await (const entry of readManifest(repository, manifest))
       if (entry.type === 'file') for (const [part] of entry.content) needed.add(part);
   }
-  for (const name of over) await folder.deleteSnapshot(name);
+  for (const name of over) await repository.deleteSnapshot(name);
   let parts = 0;
-  for await (const { name, written } of folder.parts()) {
+  for await (const { name, written } of repository.parts()) {
     if (needed.has(name) || Date.now() - written < graceMs) continue;
-    await folder.deletePart(name);
+    await repository.deletePart(name);
     parts++;
   }
   return { snapshots: over.length, parts };

@@ -1,4 +1,5 @@
 import { backup, type Damage, prune, restore, snapshots, verify } from '../backup/index.js';
+import { openStorage, type Storage } from '../storage/index.js';
 import { readState, writeState } from './state.js';
 import { progressBar, type Say } from './terminal.js';
 
@@ -9,55 +10,74 @@ const size = (bytes: number): string =>
       ? `${(bytes / 1e6).toFixed(1)} MB`
       : `${(bytes / 1e9).toFixed(2)} GB`;
 
-export async function run(folder: string, destination: string, key: Uint8Array, say: Say): Promise<void> {
-  const { files, bytes, changed } = await backup(folder, destination, key, progressBar('encrypting'));
-  compare(await snapshots(destination, key));
-  say(`${files} files (${size(bytes)}) are in ${destination}; ${changed} were new or had changed`);
+async function withStorage(location: string, use: (storage: Storage) => Promise<void>): Promise<void> {
+  const storage = await openStorage(location);
+  try {
+    await use(storage);
+  } finally {
+    await storage.close();
+  }
 }
 
-export async function restoreTo(
+export function run(folder: string, destination: string, key: Uint8Array, say: Say): Promise<void> {
+  return withStorage(destination, async (storage) => {
+    const { files, bytes, changed } = await backup(folder, storage, key, progressBar('encrypting'));
+    compare(await snapshots(storage, key));
+    say(`${files} files (${size(bytes)}) are in ${destination}; ${changed} were new or had changed`);
+  });
+}
+
+export function restoreTo(
   source: string,
   folder: string,
   key: Uint8Array,
   at: string | undefined,
   say: Say,
 ): Promise<void> {
-  if (at === undefined) compare(await snapshots(source, key));
-  const { files, bytes, damaged } = await restore(source, folder, key, {
-    ...(at !== undefined && { at }),
-    progress: progressBar('restoring'),
+  return withStorage(source, async (storage) => {
+    if (at === undefined) compare(await snapshots(storage, key));
+    const { files, bytes, damaged } = await restore(storage, folder, key, {
+      ...(at !== undefined && { at }),
+      progress: progressBar('restoring'),
+    });
+    say(`${files} files (${size(bytes)}) are in ${folder}`);
+    report(damaged, say);
   });
-  say(`${files} files (${size(bytes)}) are in ${folder}`);
-  report(damaged, say);
 }
 
-export async function list(source: string, key: Uint8Array, say: Say): Promise<void> {
-  const found = await snapshots(source, key);
-  compare(found);
-  for (const { name, created, files, bytes } of found.snapshots)
-    say(`${name}  ${created.toLocaleString()}  ${files} files, ${size(bytes)}`);
-  report(
-    found.damaged.map((name) => ({ path: '', reason: `snapshot ${name} is damaged, or of another key` })),
-    say,
-  );
+export function list(source: string, key: Uint8Array, say: Say): Promise<void> {
+  return withStorage(source, async (storage) => {
+    const found = await snapshots(storage, key);
+    compare(found);
+    for (const { name, created, files, bytes } of found.snapshots)
+      say(`${name}  ${created.toLocaleString()}  ${files} files, ${size(bytes)}`);
+    report(
+      found.damaged.map((name) => ({ path: '', reason: `snapshot ${name} is damaged, or of another key` })),
+      say,
+    );
+  });
 }
 
-export async function check(source: string, key: Uint8Array, say: Say): Promise<void> {
-  compare(await snapshots(source, key));
-  const verdict = await verify(source, key, progressBar('verifying'));
-  const { parts, damaged } = verdict;
-  report(
-    damaged.map(({ snapshot, path, reason }) => ({ path: path && `${snapshot}: ${path}`, reason })),
-    say,
-  );
-  say(
-    `${verdict.snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? 'all is well' : `${damaged.length} files or lists are damaged`}`,
-  );
+export function check(source: string, key: Uint8Array, say: Say): Promise<void> {
+  return withStorage(source, async (storage) => {
+    compare(await snapshots(storage, key));
+    const verdict = await verify(storage, key, progressBar('verifying'));
+    const { parts, damaged } = verdict;
+    report(
+      damaged.map(({ snapshot, path, reason }) => ({ path: path && `${snapshot}: ${path}`, reason })),
+      say,
+    );
+    say(
+      `${verdict.snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? 'all is well' : `${damaged.length} files or lists are damaged`}`,
+    );
+  });
 }
 
-export async function reduce(source: string, key: Uint8Array, keep: number, say: Say): Promise<void> {
-  const { snapshots, parts } = await prune(source, key, keep);
-  say(`${snapshots} snapshots and ${parts} parts were deleted`);
+export function reduce(source: string, key: Uint8Array, keep: number, say: Say): Promise<void> {
+  return withStorage(source, async (storage) => {
+    const { snapshots, parts } = await prune(storage, key, keep);
+    say(`${snapshots} snapshots and ${parts} parts were deleted`);
+  });
 }
 
 function report(damaged: readonly Damage[], say: Say): void {

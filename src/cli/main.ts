@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { decodeJwt } from 'jose';
 import { BackupError } from '../backup/index.js';
 import { BkvError, FleetClient, formatKey, newBackupKey, parseKey, VaultClient } from '../client/index.js';
+import { StorageError } from '../storage/index.js';
 import * as backups from './backups.js';
 import { loadFleet, pinFleet } from './fleet.js';
 import * as reminder from './reminder.js';
@@ -327,7 +328,11 @@ try {
   await program.parseAsync();
 } catch (error) {
   const { name, message } = error as Error;
-  const known = error instanceof UsageError || error instanceof BkvError || error instanceof BackupError;
+  const known =
+    error instanceof UsageError ||
+    error instanceof BkvError ||
+    error instanceof BackupError ||
+    error instanceof StorageError;
   process.stderr.write(
     `bkv: ${known || ['ProfileError', 'TokenError', 'PinRefused', 'TokenShared', 'LedgerCorrupt', 'DatabaseError', 'CustodyError', 'TokenBackupError'].includes(name) ? message : `${name}: ${message}`}\n`,
   );

@@ -1,0 +1,28 @@
+/** The storage cannot be used: not reached, refused, or named wrongly. */
+export class StorageError extends Error {
+  override name = 'StorageError';
+}
+
+export interface Stored {
+  /** with `/` between its segments */
+  readonly name: string;
+  /** when it was written, milliseconds since 1970 */
+  readonly written: number;
+}
+
+/** Where a backup lies: objects by name. Every failure but a missing object throws StorageError. */
+export interface Storage {
+  /** as the user named it, for messages */
+  readonly location: string;
+  /** @returns `undefined` when there is no such object */
+  read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /** Writes an object, durably. Cut off, it leaves none, or one of another size. */
+  write(name: string, content: Uint8Array): Promise<void>;
+  /** Bytes of an object, `undefined` when there is none. */
+  size(name: string): Promise<number | undefined>;
+  /** All objects below a folder. */
+  list(folder: string): AsyncIterable<Stored>;
+  /** An object that is gone already is no error. */
+  delete(name: string): Promise<void>;
+  close(): Promise<void>;
+}

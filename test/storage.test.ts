@@ -1,0 +1,192 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { createCipheriv } from 'node:crypto';
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, request, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { formatKey, newBackupKey } from '../src/client/index.js';
+
+const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
+const stream = createCipheriv('aes-256-ctr', Buffer.alloc(32, String(seed)), Buffer.alloc(16));
+const bytes = (n: number): Buffer => stream.update(Buffer.alloc(n));
+const random = (): number => bytes(4).readUInt32BE() / 2 ** 32;
+
+/** A program that serves. @returns it, and the port that it says */
+async function server(
+  command: string,
+  args: string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<[ChildProcess, number]> {
+  const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const port = await new Promise<number>((resolve, reject) => {
+    child.once('exit', (code) => reject(new Error(`${command} ended with ${code}`)));
+    for (const output of [child.stdout, child.stderr])
+      createInterface({ input: output as NodeJS.ReadableStream }).on('line', (line) => {
+        const [, found] = /127\.0\.0\.1:(\d+)/.exec(line) ?? [];
+        if (found) resolve(Number(found));
+      });
+  });
+  return [child, port];
+}
+
+/** Stands before a server and fails every seventh request: an answer of 503, or a connection that is cut. */
+async function flaky(port: number): Promise<{ proxy: Server; port: number; failed: () => number }> {
+  let failed = 0;
+  const proxy = createServer((incoming, outgoing) => {
+    const luck = random();
+    if (luck < 0.15) {
+      failed++;
+      if (luck < 0.07) incoming.socket.destroy();
+      else {
+        incoming.resume();
+        outgoing.writeHead(503).end();
+      }
+      return;
+    }
+    const { method, url: path, headers } = incoming;
+    const onward = request({ host: '127.0.0.1', port, method, path, headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(outgoing);
+    });
+    onward.on('error', () => outgoing.destroy());
+    incoming.pipe(onward);
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  return { proxy, port: (proxy.address() as AddressInfo).port, failed: () => failed };
+}
+
+describe(`storages (BKV_SEED=${seed})`, () => {
+  const work = mkdtempSync(join(tmpdir(), 'bkv-storage-'));
+  const source = join(work, 'source');
+  const keyFile = join(work, 'key');
+  const children: ChildProcess[] = [];
+  const proxies: Server[] = [];
+  const dav = { BKV_WEBDAV_USER: 'alice', BKV_WEBDAV_PASSWORD: 'dav-password' };
+  const s3 = { AWS_ACCESS_KEY_ID: 'S3RVER', AWS_SECRET_ACCESS_KEY: 'S3RVER', AWS_ENDPOINT_URL: '' };
+  const rclone = { RCLONE_CONFIG: join(work, 'rclone.conf') };
+  let env: NodeJS.ProcessEnv;
+  let davPort: number;
+
+  const bkv = (...args: string[]) => {
+    const [command = '', ...rest] = args;
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      ['dist/src/cli/main.js', command, ...rest, '--key-file', keyFile],
+      { encoding: 'utf8', env },
+    );
+    return { status, stdout, stderr };
+  };
+  const well = (...args: string[]): string => {
+    const { status, stdout, stderr } = bkv(...args);
+    assert.equal(status, 0, `${args.join(' ')}: ${stdout}${stderr}`);
+    return stdout;
+  };
+
+  before(async () => {
+    mkdirSync(join(source, 'pictures'), { recursive: true });
+    for (let i = 0; i < 40; i++) writeFileSync(join(source, 'pictures', `${i}.jpg`), bytes(30_000));
+    writeFileSync(join(source, 'video.mp4'), bytes(9_000_000));
+    writeFileSync(keyFile, formatKey(newBackupKey()));
+    for (const folder of ['dav', 's3', 'drive']) mkdirSync(join(work, folder));
+    const [davServer, port] = await server(
+      'rclone',
+      ['serve', 'webdav', join(work, 'dav'), '--addr', '127.0.0.1:0'],
+      { RCLONE_USER: dav.BKV_WEBDAV_USER, RCLONE_PASS: dav.BKV_WEBDAV_PASSWORD },
+    );
+    davPort = port;
+    const [s3Server, s3Port] = await server('test/s3/node_modules/.bin/s3rver', [
+      ...[
+        '--directory',
+        join(work, 's3'),
+        '--address',
+        '127.0.0.1',
+        '--port',
+        '0',
+        '--configure-bucket',
+        'backups',
+      ],
+    ]);
+    children.push(davServer, s3Server);
+    s3.AWS_ENDPOINT_URL = `http://127.0.0.1:${s3Port}`;
+    writeFileSync(rclone.RCLONE_CONFIG, `[drive]\ntype = alias\nremote = ${join(work, 'drive')}\n`);
+    env = { ...process.env, ...dav, ...s3, ...rclone, XDG_STATE_HOME: join(work, 'state') };
+  });
+  after(() => {
+    for (const child of children) child.kill();
+    for (const proxy of proxies) proxy.close();
+    rmSync(work, { recursive: true, force: true });
+  });
+
+  const stored = (below: string): number =>
+    readdirSync(below, { recursive: true, encoding: 'utf8' }).filter((name) => /[0-9a-f]{64}/.test(name))
+      .length;
+
+  for (const [name, location, folder] of [
+    ['a folder', () => join(work, 'folder'), 'folder'],
+    ['WebDAV', () => `http://127.0.0.1:${davPort}/mine`, 'dav'],
+    ['S3', () => 's3://backups/mine', 's3'],
+    ['rclone', () => 'rclone:drive:backups/mine', 'drive'],
+  ] as const)
+    it(`${name}: backs up, adds what changed, verifies, restores, prunes`, () => {
+      const at = location();
+      assert.match(well('backup', source, at), /41 files .* 41 were new/);
+      const first = stored(join(work, folder));
+      appendFileSync(join(source, 'pictures', '0.jpg'), name);
+      assert.match(well('backup', source, at), /41 files .* 1 were new/);
+      assert.ok(stored(join(work, folder)) > first);
+      assert.equal(well('snapshots', at).split('\n').length, 3);
+      assert.match(well('verify', at), /all is well/);
+      const restored = join(work, `restored from ${name}`);
+      well('restore', at, restored);
+      assert.equal(spawnSync('diff', ['-r', source, restored]).status, 0);
+      assert.match(well('prune', at, '--keep', '1'), /1 snapshots/);
+      assert.equal(well('snapshots', at).split('\n').length, 2);
+      const another = bkv('restore', `${at}-not-there`, join(work, 'x'));
+      assert.equal(another.status, 1);
+      assert.match(another.stderr, /is not a backup/);
+    });
+
+  it('goes on when requests fail', async () => {
+    const { proxy, port, failed } = await flaky(davPort);
+    proxies.push(proxy);
+    const at = `http://127.0.0.1:${port}/flaky`;
+    const run = async (...args: string[]) => {
+      const child = spawn(process.execPath, ['dist/src/cli/main.js', ...args, '--key-file', keyFile], {
+        env,
+      });
+      let said = '';
+      child.stderr.on('data', (text) => {
+        said += text;
+      });
+      const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
+      return `${code} ${said}`;
+    };
+    assert.equal(await run('backup', source, at), '0 ');
+    assert.ok(failed() > 0);
+    assert.equal(await run('restore', at, join(work, 'restored')), '0 ');
+    assert.equal(spawnSync('diff', ['-r', source, join(work, 'restored')]).status, 0);
+  }).timeout(120_000);
+
+  it('says what is wrong when it cannot be used, and shows no password', () => {
+    const cases: [string, NodeJS.ProcessEnv, RegExp][] = [
+      [`http://127.0.0.1:${davPort}/x`, { BKV_WEBDAV_PASSWORD: 'wrong-password' }, /401/],
+      [`http://alice:secret@127.0.0.1:${davPort}/x`, {}, /use variables/],
+      [`http://127.0.0.1:${davPort}/no/such`, {}, /the folder above it/],
+      ['s3://backups', { AWS_ACCESS_KEY_ID: 'nobody' }, /403|InvalidAccessKeyId/],
+      ['s3://backups', { AWS_ACCESS_KEY_ID: '' }, /needs AWS_ACCESS_KEY_ID/],
+      ['rclone:nowhere:x', {}, /nowhere/],
+    ];
+    const usual = env;
+    for (const [location, change, said] of cases) {
+      env = { ...usual, ...change };
+      const { status, stderr } = bkv('backup', source, location);
+      assert.equal(status, 1, location);
+      assert.match(stderr, said);
+      assert.doesNotMatch(stderr, /wrong-password|secret/);
+    }
+    env = usual;
+  });
+});
