@@ -84,7 +84,7 @@ class Before {
  * @throws BackupError, StorageError
  */
 export async function backupEntries(
-  source: AsyncIterable<SourceEntry>,
+  source: AsyncIterable<SourceEntry> | Iterable<SourceEntry>,
   total: number,
   storage: Storage,
   backupKey: Uint8Array,

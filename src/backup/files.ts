@@ -1,32 +1,56 @@
-import { chmod, lstat, mkdir, open, readdir, readlink, rm, symlink, utimes } from 'node:fs/promises';
+import {
+  chmodSync,
+  closeSync,
+  fchmodSync,
+  futimesSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Storage } from '../storage/index.js';
-import { type BackupSummary, backupEntries, type Progress, type SourceEntry } from './backup.js';
+import {
+  type BackupSummary,
+  backupEntries,
+  type OpenFile,
+  type Progress,
+  type SourceEntry,
+} from './backup.js';
 import { BackupError, type DirectoryEntry } from './format.js';
 import { type Destination, type RestoreSummary, restoreEntries } from './restore.js';
 
+// Files are touched by the program's own thread: of thousands of small ones a trip to another thread costs more than the
+// work there, and the other threads are busy with encryption.
+
 /** Entries below a folder, sorted, folders before what they hold. */
-async function* walk(root: string, below = ''): AsyncGenerator<SourceEntry> {
-  const names = (await readdir(join(root, below))).sort();
+function* walk(root: string, below = ''): Generator<SourceEntry> {
+  const names = readdirSync(join(root, below)).sort();
   for (const name of names) {
     const path = below ? `${below}/${name}` : name;
     const full = join(root, path);
-    const info = await lstat(full);
+    const info = lstatSync(full);
     const { mode, mtimeMs, size } = info;
     const common = { path, mode: mode & 0o777, mtime: Math.round(mtimeMs) };
     if (info.isDirectory()) {
       yield { ...common, type: 'directory' };
       yield* walk(root, path);
-    } else if (info.isSymbolicLink()) yield { path, type: 'symlink', target: await readlink(full) };
-    else if (info.isFile()) yield { ...common, type: 'file', size, open: () => openFile(full) };
+    } else if (info.isSymbolicLink()) yield { path, type: 'symlink', target: readlinkSync(full) };
+    else if (info.isFile()) yield { ...common, type: 'file', size, open: async () => openFile(full) };
   }
 }
 
-async function openFile(path: string) {
-  const file = await open(path);
+function openFile(path: string): OpenFile {
+  const file = openSync(path, 'r');
   return {
-    read: async (into: Uint8Array) => (await file.read(into)).bytesRead,
-    close: () => file.close(),
+    read: async (into) => readSync(file, into),
+    close: async () => closeSync(file),
   };
 }
 
@@ -41,10 +65,10 @@ export async function backup(
   backupKey: Uint8Array,
   progress?: Progress,
 ): Promise<BackupSummary> {
-  const root = await lstat(source).catch(() => undefined);
-  if (!root?.isDirectory()) throw new BackupError(`${source} is not a folder`);
+  if (!lstatSync(source, { throwIfNoEntry: false })?.isDirectory())
+    throw new BackupError(`${source} is not a folder`);
   let total = 0;
-  for await (const entry of walk(source)) if (entry.type === 'file') total += entry.size;
+  for (const entry of walk(source)) if (entry.type === 'file') total += entry.size;
   return backupEntries(walk(source), total, storage, backupKey, progress);
 }
 
@@ -60,51 +84,54 @@ export async function restore(
   options: { at?: string; progress?: Progress } = {},
 ): Promise<RestoreSummary> {
   const directories: DirectoryEntry[] = [];
-  let begun: Promise<void> | undefined;
-  const begin = async () => {
-    const present = await readdir(destination).catch(() => []);
+  const made = new Set<string>();
+  const begin = () => {
+    const present = lstatSync(destination, { throwIfNoEntry: false }) ? readdirSync(destination) : [];
     if (present.length > 0)
       throw new BackupError(`${destination} is not empty; name an empty or a new folder`);
-    await mkdir(destination, { recursive: true });
+    mkdirSync(destination, { recursive: true });
+    made.add(destination);
   };
-  const pathOf = async (path: string): Promise<string> => {
-    begun ??= begin();
-    await begun;
+  const pathOf = (path: string): string => {
+    if (made.size === 0) begin();
     const full = join(destination, path);
-    await mkdir(dirname(full), { recursive: true });
+    const folder = dirname(full);
+    if (!made.has(folder)) mkdirSync(folder, { recursive: true });
+    made.add(folder);
     return full;
   };
   const folder: Destination = {
     make: async (entry) => {
-      const path = await pathOf(entry.path);
-      if (entry.type === 'symlink') return symlink(entry.target, path);
-      await mkdir(path, { recursive: true });
+      const path = pathOf(entry.path);
+      if (entry.type === 'symlink') return symlinkSync(entry.target, path);
+      mkdirSync(path, { recursive: true });
       directories.push(entry);
     },
     begin: async ({ path: name, mode, mtime }) => {
-      const path = await pathOf(name);
-      const file = await open(path, 'wx', 0o600);
+      const path = pathOf(name);
+      const file = openSync(path, 'wx', 0o600);
       return {
-        write: async (piece) => file.writeFile(piece),
+        write: async (piece) => {
+          for (let at = 0; at < piece.length; ) at += writeSync(file, piece, at);
+        },
         end: async () => {
-          await file.chmod(mode);
-          await file.utimes(mtime / 1000, mtime / 1000);
-          await file.close();
+          fchmodSync(file, mode);
+          futimesSync(file, mtime / 1000, mtime / 1000);
+          closeSync(file);
         },
         discard: async () => {
-          await file.close();
-          await rm(path);
+          closeSync(file);
+          rmSync(path);
         },
       };
     },
   };
   const summary = await restoreEntries(storage, folder, backupKey, options);
-  begun ??= begin();
-  await begun;
+  if (made.size === 0) begin();
   // Last and from the inside out: writing into a folder changes its time, and its mode may forbid it.
   for (const { path, mode, mtime } of directories.reverse()) {
-    await chmod(join(destination, path), mode);
-    await utimes(join(destination, path), mtime / 1000, mtime / 1000);
+    chmodSync(join(destination, path), mode);
+    utimesSync(join(destination, path), mtime / 1000, mtime / 1000);
   }
   return summary;
 }

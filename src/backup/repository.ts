@@ -93,7 +93,10 @@ export class Repository {
     const suffix = Array.from(random(8), (byte) => byte.toString(16).padStart(2, '0')).join('');
     const name = `${created.replace(/[-:.]/g, '')}-${suffix}`;
     const sealed = await this.format.sealSnapshot(name, { created, ...content });
+    // It names parts: they are on the disk before it.
+    await this.storage.flush();
     await this.storage.write(`snapshots/${name}`, sealed);
+    await this.storage.flush();
     return name;
   }
 

@@ -33,7 +33,7 @@ export interface Destination {
 }
 
 /** Parts that are fetched and decrypted before they are needed. */
-const AHEAD = 4;
+const AHEAD = 2;
 
 /** Fetches parts in the order in which they are planned, ahead of who takes them. */
 class ReadAhead {

@@ -1,12 +1,10 @@
 #!/usr/bin/env node
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { decodeJwt } from 'jose';
 import { BackupError } from '../backup/index.js';
 import { BkvError, FleetClient, formatKey, newBackupKey, parseKey, VaultClient } from '../client/index.js';
 import { StorageError } from '../storage/index.js';
 import * as backups from './backups.js';
-import { loadFleet, pinFleet } from './fleet.js';
 import * as reminder from './reminder.js';
 import { readNewPassword, readSecret, type Say, UsageError } from './terminal.js';
 import { version } from './version.js';
@@ -59,9 +57,13 @@ const accessToken = ({ tokenFile }: VaultFlags): string => {
 };
 
 /** The client of a fleet, or of a single vault; both do the same for an account. */
-function vaultClient(flags: VaultFlags): VaultClient | FleetClient {
+async function vaultClient(flags: VaultFlags): Promise<VaultClient | FleetClient> {
   const { vault, serverKey, fleet } = flags;
-  if (fleet) return new FleetClient({ ...loadFleet(fleet), accessToken: () => accessToken(flags) });
+  if (fleet)
+    return new FleetClient({
+      ...(await import('./fleet.js')).loadFleet(fleet),
+      accessToken: () => accessToken(flags),
+    });
   if (!vault) throw new UsageError('name the vault: --vault URL (BKV_VAULT), or --fleet FILE (BKV_FLEET)');
   if (!serverKey)
     throw new UsageError('name the public key that the vault must have: --server-key KEY, or BKV_SERVER_KEY');
@@ -96,8 +98,10 @@ const withPasswordFile = (command: Command): Command =>
   command.option('--password-file <file>', 'file with the password, for a program that cannot ask');
 
 /** What tells the reminders of one account from those of others on this device. */
-const reminderOf = (flags: VaultFlags): string =>
-  `${flags.fleet ?? flags.vault} ${decodeJwt(accessToken(flags)).sub}`;
+const reminderOf = async (flags: VaultFlags): Promise<string> => {
+  const { decodeJwt } = await import('jose');
+  return `${flags.fleet ?? flags.vault} ${decodeJwt(accessToken(flags)).sub}`;
+};
 
 const withKeyFile = (command: Command): Command =>
   command.option('--key-file <file>', 'file with the 64 digits; without it they are asked for');
@@ -178,11 +182,11 @@ withKeyFile(key.command('show').description('show a key as 64 digits with their 
 withVault(
   withKeyFile(key.command('register').description('have the vault hold the key under a password')),
 ).action(async (options) => {
-  const client = vaultClient(options);
+  const client = await vaultClient(options);
   const backupKey = await readKey(options.keyFile);
   const password = await readNewPassword();
   await client.register(password, backupKey);
-  await reminder.keep(reminderOf(options), password);
+  await reminder.keep(await reminderOf(options), password);
   say('The vault holds the key. It opens with the password, and with nothing else.');
 });
 withPasswordFile(withVault(key.command('recover').description('get the key back with the password')))
@@ -190,8 +194,8 @@ withPasswordFile(withVault(key.command('recover').description('get the key back 
   .option('--raw', 'print the 64 digits in one line, for another program')
   .action(async (options) => {
     const password = await readPassword(options);
-    const recovered = await recoverKey(vaultClient(options), password);
-    if (!options.raw) await reminder.keep(reminderOf(options), password);
+    const recovered = await recoverKey(await vaultClient(options), password);
+    if (!options.raw) await reminder.keep(await reminderOf(options), password);
     if (options.out) writeKey(options.out, recovered);
     const digits = options.raw ? Buffer.from(recovered).toString('hex') : formatKey(recovered);
     say(options.out ? `The key is in ${options.out}.` : digits);
@@ -199,22 +203,22 @@ withPasswordFile(withVault(key.command('recover').description('get the key back 
 withVault(
   key.command('change-password').description('put a new password in place of the old one; the backup stays'),
 ).action(async (options) => {
-  const client = vaultClient(options);
+  const client = await vaultClient(options);
   const old = await readSecret('Old password: ');
   const password = await readNewPassword();
   await client.changePassword(old, password);
-  await reminder.keep(reminderOf(options), password);
+  await reminder.keep(await reminderOf(options), password);
   say('The new password opens the key, the old one does not any more.');
 });
 withVault(key.command('to-digits').description('keep the key as 64 digits from now on; the vault forgets it'))
   .option('--out <file>', 'write it to this file instead of showing it')
   .action(async (options) => {
-    const client = vaultClient(options);
+    const client = await vaultClient(options);
     const recovered = await recoverKey(client, await readSecret('Password: '));
     if (options.out) writeKey(options.out, recovered);
     else say(formatKey(recovered));
     await client.delete();
-    reminder.forget(reminderOf(options));
+    reminder.forget(await reminderOf(options));
     say('The vault has forgotten the key; these digits are all there is.');
   });
 withVault(
@@ -222,14 +226,14 @@ withVault(
     .command('check-password')
     .description('do you still know it? asked on this device alone, and costs no attempt'),
 ).action(async (options) => {
-  if (await reminder.check(reminderOf(options), await readSecret('Password: ')))
+  if (await reminder.check(await reminderOf(options), await readSecret('Password: ')))
     return say('That is your password.');
   say('That is not your password. While this device has the key, choose a new one: bkv key register');
   process.exitCode = 3;
 });
 withVault(key.command('delete').description('make the key in the vault unreachable for ever')).action(
   async (options) => {
-    await vaultClient(options).delete();
+    await (await vaultClient(options)).delete();
     say('The vault has forgotten the key.');
   },
 );
@@ -241,13 +245,15 @@ fleet
     'ask vaults for their keys and print a fleet file; compare the keys with what their operators say',
   )
   .requiredOption('--threshold <n>', 'how many vaults must answer: more than half')
-  .action(async (urls: string[], { threshold }) => say(await pinFleet(urls, Number(threshold))));
+  .action(async (urls: string[], { threshold }) =>
+    say(await (await import('./fleet.js')).pinFleet(urls, Number(threshold))),
+  );
 fleet
   .command('check')
   .description('show the state of each vault, and whether its keys are the pinned ones')
   .requiredOption('--fleet <file>', 'fleet file (BKV_FLEET)', process.env.BKV_FLEET)
   .action(async ({ fleet }) => {
-    const { threshold, vaults } = loadFleet(fleet);
+    const { threshold, vaults } = (await import('./fleet.js')).loadFleet(fleet);
     const checked = await new FleetClient({ threshold, vaults, accessToken: () => '' }).check();
     for (const { url, state, detail } of checked) say(`${url}  ${state}${detail ? `: ${detail}` : ''}`);
     const good = checked.filter(({ state }) => state === 'ok').length;
@@ -317,7 +323,7 @@ token
 
 withVault(program.command('status').description('what the vault says of the account')).action(
   async (options) => {
-    const status = await vaultClient(options).status();
+    const status = await (await vaultClient(options)).status();
     say(
       status.state === 'registered' ? `registered, ${status.attemptsRemaining} attempts left` : status.state,
     );

@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Storage, StorageError, type Stored } from './storage.js';
+
+/** Files that are synced at the same time: a disk orders what it is asked together. */
+const SYNCS = 4;
 
 const missing = (error: unknown): undefined => {
   const { code, message } = error as NodeJS.ErrnoException;
@@ -11,13 +14,28 @@ const missing = (error: unknown): undefined => {
 
 /** A folder of this machine, or one that is mounted on it. */
 export class FolderStorage implements Storage {
+  /** what may be in the memory of the machine alone */
+  readonly #unsynced = new Set<string>();
+
   constructor(readonly location: string) {}
 
-  read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    return readFile(this.#path(name)).catch(missing);
+  async read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const file = await open(this.#path(name)).catch(missing);
+    if (!file) return undefined;
+    try {
+      const { size } = await file.stat();
+      // In one piece, where readFile takes many small ones, and without zeroing it first.
+      const content = new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
+      const { bytesRead } = await file.read(content);
+      return content.subarray(0, bytesRead);
+    } catch (error) {
+      throw new StorageError((error as Error).message);
+    } finally {
+      await file.close();
+    }
   }
 
-  /** Whole or not at all, and on disk when it returns. */
+  /** Whole or not at all. */
   async write(name: string, content: Uint8Array): Promise<void> {
     const path = this.#path(name);
     const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
@@ -25,19 +43,37 @@ export class FolderStorage implements Storage {
       await mkdir(dirname(path), { recursive: true });
       const file = await open(temporary, 'wx', 0o600);
       try {
-        await file.writeFile(content);
-        await file.datasync();
+        for (let at = 0; at < content.length; ) at += (await file.write(content, at)).bytesWritten;
       } finally {
         await file.close();
       }
       await rename(temporary, path);
+      this.#unsynced.add(name);
     } catch (error) {
       throw new StorageError((error as Error).message);
     }
   }
 
   async size(name: string): Promise<number | undefined> {
-    return (await stat(this.#path(name)).catch(missing))?.size;
+    const size = (await stat(this.#path(name)).catch(missing))?.size;
+    if (size !== undefined) this.#unsynced.add(name);
+    return size;
+  }
+
+  async flush(): Promise<void> {
+    const names = [...this.#unsynced];
+    this.#unsynced.clear();
+    const folders = new Set(names.map((name) => dirname(this.#path(name))));
+    const paths = [...names.map((name) => this.#path(name)), ...folders];
+    const sync = async () => {
+      for (let path = paths.shift(); path !== undefined; path = paths.shift()) {
+        const file = await open(path);
+        await file.datasync().finally(() => file.close());
+      }
+    };
+    await Promise.all(Array.from({ length: SYNCS }, sync)).catch((error) => {
+      throw new StorageError(error.message);
+    });
   }
 
   async *list(folder: string): AsyncGenerator<Stored> {

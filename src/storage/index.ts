@@ -1,8 +1,5 @@
 import { FolderStorage } from './folder.js';
-import { openRclone } from './rclone.js';
-import { S3Storage } from './s3.js';
 import type { Storage } from './storage.js';
-import { WebDavStorage } from './webdav.js';
 
 export { type Storage, StorageError, type Stored } from './storage.js';
 
@@ -12,9 +9,11 @@ export { type Storage, StorageError, type Stored } from './storage.js';
  * @throws StorageError
  */
 export async function openStorage(location: string): Promise<Storage> {
-  if (location.startsWith('s3://')) return new S3Storage(location);
-  if (location.startsWith('rclone:')) return openRclone(location);
+  // Each is loaded when it is wanted: a folder needs none of their libraries.
+  if (location.startsWith('s3://')) return new (await import('./s3.js')).S3Storage(location);
+  if (location.startsWith('rclone:')) return (await import('./rclone.js')).openRclone(location);
   if (!/^https?:\/\//.test(location)) return new FolderStorage(location);
+  const { WebDavStorage } = await import('./webdav.js');
   const { BKV_WEBDAV_USER: username, BKV_WEBDAV_PASSWORD: password } = process.env;
   return new WebDavStorage(location, location, username && password ? { username, password } : undefined);
 }

@@ -63,5 +63,8 @@ export class S3Storage implements Storage {
     return attempt(this.location, work);
   }
 
+  /** The server has it when it has answered. */
+  async flush(): Promise<void> {}
+
   async close(): Promise<void> {}
 }

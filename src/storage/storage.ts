@@ -16,8 +16,10 @@ export interface Storage {
   readonly location: string;
   /** @returns `undefined` when there is no such object */
   read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
-  /** Writes an object, durably. Cut off, it leaves none, or one of another size. */
+  /** Writes an object. Cut off, it leaves none, or one of another size. */
   write(name: string, content: Uint8Array): Promise<void>;
+  /** Makes durable what was written, and what was asked for its size, until now. */
+  flush(): Promise<void>;
   /** Bytes of an object, `undefined` when there is none. */
   size(name: string): Promise<number | undefined>;
   /** All objects below a folder. */

@@ -53,6 +53,9 @@ export class WebDavStorage implements Storage {
     await this.#unlessMissing(() => this.#client.deleteFile(`/${name}`));
   }
 
+  /** The server has it when it has answered. */
+  async flush(): Promise<void> {}
+
   async close(): Promise<void> {}
 
   /** Makes a collection and those above it, each once. */

@@ -1,0 +1,149 @@
+/** Encrypting and restoring: one large file against age, a mixed folder against restic. Each side twice, in turns. */
+import { spawn } from 'node:child_process';
+import { createCipheriv } from 'node:crypto';
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { formatKey, newBackupKey } from '../src/client/index.js';
+
+const LARGE = 1024 ** 3;
+const FILES = 5000;
+const ROUNDS = 3;
+
+const seed = Number(process.env.BKV_SEED ?? 1);
+const stream = createCipheriv('aes-256-ctr', Buffer.alloc(32, seed), Buffer.alloc(16));
+const bytes = (n: number): Buffer => stream.update(Buffer.alloc(n));
+const work = mkdtempSync(join(tmpdir(), 'bkv-bench-backup-'));
+const at = (name: string): string => join(work, name);
+const say = (text: string): void => {
+  process.stdout.write(`${text}\n`);
+};
+
+interface Run {
+  readonly seconds: number;
+  /** the most that was resident, bytes */
+  readonly memory: number;
+}
+
+/** Runs a program until what it wrote is on the disk: bkv and restic see to that themselves, age does not. */
+async function run(command: string, args: string[], input?: string): Promise<Run> {
+  await ended(spawn('sync'));
+  const start = performance.now();
+  const child = spawn('/usr/bin/time', ['-f', '%M', command, ...args], {
+    env: { ...process.env, RESTIC_PASSWORD: 'bench', RESTIC_CACHE_DIR: at('restic-cache') },
+    stdio: ['pipe', 'ignore', 'pipe'],
+  });
+  let said = '';
+  child.stderr.on('data', (text) => {
+    said += text;
+  });
+  child.stdin.end(input);
+  if ((await ended(child)) !== 0) throw new Error(`${command} ${args[0]}: ${said}`);
+  await ended(spawn('sync'));
+  const seconds = (performance.now() - start) / 1000;
+  return { seconds, memory: Number(said.trim().split('\n').at(-1)) * 1024 };
+}
+
+const ended = (child: ReturnType<typeof spawn>): Promise<number | null> =>
+  new Promise((resolve, reject) => child.once('exit', resolve).once('error', reject));
+
+const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] as number;
+let memory = 0;
+
+/** The medians of both sides' seconds, and how many times as fast ours is. */
+async function compare(what: string, name: string, ours: () => Promise<Run>, theirs: () => Promise<Run>) {
+  const [mine, other]: [number[], number[]] = [[], []];
+  for (let i = 0; i < ROUNDS; i++) {
+    const one = await ours();
+    memory = Math.max(memory, one.memory);
+    mine.push(one.seconds);
+    other.push((await theirs()).seconds);
+  }
+  const [a, b] = [median(mine), median(other)];
+  say(
+    `${what.padEnd(42)} bkv ${a.toFixed(2).padStart(6)} s   ${name.padEnd(6)} ${b.toFixed(2).padStart(6)} s   ${(b / a).toFixed(2)} times as fast`,
+  );
+}
+
+const bkv = (command: string, ...args: string[]) =>
+  run(process.execPath, ['dist/src/cli/main.js', command, ...args, '--key-file', at('key')]);
+const anew = (name: string): string => {
+  rmSync(at(name), { recursive: true, force: true });
+  return at(name);
+};
+
+try {
+  writeFileSync(at('key'), formatKey(newBackupKey()));
+  mkdirSync(at('large'));
+  const file = openSync(at('large/video.mp4'), 'w');
+  for (let i = 0; i < LARGE / 2 ** 24; i++) writeSync(file, bytes(2 ** 24));
+  closeSync(file);
+  let total = 0;
+  for (let i = 0; i < FILES; i++) {
+    const folder = at(`mixed/${i % 50}`);
+    mkdirSync(folder, { recursive: true });
+    const size = i % 100 === 0 ? 3_000_000 : i % 5 === 0 ? 300_000 : 2_000;
+    total += size;
+    writeFileSync(join(folder, `${i}`), bytes(size));
+  }
+  say(`seed ${seed}; a file of 1 GiB; ${FILES} files of ${(total / 1e6).toFixed(0)} MB`);
+
+  const keygen = spawn('age-keygen', ['-o', at('age-key')], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let recipient = '';
+  keygen.stderr.on('data', (text) => {
+    recipient += text;
+  });
+  await ended(keygen);
+  recipient = /age1\w+/.exec(recipient)?.[0] as string;
+
+  await compare(
+    '1 GiB, encrypted',
+    'age',
+    () => bkv('backup', at('large'), anew('cloud')),
+    () => run('age', ['-r', recipient, '-o', anew('large.age'), at('large/video.mp4')]),
+  );
+  await compare(
+    '1 GiB, restored',
+    'age',
+    () => bkv('restore', at('cloud'), anew('restored')),
+    () => run('age', ['-d', '-i', at('age-key'), '-o', anew('restored.mp4'), at('large.age')]),
+  );
+  if (statSync(at('restored/video.mp4')).size !== LARGE) throw new Error('the file was not restored');
+
+  const restic = (...args: string[]) => run('restic', ['-r', at('restic'), '-q', ...args]);
+  await compare(
+    `${FILES} files, first backup`,
+    'restic',
+    () => bkv('backup', at('mixed'), anew('cloud')),
+    async () => {
+      anew('restic-cache');
+      anew('restic');
+      await restic('init');
+      return restic('backup', at('mixed'));
+    },
+  );
+  await compare(
+    `${FILES} files, nothing changed`,
+    'restic',
+    () => bkv('backup', at('mixed'), at('cloud')),
+    () => restic('backup', at('mixed')),
+  );
+  await compare(
+    `${FILES} files, restored`,
+    'restic',
+    () => bkv('restore', at('cloud'), anew('restored')),
+    () => restic('restore', 'latest', '--target', anew('restored-restic')),
+  );
+  say(`most memory of bkv: ${(memory / 1e6).toFixed(0)} MB`);
+} finally {
+  rmSync(work, { recursive: true, force: true });
+}
