@@ -18,10 +18,12 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import * as api from '../src/backup/index.js';
+import * as backups from '../src/backup/index.js';
 import { formatKey, newBackupKey, parseKey } from '../src/client/index.js';
+import * as files from '../src/files/index.js';
 import { openStorage } from '../src/storage/index.js';
 
+const api = { ...backups, ...files };
 const { BackupError } = api;
 type Rest<F extends (...args: never[]) => unknown> = F extends (first: never, ...rest: infer R) => unknown
   ? R

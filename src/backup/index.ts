@@ -5,7 +5,6 @@ export {
   type Progress,
   type SourceEntry,
 } from './backup.js';
-export { backup, restore } from './files.js';
-export { BackupError, type Entry, type FileEntry } from './format.js';
+export { BackupError, type DirectoryEntry, type Entry, type FileEntry } from './format.js';
 export { type Damage, type Destination, type RestoreSummary, restoreEntries } from './restore.js';
 export { prune, type SnapshotInfo, snapshots, type Verdict, verify } from './snapshots.js';

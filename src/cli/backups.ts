@@ -1,4 +1,5 @@
-import { backup, type Damage, prune, restore, snapshots, verify } from '../backup/index.js';
+import { type Damage, prune, snapshots, verify } from '../backup/index.js';
+import { backup, restore } from '../files/index.js';
 import { openStorage, type Storage } from '../storage/index.js';
 import { readState, writeState } from './state.js';
 import { progressBar, type Say } from './terminal.js';

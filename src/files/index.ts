@@ -15,16 +15,19 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Storage } from '../storage/index.js';
 import {
+  BackupError,
   type BackupSummary,
   backupEntries,
+  type Destination,
+  type DirectoryEntry,
   type OpenFile,
   type Progress,
+  type RestoreSummary,
+  restoreEntries,
   type SourceEntry,
-} from './backup.js';
-import { BackupError, type DirectoryEntry } from './format.js';
-import { type Destination, type RestoreSummary, restoreEntries } from './restore.js';
+} from '../backup/index.js';
+import type { Storage } from '../storage/index.js';
 
 // Files are touched by the program's own thread: of thousands of small ones a trip to another thread costs more than the
 // work there, and the other threads are busy with encryption.
