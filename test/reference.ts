@@ -1,5 +1,8 @@
-/** Makes docs/metrics.md and docs/api.md from the code. Run by `npm run docs`; a test compares. */
-import { writeFileSync } from 'node:fs';
+/** Makes docs/metrics.md, docs/api.md and docs/client-api.md from the code. Run by `npm run docs`; a test compares. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Application, LogLevel } from 'typedoc';
 import { description } from '../src/http/index.js';
 import { registry } from '../src/metrics/index.js';
 
@@ -8,6 +11,33 @@ interface Described {
   help: string;
   type: string;
   labelNames?: string[];
+}
+
+/** The reference of the client library, Markdown, from its docstrings. @throws when one names what is not there */
+export async function clientReference(): Promise<string> {
+  const app = await Application.bootstrapWithPlugins({
+    entryPoints: ['src/client/index.ts'],
+    plugin: ['typedoc-plugin-markdown'],
+    readme: 'none',
+    excludeExternals: true,
+    disableSources: true,
+    logLevel: LogLevel.Warn,
+    ...{ outputFileStrategy: 'modules', hidePageHeader: true, hideBreadcrumbs: true },
+  });
+  const project = await app.convert();
+  const out = mkdtempSync(join(tmpdir(), 'bkv-docs-'));
+  try {
+    if (!project) throw new Error('the client library could not be read');
+    await app.generateDocs(project, out);
+    if (app.logger.hasWarnings())
+      throw new Error('a docstring of the client library names what is not there');
+    return readFileSync(join(out, 'README.md'), 'utf8').replace(
+      '# backup-key-vault',
+      '# The client library, name by name',
+    );
+  } finally {
+    rmSync(out, { recursive: true, force: true });
+  }
 }
 
 /** The metrics reference, Markdown. */
@@ -81,4 +111,5 @@ ${sections.join('\n')}`;
 if (process.argv[1]?.endsWith('reference.js')) {
   writeFileSync('docs/metrics.md', metricsReference());
   writeFileSync('docs/api.md', apiReference());
+  writeFileSync('docs/client-api.md', await clientReference());
 }

@@ -37,12 +37,13 @@ function startVault(): [ChildProcess, Promise<Serving>] {
 }
 
 const [vault, serving] = startVault();
-const end = () => {
-  vault.kill();
-  rmSync(data, { recursive: true, force: true });
-};
-process.once('exit', end);
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(0));
+process.once('exit', () => vault.kill());
+vault.once('exit', () => rmSync(data, { recursive: true, force: true }));
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    vault.once('exit', () => process.exit(0));
+    vault.kill();
+  });
 
 const { outputFiles } = await build({
   entryPoints: [join(root, 'src/web/page.ts')],
