@@ -15,7 +15,9 @@ interface Described {
 
 /** The reference of the client library, Markdown, from its docstrings. @throws when one names what is not there */
 export async function clientReference(): Promise<string> {
+  const out = mkdtempSync(join(tmpdir(), 'bkv-docs-'));
   const app = await Application.bootstrapWithPlugins({
+    out,
     entryPoints: ['src/client/index.ts'],
     plugin: ['typedoc-plugin-markdown'],
     readme: 'none',
@@ -25,10 +27,9 @@ export async function clientReference(): Promise<string> {
     ...{ outputFileStrategy: 'modules', hidePageHeader: true, hideBreadcrumbs: true },
   });
   const project = await app.convert();
-  const out = mkdtempSync(join(tmpdir(), 'bkv-docs-'));
   try {
     if (!project) throw new Error('the client library could not be read');
-    await app.generateDocs(project, out);
+    await app.generateOutputs(project);
     if (app.logger.hasWarnings())
       throw new Error('a docstring of the client library names what is not there');
     return readFileSync(join(out, 'README.md'), 'utf8').replace(
