@@ -1,5 +1,12 @@
 import type { Storage } from '../storage/index.js';
-import { type DirectoryEntry, type Entry, type FileEntry, PART_BYTES, type SymlinkEntry } from './format.js';
+import {
+  type DirectoryEntry,
+  type Entry,
+  type FileEntry,
+  type FormatOf,
+  PART_BYTES,
+  type SymlinkEntry,
+} from './format.js';
 import { comparePaths, ManifestWriter, Packer, readManifest } from './manifest.js';
 import { Repository } from './repository.js';
 
@@ -88,9 +95,9 @@ export async function backupEntries(
   total: number,
   storage: Storage,
   backupKey: Uint8Array,
-  progress: Progress = () => undefined,
+  { progress = () => undefined, formatOf }: { progress?: Progress; formatOf?: FormatOf } = {},
 ): Promise<BackupSummary> {
-  const repository = await Repository.openOrCreate(storage, backupKey);
+  const repository = await Repository.openOrCreate(storage, backupKey, formatOf);
   const before = await Before.open(repository);
   const manifest = new ManifestWriter(repository);
   const pending: Entry[] = [];

@@ -32,6 +32,9 @@ export interface Snapshot {
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+/** Makes the {@link Format} of a backup from its key and salt, 32 bytes each. */
+export type FormatOf = (backupKey: Uint8Array, salt: Uint8Array) => Promise<Format>;
+
 const { subtle } = globalThis.crypto;
 const NONCE_BYTES = 12;
 const text = (plain: string): Bytes => new TextEncoder().encode(plain);
@@ -50,6 +53,13 @@ async function open(key: CryptoKey, iv: Bytes, additionalData: Bytes, sealed: By
   }
 }
 
+export interface FormatKeys {
+  readonly nameKey: CryptoKey;
+  readonly partKey: CryptoKey;
+  readonly snapshotKey: CryptoKey;
+  readonly id: string;
+}
+
 /**
  * Seals and opens the files of one backup, as docs/backup-format.md says, by WebCrypto: it is the same in browsers, and in
  * Node.js works beside the program's own thread.
@@ -61,7 +71,7 @@ export class Format {
   /** tells this backup from others: 16 hexadecimal digits */
   readonly id: string;
 
-  private constructor(nameKey: CryptoKey, partKey: CryptoKey, snapshotKey: CryptoKey, id: string) {
+  protected constructor({ nameKey, partKey, snapshotKey, id }: FormatKeys) {
     this.#nameKey = nameKey;
     this.#partKey = partKey;
     this.#snapshotKey = snapshotKey;
@@ -70,6 +80,10 @@ export class Format {
 
   /** @param backupKey 32 bytes @param salt 32 bytes */
   static async of(backupKey: Uint8Array, salt: Uint8Array): Promise<Format> {
+    return new Format(await Format.keysOf(backupKey, salt));
+  }
+
+  protected static async keysOf(backupKey: Uint8Array, salt: Uint8Array): Promise<FormatKeys> {
     const secret = await subtle.importKey('raw', Uint8Array.from(backupKey), 'HKDF', false, ['deriveKey']);
     const derive = (info: string, algorithm: AesKeyAlgorithm | HmacImportParams, usages: KeyUsage[]) =>
       subtle.deriveKey(
@@ -81,30 +95,35 @@ export class Format {
       );
     const hmac = { name: 'HMAC', hash: 'SHA-256', length: 256 };
     const id = hex(await subtle.digest('SHA-256', Uint8Array.from(salt))).slice(0, 16);
-    return new Format(
-      await derive('part name', hmac, ['sign']),
-      await derive('part key', hmac, ['sign']),
-      await derive('snapshot', { name: 'AES-GCM', length: 256 }, ['encrypt', 'decrypt']),
+    return {
+      nameKey: await derive('part name', hmac, ['sign']),
+      partKey: await derive('part key', hmac, ['sign']),
+      snapshotKey: await derive('snapshot', { name: 'AES-GCM', length: 256 }, ['encrypt', 'decrypt']),
       id,
-    );
+    };
+  }
+
+  /** Memory for a part and its tag. */
+  buffer(): Uint8Array {
+    return new Uint8Array(PART_BYTES + TAG_BYTES);
   }
 
   /** Name of a part, 64 hexadecimal digits. */
-  async partName(plaintext: Bytes): Promise<string> {
-    return hex(await subtle.sign('HMAC', this.#nameKey, plaintext));
+  async partName(plaintext: Uint8Array): Promise<string> {
+    return hex(await subtle.sign('HMAC', this.#nameKey, plaintext as Bytes));
   }
 
-  /** The plaintext's length and {@link TAG_BYTES}. */
-  async sealPart(name: string, plaintext: Bytes): Promise<Bytes> {
+  /** @returns the plaintext's length and {@link TAG_BYTES}; the plaintext's buffer is used up */
+  async sealPart(name: string, plaintext: Uint8Array): Promise<Uint8Array> {
     const key = await this.#keyOf(name);
     const parameters = { name: 'AES-GCM', iv: new Uint8Array(NONCE_BYTES), additionalData: PART_AAD };
-    return new Uint8Array(await subtle.encrypt(parameters, key, plaintext));
+    return new Uint8Array(await subtle.encrypt(parameters, key, plaintext as Bytes));
   }
 
-  /** The key is the name's own: what opens is what was stored under it. @throws BackupError */
-  async openPart(name: string, sealed: Bytes): Promise<Bytes> {
+  /** The key is the name's own: what opens is what was stored under it. The sealed bytes are used up. @throws BackupError */
+  async openPart(name: string, sealed: Uint8Array): Promise<Uint8Array> {
     const key = await this.#keyOf(name);
-    return open(key, new Uint8Array(NONCE_BYTES), PART_AAD, sealed, `part ${name}`);
+    return open(key, new Uint8Array(NONCE_BYTES), PART_AAD, sealed as Bytes, `part ${name}`);
   }
 
   async sealSnapshot(name: string, snapshot: Snapshot): Promise<Bytes> {
@@ -118,12 +137,12 @@ export class Format {
   }
 
   /** @throws BackupError */
-  async openSnapshot(name: string, sealed: Bytes): Promise<Snapshot> {
+  async openSnapshot(name: string, sealed: Uint8Array): Promise<Snapshot> {
     const plaintext = await open(
       this.#snapshotKey,
-      sealed.subarray(0, NONCE_BYTES),
+      sealed.slice(0, NONCE_BYTES),
       snapshotAad(name),
-      sealed.subarray(NONCE_BYTES),
+      sealed.slice(NONCE_BYTES),
       `snapshot ${name}`,
     );
     return JSON.parse(new TextDecoder().decode(plaintext)) as Snapshot;

@@ -9,10 +9,10 @@ const AT_ONCE = 3;
  * content's place in their order.
  */
 export class Packer {
-  #buffer = new Uint8Array(PART_BYTES);
+  #buffer: Uint8Array;
   #length = 0;
   #waiting: ((name: string) => void)[] = [];
-  readonly #spare: Uint8Array<ArrayBuffer>[] = [];
+  readonly #spare: Uint8Array[] = [];
   readonly #storing = new Set<Promise<void>>();
   #placed: Promise<void> = Promise.resolve();
 
@@ -20,11 +20,13 @@ export class Packer {
   constructor(
     readonly repository: Repository,
     readonly onPart: () => (name: string, length: number) => void | Promise<void> = () => () => undefined,
-  ) {}
+  ) {
+    this.#buffer = repository.format.buffer();
+  }
 
   /** Room until the part is full. Fill it and call {@link commit}. */
   room(): Uint8Array {
-    return this.#buffer.subarray(this.#length);
+    return this.#buffer.subarray(this.#length, PART_BYTES);
   }
 
   async commit(length: number, place: (content: Content) => void): Promise<void> {
@@ -60,7 +62,7 @@ export class Packer {
       // A part that failed is told of as soon as those before it are placed.
       if (this.#spare.length === 0) await this.#placed;
     }
-    this.#buffer = this.#spare.pop() ?? new Uint8Array(PART_BYTES);
+    this.#buffer = this.#spare.pop() ?? this.repository.format.buffer();
   }
 
   /** Waits until all is stored and placed. */

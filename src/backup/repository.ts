@@ -1,5 +1,5 @@
 import type { Storage } from '../storage/index.js';
-import { BackupError, Format, type Snapshot, TAG_BYTES } from './format.js';
+import { BackupError, Format, type FormatOf, type Snapshot, TAG_BYTES } from './format.js';
 
 const HEADER = 'bkv-backup.json';
 
@@ -20,7 +20,11 @@ export class Repository {
   ) {}
 
   /** Opens a backup, or begins one where the storage is empty. @throws BackupError, StorageError */
-  static async openOrCreate(storage: Storage, backupKey: Uint8Array): Promise<Repository> {
+  static async openOrCreate(
+    storage: Storage,
+    backupKey: Uint8Array,
+    formatOf?: FormatOf,
+  ): Promise<Repository> {
     if ((await storage.size(HEADER)) === undefined) {
       for await (const _ of storage.list(''))
         throw new BackupError(
@@ -33,11 +37,15 @@ export class Repository {
       const header = { format: 'bkv-backup', version: 1, salt };
       await storage.write(HEADER, bytesOf(`${JSON.stringify(header)}\n`));
     }
-    return Repository.open(storage, backupKey);
+    return Repository.open(storage, backupKey, formatOf);
   }
 
   /** @throws BackupError, StorageError */
-  static async open(storage: Storage, backupKey: Uint8Array): Promise<Repository> {
+  static async open(
+    storage: Storage,
+    backupKey: Uint8Array,
+    formatOf: FormatOf = Format.of,
+  ): Promise<Repository> {
     const content = await storage.read(HEADER);
     if (!content) throw new BackupError(`${storage.location} is not a backup: it has no ${HEADER}`);
     let header: { format?: unknown; version?: unknown; salt?: unknown };
@@ -49,15 +57,15 @@ export class Repository {
     if (header.format !== 'bkv-backup' || header.version !== 1 || typeof header.salt !== 'string')
       throw new BackupError(`${storage.location} is a backup of a version that this program does not know`);
     const salt = atob(header.salt.replace(/-/g, '+').replace(/_/g, '/'));
-    const format = await Format.of(
+    const format = await formatOf(
       backupKey,
       Uint8Array.from(salt, (char) => char.charCodeAt(0)),
     );
     return new Repository(storage, format);
   }
 
-  /** Stores a part, unless it is there whole. @returns its name */
-  async putPart(plaintext: Uint8Array<ArrayBuffer>): Promise<string> {
+  /** Stores a part, unless it is there whole; its buffer is used up. @returns its name */
+  async putPart(plaintext: Uint8Array): Promise<string> {
     const name = await this.format.partName(plaintext);
     const path = partPath(name);
     if ((await this.storage.size(path)) !== plaintext.length + TAG_BYTES)
@@ -65,9 +73,12 @@ export class Repository {
     return name;
   }
 
-  /** @throws BackupError when it is missing or damaged; StorageError */
-  async getPart(name: string): Promise<Uint8Array> {
-    const sealed = await this.storage.read(partPath(name));
+  /**
+   * @param into memory that may be used for it: a buffer of the format
+   * @throws BackupError when it is missing or damaged; StorageError
+   */
+  async getPart(name: string, into?: Uint8Array): Promise<Uint8Array> {
+    const sealed = await this.storage.read(partPath(name), into);
     if (!sealed) throw new BackupError(`part ${name} is missing`);
     return this.format.openPart(name, sealed);
   }

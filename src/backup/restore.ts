@@ -1,6 +1,6 @@
 import type { Storage } from '../storage/index.js';
 import type { Progress } from './backup.js';
-import { BackupError, type Entry, type FileEntry } from './format.js';
+import { BackupError, type Entry, type FileEntry, type FormatOf } from './format.js';
 import { readManifest } from './manifest.js';
 import { Repository } from './repository.js';
 import { chooseSnapshot } from './snapshots.js';
@@ -18,6 +18,13 @@ export interface RestoreSummary {
   readonly files: number;
   readonly bytes: number;
   readonly damaged: readonly Damage[];
+}
+
+export interface RestoreOptions {
+  /** a snapshot's name or the beginning of it, or a time; without it the newest */
+  readonly at?: string;
+  readonly progress?: Progress;
+  readonly formatOf?: FormatOf;
 }
 
 /** Where entries are restored to. Their paths have been checked: relative, and within. */
@@ -39,7 +46,8 @@ const AHEAD = 2;
 class ReadAhead {
   readonly #repository: Repository;
   #planned: string[] = [];
-  readonly #fetching = new Map<string, Promise<Uint8Array>>();
+  readonly #fetching = new Map<string, { content: Promise<Uint8Array>; buffer: Uint8Array }>();
+  readonly #spare: Uint8Array[] = [];
 
   constructor(repository: Repository) {
     this.#repository = repository;
@@ -53,34 +61,39 @@ class ReadAhead {
     return this.#planned.length > AHEAD;
   }
 
-  /** @throws BackupError when it is missing or damaged */
+  /** What is returned is good until the next call. @throws BackupError when it is missing or damaged */
   take(part: string): Promise<Uint8Array> {
     this.#planned = this.#planned.slice(this.#planned.indexOf(part));
     const next = this.#planned.slice(0, AHEAD);
-    for (const name of this.#fetching.keys()) if (!next.includes(name)) this.#fetching.delete(name);
+    for (const [name, { content, buffer }] of this.#fetching) {
+      if (next.includes(name)) continue;
+      this.#fetching.delete(name);
+      const done = () => void this.#spare.push(buffer);
+      content.then(done, done);
+    }
     for (const name of next) {
       if (this.#fetching.has(name)) continue;
-      const fetched = this.#repository.getPart(name);
-      fetched.catch(() => undefined);
-      this.#fetching.set(name, fetched);
+      const buffer = this.#spare.pop() ?? this.#repository.format.buffer();
+      const content = this.#repository.getPart(name, buffer);
+      content.catch(() => undefined);
+      this.#fetching.set(name, { content, buffer });
     }
-    return this.#fetching.get(part) as Promise<Uint8Array>;
+    return (this.#fetching.get(part) as { content: Promise<Uint8Array> }).content;
   }
 }
 
 /**
  * Restores a snapshot, in constant memory. Files that are damaged are left out and named; the rest is restored.
  * @param backupKey 32 bytes
- * @param at a snapshot's name or the beginning of it, or a time; without it the newest
  * @throws BackupError when there is no such snapshot, or the key is another's; StorageError
  */
 export async function restoreEntries(
   storage: Storage,
   destination: Destination,
   backupKey: Uint8Array,
-  { at, progress = () => undefined }: { at?: string; progress?: Progress } = {},
+  { at, progress = () => undefined, formatOf }: RestoreOptions = {},
 ): Promise<RestoreSummary> {
-  const repository = await Repository.open(storage, backupKey);
+  const repository = await Repository.open(storage, backupKey, formatOf);
   const name = await chooseSnapshot(repository, at);
   const snapshot = await repository.snapshot(name);
   const damaged: Damage[] = [];

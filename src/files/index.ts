@@ -23,11 +23,13 @@ import {
   type DirectoryEntry,
   type OpenFile,
   type Progress,
+  type RestoreOptions,
   type RestoreSummary,
   restoreEntries,
   type SourceEntry,
 } from '../backup/index.js';
 import type { Storage } from '../storage/index.js';
+import { withThreads } from './threads.js';
 
 // Files are touched by the program's own thread: of thousands of small ones a trip to another thread costs more than the
 // work there, and the other threads are busy with encryption.
@@ -72,7 +74,9 @@ export async function backup(
     throw new BackupError(`${source} is not a folder`);
   let total = 0;
   for (const entry of walk(source)) if (entry.type === 'file') total += entry.size;
-  return backupEntries(walk(source), total, storage, backupKey, progress);
+  return withThreads((formatOf) =>
+    backupEntries(walk(source), total, storage, backupKey, { formatOf, ...(progress && { progress }) }),
+  );
 }
 
 /**
@@ -84,7 +88,7 @@ export async function restore(
   storage: Storage,
   destination: string,
   backupKey: Uint8Array,
-  options: { at?: string; progress?: Progress } = {},
+  options: RestoreOptions = {},
 ): Promise<RestoreSummary> {
   const directories: DirectoryEntry[] = [];
   const made = new Set<string>();
@@ -129,7 +133,9 @@ export async function restore(
       };
     },
   };
-  const summary = await restoreEntries(storage, folder, backupKey, options);
+  const summary = await withThreads((formatOf) =>
+    restoreEntries(storage, folder, backupKey, { ...options, formatOf }),
+  );
   if (made.size === 0) begin();
   // Last and from the inside out: writing into a folder changes its time, and its mode may forbid it.
   for (const { path, mode, mtime } of directories.reverse()) {

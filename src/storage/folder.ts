@@ -19,14 +19,15 @@ export class FolderStorage implements Storage {
 
   constructor(readonly location: string) {}
 
-  async read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async read(name: string, into?: Uint8Array): Promise<Uint8Array | undefined> {
     const file = await open(this.#path(name)).catch(missing);
     if (!file) return undefined;
     try {
       const { size } = await file.stat();
       // In one piece, where readFile takes many small ones, and without zeroing it first.
-      const content = new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
-      const { bytesRead } = await file.read(content);
+      const content =
+        into && size <= into.length ? into : new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
+      const { bytesRead } = await file.read(content, 0, size);
       return content.subarray(0, bytesRead);
     } catch (error) {
       throw new StorageError((error as Error).message);

@@ -24,13 +24,13 @@ export class S3Storage implements Storage {
     this.#client = new S3mini({ accessKeyId, secretAccessKey, endpoint, region });
   }
 
-  async read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async read(name: string): Promise<Uint8Array | undefined> {
     const content = await this.#attempt(() => this.#client.getObjectArrayBuffer(this.#prefix + name));
     return content ? Buffer.from(content) : undefined;
   }
 
   async write(name: string, content: Uint8Array): Promise<void> {
-    await this.#attempt(() => this.#client.putObject(this.#prefix + name, content));
+    await this.#attempt(() => this.#client.putObject(this.#prefix + name, Buffer.from(content)));
   }
 
   size(name: string): Promise<number | undefined> {

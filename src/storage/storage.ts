@@ -14,8 +14,11 @@ export interface Stored {
 export interface Storage {
   /** as the user named it, for messages */
   readonly location: string;
-  /** @returns `undefined` when there is no such object */
-  read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  /**
+   * @param into memory that may be used for it, where it has room
+   * @returns `undefined` when there is no such object
+   */
+  read(name: string, into?: Uint8Array): Promise<Uint8Array | undefined>;
   /** Writes an object. Cut off, it leaves none, or one of another size. */
   write(name: string, content: Uint8Array): Promise<void>;
   /** Makes durable what was written, and what was asked for its size, until now. */

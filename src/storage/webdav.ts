@@ -24,7 +24,7 @@ export class WebDavStorage implements Storage {
     this.#client = createClient(url, { ...credentials });
   }
 
-  async read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async read(name: string): Promise<Uint8Array | undefined> {
     const content = await this.#unlessMissing(() => this.#client.getFileContents(`/${name}`));
     return content === undefined ? undefined : Buffer.from(content as ArrayBuffer);
   }

@@ -191,7 +191,7 @@ element<HTMLFormElement>('#backup').addEventListener('submit', (event) => {
     if (byPassword) await (await vault()).register(password, deviceKey);
     say('Encrypting …');
     const total = files.reduce((sum, { size }) => sum + size, 0);
-    const summary = await backupEntries(entries(files), total, storage, deviceKey, progress);
+    const summary = await backupEntries(entries(files), total, storage, deviceKey, { progress });
     if (!byPassword) showDigits(deviceKey);
     if (archive) download('backup.bkv', new Blob([archive.archive()]));
     say(

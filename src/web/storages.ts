@@ -16,7 +16,7 @@ export class ArchiveStorage implements Storage {
     return Uint8Array.from(zipSync(Object.fromEntries(this.#objects), { level: 0 }));
   }
 
-  async read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async read(name: string): Promise<Uint8Array | undefined> {
     return this.#objects.get(name);
   }
 
@@ -54,7 +54,7 @@ export class DirectoryStorage implements Storage {
     this.location = `the folder ${root.name}`;
   }
 
-  async read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async read(name: string): Promise<Uint8Array | undefined> {
     const file = await this.#file(name);
     return file && new Uint8Array(await file.arrayBuffer());
   }
