@@ -2,7 +2,7 @@ import { BackupError, type Content, type Entry, PART_BYTES } from './format.js';
 import type { Repository } from './repository.js';
 
 /** Parts that are encrypted and stored at the same time. */
-const AT_ONCE = 3;
+const AT_ONCE = 4;
 
 /**
  * Puts contents one behind the other into parts, and stores those beside the work of filling the next; tells each

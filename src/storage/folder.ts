@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Storage, StorageError, type Stored } from './storage.js';
 
@@ -16,6 +16,9 @@ const missing = (error: unknown): undefined => {
 export class FolderStorage implements Storage {
   /** what may be in the memory of the machine alone */
   readonly #unsynced = new Set<string>();
+  /** what is being written to the disk beside other work */
+  readonly #syncing = new Set<Promise<void>>();
+  #failed: Error | undefined;
 
   constructor(readonly location: string) {}
 
@@ -45,11 +48,12 @@ export class FolderStorage implements Storage {
       const file = await open(temporary, 'wx', 0o600);
       try {
         for (let at = 0; at < content.length; ) at += (await file.write(content, at)).bytesWritten;
+        await rename(temporary, path);
       } finally {
-        await file.close();
+        this.#sync(file);
       }
-      await rename(temporary, path);
-      this.#unsynced.add(name);
+      this.#unsynced.add(dirname(name));
+      if (this.#syncing.size >= SYNCS) await Promise.race(this.#syncing);
     } catch (error) {
       throw new StorageError((error as Error).message);
     }
@@ -64,17 +68,28 @@ export class FolderStorage implements Storage {
   async flush(): Promise<void> {
     const names = [...this.#unsynced];
     this.#unsynced.clear();
-    const folders = new Set(names.map((name) => dirname(this.#path(name))));
-    const paths = [...names.map((name) => this.#path(name)), ...folders];
-    const sync = async () => {
-      for (let path = paths.shift(); path !== undefined; path = paths.shift()) {
-        const file = await open(path);
-        await file.datasync().finally(() => file.close());
+    try {
+      for (const name of new Set([...names, ...names.map(dirname), '.'])) {
+        this.#sync(await open(this.#path(name)));
+        if (this.#syncing.size >= SYNCS) await Promise.race(this.#syncing);
       }
-    };
-    await Promise.all(Array.from({ length: SYNCS }, sync)).catch((error) => {
-      throw new StorageError(error.message);
-    });
+    } catch (error) {
+      throw new StorageError((error as Error).message);
+    }
+    await Promise.all(this.#syncing);
+    if (this.#failed) throw new StorageError(this.#failed.message);
+  }
+
+  /** Has a file written to the disk, and closes it. */
+  #sync(file: FileHandle): void {
+    const syncing = file
+      .datasync()
+      .finally(() => file.close())
+      .catch((error) => {
+        this.#failed ??= error;
+      });
+    this.#syncing.add(syncing);
+    void syncing.finally(() => this.#syncing.delete(syncing));
   }
 
   async *list(folder: string): AsyncGenerator<Stored> {
