@@ -1,0 +1,98 @@
+/**
+ * A history of calls to one account, and whether it is linearizable: whether there is an order in which each call takes
+ * effect at one moment between its beginning and its end, and the vault's rules explain every answer. Exact search in
+ * the manner of Wing and Gong, with the memory of Lowe.
+ */
+export type Call =
+  /** spends an attempt */
+  | { readonly op: 'start'; readonly exchange: number; readonly answer?: { remaining: number } | 'locked' }
+  /** proves the password that `exchange` was started with */
+  | { readonly op: 'prove'; readonly exchange: number; readonly answer?: 'ok' | 'refused' }
+  /** ends `exchange` without */
+  | { readonly op: 'fail'; readonly exchange: number; readonly answer?: 'ok' | 'refused' }
+  | { readonly op: 'register'; readonly answer?: 'ok' }
+  | { readonly op: 'delete'; readonly answer?: 'ok' }
+  | {
+      readonly op: 'status';
+      readonly answer?: { state: string; remaining: number };
+    };
+
+/** A call without an answer may have taken effect at any time since, or never. */
+export type Recorded = Call & { readonly begun: number; readonly ended: number };
+
+interface Model {
+  readonly registration: number;
+  readonly registered: boolean;
+  readonly used: number;
+  /** of an account that is not registered */
+  readonly phantom: number;
+  /** exchange → registration that it was started on */
+  readonly open: Readonly<Record<number, number>>;
+}
+
+const start: Model = { registration: 0, registered: false, used: 0, phantom: 0, open: {} };
+
+/** What the vault is after a call, when its answer may be the one given; every answer may when there is none. */
+function apply(model: Model, call: Call, max: number): Model | undefined {
+  const { registration, registered, used, phantom, open } = model;
+  const { answer } = call;
+  if (call.op === 'register')
+    return { ...model, registration: registration + 1, registered: true, used: 0, phantom: 0 };
+  if (call.op === 'delete') return { ...model, registered: false, used: 0 };
+  if (call.op === 'status') {
+    if (!answer) return model;
+    const { state, remaining } = answer as { state: string; remaining: number };
+    if (!registered) return state === 'unregistered' ? model : undefined;
+    if (state === 'locked') return used >= max ? model : undefined;
+    return state === 'registered' && remaining === max - used ? model : undefined;
+  }
+  if (call.op === 'start') {
+    const spent = registered ? used : phantom;
+    if (spent >= max) return answer === undefined || answer === 'locked' ? model : undefined;
+    if (answer === 'locked' || (answer && (answer as { remaining: number }).remaining !== max - spent - 1))
+      return undefined;
+    const counted = registered ? { used: used + 1 } : { phantom: phantom + 1 };
+    return { ...model, ...counted, open: { ...open, [call.exchange]: registered ? registration : -1 } };
+  }
+  const on = open[call.exchange];
+  if (on === undefined) return answer === 'ok' ? undefined : model;
+  const { [call.exchange]: _, ...rest } = open;
+  const closed = { ...model, open: rest };
+  if (call.op === 'fail') return answer === 'refused' ? undefined : closed;
+  const current = registered && on === registration;
+  // The last attempt of all may have been closed as failed by another: then the account is locked.
+  if (answer === 'ok') return current ? { ...closed, used: 0 } : undefined;
+  if (answer === 'refused') return !current || used >= max ? closed : undefined;
+  return current ? { ...closed, used: 0 } : closed;
+}
+
+/** @param max attempts @returns whether some order explains the history */
+export function isLinearizable(history: readonly Recorded[], max: number): boolean {
+  const calls = [...history].sort((a, b) => a.begun - b.begun);
+  const seen = new Set<string>();
+  const done = new Array<boolean>(calls.length).fill(false);
+  const search = (model: Model): boolean => {
+    let firstEnd = Number.POSITIVE_INFINITY;
+    let left = 0;
+    calls.forEach((call, i) => {
+      if (done[i] || call.answer === undefined) return;
+      left++;
+      firstEnd = Math.min(firstEnd, call.ended);
+    });
+    if (left === 0) return true;
+    const key = `${done.map(Number).join('')} ${JSON.stringify(model)}`;
+    if (seen.has(key)) return false;
+    seen.add(key);
+    for (const [i, call] of calls.entries()) {
+      if (call.begun > firstEnd) break;
+      if (done[i]) continue;
+      const next = apply(model, call, max);
+      if (!next) continue;
+      done[i] = true;
+      if (search(next)) return true;
+      done[i] = false;
+    }
+    return false;
+  };
+  return search(start);
+}

@@ -1,0 +1,220 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { EnvelopeRecoveryError } from '../src/opaque/index.js';
+import { Daemon, HttpFailure } from './daemon.js';
+import { type Call, isLinearizable, type Recorded } from './history.js';
+import { Postgres } from './postgres.js';
+import { discardData } from './token.js';
+
+const MAX = 4;
+const CONFIG = `maxAttempts: ${MAX}\nrateLimit: { account: 100000, address: 100000 }\n`;
+const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
+
+/** Numbers from 0 to below 1 that the seed and a name decide. */
+function dice(name: string): () => number {
+  let i = 0;
+  return () => createHash('sha256').update(`${seed} ${name} ${i++}`).digest().readUInt32BE() / 2 ** 32;
+}
+
+/** Whether a call surely had no effect: nobody listened, or who did stood by. */
+function neverArrived(error: unknown): boolean {
+  const { code, cause, problem } = error as {
+    code?: string;
+    cause?: { code?: string };
+    problem?: { detail?: string };
+  };
+  return (code ?? cause?.code) === 'ECONNREFUSED' || /stands by/.test(problem?.detail ?? '');
+}
+
+/** Calls of several lanes at once to some accounts, and what came of them. */
+class Recorder {
+  readonly histories = new Map<string, Recorded[]>();
+  exchanges = 0;
+  running = true;
+
+  /** @param daemon the one to ask now @param withDeletes unknown accounts count from zero again after a fail-over */
+  constructor(
+    readonly daemon: () => Daemon,
+    readonly withDeletes: boolean,
+  ) {}
+
+  /** Records a call. A failure that says nothing leaves its answer open. */
+  async #call<T>(
+    account: string,
+    call: Call,
+    work: () => Promise<T>,
+    answer: (value: T) => Call['answer'],
+    refused?: (failure: HttpFailure) => Call['answer'],
+  ) {
+    const history = this.histories.get(account) ?? [];
+    this.histories.set(account, history);
+    const begun = performance.now();
+    const record = (answer: Call['answer']) =>
+      history.push({
+        ...call,
+        ...(answer !== undefined && { answer }),
+        begun,
+        ended: performance.now(),
+      } as Recorded);
+    try {
+      const value = await work();
+      record(answer(value));
+      return value;
+    } catch (error) {
+      // The client itself saw that nothing is proven, and sent nothing.
+      if (error instanceof EnvelopeRecoveryError) return undefined;
+      await setTimeout(20);
+      if (neverArrived(error)) return undefined;
+      record(error instanceof HttpFailure && error.status < 500 ? refused?.(error) : undefined);
+      return undefined;
+    }
+  }
+
+  async lane(name: string, account: string): Promise<void> {
+    const roll = dice(`${name} ${account}`);
+    while (this.running) {
+      const luck = roll();
+      const daemon = this.daemon();
+      const ok = () => 'ok' as const;
+      if (luck < 0.1)
+        await this.#call(account, { op: 'register' }, () => daemon.register(account, 'right'), ok);
+      else if (luck < 0.15 && this.withDeletes)
+        await this.#call(
+          account,
+          { op: 'delete' },
+          async () => {
+            const { status } = await daemon.fetch(account, 'DELETE', '/v1/account');
+            if (status !== 204) throw new HttpFailure(status, {});
+          },
+          ok,
+        );
+      else if (luck < 0.3)
+        await this.#call(
+          account,
+          { op: 'status' },
+          () => daemon.status(account),
+          ({ state, attemptsRemaining }) =>
+            state === undefined || (state as unknown) === 503
+              ? undefined
+              : { state, remaining: attemptsRemaining ?? 0 },
+        );
+      else {
+        const exchange = this.exchanges++;
+        const right = luck < 0.6;
+        const started = await this.#call(
+          account,
+          { op: 'start', exchange },
+          () => daemon.startRecovery(account, right ? 'right' : 'wrong'),
+          ({ attemptsRemaining }) => ({ remaining: attemptsRemaining }),
+          ({ status }) => (status === 423 ? 'locked' : undefined),
+        );
+        if (!started) await setTimeout(5);
+        // An account that is not registered, or with another password, gives no proof: that is ended as a wrong one.
+        else if (right)
+          await this.#call(account, { op: 'prove', exchange }, started.prove, ok, () => 'refused');
+        else
+          await this.#call(
+            account,
+            { op: 'fail', exchange },
+            async () => {
+              const { status } = await started.abandon();
+              if (status !== 204) throw new HttpFailure(status, {});
+            },
+            ok,
+            () => 'refused',
+          );
+      }
+    }
+  }
+
+  /** How many calls were explained. @throws AssertionError naming the account that is not */
+  check(): number {
+    let calls = 0;
+    for (const [account, history] of this.histories) {
+      calls += history.length;
+      assert.ok(isLinearizable(history, MAX), `${account}: ${JSON.stringify(history)}`);
+    }
+    return calls;
+  }
+}
+
+describe(`linearizability (BKV_SEED=${seed})`, function () {
+  this.timeout(120_000);
+
+  it('the checker refuses what cannot be', () => {
+    const at = (begun: number, ended: number, call: Call): Recorded =>
+      ({ ...call, begun, ended }) as Recorded;
+    const registered = at(0, 1, { op: 'register', answer: 'ok' });
+    const start = (begun: number, ended: number, exchange: number, remaining: number) =>
+      at(begun, ended, { op: 'start', exchange, answer: { remaining } });
+    assert.ok(isLinearizable([registered, start(2, 3, 0, 3), start(4, 5, 1, 2)], MAX));
+    assert.ok(isLinearizable([registered, start(2, 5, 0, 2), start(3, 4, 1, 3)], MAX), 'at the same time');
+    assert.ok(
+      !isLinearizable([registered, start(2, 3, 0, 3), start(4, 5, 1, 3)], MAX),
+      'an attempt came back',
+    );
+    assert.ok(!isLinearizable([registered, start(2, 3, 0, 2), start(4, 5, 1, 3)], MAX), 'in the wrong order');
+    const proven = at(4, 5, { op: 'prove', exchange: 0, answer: 'ok' });
+    assert.ok(isLinearizable([registered, start(2, 3, 0, 3), proven, start(6, 7, 1, 3)], MAX));
+    const again = at(4, 5, { op: 'register', answer: 'ok' });
+    const late = at(6, 7, { op: 'prove', exchange: 0, answer: 'ok' });
+    assert.ok(!isLinearizable([registered, start(2, 3, 0, 3), again, late], MAX), 'of an older registration');
+    const unknown = at(2, 3, { op: 'start', exchange: 0 });
+    for (const remaining of [2, 3])
+      assert.ok(isLinearizable([registered, unknown, start(4, 5, 1, remaining)], MAX), 'it may have counted');
+  });
+
+  it('of attempts, successes, registrations and deletions at the same time over one daemon', async () => {
+    const data = mkdtempSync(join(tmpdir(), 'bkv-linear-'));
+    mkdirSync(data, { recursive: true });
+    const daemon = await Daemon.start(data, { config: CONFIG });
+    try {
+      const recorder = new Recorder(() => daemon, true);
+      const lanes = Array.from({ length: 12 }, (_, i) => recorder.lane(`lane ${i}`, `account ${i % 4}`));
+      await setTimeout(2500);
+      recorder.running = false;
+      await Promise.all(lanes);
+      const calls = recorder.check();
+      assert.ok(calls > 300, `only ${calls} calls`);
+    } finally {
+      await daemon.stop();
+      discardData(data);
+    }
+  });
+
+  it('of the same over two daemons on PostgreSQL, while the writer is killed', async () => {
+    const data = mkdtempSync(join(tmpdir(), 'bkv-linear-'));
+    const postgres = await Postgres.start();
+    const config = `${CONFIG}database: ${postgres.url}\n`;
+    const daemons = [await Daemon.start(data, { config }), await Daemon.start(data, { config })] as const;
+    try {
+      let on: Daemon = daemons[0];
+      const recorder = new Recorder(() => on, false);
+      // An unknown account's attempts are not kept over a fail-over: these are known.
+      for (let i = 0; i < 4; i++) {
+        await on.register(`account ${i}`, 'right');
+        recorder.histories.set(`account ${i}`, [
+          { op: 'register', answer: 'ok', begun: 0, ended: performance.now() },
+        ]);
+      }
+      const lanes = Array.from({ length: 12 }, (_, i) => recorder.lane(`lane ${i}`, `account ${i % 4}`));
+      await setTimeout(800);
+      await daemons[0].stop('SIGKILL');
+      on = daemons[1];
+      await on.until(true);
+      await setTimeout(1000);
+      recorder.running = false;
+      await Promise.all(lanes);
+      const calls = recorder.check();
+      assert.ok(calls > 100, `only ${calls} calls`);
+    } finally {
+      await Promise.all(daemons.map((daemon) => daemon.stop('SIGKILL')));
+      await postgres.stop();
+      rmSync(data, { recursive: true, force: true });
+    }
+  });
+});
