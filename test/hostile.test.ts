@@ -1,0 +1,224 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import fc from 'fast-check';
+import { SignJWT, UnsecuredJWT } from 'jose';
+import { Daemon } from './daemon.js';
+import { discardData } from './token.js';
+
+const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
+/** Cases of `npm test`; a long run sets BKV_FUZZ_CASES to a million. */
+const cases = Number(process.env.BKV_FUZZ_CASES ?? 3000);
+
+const ROUTES: [string, string, string[]][] = [
+  ['POST', '/v1/registration/start', ['registrationRequest']],
+  ['POST', '/v1/registration/finish', ['registrationId', 'registrationRecord', 'encryptedBackupKey']],
+  ['POST', '/v1/recovery/start', ['KE1', 'dealing']],
+  ['POST', '/v1/recovery/finish', ['recoveryId', 'KE3']],
+  ['DELETE', '/v1/recovery/AAAAAAAAAAAAAAAAAAAAAA', []],
+  ['POST', '/v1/shares', ['dealing', 'sharePublicKey', 'transportKey', 'wrappedShare', 'registrationRecord']],
+  ['POST', '/v1/shares/commit', ['dealing']],
+  ['GET', '/v1/account', []],
+  ['DELETE', '/v1/account', []],
+  ['GET', '/v1/identity', []],
+  ['PATCH', '/v1/../v1//account', []],
+];
+
+describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
+  this.timeout(Math.max(120_000, cases * 20));
+  let daemon: Daemon;
+  let data: string;
+  let jwt: string;
+  before(async () => {
+    data = mkdtempSync(join(tmpdir(), 'bkv-hostile-'));
+    daemon = await Daemon.start(data, {
+      config: 'rateLimit: { account: 100000000, address: 100000000 }\n',
+    });
+    jwt = await daemon.jwt('mallory');
+    await daemon.register('alice', 'right');
+  });
+  after(async () => {
+    assert.equal(await daemon?.stop(), 0);
+    discardData(data);
+  });
+
+  const send = (
+    method: string,
+    path: string,
+    body: string,
+    headers: Record<string, string> = {},
+  ): Promise<number> =>
+    new Promise((resolve, reject) => {
+      const all = {
+        authorization: `Bearer ${jwt}`,
+        'content-type': 'application/json',
+        'content-length': String(Buffer.byteLength(body)),
+        ...headers,
+      };
+      request(new URL(daemon.url), { method, path, headers: all }, (response) => {
+        response.resume();
+        response.on('end', () => resolve(response.statusCode ?? 0));
+      })
+        .on('error', reject)
+        .end(body);
+    });
+  const memory = (): number =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.child.pid}/status`, 'utf8'))?.[1]) * 1024;
+  const serves = async () => {
+    await (await daemon.startRecovery('alice', 'right')).prove();
+  };
+
+  /** Bytes that may be an element: of the right lengths, off the curve, zero, with other prefixes. */
+  const bytes = fc.oneof(
+    fc
+      .constantFrom(0, 1, 16, 32, 33, 65, 80, 98, 129, 384)
+      .chain((n) => fc.uint8Array({ minLength: n, maxLength: n })),
+    fc.uint8Array({ minLength: 32, maxLength: 32 }).map((x) => Uint8Array.of(2, ...x)),
+    fc.constantFrom(
+      new Uint8Array(33),
+      new Uint8Array(33).fill(255),
+      new Uint8Array(98),
+      new Uint8Array(129),
+    ),
+  );
+  const text = bytes.map((one) => Buffer.from(one).toString('base64url'));
+  const value = fc.oneof(
+    { weight: 6, arbitrary: text },
+    { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 300 }) },
+    { weight: 1, arbitrary: fc.jsonValue() },
+    { weight: 1, arbitrary: fc.constantFrom('0'.repeat(32), 'f'.repeat(32), '__proto__', 'A'.repeat(6000)) },
+  );
+  const message = fc
+    .tuple(fc.constantFrom(...ROUTES), fc.array(value, { minLength: 6, maxLength: 6 }), fc.nat(5))
+    .map(([[method, path, fields], values, change]) => {
+      const entries = fields.map((field, i) => `${JSON.stringify(field)}:${JSON.stringify(values[i])}`);
+      if (change === 1 && entries[0]) entries.push(entries[0].replace(/:.*/, ':"other"'));
+      if (change === 2) entries.push('"__proto__":{"account":"alice"}');
+      if (change === 3) entries.pop();
+      const body = method === 'GET' ? '' : `{${entries.join(',')}}`;
+      return { method, path, body: change === 4 ? body.slice(0, -1) : body };
+    });
+
+  it('answers every message with a problem or an answer, never an error of its own', async () => {
+    const before = memory();
+    const seen = new Map<number, number>();
+    await fc.assert(
+      fc.asyncProperty(message, async ({ method, path, body }) => {
+        const status = await send(method, path, body);
+        seen.set(status, (seen.get(status) ?? 0) + 1);
+        assert.ok(status >= 200 && status < 500, `${status} for ${method} ${path} ${body}`);
+      }),
+      { seed, numRuns: cases, endOnFailure: true },
+    );
+    assert.ok((seen.get(200) ?? 0) > 0 && (seen.get(400) ?? 0) > cases / 4, JSON.stringify([...seen]));
+    assert.ok(memory() - before < 150e6, `${(memory() - before) / 1e6} MB more`);
+    await serves();
+  });
+
+  it('refuses bodies that are too large, of another kind, compressed, or announced and never sent', async () => {
+    const start = '/v1/recovery/start';
+    assert.equal(await send('POST', start, 'A'.repeat(5000)), 413);
+    assert.equal(await send('POST', start, '[]'), 400);
+    assert.equal(
+      await send('POST', start, 'KE1=x', { 'content-type': 'application/x-www-form-urlencoded' }),
+      400,
+    );
+    assert.equal(await send('POST', start, 'x', { 'content-encoding': 'gzip' }), 400);
+    assert.equal(
+      await send('POST', start, '{}', { 'content-type': 'application/json; charset=klingon' }),
+      415,
+    );
+    await serves();
+  });
+
+  it('takes no JWT that is expired, too early, unsigned, of another issuer, audience or key', async () => {
+    const { privateKey: stranger } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const own = (await import('node:crypto')).createPrivateKey(readFileSync(join(data, 'issuer.key.pem')));
+    const now = Math.floor(Date.now() / 1000);
+    const signed = (claims: object, key = own, alg = 'RS256') =>
+      new SignJWT({ sub: 'alice', iss: 'bkv-embedded', aud: 'backup-key-vault', exp: now + 60, ...claims })
+        .setProtectedHeader({ alg })
+        .sign(key);
+    assert.equal(await send('GET', '/v1/account', '', { authorization: `Bearer ${await signed({})}` }), 200);
+    const publicPem = readFileSync(join(data, 'issuer.jwks.json'));
+    const confused = await new SignJWT({
+      sub: 'alice',
+      iss: 'bkv-embedded',
+      aud: 'backup-key-vault',
+      exp: now + 60,
+    })
+      .setProtectedHeader({ alg: 'HS256' })
+      .sign(publicPem);
+    for (const [what, token] of Object.entries({
+      expired: await signed({ exp: now - 120 }),
+      'too early': await signed({ nbf: now + 600 }),
+      'another issuer': await signed({ iss: 'else' }),
+      'another audience': await signed({ aud: 'else' }),
+      'no account': await signed({ sub: undefined }),
+      'another key': await signed({}, stranger),
+      'the public key as a secret': confused,
+      unsigned: new UnsecuredJWT({ sub: 'alice' })
+        .setIssuer('bkv-embedded')
+        .setAudience('backup-key-vault')
+        .encode(),
+      'not a JWT': 'x.y.z',
+      'with a byte more': `${await signed({})}A`,
+    }))
+      assert.equal(await send('GET', '/v1/account', '', { authorization: `Bearer ${token}` }), 401, what);
+  });
+
+  it('takes a proof once, for its own exchange and its own account only', async () => {
+    const prepared = async (account: string) => {
+      const token = await daemon.jwt(account);
+      const started = await (await daemon.prepareRecovery(account, 'right'))();
+      return { token, recoveryId: started.recoveryId, prove: await started.prepareProof() };
+    };
+    await daemon.register('bob', 'right');
+    const [one, two, bobs] = [await prepared('alice'), await prepared('alice'), await prepared('bob')];
+    const finish = (token: string, recoveryId: string, KE3: string) =>
+      send('POST', '/v1/recovery/finish', JSON.stringify({ recoveryId, KE3 }), {
+        authorization: `Bearer ${token}`,
+      });
+    const anyKE3 = Buffer.alloc(32, 7).toString('base64url');
+    assert.equal(await finish(bobs.token, one.recoveryId, anyKE3), 404, "another's exchange");
+    assert.equal(await finish(two.token, two.recoveryId, anyKE3), 403);
+    assert.equal(await finish(two.token, two.recoveryId, anyKE3), 404, 'a second try of one exchange');
+    await one.prove();
+    await assert.rejects(one.prove(), /404/);
+    await bobs.prove();
+  });
+
+  it('serves others while hundreds of slow clients send a byte now and then, and ends those', async () => {
+    const { hostname, port } = new URL(daemon.url);
+    const sockets: Socket[] = [];
+    let closed = 0;
+    for (let i = 0; i < 300; i++) {
+      const socket = connect(Number(port), hostname);
+      socket.on('error', () => undefined).on('close', () => closed++);
+      socket.write(
+        i % 2
+          ? 'POST /v1/recovery/start HTTP/1.1\r\nHost: x\r\n'
+          : `POST /v1/account HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${jwt}\r\nContent-Length: 4000\r\n\r\n{`,
+      );
+      sockets.push(socket);
+    }
+    const drip = setInterval(() => {
+      for (const socket of sockets) if (!socket.destroyed) socket.write('X');
+    }, 500);
+    try {
+      const begun = performance.now();
+      await serves();
+      assert.ok(performance.now() - begun < 5000);
+      for (let i = 0; i < 60 && closed < 300; i++) await setTimeout(500);
+      assert.equal(closed, 300);
+    } finally {
+      clearInterval(drip);
+      for (const socket of sockets) socket.destroy();
+    }
+  });
+});
