@@ -502,9 +502,13 @@ export class Vault {
   async #current(account: string): Promise<Row[]> {
     const rows = await this.#records.find(account);
     const live = await this.#live(rows);
-    if (live.length === 0 && rows.some((other) => this.#ledger.state(other).state === 'locked'))
-      throw new AccountLocked();
-    return live;
+    if (live.length > 0) return live;
+    if (rows.some((other) => this.#ledger.state(other).state === 'locked')) throw new AccountLocked();
+    // A registration may have ended their slots since they were read, and put a row of its own before that.
+    const isNew = ({ slot, generation }: Row) =>
+      !rows.some((row) => row.slot === slot && row.generation === generation);
+    const replaced = rows.length > 0 && (await this.#records.find(account)).some(isNew);
+    return replaced ? this.#current(account) : [];
   }
 
   async #allLive(account: string): Promise<Row[]> {
@@ -513,11 +517,10 @@ export class Vault {
 
   /** Those rows that the token vouches for and whose slot is their own. */
   async #live(rows: readonly Row[]): Promise<Row[]> {
-    const live: Row[] = [];
-    for (const row of rows) {
-      if (this.#ledger.state(row).state === 'live' && (await this.#genuine(row))) live.push(row);
-    }
-    return live;
+    const isLive = (row: Row) => this.#ledger.state(row).state === 'live';
+    const genuine: Row[] = [];
+    for (const row of rows) if (isLive(row) && (await this.#genuine(row))) genuine.push(row);
+    return genuine.filter(isLive);
   }
 
   async #genuine(row: Row): Promise<boolean> {
