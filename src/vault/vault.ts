@@ -88,6 +88,8 @@ const MAX_DEALINGS = 8;
 /** Unknown accounts whose attempts are counted, so that they end as known ones do. */
 const PHANTOMS = 65_536;
 const OPEN_EXCHANGES = 100_000;
+/** As long as what vouches for a row. */
+const NO_ROW = new Uint8Array(480);
 /** Waits before the token is read again, milliseconds; the last one stays. */
 const RETRY_MS = [500, 1000, 5000, 10_000, 30_000];
 
@@ -501,6 +503,8 @@ export class Vault {
   /** The account's live rows. @throws AccountLocked when there are none and one was locked */
   async #current(account: string): Promise<Row[]> {
     const rows = await this.#records.find(account);
+    // An unknown account costs the check of a row too.
+    if (rows.length === 0) await this.#token.call('hmac', KEY_LABELS.record, NO_ROW);
     const live = await this.#live(rows);
     if (live.length > 0) return live;
     if (rows.some((other) => this.#ledger.state(other).state === 'locked')) throw new AccountLocked();
