@@ -1,0 +1,91 @@
+/** A ledger of a million accounts on SoftHSM2: start-up, memory, the cost of an attempt, and the longest stall. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Ledger, type Slot } from '../src/ledger/index.js';
+import { initializeToken, loadProfile, Token } from '../src/token/index.js';
+import { ledgerStore } from '../src/vault/index.js';
+
+const ACCOUNTS = Number(process.env.BKV_SCALE_ACCOUNTS ?? 1_000_000);
+const SPENDS = 2000;
+const WIDTH = 64;
+
+const data = mkdtempSync(join(tmpdir(), 'bkv-scale-'));
+mkdirSync(join(data, 'tokens'));
+writeFileSync(
+  join(data, 'softhsm2.conf'),
+  `directories.tokendir = ${join(data, 'tokens')}\nlog.level = ERROR\n`,
+);
+Object.assign(process.env, {
+  BKV_DATA: data,
+  BKV_TOKEN_PIN: 'bench-pin',
+  SOFTHSM2_CONF: join(data, 'softhsm2.conf'),
+});
+const say = (text: string): void => {
+  process.stdout.write(`${text}\n`);
+};
+const seconds = (since: number): string => `${((performance.now() - since) / 1000).toFixed(1)} s`;
+const percentile = (sorted: number[], share: number): string =>
+  (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] as number).toFixed(1);
+
+/** Attempts alone and many at once, in milliseconds; changes lie on all pages, so that each fold writes another. */
+async function attempts(ledger: Ledger, slots: readonly Slot[]): Promise<void> {
+  const spend = async (i: number): Promise<number> => {
+    const start = performance.now();
+    await ledger.spend(slots[(i * 7919) % slots.length] as Slot).durable;
+    return performance.now() - start;
+  };
+  for (let i = 0; i < 300; i++) await spend(i);
+  const alone: number[] = [];
+  for (let i = 0; i < SPENDS; i++) alone.push(await spend(300 + i));
+  alone.sort((a, b) => a - b);
+  say(
+    `  alone        median ${percentile(alone, 0.5)} ms, 99.9th ${percentile(alone, 0.999)} ms, longest ${percentile(alone, 1)} ms`,
+  );
+  const together: number[] = [];
+  let next = 3000;
+  const start = performance.now();
+  await Promise.all(
+    Array.from({ length: WIDTH }, async () => {
+      while (next < 3000 + SPENDS * 5) together.push(await spend(next++));
+    }),
+  );
+  const rate = together.length / ((performance.now() - start) / 1000);
+  together.sort((a, b) => a - b);
+  say(
+    `  ${WIDTH} at once   median ${percentile(together, 0.5)} ms, 99.9th ${percentile(together, 0.999)} ms, longest ${percentile(together, 1)} ms, ${rate.toFixed(0)} a second`,
+  );
+}
+
+try {
+  for (const accounts of [4000, ACCOUNTS]) {
+    const profile = { ...loadProfile('hsm-config/softhsm2.yaml'), token: { label: `scale-${accounts}` } };
+    initializeToken(profile, 'bench-so-pin');
+    let token = await Token.open(profile);
+    let ledger = await Ledger.open(ledgerStore(token), 200);
+    const begun = performance.now();
+    const slots: Slot[] = [];
+    for (let at = 0; at < accounts; at += 4000) {
+      const some = await Promise.all(
+        Array.from({ length: Math.min(4000, accounts - at) }, () => ledger.pick()),
+      );
+      await Promise.all(some.map((slot) => ledger.reserve(slot)));
+      await Promise.all(some.map((slot) => ledger.activate(slot)));
+      slots.push(...some);
+    }
+    say(`${accounts} accounts, filled in ${seconds(begun)}`);
+    await ledger.close();
+    await token.close();
+    const opened = performance.now();
+    token = await Token.open(profile);
+    ledger = await Ledger.open(ledgerStore(token), 200);
+    say(
+      `  opened in ${seconds(opened)}, ${ledger.pages} pages, ${(process.memoryUsage().rss / 1e6).toFixed(0)} MB resident`,
+    );
+    await attempts(ledger, slots);
+    await ledger.close();
+    await token.close();
+  }
+} finally {
+  rmSync(data, { recursive: true, force: true });
+}
