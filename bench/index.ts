@@ -8,6 +8,7 @@ import { initializeToken, loadProfile, Token } from '../src/token/index.js';
 import { ledgerStore } from '../src/vault/index.js';
 import { Daemon } from '../test/daemon.js';
 import type { Mix } from './bare.js';
+import { fill } from './fill.js';
 import { CONFIG, recoveries, registerAccounts } from './http.js';
 
 const data = mkdtempSync(join(tmpdir(), 'bkv-bench-'));
@@ -61,15 +62,7 @@ async function bare(mix: Mix, count: number): Promise<number> {
 async function costOfAttempt(accounts: number): Promise<number> {
   const token = await Token.open(freshProfile());
   const ledger = await Ledger.open(ledgerStore(token), 200);
-  const slots: Slot[] = [];
-  for (let at = 0; at < accounts; at += 4000) {
-    const some = await Promise.all(
-      Array.from({ length: Math.min(4000, accounts - at) }, () => ledger.pick()),
-    );
-    await Promise.all(some.map((slot) => ledger.reserve(slot)));
-    await Promise.all(some.map((slot) => ledger.activate(slot)));
-    slots.push(...some);
-  }
+  const slots = await fill(ledger, accounts);
   const spend = async (n: number) => {
     for (let i = 0; i < n; i++) await ledger.spend(slots[(i * 7919) % slots.length] as Slot).durable;
   };

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Ledger, type Slot } from '../src/ledger/index.js';
 import { initializeToken, loadProfile, Token } from '../src/token/index.js';
 import { ledgerStore } from '../src/vault/index.js';
+import { fill } from './fill.js';
 
 const ACCOUNTS = Number(process.env.BKV_SCALE_ACCOUNTS ?? 1_000_000);
 const SPENDS = 2000;
@@ -64,15 +65,7 @@ try {
     let token = await Token.open(profile);
     let ledger = await Ledger.open(ledgerStore(token), 200);
     const begun = performance.now();
-    const slots: Slot[] = [];
-    for (let at = 0; at < accounts; at += 4000) {
-      const some = await Promise.all(
-        Array.from({ length: Math.min(4000, accounts - at) }, () => ledger.pick()),
-      );
-      await Promise.all(some.map((slot) => ledger.reserve(slot)));
-      await Promise.all(some.map((slot) => ledger.activate(slot)));
-      slots.push(...some);
-    }
+    const slots = await fill(ledger, accounts);
     say(`${accounts} accounts, filled in ${seconds(begun)}`);
     await ledger.close();
     await token.close();

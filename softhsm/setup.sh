@@ -18,7 +18,9 @@ done
 if [ "${1:-}" = test ]; then
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
   command -v promtool >/dev/null || missing+=(prometheus)
-  for program in restic rclone age chromium; do command -v "$program" >/dev/null || missing+=("$program"); done
+  # Ubuntu's package is a snap, which many machines cannot run: there the browser comes with the npm packages, below.
+  grep -q '^ID=ubuntu' /etc/os-release || command -v chromium >/dev/null || missing+=(chromium)
+  for program in restic rclone age; do command -v "$program" >/dev/null || missing+=("$program"); done
   command -v borg >/dev/null || missing+=(borgbackup)
   command -v setpriv >/dev/null || missing+=(util-linux)
 fi
@@ -43,6 +45,9 @@ if ! cmp -s package-lock.json node_modules/.bkv-lock; then
   echo "Installing npm packages …"
   npm ci --no-audit --no-fund --loglevel=error
   cp package-lock.json node_modules/.bkv-lock
+fi
+if [ "${1:-}" = test ] && ! command -v chromium google-chrome >/dev/null; then
+  npx playwright-core install --with-deps chromium >/dev/null
 fi
 if [ "${1:-}" = test ] && ! cmp -s test/s3/package-lock.json test/s3/node_modules/.bkv-lock; then
   npm ci --prefix test/s3 --ignore-scripts --no-audit --no-fund --loglevel=error
