@@ -6,6 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { p256 } from '@noble/curves/nist.js';
 import fc from 'fast-check';
 import { SignJWT, UnsecuredJWT } from 'jose';
 import { Daemon } from './daemon.js';
@@ -191,6 +192,18 @@ describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
     await one.prove();
     await assert.rejects(one.prove(), /404/);
     await bobs.prove();
+  });
+
+  it('turns away what is too much at once, with 503 and nothing else, and serves again at once', async () => {
+    const registrationRequest = Buffer.from(p256.Point.BASE.toBytes(true)).toString('base64url');
+    const body = JSON.stringify({ registrationRequest });
+    const statuses = await Promise.all(
+      Array.from({ length: 4000 }, () => send('POST', '/v1/registration/start', body)),
+    );
+    const count = (status: number) => statuses.filter((one) => one === status).length;
+    assert.equal(count(200) + count(503), 4000, [...new Set(statuses)].join());
+    assert.ok(count(200) >= 1024 && count(503) > 0, `${count(200)} answered, ${count(503)} turned away`);
+    await serves();
   });
 
   it('serves others while hundreds of slow clients send a byte now and then, and ends those', async () => {

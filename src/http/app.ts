@@ -26,6 +26,9 @@ export interface AppOptions {
   readonly version: string;
 }
 
+/** Requests that are answered at the same time; more would only wait, and their clients give up. */
+const ADMITTED = 1024;
+
 type Call = { vault: Vault; account: string; body: Record<string, string>; params: Record<string, string> };
 type Endpoint = Route & { handle: (call: Call) => Promise<object | undefined> };
 
@@ -224,6 +227,24 @@ export function app(duty: Duty, authenticate: Authenticate, options: AppOptions)
     response.json(described);
   });
 
+  let admitted = 0;
+  /** Counted once a request is whole, so that slow clients keep nobody out. */
+  const admit = async <T>(work: () => Promise<T>): Promise<T> => {
+    if (admitted >= ADMITTED)
+      throw new ProblemError(
+        503,
+        'overloaded',
+        'Too much to do',
+        'more requests wait than can be answered soon; nothing is lost, try again',
+        { retryAfter: 2 },
+      );
+    admitted++;
+    try {
+      return await work();
+    } finally {
+      admitted--;
+    }
+  };
   const byAccount = limit(
     options.rateLimit.account,
     (_request, response) => response.locals.account as string,
@@ -243,12 +264,13 @@ export function app(duty: Duty, authenticate: Authenticate, options: AppOptions)
       (request, response, next) => (authenticated ? byAccount(request, response, next) : next()),
       ...(body ? [parse] : []),
       async (request: Request, response: Response) => {
-        const answer = await handle({
+        const call = {
           vault: duty.vault,
           account: response.locals.account as string,
           body: body ? (validate(body, request.body) as Record<string, string>) : {},
           params: request.params as Record<string, string>,
-        });
+        };
+        const answer = await admit(() => handle(call));
         if (answer) response.json(answer);
         else response.status(204).end();
       },
