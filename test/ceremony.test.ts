@@ -216,9 +216,22 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
       p11.C_GenerateKey(session, { mechanism: 0x1080 }, entries);`;
     execFileSync(process.execPath, ['-e', script, module], {
       env: { ...process.env, ...env },
-      input: soPin(),
+      input: soPin,
     });
     await assert.rejects(serve('c.yaml'), /trusts a second key|only bkv.backup may be trusted/);
+  });
+
+  it('a token whose keys never leave it is not made to trust a backup token', () => {
+    writeFileSync(file('d.yaml'), readFileSync(file('a.yaml'), 'utf8').replace('vault-a', 'vault-d'));
+    well(ceremony('init', 'd.yaml'), custodians);
+    const { status, stderr } = bkv(
+      ceremony('init', 'd.yaml', '--backup-key', file('backup.pem')),
+      custodians,
+    );
+    assert.equal(status, 1);
+    assert.match(stderr, /made to never leave it/);
+    for (const name of readdirSync(folderOf('vault-d')))
+      assert.ok(!readFileSync(join(folderOf('vault-d'), name)).includes('bkv.backup'), name);
   });
 
   it('slots that nobody had are given back by a sweep that abandons what is lost', async () => {

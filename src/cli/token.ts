@@ -67,7 +67,7 @@ export async function init(
     there && !backupKey
       ? ''
       : flags.custodians
-        ? (await custody(flags)).soPin()
+        ? (await custody(flags)).soPin
         : soPinFile
           ? readFileSync(soPinFile, 'utf8').trim()
           : await readSecret('PIN of the security officer: ');
@@ -113,14 +113,14 @@ export async function appoint(file: string, threshold: number, count: number, sa
 /** The profile with the PIN that custodians hold, for a token that nothing serves from. */
 const heldBy = (profile: Profile, { backupPin }: Custody): Profile => ({
   ...profile,
-  pin: [{ held: backupPin() }],
+  pin: [{ held: backupPin }],
 });
 
 /** Makes a backup token, and writes its public key to a file. */
 export async function initBackup(flags: TokenFlags & CustodyFlags, out: string, say: Say): Promise<void> {
   const profile = profileOf(flags);
   const custodians = await custody(flags);
-  const publicKey = initializeBackupToken(heldBy(profile, custodians), custodians.backupSoPin());
+  const publicKey = initializeBackupToken(heldBy(profile, custodians), custodians.backupSoPin);
   const pem = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
   writeFileSync(out, pem.export({ type: 'spki', format: 'pem' }));
   say(`the backup token is ${fingerprint(publicKey)}; its public key is in ${out}`);

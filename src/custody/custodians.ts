@@ -61,12 +61,12 @@ export async function appointCustodians(threshold: number, passphrases: readonly
 
 /** What the custodians hold, once enough of them have come. */
 export interface Custody {
-  /** PIN of the security officer of the vault's token @param length the longest that the token takes */
-  soPin(length?: number): string;
+  /** PIN of the security officer of the vault's token; each PIN has 43 characters */
+  readonly soPin: string;
   /** PIN of the backup token's user */
-  backupPin(length?: number): string;
+  readonly backupPin: string;
   /** PIN of the backup token's security officer */
-  backupSoPin(length?: number): string;
+  readonly backupSoPin: string;
 }
 
 /**
@@ -94,10 +94,8 @@ export async function openCustody(
     if (!found) throw new CustodyError('this passphrase opens no share, or one that is open already');
   }
   const secret = await combine(shares);
-  const pin = (name: string) => {
-    const derived = Buffer.from(hkdfSync('sha256', secret, '', `bkv custody v1 ${name}`, 32));
-    return (length = 43) => derived.toString('base64url').slice(0, length);
-  };
+  const pin = (name: string): string =>
+    Buffer.from(hkdfSync('sha256', secret, '', `bkv custody v1 ${name}`, 32)).toString('base64url');
   const custody = { soPin: pin('so pin'), backupPin: pin('backup pin'), backupSoPin: pin('backup so pin') };
   for (const spent of [secret, ...shares]) spent.fill(0);
   return custody;

@@ -108,6 +108,12 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
       const [trusted] = keysNamed(session, graphene.ObjectClass.PUBLIC_KEY, BACKUP_LABEL);
       if (trusted && !Buffer.from(publicKey).equals(spkiOf(trusted)))
         throw new TokenError('the token has another backup token already', 'BKV_BACKUP');
+      const own = only(session, graphene.ObjectClass.PRIVATE_KEY, KEY_LABELS.static);
+      if (own.getAttribute({ extractable: null }).extractable !== true)
+        throw new TokenError(
+          'the keys of this token were made to never leave it, so that it cannot be backed up',
+          'BKV_BACKUP',
+        );
       const escrow = { class: graphene.ObjectClass.DATA, label: ESCROW_LABEL };
       done = session.find(escrow).length > 0;
     });
@@ -160,13 +166,6 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
           value: Buffer.from(JSON.stringify(escrowed)),
         });
       });
-    } catch (error) {
-      if (/KEY_(NOT_WRAPPABLE|UNEXTRACTABLE)/.test((error as Error).message))
-        throw new TokenError(
-          'the keys of this token were made to never leave it, so that it cannot be backed up',
-          'BKV_BACKUP',
-        );
-      throw error;
     } finally {
       session.close();
     }
