@@ -90,7 +90,8 @@ describe(`storages (BKV_SEED=${seed})`, () => {
     for (let i = 0; i < 40; i++) writeFileSync(join(source, 'pictures', `${i}.jpg`), bytes(30_000));
     writeFileSync(join(source, 'video.mp4'), bytes(9_000_000));
     writeFileSync(keyFile, formatKey(newBackupKey()));
-    for (const folder of ['dav', 's3', 'drive']) mkdirSync(join(work, folder));
+    for (const folder of ['dav/taken', 's3', 'drive', 'taken'])
+      mkdirSync(join(work, folder), { recursive: true });
     const [davServer, port] = await server(
       'rclone',
       ['serve', 'webdav', join(work, 'dav'), '--addr', '127.0.0.1:0'],
@@ -107,6 +108,8 @@ describe(`storages (BKV_SEED=${seed})`, () => {
         '0',
         '--configure-bucket',
         'backups',
+        '--configure-bucket',
+        'taken',
       ],
     ]);
     children.push(davServer, s3Server);
@@ -147,6 +150,19 @@ describe(`storages (BKV_SEED=${seed})`, () => {
       const another = bkv('restore', `${at}-not-there`, join(work, 'x'));
       assert.equal(another.status, 1);
       assert.match(another.stderr, /is not a backup/);
+    });
+
+  for (const [name, location] of [
+    ['a folder', () => join(work, 'taken')],
+    ['WebDAV', () => `http://127.0.0.1:${davPort}/taken`],
+    ['S3', () => 's3://taken'],
+    ['S3 under a prefix', () => 's3://backups/pictures'],
+  ] as const)
+    it(`${name}: begins no backup among other things`, () => {
+      well('backup', source, `${location()}/other`);
+      const { status, stderr } = bkv('backup', source, location());
+      assert.equal(status, 1);
+      assert.match(stderr, /not empty and not a backup/);
     });
 
   it('goes on when requests fail', async () => {

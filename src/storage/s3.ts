@@ -45,7 +45,7 @@ export class S3Storage implements Storage {
   }
 
   async *list(folder: string): AsyncGenerator<Stored> {
-    const prefix = `${this.#prefix}${folder}/`;
+    const prefix = this.#prefix + (folder && `${folder}/`);
     let token: string | undefined;
     do {
       const page = await this.#attempt(() => this.#client.listObjectsPaged('/', prefix, 1000, token));
