@@ -1,6 +1,5 @@
 /** Encrypting and restoring: one large file against age, a mixed folder against restic. Each side twice, in turns. */
 import { spawn } from 'node:child_process';
-import { createCipheriv } from 'node:crypto';
 import {
   closeSync,
   mkdirSync,
@@ -14,14 +13,14 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { formatKey, newBackupKey } from '../src/client/index.js';
+import { randomStream } from '../test/random.js';
 
 const LARGE = 1024 ** 3;
 const FILES = 5000;
 const ROUNDS = 3;
 
 const seed = Number(process.env.BKV_SEED ?? 1);
-const stream = createCipheriv('aes-256-ctr', Buffer.alloc(32, seed), Buffer.alloc(16));
-const bytes = (n: number): Buffer => stream.update(Buffer.alloc(n));
+const bytes = randomStream(seed);
 const work = mkdtempSync(join(tmpdir(), 'bkv-bench-backup-'));
 const at = (name: string): string => join(work, name);
 const say = (text: string): void => {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { createCipheriv } from 'node:crypto';
 import {
   closeSync,
   cpSync,
@@ -22,6 +21,7 @@ import * as backups from '../src/backup/index.js';
 import { formatKey, newBackupKey, parseKey } from '../src/client/index.js';
 import * as files from '../src/files/index.js';
 import { openStorage } from '../src/storage/index.js';
+import { randomStream } from './random.js';
 
 const api = { ...backups, ...files };
 const { BackupError } = api;
@@ -39,9 +39,7 @@ const prune = async (cloud: string, ...rest: Rest<typeof api.prune>) =>
 
 const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
 
-/** Bytes that a seed decides. */
-const stream = createCipheriv('aes-256-ctr', Buffer.alloc(32, String(seed)), Buffer.alloc(16));
-const bytes = (n: number): Buffer => stream.update(Buffer.alloc(n));
+const bytes = randomStream(seed);
 
 describe(`backup (BKV_SEED=${seed})`, () => {
   const work = mkdtempSync(join(tmpdir(), 'bkv-backup-'));

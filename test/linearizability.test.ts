@@ -131,6 +131,16 @@ class Recorder {
     }
   }
 
+  /** Has all lanes call while `work` goes on. @throws AssertionError when what came of it cannot be */
+  async during(work: () => Promise<unknown>): Promise<void> {
+    const lanes = Array.from({ length: 12 }, (_, i) => this.lane(`lane ${i}`, `account ${i % 4}`));
+    await work();
+    this.running = false;
+    await Promise.all(lanes);
+    const calls = this.check();
+    assert.ok(calls > 100, `only ${calls} calls`);
+  }
+
   /** How many calls were explained. @throws AssertionError naming the account that is not */
   check(): number {
     let calls = 0;
@@ -174,12 +184,7 @@ describe(`linearizability (BKV_SEED=${seed})`, function () {
     const daemon = await Daemon.start(data, { config: CONFIG });
     try {
       const recorder = new Recorder(() => daemon, true);
-      const lanes = Array.from({ length: 12 }, (_, i) => recorder.lane(`lane ${i}`, `account ${i % 4}`));
-      await setTimeout(2500);
-      recorder.running = false;
-      await Promise.all(lanes);
-      const calls = recorder.check();
-      assert.ok(calls > 100, `only ${calls} calls`);
+      await recorder.during(() => setTimeout(2500));
     } finally {
       await daemon.stop();
       discardData(data);
@@ -201,16 +206,13 @@ describe(`linearizability (BKV_SEED=${seed})`, function () {
           { op: 'register', answer: 'ok', begun: 0, ended: performance.now() },
         ]);
       }
-      const lanes = Array.from({ length: 12 }, (_, i) => recorder.lane(`lane ${i}`, `account ${i % 4}`));
-      await setTimeout(800);
-      await daemons[0].stop('SIGKILL');
-      on = daemons[1];
-      await on.until(true);
-      await setTimeout(1000);
-      recorder.running = false;
-      await Promise.all(lanes);
-      const calls = recorder.check();
-      assert.ok(calls > 100, `only ${calls} calls`);
+      await recorder.during(async () => {
+        await setTimeout(800);
+        await daemons[0].stop('SIGKILL');
+        on = daemons[1];
+        await on.until(true);
+        await setTimeout(1000);
+      });
     } finally {
       await Promise.all(daemons.map((daemon) => daemon.stop('SIGKILL')));
       await postgres.stop();

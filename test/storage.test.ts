@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { createCipheriv } from 'node:crypto';
 import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -8,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { formatKey, newBackupKey } from '../src/client/index.js';
+import { randomStream } from './random.js';
 
 const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
-const stream = createCipheriv('aes-256-ctr', Buffer.alloc(32, String(seed)), Buffer.alloc(16));
-const bytes = (n: number): Buffer => stream.update(Buffer.alloc(n));
+const bytes = randomStream(seed);
 const random = (): number => bytes(4).readUInt32BE() / 2 ** 32;
 
 /** A program that serves. @returns it, and the port that it says */

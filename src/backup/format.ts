@@ -1,3 +1,5 @@
+import { bytesToHex, concatBytes, hexToBytes } from '@noble/hashes/utils.js';
+
 /** Bytes of plaintext in a full part. */
 export const PART_BYTES = 4 * 1024 * 1024;
 
@@ -36,13 +38,12 @@ type Bytes = Uint8Array<ArrayBuffer>;
 export type FormatOf = (backupKey: Uint8Array, salt: Uint8Array) => Promise<Format>;
 
 const { subtle } = globalThis.crypto;
-const NONCE_BYTES = 12;
+export const NONCE_BYTES = 12;
 const text = (plain: string): Bytes => new TextEncoder().encode(plain);
-const hex = (bytes: ArrayBuffer): string =>
-  Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, '0')).join('');
-const fromHex = (digits: string): Bytes =>
-  Uint8Array.from(digits.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
-const PART_AAD = text('bkv part v1');
+/** Associated data of every part. */
+export const PART_AAD = text('bkv part v1');
+/** What HKDF derives a key for. */
+export const keyInfo = (key: 'part name' | 'part key' | 'snapshot'): Bytes => text(`bkv backup v1 ${key}`);
 const snapshotAad = (name: string): Bytes => text(`bkv snapshot v1 ${name}`);
 
 async function open(key: CryptoKey, iv: Bytes, additionalData: Bytes, sealed: Bytes, what: string) {
@@ -85,16 +86,20 @@ export class Format {
 
   protected static async keysOf(backupKey: Uint8Array, salt: Uint8Array): Promise<FormatKeys> {
     const secret = await subtle.importKey('raw', Uint8Array.from(backupKey), 'HKDF', false, ['deriveKey']);
-    const derive = (info: string, algorithm: AesKeyAlgorithm | HmacImportParams, usages: KeyUsage[]) =>
+    const derive = (
+      key: Parameters<typeof keyInfo>[0],
+      algorithm: AesKeyAlgorithm | HmacImportParams,
+      usages: KeyUsage[],
+    ) =>
       subtle.deriveKey(
-        { name: 'HKDF', hash: 'SHA-256', salt: Uint8Array.from(salt), info: text(`bkv backup v1 ${info}`) },
+        { name: 'HKDF', hash: 'SHA-256', salt: Uint8Array.from(salt), info: keyInfo(key) },
         secret,
         algorithm,
         false,
         usages,
       );
     const hmac = { name: 'HMAC', hash: 'SHA-256', length: 256 };
-    const id = hex(await subtle.digest('SHA-256', Uint8Array.from(salt))).slice(0, 16);
+    const id = bytesToHex(new Uint8Array(await subtle.digest('SHA-256', Uint8Array.from(salt)))).slice(0, 16);
     return {
       nameKey: await derive('part name', hmac, ['sign']),
       partKey: await derive('part key', hmac, ['sign']),
@@ -110,7 +115,7 @@ export class Format {
 
   /** Name of a part, 64 hexadecimal digits. */
   async partName(plaintext: Uint8Array): Promise<string> {
-    return hex(await subtle.sign('HMAC', this.#nameKey, plaintext as Bytes));
+    return bytesToHex(new Uint8Array(await subtle.sign('HMAC', this.#nameKey, plaintext as Bytes)));
   }
 
   /** @returns the plaintext's length and {@link TAG_BYTES}; the plaintext's buffer is used up */
@@ -130,10 +135,7 @@ export class Format {
     const iv = globalThis.crypto.getRandomValues(new Uint8Array(NONCE_BYTES));
     const parameters = { name: 'AES-GCM', iv, additionalData: snapshotAad(name) };
     const sealed = await subtle.encrypt(parameters, this.#snapshotKey, text(JSON.stringify(snapshot)));
-    const bytes = new Uint8Array(NONCE_BYTES + sealed.byteLength);
-    bytes.set(iv);
-    bytes.set(new Uint8Array(sealed), NONCE_BYTES);
-    return bytes;
+    return concatBytes(iv, new Uint8Array(sealed));
   }
 
   /** @throws BackupError */
@@ -149,7 +151,7 @@ export class Format {
   }
 
   async #keyOf(name: string): Promise<CryptoKey> {
-    const raw = await subtle.sign('HMAC', this.#partKey, fromHex(name));
+    const raw = await subtle.sign('HMAC', this.#partKey, hexToBytes(name));
     return subtle.importKey('raw', raw, 'AES-GCM', false, ['encrypt', 'decrypt']);
   }
 }

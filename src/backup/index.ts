@@ -12,6 +12,9 @@ export {
   type FileEntry,
   Format,
   type FormatKeys,
+  keyInfo,
+  NONCE_BYTES,
+  PART_AAD,
   PART_BYTES,
   TAG_BYTES,
 } from './format.js';

@@ -1,3 +1,4 @@
+import { concatBytes } from '@noble/hashes/utils.js';
 import { BackupError, type Content, type Entry, PART_BYTES } from './format.js';
 import type { Repository } from './repository.js';
 
@@ -19,7 +20,7 @@ export class Packer {
   /** @param onPart is called when a part is full; what it returns, once the part is stored */
   constructor(
     readonly repository: Repository,
-    readonly onPart: () => (name: string, length: number) => void | Promise<void> = () => () => undefined,
+    readonly onPart: () => (name: string, length: number) => void | Promise<void>,
   ) {
     this.#buffer = repository.format.buffer();
   }
@@ -135,10 +136,10 @@ export async function* readManifest(
     }
     const first = part.indexOf(NEWLINE);
     if (first < 0) {
-      rest = rest && concat(rest, part);
+      rest = rest && concatBytes(rest, part);
       continue;
     }
-    const text: Uint8Array = rest ? concat(rest, part) : part.subarray(first + 1);
+    const text: Uint8Array = rest ? concatBytes(rest, part) : part.subarray(first + 1);
     let start = 0;
     for (let end = text.indexOf(NEWLINE); end >= 0; end = text.indexOf(NEWLINE, start)) {
       yield JSON.parse(new TextDecoder().decode(text.subarray(start, end))) as Entry;
@@ -146,13 +147,6 @@ export async function* readManifest(
     }
     rest = text.subarray(start);
   }
-}
-
-function concat(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(a.length + b.length);
-  bytes.set(a);
-  bytes.set(b, a.length);
-  return bytes;
 }
 
 /** Order of a manifest: folders before what they hold, names by their UTF-16 code units. */

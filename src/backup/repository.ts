@@ -1,3 +1,4 @@
+import { bytesToHex, randomBytes } from '@noble/hashes/utils.js';
 import type { Storage } from '../storage/index.js';
 import { BackupError, Format, type FormatOf, type Snapshot, TAG_BYTES } from './format.js';
 
@@ -8,7 +9,6 @@ const SNAPSHOT = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z-[0-9a-f]{16}$/
 const PART = /^[0-9a-f]{64}$/;
 
 const timeOf = (snapshot: string): number => Date.parse(snapshot.replace(SNAPSHOT, '$1-$2-$3T$4:$5:$6.$7Z'));
-const random = (length: number): Uint8Array => globalThis.crypto.getRandomValues(new Uint8Array(length));
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
 const lastSegment = (name: string): string => name.slice(name.lastIndexOf('/') + 1);
 
@@ -30,7 +30,7 @@ export class Repository {
         throw new BackupError(
           `${storage.location} is not empty and not a backup; name an empty or a new folder`,
         );
-      const salt = btoa(String.fromCharCode(...random(32)))
+      const salt = btoa(String.fromCharCode(...randomBytes(32)))
         .replace(/\+/g, '-')
         .replace(/\//g, '_')
         .replace(/=+$/, '');
@@ -101,8 +101,7 @@ export class Repository {
   async putSnapshot(content: Omit<Snapshot, 'created'>): Promise<string> {
     const newest = (await this.snapshots()).at(-1);
     const created = new Date(Math.max(Date.now(), newest ? timeOf(newest) + 1 : 0)).toISOString();
-    const suffix = Array.from(random(8), (byte) => byte.toString(16).padStart(2, '0')).join('');
-    const name = `${created.replace(/[-:.]/g, '')}-${suffix}`;
+    const name = `${created.replace(/[-:.]/g, '')}-${bytesToHex(randomBytes(8))}`;
     const sealed = await this.format.sealSnapshot(name, { created, ...content });
     // It names parts: they are on the disk before it.
     await this.storage.flush();

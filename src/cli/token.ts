@@ -63,14 +63,7 @@ export async function init(
 ): Promise<void> {
   const profile = profileOf(flags);
   const there = hasToken(profile);
-  const soPin =
-    there && !backupKey
-      ? ''
-      : flags.custodians
-        ? (await custody(flags)).soPin
-        : soPinFile
-          ? readFileSync(soPinFile, 'utf8').trim()
-          : await readSecret('PIN of the security officer: ');
+  const soPin = there && !backupKey ? '' : await readSoPin(flags, soPinFile);
   const made = initializeToken(profile, soPin, backupKey !== undefined);
   const name = profile.token.label ?? profile.token.serial;
   if (!there) say(`the token "${name}" is made`);
@@ -79,6 +72,11 @@ export async function init(
   const publicKey = createPublicKey(readFileSync(backupKey)).export({ type: 'spki', format: 'der' });
   escrowKeys(profile, soPin, publicKey);
   say(`they can leave it for the backup token ${fingerprint(publicKey)}, and no other`);
+}
+
+async function readSoPin(flags: CustodyFlags, file: string | undefined): Promise<string> {
+  if (flags.custodians) return (await custody(flags)).soPin;
+  return file ? readFileSync(file, 'utf8').trim() : readSecret('PIN of the security officer: ');
 }
 
 /** A file of custodians, and who can be asked for their passphrases. */

@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
-import { TAG_BYTES } from '../backup/index.js';
+import { keyInfo, NONCE_BYTES, PART_AAD, TAG_BYTES } from '../backup/index.js';
 
 /** What a thread is asked: the same as {@link Format}, whose part it does. Answered with bytes, a name, or nothing. */
 export interface Request {
@@ -19,12 +19,11 @@ export interface Answer {
 
 /** Bytes that a cipher is given at a time: what it answers stays in the processor's cache. */
 const SLICE = 65_536;
-const NONCE = Buffer.alloc(12);
-const AAD = Buffer.from('bkv part v1');
+const NONCE = Buffer.alloc(NONCE_BYTES);
 
 const { backupKey, salt } = workerData as { backupKey: Uint8Array; salt: Uint8Array };
-const derive = (info: string): Buffer =>
-  Buffer.from(hkdfSync('sha256', backupKey, salt, `bkv backup v1 ${info}`, 32));
+const derive = (key: Parameters<typeof keyInfo>[0]): Buffer =>
+  Buffer.from(hkdfSync('sha256', backupKey, salt, keyInfo(key), 32));
 const nameKey = derive('part name');
 const partKey = derive('part key');
 backupKey.fill(0);
@@ -40,7 +39,7 @@ function inPlace(cipher: { update(slice: Uint8Array): Buffer }, bytes: Uint8Arra
 function answer({ id, work, name, bytes }: Request): Answer {
   if (work === 'name') return { id, name: createHmac('sha256', nameKey).update(bytes).digest('hex') };
   if (work === 'seal') {
-    const cipher = createCipheriv('aes-256-gcm', keyOf(name), NONCE).setAAD(AAD);
+    const cipher = createCipheriv('aes-256-gcm', keyOf(name), NONCE).setAAD(PART_AAD);
     inPlace(cipher, bytes);
     cipher.final();
     const sealed = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length + TAG_BYTES);
@@ -48,7 +47,7 @@ function answer({ id, work, name, bytes }: Request): Answer {
     return { id, bytes: sealed };
   }
   if (bytes.length < TAG_BYTES) return { id, failed: true };
-  const decipher = createDecipheriv('aes-256-gcm', keyOf(name), NONCE).setAAD(AAD);
+  const decipher = createDecipheriv('aes-256-gcm', keyOf(name), NONCE).setAAD(PART_AAD);
   const plaintext = bytes.subarray(0, -TAG_BYTES);
   decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
   inPlace(decipher, plaintext);

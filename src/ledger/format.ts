@@ -52,6 +52,9 @@ export interface Page {
   readonly slots: Uint8Array;
 }
 
+/** A page of a ledger that is backed up. */
+export type BackedUpPage = Pick<Page, 'page' | 'generation' | 'next' | 'slots'>;
+
 export interface Journal {
   readonly first: bigint;
   readonly last: bigint;

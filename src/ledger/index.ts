@@ -11,4 +11,4 @@ export {
   type SlotState,
   wrappingKeyLabel,
 } from './ledger.js';
-export { type BackedUpPage, restoredLedger } from './restored.js';
+export { restoredLedger } from './restored.js';

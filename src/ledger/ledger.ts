@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { ledgerBatch, ledgerJournal, ledgerSlots } from '../metrics/index.js';
 import { type DataObject, TokenError, type Writer } from '../token/index.js';
 import {
+  type BackedUpPage,
   encodeJournal,
   encodePage,
   isLive,
@@ -12,7 +13,6 @@ import {
   live,
   PAGE_LABEL,
   PAGE_SLOTS,
-  type Page,
   SLOT,
   used,
   WRITER_LABEL,
@@ -230,7 +230,7 @@ export class Ledger {
   }
 
   /** Every page as it has been decided, for the backup of the token. */
-  snapshot(): Pick<Page, 'page' | 'generation' | 'next' | 'slots'>[] {
+  snapshot(): BackedUpPage[] {
     return this.#pages.map(({ generation, next, slots }, page) => ({
       page,
       generation,

@@ -1,16 +1,13 @@
 import {
+  type BackedUpPage,
   encodeJournal,
   encodePage,
   JOURNAL_LABEL,
   PAGE_LABEL,
   PAGE_SLOTS,
-  type Page,
   SLOT,
 } from './format.js';
 import { KEY_PREFIX } from './ledger.js';
-
-/** A page of a backed-up ledger. */
-export type BackedUpPage = Pick<Page, 'page' | 'generation' | 'next' | 'slots'>;
 
 /**
  * The objects of a ledger that goes on from a backup. What happened since the backup is not known, so every account

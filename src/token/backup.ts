@@ -18,6 +18,7 @@ import {
   type KeyLabel,
   keyWrapOf,
   OAEP,
+  rsaSpki,
 } from './session.js';
 import {
   findSlot,
@@ -157,20 +158,23 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
             spkiOf(only(user, graphene.ObjectClass.PUBLIC_KEY, KEY_LABELS.transport)),
           ),
         };
-        user.create({
-          class: graphene.ObjectClass.DATA,
-          token: true,
-          private: true,
-          application: APPLICATION,
-          label: ESCROW_LABEL,
-          value: Buffer.from(JSON.stringify(escrowed)),
-        });
+        createData(user, ESCROW_LABEL, Buffer.from(JSON.stringify(escrowed)));
       });
     } finally {
       session.close();
     }
   });
 }
+
+const createData = (session: Graphene.Session, label: string, value: Uint8Array): Graphene.SessionObject =>
+  session.create({
+    class: graphene.ObjectClass.DATA,
+    token: true,
+    private: true,
+    application: APPLICATION,
+    label,
+    value: Buffer.from(value),
+  });
 
 function trust(session: Graphene.Session, publicKey: Uint8Array): Graphene.SessionObject {
   const key = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
@@ -197,17 +201,7 @@ export function restoreSecrets(
       const made: Graphene.SessionObject[] = [];
       try {
         takeIn(session, profile, { long, wrapping, macs }, keep, made);
-        for (const { label, value } of objects)
-          made.push(
-            session.create({
-              class: graphene.ObjectClass.DATA,
-              token: true,
-              private: true,
-              application: APPLICATION,
-              label,
-              value: Buffer.from(value),
-            }),
-          );
+        for (const { label, value } of objects) made.push(createData(session, label, value));
       } catch (error) {
         for (const object of made) object.destroy();
         throw error;
@@ -344,12 +338,7 @@ const pointOf = (key: Graphene.SessionObject): Buffer =>
 
 function spkiOf(key: Graphene.SessionObject): Buffer {
   const { modulus, publicExponent } = key.getAttribute({ modulus: null, publicExponent: null });
-  const jwk = {
-    kty: 'RSA',
-    n: (modulus as Buffer).toString('base64url'),
-    e: (publicExponent as Buffer).toString('base64url'),
-  };
-  return createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'der' });
+  return rsaSpki(modulus as Buffer, publicExponent as Buffer);
 }
 
 function rsaTemplate(key: KeyObject): Graphene.ITemplate {

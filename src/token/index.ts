@@ -1,7 +1,6 @@
 export {
   ESCROW_LABEL,
   type EscrowedKeys,
-  type EscrowedWrappingKey,
   escrowKeys,
   initializeBackupToken,
   restoreSecrets,

@@ -265,9 +265,10 @@ export class Session {
   /** The key that shares are wrapped for: RSA, SubjectPublicKeyInfo (DER). */
   transportPublicKey(label: string = KEY_LABELS.transport): Uint8Array {
     const key = this.#key(label, pkcs11.CKO_PUBLIC_KEY);
-    const part = (type: number) => this.#attribute(key, type).toString('base64url');
-    const jwk = { kty: 'RSA', n: part(pkcs11.CKA_MODULUS), e: part(pkcs11.CKA_PUBLIC_EXPONENT) };
-    return createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'der' });
+    return rsaSpki(
+      this.#attribute(key, pkcs11.CKA_MODULUS),
+      this.#attribute(key, pkcs11.CKA_PUBLIC_EXPONENT),
+    );
   }
 
   /** HMAC-SHA-256 under a token key, 32 bytes. */
@@ -554,6 +555,12 @@ export class Session {
     // A DER OCTET STRING around the uncompressed point; some modules leave the wrapping out.
     return Uint8Array.from(point.subarray(-65));
   }
+}
+
+/** An RSA public key as SubjectPublicKeyInfo (DER). */
+export function rsaSpki(modulus: Buffer, publicExponent: Buffer): Buffer {
+  const jwk = { kty: 'RSA', n: modulus.toString('base64url'), e: publicExponent.toString('base64url') };
+  return createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'der' });
 }
 
 /** The module's mechanism for RFC 5649. */

@@ -87,7 +87,6 @@ export async function backUpToken(token: Token, ledger: Ledger): Promise<string>
 export interface RestoredToken {
   readonly created: string;
   readonly wrappingKeys: number;
-  readonly pages: number;
 }
 
 /**
@@ -113,7 +112,7 @@ export function restoreToken(profile: Profile, text: string, keep: boolean): Res
     keep,
     keep ? restoredLedger(pages, labels) : [],
   );
-  return { created: content.created, wrappingKeys: labels.length, pages: pages.length };
+  return { created: content.created, wrappingKeys: labels.length };
 }
 
 function read(text: string) {
