@@ -1,43 +1,55 @@
 /**
- * Loaded before a daemon on each of its threads: counts every write to token and database, and kills the daemon
- * before the write numbered BKV_KILL_BEFORE. A write that the code adds is thus tested without being listed.
+ * Loaded before a daemon on each of its threads: every call into the token's module and every statement of the
+ * database has a fault point before and after it. The calls are found on the objects themselves, so that one which the
+ * code begins to use is tested without being listed. With BKV_POINTS a thread waits at each point until its file in
+ * that folder is gone; with BKV_KILL_AT the daemon is killed at the point of that number, counted in BKV_COUNT.
  */
-import { appendFileSync, statSync } from 'node:fs';
+import { appendFileSync, existsSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { threadId } from 'node:worker_threads';
 import SQLite from 'better-sqlite3';
 import pkcs11 from 'pkcs11js';
 
-const log = process.env.BKV_WRITES as string;
-const killBefore = Number(process.env.BKV_KILL_BEFORE ?? 0);
+const { BKV_POINTS: points, BKV_COUNT: count = '', BKV_KILL_AT: killAt } = process.env;
+const never = new Int32Array(new SharedArrayBuffer(4));
 
 function point(name: string): void {
-  appendFileSync(log, `${name}\n`.padStart(32));
-  if (statSync(log).size / 32 === killBefore) process.kill(process.pid, 'SIGKILL');
+  if (points) {
+    const here = join(points, `${process.pid}.${threadId}.${name}`);
+    writeFileSync(here, '');
+    while (existsSync(here)) Atomics.wait(never, 0, 0, 0.5);
+  } else {
+    appendFileSync(count, '.');
+    if (statSync(count).size >= Number(killAt)) process.kill(process.pid, 'SIGKILL');
+  }
 }
 
 type Method = (...args: unknown[]) => unknown;
 
-function count(prototype: object, name: string, isWrite: (args: unknown[], self: unknown) => boolean): void {
-  const methods = prototype as Record<string, Method>;
-  const method = methods[name] as Method;
-  methods[name] = function (this: unknown, ...args: unknown[]) {
-    if (isWrite(args, this)) point(name);
-    return method.apply(this, args);
-  };
+function surround(object: object, isCall: (name: string) => boolean): void {
+  const methods = object as Record<string, Method>;
+  const names = [object, Object.getPrototypeOf(object)].flatMap((one) => Object.getOwnPropertyNames(one));
+  for (const name of new Set(names.filter(isCall))) {
+    const method = methods[name] as Method;
+    methods[name] = function (this: unknown, ...args: unknown[]) {
+      point(`before ${name}`);
+      const result = method.apply(this, args);
+      point(`after ${name}`);
+      return result;
+    };
+  }
 }
 
-const onToken = (args: unknown[]): boolean =>
-  args
-    .filter(Array.isArray)
-    .flat()
-    .some(({ type, value }) => type === pkcs11.CKA_TOKEN && value === true);
-// Session objects are destroyed all the time; what matters are the ends of token objects.
-const isTokenObject = ([session, handle]: unknown[], self: unknown): boolean =>
-  (self as pkcs11.PKCS11).C_GetAttributeValue(session as Buffer, handle as Buffer, [
-    { type: pkcs11.CKA_TOKEN },
-  ])[0]?.value[0] === 1;
-
-count(pkcs11.PKCS11.prototype, 'C_CreateObject', onToken);
-count(pkcs11.PKCS11.prototype, 'C_GenerateKey', onToken);
-count(pkcs11.PKCS11.prototype, 'C_DestroyObject', isTokenObject);
-const statement = new SQLite(':memory:').prepare('SELECT 1').constructor.prototype as object;
-count(statement, 'run', () => true);
+// Most calls of pkcs11js are properties of the instance.
+class PKCS11 extends pkcs11.PKCS11 {
+  constructor() {
+    super();
+    surround(this, (name) => name.startsWith('C_'));
+  }
+}
+Object.assign(pkcs11, { PKCS11 });
+const database = new SQLite(':memory:');
+surround(Object.getPrototypeOf(database), (name) => name === 'exec');
+surround(Object.getPrototypeOf(database.prepare('SELECT 1')), (name) =>
+  ['run', 'get', 'all', 'iterate'].includes(name),
+);

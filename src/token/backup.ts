@@ -26,10 +26,10 @@ import {
   hasToken,
   listKeys,
   makeRsaPair,
-  makeToken,
   P256,
   RW,
   usageOf,
+  withMadeToken,
   withModule,
   withSession,
 } from './setup.js';
@@ -76,8 +76,7 @@ const decode = (text: string): Buffer => Buffer.from(text, 'base64');
 export function initializeBackupToken(profile: Profile, soPin: string): Uint8Array {
   let publicKey: Uint8Array = new Uint8Array();
   withModule(profile, (module) => {
-    if (!findSlot(module, profile)) makeToken(module, profile, soPin);
-    withSession(module, profile, (session) => {
+    withMadeToken(module, profile, soPin, (session) => {
       if (keysNamed(session, graphene.ObjectClass.PRIVATE_KEY, BACKUP_LABEL).length === 0)
         makeRsaPair(session, BACKUP_LABEL, {
           token: true,

@@ -26,8 +26,7 @@ export function hasToken(profile: Profile): boolean {
 export function initializeToken(profile: Profile, soPin: string, backedUp = false): string[] {
   const made: string[] = [];
   withModule(profile, (module) => {
-    if (!findSlot(module, profile)) makeToken(module, profile, soPin);
-    withSession(module, profile, (session) => {
+    withMadeToken(module, profile, soPin, (session) => {
       const present = new Set(longLivedKeys(session).map((key) => key.label));
       const missing = Object.values(KEY_LABELS).filter((label) => !present.has(label));
       if (
@@ -39,6 +38,8 @@ export function initializeToken(profile: Profile, soPin: string, backedUp = fals
           'BKV_KEY',
         );
       for (const label of missing) {
+        // Half of a pair, left by a start that was cut off.
+        for (const { key } of listKeys(session, { label, token: true })) key.destroy();
         makeKey(session, label, label, backedUp);
         made.push(label);
       }
@@ -47,7 +48,24 @@ export function initializeToken(profile: Profile, soPin: string, backedUp = fals
   return made;
 }
 
-export function makeToken(module: Graphene.Module, profile: Profile, soPin: string): void {
+/** Makes the token when the module has none of that label, and its PIN when it has none, as after a start cut off. */
+export function withMadeToken(
+  module: Graphene.Module,
+  profile: Profile,
+  soPin: string,
+  use: (session: Graphene.Session) => void,
+): void {
+  if (!findSlot(module, profile)) makeToken(module, profile, soPin);
+  try {
+    withSession(module, profile, use);
+  } catch (error) {
+    if (!(error instanceof PinRefused && error.message.includes('CKR_USER_PIN_NOT_INITIALIZED'))) throw error;
+    makePin(module, profile, soPin);
+    withSession(module, profile, use);
+  }
+}
+
+function makeToken(module: Graphene.Module, profile: Profile, soPin: string): void {
   if (!profile.token.label) throw new TokenError('a new token needs a label in its profile', 'BKV_LABEL');
   const slots = module.getSlots(true);
   let free: Graphene.Slot | undefined;
@@ -58,6 +76,10 @@ export function makeToken(module: Graphene.Module, profile: Profile, soPin: stri
   if (!free) throw new TokenError(`${profile.name} has no free slot for a new token`, 'BKV_NO_SLOT');
   // Slot.initToken of graphene-pk11 2.3 trips over the undefined that C_InitToken returns in pkcs11js 2.1.
   module.lib.C_InitToken(free.handle, soPin, profile.token.label.padEnd(32));
+  makePin(module, profile, soPin);
+}
+
+function makePin(module: Graphene.Module, profile: Profile, soPin: string): void {
   const session = (findSlot(module, profile) as Graphene.Slot).open(RW);
   session.login(soPin, graphene.UserType.SO);
   session.initPin(readPin(profile));
