@@ -15,6 +15,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { FleetClient } from '../src/client/index.js';
 import { Daemon, HttpFailure } from './daemon.js';
+import { randomStream } from './random.js';
 import { isOpenCryptoki, run } from './token.js';
 
 const MAX = 4;
@@ -105,7 +106,10 @@ async function script(daemon: Daemon, known: Known): Promise<void> {
 async function opens(daemon: Daemon, name: string, password: string, fleet?: boolean): Promise<boolean> {
   try {
     if (fleet) await (await fleetClient(daemon, name)).recover(password);
-    else await (await daemon.startRecovery(name, password)).prove();
+    else {
+      const { prove, abandon } = await daemon.startRecovery(name, password);
+      await prove().catch((error) => abandon().then(() => Promise.reject(error)));
+    }
     return true;
   } catch {
     return false;
@@ -213,25 +217,49 @@ function putImage(image: Image, data: string): void {
   }
 }
 
-/** Stops a process at each of its fault points: no thread of it runs while `visit` does. */
-async function atEachPoint(points: string, visit: (name: string) => void, ended: AbortSignal): Promise<void> {
+/** How many times a thread is left at its point for another one to get ahead of it. */
+const HELD = 4;
+
+/**
+ * Stops a process at each of its fault points: no thread of it runs while `visit` does. Of threads that wait at a
+ * point one goes on alone, until it has nothing more to call: what should wait for a write of another thread, and
+ * does not, is then seen.
+ */
+async function atEachPoint(
+  points: string,
+  visit: (waiting: readonly string[]) => void,
+  ended: AbortSignal,
+): Promise<void> {
+  const random = randomStream(seed);
+  let running = '';
+  let held = 0;
   while (!ended.aborted) {
-    const [first] = readdirSync(points);
-    if (!first) {
+    const [some] = readdirSync(points);
+    if (!some) {
       await setTimeout(0);
       continue;
     }
-    const pid = Number.parseInt(first, 10);
+    const pid = Number.parseInt(some, 10);
     process.kill(pid, 'SIGSTOP');
     while (!/\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))) await setTimeout(0);
     // What the daemon has sent by now counts as received.
     await setTimeout(2);
-    const here = readdirSync(points);
-    for (const name of here) visit(name.split('.')[2] as string);
-    for (const name of here) rmSync(join(points, name));
+    const waiting = readdirSync(points);
+    visit(waiting);
+    const next =
+      waiting.find((point) => threadOf(point) === running) ??
+      (held++ < HELD ? undefined : waiting[random(1).readUInt8() % waiting.length]);
+    if (next) {
+      held = 0;
+      running = threadOf(next);
+      rmSync(join(points, next));
+    }
     process.kill(pid, 'SIGCONT');
+    if (!next) await setTimeout(1);
   }
 }
+
+const threadOf = (point: string): string => point.split('.')[1] as string;
 
 async function inLanes<T>(all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
   const left = [...all];
@@ -273,16 +301,18 @@ describe(`a daemon that dies before or after any call to its token or database (
     mkdirSync(data);
     mkdirSync(points);
     const known: Known = { accounts: {} };
-    const images = new Map<string, { image: Image; names: string[]; knowledge: Set<string> }>();
-    let visited = 0;
-    const visit = (name: string) => {
-      visited++;
+    const images = new Map<string, { image: Image; points: Set<string>; knowledge: Set<string> }>();
+    const visited = new Set<string>();
+    const visit = (waiting: readonly string[]) => {
       const image = takeImage(data);
       const hash = hashOf(image);
-      const same = images.get(hash) ?? { image, names: [], knowledge: new Set() };
+      const same = images.get(hash) ?? { image, points: new Set(), knowledge: new Set() };
       images.set(hash, same);
-      same.names.push(`${visited} (${name})`);
       same.knowledge.add(JSON.stringify(known));
+      for (const point of waiting) {
+        visited.add(point);
+        same.points.add(`${visited.size} (${point.split('.')[3]})`);
+      }
     };
     const ended = new AbortController();
     const freezing = atEachPoint(points, visit, ended.signal);
@@ -291,16 +321,16 @@ describe(`a daemon that dies before or after any call to its token or database (
     await daemon.stop();
     ended.abort();
     await freezing;
-    console.log(`      ${visited} points, ${images.size} states of the files`);
-    assert.ok(visited > 1000 && images.size > 100);
+    console.log(`      ${visited.size} points, ${images.size} states of the files`);
+    assert.ok(visited.size > 1000 && images.size > 100);
 
-    await inLanes([...images.values()], async ({ image, names, knowledge }) => {
+    await inLanes([...images.values()], async ({ image, points, knowledge }) => {
       const copy = mkdtempSync(join(work, 'image-'));
       putImage(image, copy);
-      const which = names.length > 1 ? `${names[0]} to ${names.at(-1)}` : names[0];
+      const where = [...points].join(', ').replace(/^(.{40}[^,]*), .*, /, '$1 … ');
       await check(
         copy,
-        `at point ${which}`,
+        `at point ${where}`,
         [...knowledge].map((text) => JSON.parse(text)),
       );
     });

@@ -13,9 +13,11 @@ import pkcs11 from 'pkcs11js';
 const { BKV_POINTS: points, BKV_COUNT: count = '', BKV_KILL_AT: killAt } = process.env;
 const never = new Int32Array(new SharedArrayBuffer(4));
 
+let passed = 0;
+
 function point(name: string): void {
   if (points) {
-    const here = join(points, `${process.pid}.${threadId}.${name}`);
+    const here = join(points, `${process.pid}.${threadId}.${++passed}.${name}`);
     writeFileSync(here, '');
     while (existsSync(here)) Atomics.wait(never, 0, 0, 0.5);
   } else {
