@@ -4,6 +4,7 @@ import { VaultUnavailable } from './errors.js';
 /** First halves of two-message exchanges, in memory, each to be taken once and within a time. */
 export class Exchanges<T extends { readonly account: string }> {
   readonly #open = new Map<string, { value: T; expires: number }>();
+  readonly #byAccount = new Map<string, Set<T>>();
   readonly #timer: NodeJS.Timeout;
 
   /** @param lifetime milliseconds @param onExpire is called once for each that was not taken in time */
@@ -23,11 +24,18 @@ export class Exchanges<T extends { readonly account: string }> {
     return [...this.#open.values()].map(({ value }) => value);
   }
 
+  /** Those of one account: as fast with many accounts as with one. */
+  of(account: string): T[] {
+    return [...(this.#byAccount.get(account) ?? [])];
+  }
+
   /** @returns a random id, 16 bytes as 22 base64url characters @throws VaultUnavailable when too many are open */
   add(value: T): string {
     if (this.#open.size >= this.limit) throw new VaultUnavailable('too many exchanges are under way');
     const id = randomBytes(16).toString('base64url');
     this.#open.set(id, { value, expires: Date.now() + this.lifetime });
+    const { account } = value;
+    this.#byAccount.set(account, (this.#byAccount.get(account) ?? new Set()).add(value));
     return id;
   }
 
@@ -35,7 +43,7 @@ export class Exchanges<T extends { readonly account: string }> {
   take(id: string, account: string): T | undefined {
     const found = this.#open.get(id);
     if (found?.value.account !== account) return undefined;
-    this.#open.delete(id);
+    this.#delete(id, found.value);
     return found.value;
   }
 
@@ -47,8 +55,15 @@ export class Exchanges<T extends { readonly account: string }> {
     const now = Date.now();
     for (const [id, { value, expires }] of this.#open) {
       if (expires > now) return;
-      this.#open.delete(id);
+      this.#delete(id, value);
       this.onExpire(value);
     }
+  }
+
+  #delete(id: string, value: T): void {
+    this.#open.delete(id);
+    const same = this.#byAccount.get(value.account);
+    same?.delete(value);
+    if (same?.size === 0) this.#byAccount.delete(value.account);
   }
 }

@@ -503,10 +503,10 @@ export class Vault {
   /** The account's live rows. @throws AccountLocked when there are none and one was locked */
   async #current(account: string): Promise<Row[]> {
     const rows = await this.#records.find(account);
-    // An unknown account costs the check of a row too.
-    if (rows.length === 0) await this.#token.call('hmac', KEY_LABELS.record, NO_ROW);
     const live = await this.#live(rows);
     if (live.length > 0) return live;
+    // An unknown or locked account costs the check of a row too.
+    await this.#token.call('hmac', KEY_LABELS.record, NO_ROW);
     if (rows.some((other) => this.#ledger.state(other).state === 'locked')) throw new AccountLocked();
     // A registration may have ended their slots since they were read, and put a row of its own before that.
     const isNew = ({ slot, generation }: Row) =>
@@ -580,22 +580,30 @@ export class Vault {
     pendingLogins.set(this.#recoveries.size);
     attempts.inc({ end });
     audit('attempt failed', { account, attemptsRemaining });
-    if (slots.length === 0) return;
     await this.#inTurn(account, async () => {
-      const open = new Set(this.#recoveries.values().flatMap((other) => other.slots.map(({ slot }) => slot)));
+      const open = this.#recoveries.of(account);
+      if (slots.length === 0 && open.length === 0) await this.#lockPhantom(account);
       for (const slot of slots) {
         const now = this.#ledger.state(slot);
-        if (now.state === 'live' && now.used >= this.maxAttempts && !open.has(slot.slot))
-          await this.#lock(account, slot);
+        const isOpen = open.some((other) => other.slots.some((one) => one.slot === slot.slot));
+        if (now.state === 'live' && now.used >= this.maxAttempts && !isOpen) await this.#lock(account, slot);
       }
     });
   }
 
   async #lock(account: string, slot: Slot): Promise<void> {
     await this.#ledger.lock(slot);
-    await this.#records.scrub({ account, slot: slot.slot });
     lockouts.inc();
     audit('locked', { account });
+    // After the answer, whose time would tell that there was something to scrub. One that is lost is made up for by #tidy.
+    setImmediate(() =>
+      this.#guard(() => this.#records.scrub({ account, slot: slot.slot })).catch(() => undefined),
+    );
+  }
+
+  /** Takes as long as {@link #lock}. */
+  async #lockPhantom(account: string): Promise<void> {
+    if ((this.#phantoms.get(account) ?? 0) >= this.maxAttempts) await this.#ledger.spendNothing();
   }
 
   /** Ends what a crash left half-way: rows of closed slots, and accounts whose last attempt was under way. */
