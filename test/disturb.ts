@@ -1,8 +1,9 @@
 /**
  * Loaded before a daemon on each of its threads: counts its logins in the file BKV_LOGINS, and at SIGUSR2 closes all
- * sessions behind its back, as a token does that was pulled out and put in again.
+ * sessions behind its back, as a token does that was pulled out and put in again. While the file BKV_HANG is there,
+ * no derivation comes back.
  */
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, existsSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import pkcs11 from 'pkcs11js';
 
@@ -12,6 +13,13 @@ prototype.C_Login = function (this: pkcs11.PKCS11, ...args: Parameters<typeof lo
   appendFileSync(process.env.BKV_LOGINS as string, 'x');
   return login.apply(this, args);
 };
+
+const derive = prototype.C_DeriveKey;
+prototype.C_DeriveKey = function (this: pkcs11.PKCS11, ...args: unknown[]) {
+  if (existsSync(process.env.BKV_HANG as string))
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  return derive.apply(this, args as Parameters<typeof derive>);
+} as typeof derive;
 
 let module: string;
 const { load } = prototype;

@@ -42,14 +42,7 @@ function surround(object: object, isCall: (name: string) => boolean): void {
   }
 }
 
-// Most calls of pkcs11js are properties of the instance.
-class PKCS11 extends pkcs11.PKCS11 {
-  constructor() {
-    super();
-    surround(this, (name) => name.startsWith('C_'));
-  }
-}
-Object.assign(pkcs11, { PKCS11 });
+surround(pkcs11.PKCS11.prototype, (name) => name.startsWith('C_'));
 const database = new SQLite(':memory:');
 surround(Object.getPrototypeOf(database), (name) => name === 'exec');
 surround(Object.getPrototypeOf(database.prepare('SELECT 1')), (name) =>

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { parse } from 'yaml';
 import { Daemon, HttpFailure } from './daemon.js';
 import { isOpenCryptoki, run } from './token.js';
 
@@ -12,8 +14,13 @@ describe('life with a token', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-life-'));
   const logins = join(data, 'logins');
   let daemon: Daemon;
-  const start = () =>
-    Daemon.start(data, { config, preload: resolve('dist/test/disturb.js'), env: { BKV_LOGINS: logins } });
+  const hang = join(data, 'hang');
+  const start = (extra = '') =>
+    Daemon.start(data, {
+      config: config + extra,
+      preload: resolve('dist/test/disturb.js'),
+      env: { BKV_LOGINS: logins, BKV_HANG: hang, SOFTHSM2_CONF: join(data, 'softhsm2.conf') },
+    });
   const guess = async (account: string) => (await daemon.startRecovery(account, 'wrong')).abandon();
   const remaining = async (account: string) => (await daemon.status(account)).attemptsRemaining;
   const countLogins = () => (existsSync(logins) ? readFileSync(logins).length : 0);
@@ -111,6 +118,27 @@ describe('life with a token', () => {
     // A token that locks its PIN asks for the right one from a person first, when one try is left.
     assert.ok(run('dist/test/objects.js', data).includes('bkv.static'));
     daemon = await start();
+    await (await daemon.startRecovery('alice', 'right')).prove();
+  });
+
+  it('ends itself when a call into the module hangs, for another to be started', async () => {
+    await daemon.stop();
+    const profile = join(data, 'hang.yaml');
+    const own = readFileSync(
+      isOpenCryptoki ? join(data, 'profile.yaml') : 'hsm-config/softhsm2.yaml',
+      'utf8',
+    );
+    writeFileSync(profile, JSON.stringify({ ...parse(own), callTimeout: 1 }));
+    daemon = await start(`profile: ${profile}\n`);
+    const { attemptsRemaining } = await daemon.status('alice');
+    const killed = once(daemon.child, 'exit');
+    writeFileSync(hang, '');
+    const answer = guess('alice');
+    await assert.rejects(answer);
+    assert.deepEqual(await killed, [null, 'SIGKILL']);
+    rmSync(hang);
+    daemon = await start();
+    assert.ok((await remaining('alice')) <= attemptsRemaining);
     await (await daemon.startRecovery('alice', 'right')).prove();
   });
 });

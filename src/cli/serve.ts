@@ -127,6 +127,8 @@ export async function serve(options: {
   inspectToken(profile);
 
   const token = await Token.open(profile);
+  // A thread that hangs in the module keeps the process from ending, and a daemon that stands by from taking over.
+  void token.hung.then(() => process.kill(process.pid, 'SIGKILL'));
   const serverPublicKey = Buffer.from(await token.call('publicKey', KEY_LABELS.static)).toString('base64url');
   const database = config.database ?? join(data, 'records.sqlite');
   const records = await Records.open(database);

@@ -60,8 +60,6 @@ const JOBS_A_MESSAGE = 8;
 
 /** Waits between two attempts to log in again, milliseconds; the last one stays. */
 const BACK_OFF = [200, 1000, 2000, 5000, 10_000, 30_000];
-/** A call into the module that takes longer has hung. */
-const CALL_TIMEOUT_MS = 60_000;
 const END_TIMEOUT_MS = 5000;
 
 const AWAY = 'the token is away';
@@ -95,6 +93,11 @@ export class Token {
   #objects: Promise<unknown> = Promise.resolve();
   #onReopen: () => void = () => undefined;
   readonly #closing = new AbortController();
+  #hang: () => void = () => undefined;
+  /** resolves when a call into the module does not come back: a thread in it cannot be ended, only the process can */
+  readonly hung = new Promise<void>((resolve) => {
+    this.#hang = resolve;
+  });
 
   private constructor(profile: Profile) {
     this.#profile = profile;
@@ -305,7 +308,7 @@ export class Token {
   #look(): void {
     if (this.#state === 'up' && this.#running.size === 0) this.call('probe').catch(() => undefined);
     for (const { since } of this.#running.values())
-      if (performance.now() - since > CALL_TIMEOUT_MS)
+      if (performance.now() - since > this.#profile.callTimeout * 1000)
         this.#lost(new TokenError('a call into the module hangs', 'BKV_HUNG'));
   }
 
@@ -356,8 +359,10 @@ export class Token {
       ended.then(() => true),
       setTimeout(END_TIMEOUT_MS, false, { ref: false }),
     ]);
-    if (!inTime)
+    if (!inTime) {
+      this.#hang();
       throw new TokenError('a call into the module hangs; the daemon must be started anew', 'BKV_HUNG');
+    }
     if (workers[0]) await this.#command(workers[0], { do: 'finalize' });
   }
 

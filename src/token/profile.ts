@@ -25,6 +25,7 @@ const profileSchema = z.strictObject({
   pin: z.array(pinSource).nonempty(),
   restored: z.boolean().default(false),
   sessions: z.int().min(1).max(256).default(3),
+  callTimeout: z.number().min(1).max(600).default(60),
 });
 
 /** The last kind is never read from a file: a PIN that custodians hold. */
@@ -53,6 +54,8 @@ export interface Profile {
   readonly restored: boolean;
   /** worker threads, each with one session */
   readonly sessions: number;
+  /** seconds until a call into the module counts as hung */
+  readonly callTimeout: number;
 }
 
 const expand = (text: string, path: string): string =>
