@@ -1,14 +1,18 @@
 /**
- * Load for minutes: clients that register, guess, recover and ask, and then an account by account comparison of the
- * counters with what the clients have seen. BKV_SOAK_CLIENTS and BKV_SOAK_SECONDS change its size.
+ * Load for minutes: clients that register, guess, recover, ask and wait, and then an account by account comparison of
+ * the counters with what the clients have seen. BKV_SOAK_CLIENTS, BKV_SOAK_SECONDS and BKV_SOAK_WAIT (the mean time
+ * between two actions of a client, seconds) change its size; without waits the machine is full all the time.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { Daemon, HttpFailure } from '../test/daemon.js';
+import { randomStream } from '../test/random.js';
 
 const CLIENTS = Number(process.env.BKV_SOAK_CLIENTS ?? 500);
 const SECONDS = Number(process.env.BKV_SOAK_SECONDS ?? 600);
+const WAIT = Number(process.env.BKV_SOAK_WAIT ?? 5);
 const MAX = 10;
 
 const CONFIG = `maxAttempts: ${MAX}\nexchangeSeconds: 600\nrateLimit: { account: 1000000, address: 10000000 }\n`;
@@ -29,8 +33,12 @@ const end = performance.now() + SECONDS * 1000;
 
 async function client(i: number): Promise<void> {
   const account = `client-${i}`;
+  const random = randomStream(i);
+  const wait = (): Promise<void> => setTimeout((random(4).readUInt32LE() / 2 ** 32) * 2 * WAIT * 1000);
+  await wait();
   await daemon.register(account, 'right');
   for (let n = 0; performance.now() < end; n++) {
+    if (WAIT > 0) await wait();
     const kind = (n * 7 + i) % 10;
     const begun = performance.now();
     try {
@@ -69,7 +77,7 @@ latencies.sort((a, b) => a - b);
 const at = (share: number): string =>
   `${(latencies[Math.floor((latencies.length - 1) * share)] as number).toFixed(0)} ms`;
 say(
-  `${CLIENTS} clients, ${SECONDS} s: ${latencies.length} actions, ${(latencies.length / SECONDS).toFixed(0)} a second`,
+  `${CLIENTS} clients, ${SECONDS} s, a wait of ${WAIT} s between actions: ${latencies.length} actions, ${(latencies.length / SECONDS).toFixed(0)} a second`,
 );
 say(`latency of an action: median ${at(0.5)}, 99th ${at(0.99)}, 99.9th ${at(0.999)}, longest ${at(1)}`);
 say(`memory of the daemon, MB, tenth by tenth: ${samples.map((mb) => mb.toFixed(0)).join(' ')}`);

@@ -235,3 +235,45 @@ describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
     }
   });
 });
+
+describe('the limit of an address', () => {
+  const start = async (config: string) => {
+    const data = mkdtempSync(join(tmpdir(), 'bkv-limit-'));
+    const daemon = await Daemon.start(data, {
+      config: `rateLimit: { account: 1000, address: 5 }\n${config}`,
+    });
+    const statuses = async (forwardedFor: (i: number) => string) => {
+      const all: number[] = [];
+      for (let i = 0; i < 8; i++) {
+        const headers = { 'x-forwarded-for': forwardedFor(i) };
+        all.push((await fetch(new URL('/v1/identity', daemon.url), { headers })).status);
+      }
+      return all;
+    };
+    const end = async () => {
+      await daemon.stop();
+      discardData(data);
+      return daemon.logs;
+    };
+    return { statuses, end };
+  };
+
+  it('is not got round by a client that says to be others', async () => {
+    const { statuses, end } = await start('');
+    assert.deepEqual(await statuses((i) => `192.0.2.${i}`), [...Array(5).fill(200), 429, 429, 429]);
+    assert.doesNotMatch(await end(), /X-Forwarded-For/i);
+  });
+
+  it('is that of each client of a trusted proxy', async () => {
+    const { statuses, end } = await start('trustedProxies: [127.0.0.0/8]\n');
+    assert.deepEqual(await statuses((i) => `192.0.2.${i}`), Array(8).fill(200));
+    // What the client itself wrote into the header stands before what the proxy added.
+    assert.deepEqual(await statuses((i) => `198.51.100.${i}, 192.0.2.200`), [
+      ...Array(5).fill(200),
+      429,
+      429,
+      429,
+    ]);
+    await end();
+  });
+});

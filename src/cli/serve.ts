@@ -34,6 +34,8 @@ const configSchema = z.strictObject({
   rateLimit: z
     .strictObject({ account: z.int().min(1).default(60), address: z.int().min(1).default(600) })
     .default({ account: 60, address: 600 }),
+  /** proxies in front, whose X-Forwarded-For names the client */
+  trustedProxies: z.array(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()])).default([]),
   tls: z.strictObject({ cert: z.string(), key: z.string(), clientCa: z.string().optional() }).optional(),
   auth: z.strictObject({ jwks: z.string(), issuer: z.string(), audience: z.string() }).optional(),
 });
@@ -159,6 +161,7 @@ export async function serve(options: {
   const keeping = setInterval(() => void keepBackup(duty), 3_600_000).unref();
   const api = app(duty, authenticator(config.auth ?? (await embeddedAuth(data))), {
     rateLimit: config.rateLimit,
+    trustedProxies: config.trustedProxies,
     version,
   });
   const listening = await listen(api, {

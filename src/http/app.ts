@@ -23,6 +23,8 @@ import * as schemas from './schemas.js';
 export interface AppOptions {
   /** requests a minute, for each account and for each address */
   readonly rateLimit: { readonly account: number; readonly address: number };
+  /** addresses or networks of proxies whose X-Forwarded-For is believed */
+  readonly trustedProxies: readonly string[];
   readonly version: string;
 }
 
@@ -196,6 +198,7 @@ export const description = (version: string): object => openapi(endpoints, versi
 /** The public API over a vault. */
 export function app(duty: Duty, authenticate: Authenticate, options: AppOptions): Express {
   const server = express().disable('x-powered-by').disable('etag');
+  server.set('trust proxy', [...options.trustedProxies]);
   const described = description(options.version);
   const limit = (max: number, key: (request: Request, response: Response) => string) =>
     rateLimit({
@@ -204,6 +207,8 @@ export function app(duty: Duty, authenticate: Authenticate, options: AppOptions)
       keyGenerator: key,
       standardHeaders: 'draft-7',
       legacyHeaders: false,
+      // Of a client that no trusted proxy speaks for it is left out.
+      validate: { xForwardedForHeader: false },
       handler: (_request, response) =>
         sendProblem(
           response,
