@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import SQLite from 'better-sqlite3';
 import {
   Locked,
@@ -61,6 +62,24 @@ describe('the vault over HTTP, on a token of its own', () => {
       [10, 190],
     );
     await assert.rejects(bob.recover('right'), Locked);
+  });
+
+  it('leaves nothing in the database of an account that was locked', async () => {
+    const eve = daemon.client('eve');
+    await eve.register('right', newBackupKey());
+    const database = new SQLite(join(data, 'records.sqlite'), { readonly: true });
+    const bytes = () =>
+      database
+        .prepare(
+          'SELECT length(wrapped_key) + length(registration_record) + length(encrypted_backup_key) FROM records WHERE account = ?',
+        )
+        .pluck()
+        .get(accountHash('eve'));
+    assert.ok(Number(bytes()) > 200);
+    for (let i = 0; i < 10; i++) await assert.rejects(eve.recover('wrong'), /wrong password|locked/i);
+    for (let i = 0; i < 100 && bytes() !== 0; i++) await setTimeout(20);
+    assert.equal(bytes(), 0);
+    database.close();
   });
 
   it('answers an unknown account like a known one, and counts it down', async () => {
