@@ -1,9 +1,11 @@
 /** A ledger of a million accounts on SoftHSM2: start-up, memory, the cost of an attempt, and the longest stall. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Ledger, type Slot } from '../src/ledger/index.js';
-import { initializeToken, loadProfile, Token } from '../src/token/index.js';
+import { initializeToken, loadProfile, type Profile, Token } from '../src/token/index.js';
 import { ledgerStore } from '../src/vault/index.js';
 import { fill } from './fill.js';
 
@@ -11,17 +13,6 @@ const ACCOUNTS = Number(process.env.BKV_SCALE_ACCOUNTS ?? 1_000_000);
 const SPENDS = 2000;
 const WIDTH = 64;
 
-const data = mkdtempSync(join(tmpdir(), 'bkv-scale-'));
-mkdirSync(join(data, 'tokens'));
-writeFileSync(
-  join(data, 'softhsm2.conf'),
-  `directories.tokendir = ${join(data, 'tokens')}\nlog.level = ERROR\n`,
-);
-Object.assign(process.env, {
-  BKV_DATA: data,
-  BKV_TOKEN_PIN: 'bench-pin',
-  SOFTHSM2_CONF: join(data, 'softhsm2.conf'),
-});
 const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
 };
@@ -58,26 +49,59 @@ async function attempts(ledger: Ledger, slots: readonly Slot[]): Promise<void> {
   );
 }
 
+/** What a process of its own finds when it opens the ledger. */
+async function measure(profile: Profile): Promise<void> {
+  const opened = performance.now();
+  const token = await Token.open(profile);
+  const ledger = await Ledger.open(ledgerStore(token), 200);
+  say(
+    `  opened in ${seconds(opened)}, ${ledger.pages} pages, ${(process.memoryUsage().rss / 1e6).toFixed(0)} MB resident`,
+  );
+  // Some of each page: no slot has more attempts than it is given here.
+  const slots = ledger
+    .snapshot()
+    .flatMap(({ page, generation }) =>
+      ledger.liveSlots(page).flatMap((slot, i) => (i < 500 ? { slot, generation } : [])),
+    );
+  await attempts(ledger, slots);
+  await ledger.close();
+  await token.close();
+}
+
+const profileOf = (accounts: number): Profile => ({
+  ...loadProfile('hsm-config/softhsm2.yaml'),
+  token: { label: `scale-${accounts}` },
+});
+
+const measured = Number(process.argv[2]);
+if (measured) {
+  await measure(profileOf(measured));
+  process.exit();
+}
+
+const data = mkdtempSync(join(tmpdir(), 'bkv-scale-'));
 try {
+  mkdirSync(join(data, 'tokens'));
+  writeFileSync(
+    join(data, 'softhsm2.conf'),
+    `directories.tokendir = ${join(data, 'tokens')}\nlog.level = ERROR\n`,
+  );
+  Object.assign(process.env, {
+    BKV_DATA: data,
+    BKV_TOKEN_PIN: 'bench-pin',
+    SOFTHSM2_CONF: join(data, 'softhsm2.conf'),
+  });
   for (const accounts of [4000, ACCOUNTS]) {
-    const profile = { ...loadProfile('hsm-config/softhsm2.yaml'), token: { label: `scale-${accounts}` } };
+    const profile = profileOf(accounts);
     initializeToken(profile, 'bench-so-pin');
-    let token = await Token.open(profile);
-    let ledger = await Ledger.open(ledgerStore(token), 200);
+    const token = await Token.open(profile);
+    const ledger = await Ledger.open(ledgerStore(token), 200);
     const begun = performance.now();
-    const slots = await fill(ledger, accounts);
+    await fill(ledger, accounts);
     say(`${accounts} accounts, filled in ${seconds(begun)}`);
     await ledger.close();
     await token.close();
-    const opened = performance.now();
-    token = await Token.open(profile);
-    ledger = await Ledger.open(ledgerStore(token), 200);
-    say(
-      `  opened in ${seconds(opened)}, ${ledger.pages} pages, ${(process.memoryUsage().rss / 1e6).toFixed(0)} MB resident`,
-    );
-    await attempts(ledger, slots);
-    await ledger.close();
-    await token.close();
+    execFileSync(process.execPath, [fileURLToPath(import.meta.url), String(accounts)], { stdio: 'inherit' });
   }
 } finally {
   rmSync(data, { recursive: true, force: true });

@@ -16,8 +16,8 @@ prototype.C_Login = function (this: pkcs11.PKCS11, ...args: Parameters<typeof lo
 
 const derive = prototype.C_DeriveKey;
 prototype.C_DeriveKey = function (this: pkcs11.PKCS11, ...args: unknown[]) {
-  if (existsSync(process.env.BKV_HANG as string))
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  while (existsSync(process.env.BKV_HANG as string))
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
   return derive.apply(this, args as Parameters<typeof derive>);
 } as typeof derive;
 

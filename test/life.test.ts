@@ -121,6 +121,24 @@ describe('life with a token', () => {
     await (await daemon.startRecovery('alice', 'right')).prove();
   });
 
+  it('waits for a call that comes back late', async function () {
+    this.timeout(30_000);
+    const { attemptsRemaining } = await daemon.status('alice');
+    writeFileSync(hang, '');
+    const answer = assert.rejects(guess('alice'));
+    await setTimeout(200);
+    daemon.child.kill('SIGUSR2');
+    await daemon.until(false);
+    await answer;
+    // Longer than it takes to end the sessions once.
+    await setTimeout(8000);
+    assert.equal(await daemon.ready(), false);
+    rmSync(hang);
+    await daemon.until(true);
+    assert.ok((await remaining('alice')) <= attemptsRemaining);
+    await (await daemon.startRecovery('alice', 'right')).prove();
+  });
+
   it('ends itself when a call into the module hangs, for another to be started', async () => {
     await daemon.stop();
     const profile = join(data, 'hang.yaml');

@@ -91,6 +91,8 @@ export class Token {
   readonly #tokens: TokenName[];
   #reopening: Promise<void> = Promise.resolve();
   #objects: Promise<unknown> = Promise.resolve();
+  /** the sessions being ended */
+  #ending: { since: number; done: Promise<unknown> } | undefined;
   #onReopen: () => void = () => undefined;
   readonly #closing = new AbortController();
   #hang: () => void = () => undefined;
@@ -306,7 +308,7 @@ export class Token {
   }
 
   #look(): void {
-    if (this.#state === 'up' && this.#running.size === 0) this.call('probe').catch(() => undefined);
+    if (this.#state === 'up' && this.#idle.length > 0) this.call('probe').catch(() => undefined);
     for (const { since } of this.#running.values())
       if (performance.now() - since > this.#profile.callTimeout * 1000)
         this.#lost(new TokenError('a call into the module hangs', 'BKV_HUNG'));
@@ -354,14 +356,24 @@ export class Token {
   /** Ends all sessions, then the module itself: many a network HSM is only found again after that. */
   async #endAll(): Promise<void> {
     const workers = [...this.#workers];
-    const ended = Promise.all(workers.map((worker) => this.#command(worker, { do: 'end' })));
+    // A thread that did not end in time has been told already.
+    this.#ending ??= {
+      since: performance.now(),
+      done: Promise.all(workers.map((worker) => this.#command(worker, { do: 'end' }))),
+    };
+    const { since, done } = this.#ending;
     const inTime = await Promise.race([
-      ended.then(() => true),
+      done
+        .then(() => true)
+        .finally(() => {
+          this.#ending = undefined;
+        }),
       setTimeout(END_TIMEOUT_MS, false, { ref: false }),
     ]);
     if (!inTime) {
-      this.#hang();
-      throw new TokenError('a call into the module hangs; the daemon must be started anew', 'BKV_HUNG');
+      if (this.#state === 'closed' || performance.now() - since > this.#profile.callTimeout * 1000)
+        this.#hang();
+      throw new TokenError('a call into the module does not come back', 'BKV_HUNG');
     }
     if (workers[0]) await this.#command(workers[0], { do: 'finalize' });
   }
