@@ -16,7 +16,7 @@ import { setTimeout } from 'node:timers/promises';
 import { FleetClient } from '../src/client/index.js';
 import { Daemon, HttpFailure } from './daemon.js';
 import { randomStream } from './random.js';
-import { isOpenCryptoki, run } from './token.js';
+import { discardData, isOpenCryptoki, run } from './token.js';
 
 const MAX = 4;
 const config = `maxAttempts: ${MAX}\nrateLimit: { account: 1000, address: 1000 }\n`;
@@ -288,7 +288,7 @@ describe(`a daemon that dies before or after any call to its token or database (
     } catch (error) {
       throw new Error(`${where}: ${(error as Error).message}`, { cause: error });
     }
-    rmSync(data, { recursive: true });
+    discardData(data);
   };
 
   it('gives no attempt back, loses no account, opens no locked one, leaves no object behind', async function () {

@@ -3,7 +3,7 @@
  * its own. openCryptoki has one store a machine, so that variable needs root and a machine to spare.
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { initializeToken, loadProfile, type Profile } from '../src/token/index.js';
 
@@ -42,14 +42,6 @@ export function tokenConfig(data: string): string {
     run('dist/src/cli/main.js', 'token', 'init', '--profile', profile, '--so-pin-file', join(data, 'so-pin'));
   }
   return `profile: ${profile}\n`;
-}
-
-/** A data folder like another one, with a token of its own that holds the same where the module's store can be copied. */
-export function copyData(from: string, to: string): void {
-  if (isOpenCryptoki) return void mkdirSync(to);
-  cpSync(from, to, { recursive: true });
-  // The copy's token lies in the copy.
-  rmSync(join(to, 'softhsm2.conf'));
 }
 
 /** Deletes a data folder and its token. */
