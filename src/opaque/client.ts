@@ -20,7 +20,7 @@ export type Stretch = (oprfOutput: Uint8Array) => Promise<Uint8Array>;
 
 /** Fills n random bytes; the system's generator unless a test vector says otherwise. */
 export type RandomBytes = (n?: number) => Uint8Array;
-export const randomBytes: RandomBytes = (n = 32) => crypto.getRandomValues(new Uint8Array(n));
+const randomBytes: RandomBytes = (n = 32) => crypto.getRandomValues(new Uint8Array(n));
 
 /** The envelope did not open: the password is wrong, or the account is unknown; the two look the same. */
 export class EnvelopeRecoveryError extends Error {

@@ -28,7 +28,7 @@ const toBigInt = (bytes: Uint8Array): bigint =>
   BigInt(`0x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`);
 
 /** A point of P-256 from its SEC1 form, 33 bytes compressed or 65 uncompressed. @throws InvalidPoint */
-export function toPoint(sec1: Uint8Array): Point {
+function toPoint(sec1: Uint8Array): Point {
   if (sec1.length === 65) {
     try {
       return Point.fromBytes(sec1);
