@@ -1,16 +1,20 @@
 /**
  * Loaded before a daemon on each of its threads: every call into the token's module and every statement of the
- * database has a fault point before and after it. The calls are found on the objects themselves, so that one which the
- * code begins to use is tested without being listed. With BKV_POINTS a thread waits at each point until its file in
- * that folder is gone; with BKV_KILL_AT the daemon is killed at the point of that number, counted in BKV_COUNT.
+ * database has a fault point before and after it, and so have the files that a first start makes. The calls are found
+ * on the objects themselves, so that one which the code begins to use is tested without being listed. With BKV_POINTS
+ * a thread waits at each point until its file in that folder is gone; with BKV_KILL_AT the daemon is killed at the
+ * point of that number, counted in BKV_COUNT.
  */
-import { appendFileSync, existsSync, statSync, writeFileSync } from 'node:fs';
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import SQLite from 'better-sqlite3';
 import pkcs11 from 'pkcs11js';
 
-const { BKV_POINTS: points, BKV_COUNT: count = '', BKV_KILL_AT: killAt } = process.env;
+const { BKV_POINTS: points, BKV_COUNT: count, BKV_KILL_AT: killAt } = process.env;
+const { existsSync, fstatSync, openSync, writeFileSync, writeSync } = fs;
+const counter = count && openSync(count, 'a');
 const never = new Int32Array(new SharedArrayBuffer(4));
 
 let passed = 0;
@@ -20,9 +24,9 @@ function point(name: string): void {
     const here = join(points, `${process.pid}.${threadId}.${++passed}.${name}`);
     writeFileSync(here, '');
     while (existsSync(here)) Atomics.wait(never, 0, 0, 0.5);
-  } else {
-    appendFileSync(count, '.');
-    if (statSync(count).size >= Number(killAt)) process.kill(process.pid, 'SIGKILL');
+  } else if (counter) {
+    writeSync(counter, '.');
+    if (fstatSync(counter).size >= Number(killAt)) process.kill(process.pid, 'SIGKILL');
   }
 }
 
@@ -43,6 +47,8 @@ function surround(object: object, isCall: (name: string) => boolean): void {
 }
 
 surround(pkcs11.PKCS11.prototype, (name) => name.startsWith('C_'));
+surround(fs, (name) => ['writeFileSync', 'renameSync'].includes(name));
+syncBuiltinESMExports();
 const database = new SQLite(':memory:');
 surround(Object.getPrototypeOf(database), (name) => name === 'exec');
 surround(Object.getPrototypeOf(database.prepare('SELECT 1')), (name) =>

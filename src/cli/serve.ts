@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,8 +54,11 @@ function loadConfig(path: string | undefined) {
   throw new UsageError(`${path}: ${issue?.path.join('.') || 'configuration'}: ${issue?.message}`);
 }
 
-const writeSecret = (path: string, content: string): void =>
-  writeFileSync(path, content, { mode: 0o600, flag: 'wx' });
+/** Whole or not at all. */
+function writeSecret(path: string, content: string): void {
+  writeFileSync(`${path}.tmp`, content, { mode: 0o600 });
+  renameSync(`${path}.tmp`, path);
+}
 
 /** Makes what the embedded default lacks in its data folder: a SoftHSM2 token with a random PIN, and a JWT issuer. */
 function prepareEmbedded(data: string): void {
@@ -75,11 +78,12 @@ async function embeddedAuth(data: string) {
   if (!existsSync(keyPath)) {
     // The vault verifies far more often than the issuer signs: RSA is the cheapest to verify.
     const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-    writeSecret(keyPath, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
-    writeFileSync(
+    // The private key last: it says that both are there.
+    writeSecret(
       jwks,
       JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), alg: 'RS256', use: 'sig' }] }),
     );
+    writeSecret(keyPath, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
   }
   return { jwks, issuer: ISSUER, audience: AUDIENCE };
 }
