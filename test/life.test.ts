@@ -15,6 +15,16 @@ describe('life with a token', () => {
   const logins = join(data, 'logins');
   let daemon: Daemon;
   const hang = join(data, 'hang');
+  /** A line of configuration that names the same token, with other fields in its profile. */
+  const profileWith = (fields: object): string => {
+    const path = join(data, 'other.yaml');
+    const own = readFileSync(
+      isOpenCryptoki ? join(data, 'profile.yaml') : 'hsm-config/softhsm2.yaml',
+      'utf8',
+    );
+    writeFileSync(path, JSON.stringify({ ...parse(own), ...fields }));
+    return `profile: ${path}\n`;
+  };
   const start = (extra = '') =>
     Daemon.start(data, {
       config: config + extra,
@@ -141,13 +151,7 @@ describe('life with a token', () => {
 
   it('ends itself when a call into the module hangs, for another to be started', async () => {
     await daemon.stop();
-    const profile = join(data, 'hang.yaml');
-    const own = readFileSync(
-      isOpenCryptoki ? join(data, 'profile.yaml') : 'hsm-config/softhsm2.yaml',
-      'utf8',
-    );
-    writeFileSync(profile, JSON.stringify({ ...parse(own), callTimeout: 1 }));
-    daemon = await start(`profile: ${profile}\n`);
+    daemon = await start(profileWith({ callTimeout: 1 }));
     const { attemptsRemaining } = await daemon.status('alice');
     const killed = once(daemon.child, 'exit');
     writeFileSync(hang, '');
@@ -158,5 +162,25 @@ describe('life with a token', () => {
     daemon = await start();
     assert.ok((await remaining('alice')) <= attemptsRemaining);
     await (await daemon.startRecovery('alice', 'right')).prove();
+  });
+
+  it('opens a module that wears out anew, and no request notices', async () => {
+    await daemon.stop();
+    daemon = await start(profileWith({ renewAfter: 100 }));
+    const accounts = Array.from({ length: 8 }, (_, i) => `user-${i}`);
+    await Promise.all(
+      accounts.map(async (account) => {
+        await daemon.register(account, 'right');
+        for (let i = 0; i < 20; i++) {
+          await guess(account);
+          await (await daemon.startRecovery(account, 'right')).prove();
+        }
+        for (let i = 0; i < 3; i++) await guess(account);
+        assert.equal(await remaining(account), 7);
+      }),
+    );
+    const anew = daemon.logs.match(/token opened anew/g)?.length ?? 0;
+    assert.ok(anew >= 2, `opened anew ${anew} times`);
+    assert.doesNotMatch(daemon.logs, /"error"/);
   });
 });

@@ -527,8 +527,9 @@ export class Ledger {
     await this.#store.refresh();
     const others = (await this.#store.listData(WRITER_LABEL)).filter((writer) => !isMine(writer));
     for (const { handle } of others) await this.#store.destroyData(handle);
-    // What the one before wrote until then counts.
-    if (others.length > 0) await this.#store.refresh();
+    // What another one wrote until then counts.
+    if (others.some(({ value }) => !Buffer.from(value).equals(this.#writer.value)))
+      await this.#store.refresh();
     const objects = await this.#store.listData('bkv.ledger.');
     const writer = objects.find(isMine);
     if (!writer) throw new TokenError('another program became the writer meanwhile', 'BKV_FENCED');

@@ -42,6 +42,15 @@ const MECHANISM: Record<Method, string> = {
   listData: 'none',
 };
 
+/** What leaves session objects behind in a module that never frees those. */
+const WEARING: ReadonlySet<Method> = new Set([
+  'login',
+  'multiply',
+  'generateWrapped',
+  'importWrapped',
+  'rewrap',
+]);
+
 /**
  * What looks through the token's objects, or makes or destroys some, runs one at a time: a list would name what is gone
  * when it is read, and SoftHSM2 fails writes while another session searches.
@@ -87,6 +96,10 @@ export class Token {
   #scheduled: NodeJS.Immediate | undefined;
   #state: 'up' | 'away' | 'refused' | 'closed' = 'away';
   #epoch = 0;
+  /** being opened anew: calls wait */
+  #refreshing = false;
+  /** calls since the module was initialized */
+  #worn = 0;
   /** the one that is used now first */
   readonly #tokens: TokenName[];
   #reopening: Promise<void> = Promise.resolve();
@@ -124,6 +137,12 @@ export class Token {
     return this.#state;
   }
 
+  /** Whether it has done so much that the module should be opened anew by {@link refresh}: see `renewAfter`. */
+  get worn(): boolean {
+    const { renewAfter } = this.#profile;
+    return renewAfter !== undefined && this.#worn >= renewAfter;
+  }
+
   /** @param listener is called each time that the token has logged in again: handles from before are void */
   onReopen(listener: () => void): void {
     this.#onReopen = listener;
@@ -138,7 +157,7 @@ export class Token {
   }
 
   #enqueue<M extends Method>(method: M, args: Parameters<Session[M]>): Promise<ReturnType<Session[M]>> {
-    if (this.#state !== 'up') return Promise.reject(new TokenError(AWAY, 'BKV_AWAY'));
+    if (this.#state !== 'up' && !this.#refreshing) return Promise.reject(new TokenError(AWAY, 'BKV_AWAY'));
     return new Promise((resolve, reject) => {
       const job = { method, args, resolve: resolve as (value: unknown) => void, reject };
       // Many requests wait for one write of the ledger.
@@ -184,19 +203,26 @@ export class Token {
   }
 
   /**
-   * Opens module and sessions anew, at once. SoftHSM2 shows a process what others have written only until it writes
-   * itself; after this, everything written before is seen.
+   * Opens module and sessions anew; calls wait meanwhile. SoftHSM2 shows a process what others have written only until
+   * it writes itself; after this, everything written before is seen. Handles of data objects are void.
    * @throws TokenError; the token then is looked for as after a loss
    */
   async refresh(): Promise<void> {
     if (this.#state !== 'up') throw new TokenError(AWAY, 'BKV_AWAY');
-    this.#fail(new TokenError('it is opened anew', 'BKV_AWAY'));
+    this.#state = 'away';
+    this.#refreshing = true;
+    this.#idle.length = 0;
     try {
+      // A thread ends its session after the calls that it was given.
       await this.#endAll();
       await this.#startAll();
+      this.#next();
     } catch (error) {
+      this.#fail(error as Error);
       this.#reopening = this.#reopen();
       throw error;
+    } finally {
+      this.#refreshing = false;
     }
   }
 
@@ -213,6 +239,7 @@ export class Token {
 
   async #startAll(): Promise<void> {
     this.#epoch++;
+    this.#worn = 0;
     while (this.#workers.size < this.#profile.sessions) this.#start();
     this.#onStandby.clear();
     const begin = (worker: Worker, token: TokenName, standbyFor?: Uint8Array) =>
@@ -286,6 +313,7 @@ export class Token {
     for (const [i, { value, error, ms }] of replies.entries()) {
       const job = running.jobs[i] as Job;
       const { method, resolve, reject } = job;
+      if (WEARING.has(method)) this.#worn++;
       if (error?.code === 'BKV_KEY' && this.#onStandby.has(worker)) {
         // The vendor has not copied the key yet.
         this.#firstQueue.push(job);

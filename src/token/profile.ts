@@ -26,6 +26,7 @@ const profileSchema = z.strictObject({
   restored: z.boolean().default(false),
   sessions: z.int().min(1).max(256).default(3),
   callTimeout: z.number().min(1).max(600).default(60),
+  renewAfter: z.int().min(100).optional(),
 });
 
 /** The last kind is never read from a file: a PIN that custodians hold. */
@@ -56,6 +57,8 @@ export interface Profile {
   readonly sessions: number;
   /** seconds until a call into the module counts as hung */
   readonly callTimeout: number;
+  /** evaluations after which the module is initialized anew, for one that never frees the objects of a session */
+  readonly renewAfter?: number;
 }
 
 const expand = (text: string, path: string): string =>
@@ -85,7 +88,7 @@ export function loadProfile(path: string): Profile {
     const field = [...(issue?.path ?? []), ...unknown];
     throw new ProfileError(`${path}:${lineOf(document, text, field)}: ${field.join('.')}: ${issue?.message}`);
   }
-  const { module, token, standby, slot, keyWrap, ...rest } = parsed.data;
+  const { module, token, standby, slot, keyWrap, renewAfter, ...rest } = parsed.data;
   const candidates = [module].flat().map((candidate) => expand(candidate, path));
   const found = candidates.find((candidate) => existsSync(candidate));
   if (!found) {
@@ -101,6 +104,7 @@ export function loadProfile(path: string): Profile {
     standby: standby as TokenName[],
     ...(slot === undefined ? {} : { slot }),
     ...(keyWrap === undefined ? {} : { keyWrap }),
+    ...(renewAfter === undefined ? {} : { renewAfter }),
   };
 }
 

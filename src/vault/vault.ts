@@ -122,6 +122,9 @@ export class Vault {
   readonly #closing = new AbortController();
   readonly #keepBackup: VaultOptions['keepBackup'];
   #sweep: Promise<unknown> = Promise.resolve();
+  /** the token being opened anew: requests wait for it */
+  #renewing: Promise<void> | undefined;
+  #renewalDue = false;
   #reloading: NodeJS.Timeout | undefined;
   #retries = 0;
   #fence: () => void = () => undefined;
@@ -192,6 +195,7 @@ export class Vault {
 
   /** Why no attempt could be counted now; `undefined` when one could. */
   get trouble(): string | undefined {
+    if (this.#renewing) return undefined;
     if (this.#token.state === 'refused') return 'the token refuses the PIN';
     if (this.#token.state !== 'up') return 'the token is away';
     return this.#ledger.usable ? undefined : 'the retry counters cannot be written to the token';
@@ -624,12 +628,14 @@ export class Vault {
 
   /** A request's work, known to be under way until it ends. */
   async #guard<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#renewing) await this.#renewing;
     const done = this.#translated(work);
     this.#underWay.add(done);
     try {
       return await done;
     } finally {
       this.#underWay.delete(done);
+      if (this.#token.worn) this.#renew();
     }
   }
 
@@ -653,6 +659,21 @@ export class Vault {
     }
   }
 
+  /** Has the token opened anew between two requests, not during a sweep. */
+  #renew(): void {
+    if (this.#renewalDue || this.#closing.signal.aborted) return;
+    this.#renewalDue = true;
+    this.#sweep = this.#sweep.then(async () => {
+      this.#renewing = Promise.allSettled(this.#underWay).then(() =>
+        this.#reload(new TokenError('it is opened anew', 'BKV_AWAY')),
+      );
+      await this.#renewing;
+      this.#renewing = undefined;
+      this.#renewalDue = false;
+      log.info('token opened anew');
+    });
+  }
+
   #failed(error: Error): void {
     log.error('vault failure', { error: error.name, reason: error.message });
     if (this.#ledger.fenced) this.#fence();
@@ -664,10 +685,11 @@ export class Vault {
       ).unref();
   }
 
-  #reload(reason?: Error): void {
+  /** Never rejects: it is tried again later. */
+  #reload(reason?: Error): Promise<void> {
     clearTimeout(this.#reloading);
     this.#reloading = undefined;
-    this.#ledger
+    return this.#ledger
       .reload(reason)
       .then(async () => {
         const publicKey = await this.#token.call('publicKey', KEY_LABELS.static);
