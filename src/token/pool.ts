@@ -98,7 +98,7 @@ export class Token {
   #epoch = 0;
   /** being opened anew: calls wait */
   #refreshing = false;
-  /** calls since the module was initialized */
+  /** evaluations since the module was initialized */
   #worn = 0;
   /** the one that is used now first */
   readonly #tokens: TokenName[];
