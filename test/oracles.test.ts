@@ -7,7 +7,7 @@ import { Daemon, type HttpFailure } from './daemon.js';
 import { discardData } from './token.js';
 
 /** Requests of each kind; a long run sets more. */
-const REQUESTS = Number(process.env.BKV_ORACLE_REQUESTS ?? 1500);
+const REQUESTS = Number(process.env.BKV_ORACLE_REQUESTS ?? 1000);
 /** Welch's t beyond which two means differ, as dudect has it (Reparaz, Balasch, Verbauwhede 2016). */
 const LIMIT = 4.5;
 

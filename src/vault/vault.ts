@@ -597,12 +597,12 @@ export class Vault {
 
   async #lock(account: string, slot: Slot): Promise<void> {
     await this.#ledger.lock(slot);
-    lockouts.inc();
-    audit('locked', { account });
-    // After the answer, whose time would tell that there was something to scrub. One that is lost is made up for by #tidy.
-    setImmediate(() =>
-      this.#guard(() => this.#records.scrub({ account, slot: slot.slot })).catch(() => undefined),
-    );
+    // The rest after the answer, whose time would tell of it. A scrub that is lost is made up for by #tidy.
+    setImmediate(() => {
+      lockouts.inc();
+      audit('locked', { account });
+      this.#guard(() => this.#records.scrub({ account, slot: slot.slot })).catch(() => undefined);
+    });
   }
 
   /** Takes as long as {@link #lock}. */
