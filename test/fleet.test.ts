@@ -139,6 +139,16 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
     });
   }
 
+  it('puts a new password in place of the old one, and keeps the key', async () => {
+    const client = await fleet('changed');
+    const key = newBackupKey();
+    await client.register('old password', key);
+    await assert.rejects(client.changePassword('not the old one', 'new password'), WrongPassword);
+    await client.changePassword('old password', 'new password');
+    assert.deepEqual((await client.recover('new password')).backupKey, key);
+    await assert.rejects(client.recover('old password'), WrongPassword);
+  });
+
   it('hedges a slow vault and does without a dead one', async () => {
     const client = await fleet('hedged');
     const key = newBackupKey();

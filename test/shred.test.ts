@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,6 +65,25 @@ describe('wrapping keys are destroyed while the vault serves', () => {
     daemon = await Daemon.start(data, { config });
     await opens('alice');
     assert.deepEqual(await status('bob'), { state: 'locked', attemptsRemaining: 0 });
+  });
+
+  it('is told to the operator by bkv token shred', async () => {
+    const shred = (admin: string) => {
+      const args = ['dist/src/cli/main.js', 'token', 'shred', '--admin', admin];
+      const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+      return { status, said: stdout + stderr };
+    };
+    const { host } = new URL(daemon.admin);
+    await daemon.register('dora', 'right');
+    await daemon.fetch('dora', 'DELETE', '/v1/account');
+    assert.deepEqual(shred(host), {
+      status: 0,
+      said: 'page 0: 1 records moved, the old key is destroyed\n',
+    });
+    assert.deepEqual(shred(host), { status: 0, said: 'no account has ended since the last time\n' });
+    const { status, said } = shred('127.0.0.1:1');
+    assert.equal(status, 2);
+    assert.match(said, /no vault answers on 127\.0\.0\.1:1/);
   });
 
   it('goes on under load: no recovery and no registration fails for it', async () => {
