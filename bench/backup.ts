@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { formatKey, newBackupKey } from '../src/client/index.js';
-import { randomStream } from '../test/random.js';
+import { randomStream } from '../test/support/random.js';
 
 const LARGE = 1024 ** 3;
 const FILES = 5000;

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { p256 } from '@noble/curves/nist.js';
-import { KEY_LABELS, type Profile } from '../src/token/index.js';
-import { Session } from '../src/token/session.js';
+import { KEY_LABELS, type Profile } from '../src/keeper/pkcs11/index.js';
+import { Session } from '../src/keeper/pkcs11/session.js';
 
 /** How often each of the token's operations is called for one recovery. */
 export interface Mix {

@@ -1,4 +1,4 @@
-import type { Ledger, Slot } from '../src/ledger/index.js';
+import type { Ledger, Slot } from '../src/keeper/ledger/index.js';
 
 /** Registers accounts in a ledger, as many at once as a page has slots. @returns their slots */
 export async function fill(ledger: Ledger, accounts: number): Promise<Slot[]> {

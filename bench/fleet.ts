@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FleetClient, newBackupKey } from '../src/client/index.js';
-import { Daemon } from '../test/daemon.js';
+import { Daemon } from '../test/support/daemon.js';
 import { CONFIG } from './http.js';
 
 const ROUNDS = 40;

@@ -1,4 +1,4 @@
-import type { Daemon } from '../test/daemon.js';
+import type { Daemon } from '../test/support/daemon.js';
 
 /** The daemon as it is measured: no limit of requests in the way. */
 export const CONFIG =

@@ -1,24 +1,18 @@
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { mkdirSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { Ledger, type Slot } from '../src/ledger/index.js';
-import { initializeToken, loadProfile, Token } from '../src/token/index.js';
-import { ledgerStore } from '../src/vault/index.js';
-import { Daemon } from '../test/daemon.js';
+import { Ledger, type Slot } from '../src/keeper/ledger/index.js';
+import { initializeToken, loadProfile, Token } from '../src/keeper/pkcs11/index.js';
+import { ledgerStore } from '../src/keeper/vault/index.js';
+import { Daemon } from '../test/support/daemon.js';
+import { softhsmHome } from '../test/support/token.js';
 import type { Mix } from './bare.js';
 import { fill } from './fill.js';
 import { CONFIG, recoveries, registerAccounts } from './http.js';
 
-const data = mkdtempSync(join(tmpdir(), 'bkv-bench-'));
-mkdirSync(join(data, 'tokens'));
-writeFileSync(
-  join(data, 'softhsm2.conf'),
-  `directories.tokendir = ${join(data, 'tokens')}\nlog.level = ERROR\n`,
-);
-Object.assign(process.env, { BKV_DATA: data, BKV_TOKEN_PIN: 'bench-pin' });
-process.env.SOFTHSM2_CONF = join(data, 'softhsm2.conf');
+const data = softhsmHome('bkv-bench-');
 
 const fixed = (n: number, digits = 0): string => n.toFixed(digits).padStart(9);
 const say = (text: string): void => {

@@ -1,12 +1,11 @@
 /** A ledger of a million accounts on SoftHSM2: start-up, memory, the cost of an attempt, and the longest stall. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Ledger, type Slot } from '../src/ledger/index.js';
-import { initializeToken, loadProfile, type Profile, Token } from '../src/token/index.js';
-import { ledgerStore } from '../src/vault/index.js';
+import { Ledger, type Slot } from '../src/keeper/ledger/index.js';
+import { initializeToken, loadProfile, type Profile, Token } from '../src/keeper/pkcs11/index.js';
+import { ledgerStore } from '../src/keeper/vault/index.js';
+import { softhsmHome } from '../test/support/token.js';
 import { fill } from './fill.js';
 
 const ACCOUNTS = Number(process.env.BKV_SCALE_ACCOUNTS ?? 1_000_000);
@@ -79,18 +78,8 @@ if (measured) {
   process.exit();
 }
 
-const data = mkdtempSync(join(tmpdir(), 'bkv-scale-'));
+const data = softhsmHome('bkv-scale-');
 try {
-  mkdirSync(join(data, 'tokens'));
-  writeFileSync(
-    join(data, 'softhsm2.conf'),
-    `directories.tokendir = ${join(data, 'tokens')}\nlog.level = ERROR\n`,
-  );
-  Object.assign(process.env, {
-    BKV_DATA: data,
-    BKV_TOKEN_PIN: 'bench-pin',
-    SOFTHSM2_CONF: join(data, 'softhsm2.conf'),
-  });
   for (const accounts of [4000, ACCOUNTS]) {
     const profile = profileOf(accounts);
     initializeToken(profile, 'bench-so-pin');

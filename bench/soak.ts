@@ -7,8 +7,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { Daemon, HttpFailure } from '../test/daemon.js';
-import { randomStream } from '../test/random.js';
+import { Daemon, HttpFailure } from '../test/support/daemon.js';
+import { randomNumbers } from '../test/support/random.js';
 
 const CLIENTS = Number(process.env.BKV_SOAK_CLIENTS ?? 500);
 const SECONDS = Number(process.env.BKV_SOAK_SECONDS ?? 600);
@@ -33,8 +33,8 @@ const end = performance.now() + SECONDS * 1000;
 
 async function client(i: number): Promise<void> {
   const account = `client-${i}`;
-  const random = randomStream(i);
-  const wait = (): Promise<void> => setTimeout((random(4).readUInt32LE() / 2 ** 32) * 2 * WAIT * 1000);
+  const random = randomNumbers(i);
+  const wait = (): Promise<void> => setTimeout(random() * 2 * WAIT * 1000);
   await wait();
   await daemon.register(account, 'right');
   for (let n = 0; performance.now() < end; n++) {

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { loadFleet } from '../dist/src/cli/fleet.js';
 import { FleetClient, WrongPassword } from '../dist/src/client/index.js';
-import { subsets } from '../dist/src/opaque/index.js';
+import { subsets } from '../dist/src/protocol/index.js';
 
 const [fleetFile, jwtFile, ...partitioned] = process.argv.slice(2);
 const { threshold, vaults } = loadFleet(fleetFile);

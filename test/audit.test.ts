@@ -4,8 +4,8 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { accountHash } from '../src/log/index.js';
-import { Daemon } from './daemon.js';
-import { tokenConfig } from './token.js';
+import { Daemon } from './support/daemon.js';
+import { tokenConfig } from './support/token.js';
 
 describe('the audit log', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-audit-'));

@@ -21,7 +21,7 @@ import * as backups from '../src/backup/index.js';
 import { formatKey, newBackupKey, parseKey } from '../src/client/index.js';
 import * as files from '../src/files/index.js';
 import { openStorage } from '../src/storage/index.js';
-import { randomStream } from './random.js';
+import { randomStream, seed } from './support/random.js';
 
 const api = { ...backups, ...files };
 const { BackupError } = api;
@@ -36,8 +36,6 @@ const snapshots = async (cloud: string, key: Uint8Array) => api.snapshots(await 
 const verify = async (cloud: string, key: Uint8Array) => api.verify(await openStorage(cloud), key);
 const prune = async (cloud: string, ...rest: Rest<typeof api.prune>) =>
   api.prune(await openStorage(cloud), ...rest);
-
-const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
 
 const bytes = randomStream(seed);
 

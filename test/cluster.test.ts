@@ -12,9 +12,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { type Profile, Token } from '../src/token/index.js';
-import { Daemon } from './daemon.js';
-import { freshToken, isOpenCryptoki, PIN, run } from './token.js';
+import { type Profile, Token } from '../src/keeper/pkcs11/index.js';
+import { Daemon } from './support/daemon.js';
+import { freshToken, isOpenCryptoki, PIN, run } from './support/token.js';
 
 /** SoftHSM2 copies nothing by itself: the test does what a cluster does, object files and all, under another label. */
 describe('two tokens of a cluster', () => {

@@ -14,22 +14,19 @@ import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { FleetClient } from '../src/client/index.js';
-import { Daemon, HttpFailure } from './daemon.js';
-import { randomStream } from './random.js';
-import { discardData, isOpenCryptoki, run } from './token.js';
+import { Daemon, HttpFailure } from './support/daemon.js';
+import { randomNumbers, seed } from './support/random.js';
+import { discardData, isOpenCryptoki, run } from './support/token.js';
 
 const MAX = 4;
 const config = `maxAttempts: ${MAX}\nrateLimit: { account: 1000, address: 1000 }\n`;
-const preload = resolve('dist/test/faults.js');
-const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
-/** How many points the daemon is really killed at; `all` takes half an hour. */
+const preload = resolve('dist/test/support/faults.js');
+/** How many points the daemon is really killed at; `all` takes most of an hour. */
 const kills = process.env.BKV_KILLS ?? '8';
 
 /** What the client side knows of an account: only what was acknowledged counts; what is under way may be either. */
 interface Account {
   state: 'unregistered' | 'registered' | 'locked' | 'deleting' | 'deleted';
-  /** a client of fleets, here of one vault */
-  fleet?: boolean;
   password?: string;
   /** of a registration under way */
   pending?: string;
@@ -42,6 +39,9 @@ interface Known {
   serverPublicKey?: string;
   accounts: Record<string, Account>;
 }
+
+/** Whether the account's client is one of fleets, here of one vault. */
+const isOfFleet = (name: string): boolean => name === 'dave';
 
 const fleetClient = async (daemon: Daemon, account: string): Promise<FleetClient> =>
   new FleetClient({
@@ -59,7 +59,7 @@ async function script(daemon: Daemon, known: Known): Promise<void> {
   const register = async (name: string, password: string) => {
     const account = of(name);
     account.pending = password;
-    if (account.fleet) await (await fleetClient(daemon, name)).register(password, Buffer.alloc(32, 7));
+    if (isOfFleet(name)) await (await fleetClient(daemon, name)).register(password, Buffer.alloc(32, 7));
     else await daemon.register(name, password);
     Object.assign(account, { password, pending: undefined, used: 0, state: 'registered' });
   };
@@ -93,7 +93,6 @@ async function script(daemon: Daemon, known: Known): Promise<void> {
   of('carol').state = 'deleting';
   await daemon.fetch('carol', 'DELETE', '/v1/account');
   of('carol').state = 'deleted';
-  of('dave').fleet = true;
   await register('dave', 'first share');
   await register('dave', 'second share');
   await (await fleetClient(daemon, 'dave')).recover('second share');
@@ -103,9 +102,9 @@ async function script(daemon: Daemon, known: Known): Promise<void> {
   await guess('alice');
 }
 
-async function opens(daemon: Daemon, name: string, password: string, fleet?: boolean): Promise<boolean> {
+async function opens(daemon: Daemon, name: string, password: string): Promise<boolean> {
   try {
-    if (fleet) await (await fleetClient(daemon, name)).recover(password);
+    if (isOfFleet(name)) await (await fleetClient(daemon, name)).recover(password);
     else {
       const { prove, abandon } = await daemon.startRecovery(name, password);
       await prove().catch((error) => abandon().then(() => Promise.reject(error)));
@@ -122,16 +121,19 @@ interface Observed {
 }
 
 /** What a daemon started on a crashed one's data says of each account, and which of its passwords opens it. */
-async function observe(data: string, passwords: ReadonlyMap<string, ReadonlySet<string>>): Promise<Observed> {
+async function observe(
+  data: string,
+  passwords: Readonly<Record<string, readonly string[]>>,
+): Promise<Observed> {
   const daemon = await Daemon.start(data, { config });
   try {
     const observed: Observed = { serverPublicKey: daemon.serverPublicKey, accounts: {} };
-    for (const [name, candidates] of passwords) {
+    for (const [name, candidates] of Object.entries(passwords)) {
       const { state, attemptsRemaining = 0 } = await daemon.status(name);
       let password: string | undefined;
-      for (const candidate of [...candidates].slice(0, Math.max(1, attemptsRemaining))) {
+      for (const candidate of candidates.slice(0, Math.max(1, attemptsRemaining))) {
         if (state === 'unregistered' || password !== undefined) break;
-        if (await opens(daemon, name, candidate, name === 'dave')) password = candidate;
+        if (await opens(daemon, name, candidate)) password = candidate;
       }
       observed.accounts[name] = { state, attemptsRemaining, password };
     }
@@ -168,7 +170,7 @@ function judge({ serverPublicKey, accounts }: Observed, known: Known): void {
 
 /** Refuses what no part of the vault owns, or what is there twice. */
 function assertNoOrphans(data: string): void {
-  const labels: string[] = JSON.parse(run('dist/test/objects.js', data));
+  const labels: string[] = JSON.parse(run('dist/test/support/objects.js', data));
   const count = (pattern: RegExp) => labels.filter((label) => pattern.test(label)).length;
   const most: [RegExp, number][] = [
     [/^bkv\.(static|transport)$/, 4],
@@ -230,7 +232,7 @@ async function atEachPoint(
   visit: (waiting: readonly string[]) => void,
   ended: AbortSignal,
 ): Promise<void> {
-  const random = randomStream(seed);
+  const random = randomNumbers(seed);
   let running = '';
   let held = 0;
   while (!ended.aborted) {
@@ -248,7 +250,7 @@ async function atEachPoint(
     visit(waiting);
     const next =
       waiting.find((point) => threadOf(point) === running) ??
-      (held++ < HELD ? undefined : waiting[random(1).readUInt8() % waiting.length]);
+      (held++ < HELD ? undefined : waiting[Math.floor(random() * waiting.length)]);
     if (next) {
       held = 0;
       running = threadOf(next);
@@ -273,12 +275,12 @@ describe(`a daemon that dies before or after any call to its token or database (
   const work = mkdtempSync(join(tmpdir(), 'bkv-crash-'));
   after(() => rmSync(work, { recursive: true, force: true }));
 
-  const passwords = new Map([
-    ['alice', new Set(['second', 'first'])],
-    ['bob', new Set(['right'])],
-    ['carol', new Set(['right'])],
-    ['dave', new Set(['second share', 'first share'])],
-  ]);
+  const passwords = {
+    alice: ['second', 'first'],
+    bob: ['right'],
+    carol: ['right'],
+    dave: ['second share', 'first share'],
+  };
 
   const check = async (data: string, where: string, knowledge: Iterable<Known>) => {
     try {

@@ -13,8 +13,9 @@ import {
   VaultIdentityMismatch,
   WrongPassword,
 } from '../src/client/index.js';
-import { subsets } from '../src/opaque/index.js';
-import { Daemon } from './daemon.js';
+import { subsets } from '../src/protocol/index.js';
+import { Daemon } from './support/daemon.js';
+import { randomNumbers, seed } from './support/random.js';
 
 const MAX = 4;
 const config = `maxAttempts: ${MAX}\nrateLimit: { account: 10000, address: 100000 }\n`;
@@ -65,19 +66,6 @@ class Line {
     this.#server.closeAllConnections();
   }
 }
-
-const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
-
-/** Numbers from 0 to 1 that a seed decides (Marsaglia's xorshift). */
-const xorshift = (from: number) => {
-  let state = from | 1;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) / 2 ** 32;
-  };
-};
 
 describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
   this.timeout(180_000);
@@ -277,7 +265,7 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
   });
 
   it('keeps what it acknowledged through registrations, recoveries, guesses, cuts and crashes', async () => {
-    const random = xorshift(seed);
+    const random = randomNumbers(seed);
     const pick = (n: number) => Math.floor(random() * n);
     const client = await fleet('model');
     const crash = async (i: number) => {

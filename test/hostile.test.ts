@@ -9,10 +9,10 @@ import { setTimeout } from 'node:timers/promises';
 import { p256 } from '@noble/curves/nist.js';
 import fc from 'fast-check';
 import { SignJWT, UnsecuredJWT } from 'jose';
-import { Daemon } from './daemon.js';
-import { discardData } from './token.js';
+import { Daemon } from './support/daemon.js';
+import { seed } from './support/random.js';
+import { discardData } from './support/token.js';
 
-const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
 /** Cases of `npm test`; a long run sets BKV_FUZZ_CASES to a million. */
 const cases = Number(process.env.BKV_FUZZ_CASES ?? 3000);
 

@@ -7,15 +7,21 @@ import {
   live,
   PAGE_LABEL,
   PAGE_SLOTS,
-} from '../src/ledger/format.js';
-import { Ledger, type LedgerStore, LedgerUnavailable, type Slot, SlotClosed } from '../src/ledger/index.js';
-import { replay } from '../src/ledger/replay.js';
-import { type DataObject, Token, type Writer } from '../src/token/index.js';
-import { ledgerStore } from '../src/vault/index.js';
-import { freshToken } from './token.js';
+} from '../src/keeper/ledger/format.js';
+import {
+  Ledger,
+  type LedgerStore,
+  LedgerUnavailable,
+  type Slot,
+  SlotClosed,
+} from '../src/keeper/ledger/index.js';
+import { replay } from '../src/keeper/ledger/replay.js';
+import { type DataObject, Token, type Writer } from '../src/keeper/pkcs11/index.js';
+import { ledgerStore } from '../src/keeper/vault/index.js';
+import { seed } from './support/random.js';
+import { freshToken } from './support/token.js';
 
 const MAX = 4;
-const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
 
 class Cut extends Error {}
 

@@ -1,24 +1,17 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { EnvelopeRecoveryError } from '../src/opaque/index.js';
-import { Daemon, HttpFailure } from './daemon.js';
-import { type Call, isLinearizable, type Recorded } from './history.js';
-import { Postgres } from './postgres.js';
-import { discardData } from './token.js';
+import { EnvelopeRecoveryError } from '../src/protocol/index.js';
+import { Daemon, HttpFailure } from './support/daemon.js';
+import { type Call, isLinearizable, type Recorded } from './support/history.js';
+import { Postgres } from './support/postgres.js';
+import { randomNumbers, seed } from './support/random.js';
+import { discardData } from './support/token.js';
 
 const MAX = 4;
 const CONFIG = `maxAttempts: ${MAX}\nrateLimit: { account: 100000, address: 100000 }\n`;
-const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
-
-/** Numbers from 0 to below 1 that the seed and a name decide. */
-function dice(name: string): () => number {
-  let i = 0;
-  return () => createHash('sha256').update(`${seed} ${name} ${i++}`).digest().readUInt32BE() / 2 ** 32;
-}
 
 /** Whether a call surely had no effect: nobody listened, or who did stood by. */
 function neverArrived(error: unknown): boolean {
@@ -75,7 +68,7 @@ class Recorder {
   }
 
   async lane(name: string, account: string): Promise<void> {
-    const roll = dice(`${name} ${account}`);
+    const roll = randomNumbers(`${seed} ${name} ${account}`);
     while (this.running) {
       const luck = roll();
       const daemon = this.daemon();

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isRemembered, makeReminder, newBackupKey, passwordStrength } from '../src/client/index.js';
 import { preparePassword } from '../src/client/password.js';
-import { Daemon } from './daemon.js';
+import { Daemon } from './support/daemon.js';
 
 const RIGHT = 'purple otter under glass';
 

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
-import { Daemon } from './daemon.js';
-import { Postgres } from './postgres.js';
+import { Daemon } from './support/daemon.js';
+import { Postgres } from './support/postgres.js';
 
 const MAX = 10;
 

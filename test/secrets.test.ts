@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pkcs11 from 'pkcs11js';
 import { newBackupKey } from '../src/client/index.js';
+import { inspectToken, type Profile } from '../src/keeper/pkcs11/index.js';
 import { accountHash } from '../src/log/index.js';
-import { inspectToken, type Profile } from '../src/token/index.js';
-import { Daemon } from './daemon.js';
-import { freshToken, run } from './token.js';
+import { Daemon } from './support/daemon.js';
+import { freshToken, run } from './support/token.js';
 
 /** Which of the needles lie in the memory of a process. */
 function searchMemory(pid: number, needles: Record<string, Uint8Array>): string[] {
@@ -52,7 +52,7 @@ describe('secrets', () => {
     await client.register(password, backupKey);
     await assert.rejects(client.recover('another password that stands nowhere'));
     assert.deepEqual(await client.recover(password), backupKey);
-    const oprfKey = Buffer.from(run('dist/test/objects.js', data, 'oprf-keys').trim(), 'hex');
+    const oprfKey = Buffer.from(run('dist/test/support/objects.js', data, 'oprf-keys').trim(), 'hex');
     assert.equal(oprfKey.length, 32);
     const secrets = {
       password: Buffer.from(password),

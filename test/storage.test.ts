@@ -7,9 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { formatKey, newBackupKey } from '../src/client/index.js';
-import { randomStream } from './random.js';
+import { randomStream, seed } from './support/random.js';
 
-const seed = Number(process.env.BKV_SEED ?? Date.now() % 2 ** 31);
 const bytes = randomStream(seed);
 const random = (): number => bytes(4).readUInt32BE() / 2 ** 32;
 

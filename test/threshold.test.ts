@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { createPublicKey, publicEncrypt } from 'node:crypto';
 import { aeskwp } from '@noble/ciphers/aes.js';
 import { p256 } from '@noble/curves/nist.js';
-import { dealKey, evaluate, interpolate, liars, oprf, subsets } from '../src/opaque/index.js';
-import { Token } from '../src/token/index.js';
-import { freshToken } from './token.js';
+import { Token } from '../src/keeper/pkcs11/index.js';
+import { dealKey, evaluate, interpolate, liars, oprf, subsets } from '../src/protocol/index.js';
+import { freshToken } from './support/token.js';
 
 describe('threshold OPRF', () => {
   const { blind, blinded } = oprf.blind(Buffer.from('password'));

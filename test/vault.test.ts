@@ -12,8 +12,8 @@ import {
   WrongPassword,
 } from '../src/client/index.js';
 import { accountHash } from '../src/log/index.js';
-import { generateKE1 } from '../src/opaque/index.js';
-import { Daemon } from './daemon.js';
+import { generateKE1 } from '../src/protocol/index.js';
+import { Daemon } from './support/daemon.js';
 
 const startBody = () => ({ KE1: Buffer.from(generateKE1(Buffer.from('a guess')).KE1).toString('base64url') });
 

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { p256 } from '@noble/curves/nist.js';
 import { expand } from '@noble/hashes/hkdf.js';
 import { sha256 } from '@noble/hashes/sha2.js';
+import { InvalidPoint, KEY_LABELS, Token } from '../src/keeper/pkcs11/index.js';
 import {
   createRegistrationRequest,
   deriveKeyPair,
@@ -13,9 +14,8 @@ import {
   oprf,
   parseKE1,
   type Stretch,
-} from '../src/opaque/index.js';
-import { InvalidPoint, KEY_LABELS, Token } from '../src/token/index.js';
-import { freshToken } from './token.js';
+} from '../src/protocol/index.js';
+import { freshToken } from './support/token.js';
 
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex'));
 const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');

@@ -118,7 +118,7 @@ program
   .option('--data <folder>', 'where the vault keeps its data', 'data')
   .option('--listen <host:port>', 'address of the API')
   .option('--admin <host:port>', 'address of metrics and health')
-  .action(async (options) => (await import('./serve.js')).serve(options));
+  .action(async (options) => (await import('../daemon/serve.js')).serve(options));
 
 program
   .command('jwt')
@@ -127,7 +127,7 @@ program
   .option('--data <folder>', "the vault's data folder", 'data')
   .option('--seconds <n>', 'how long it is good', '3600')
   .action(async ({ data, account, seconds }) =>
-    say(await (await import('./serve.js')).embeddedJwt(data, account, Number(seconds))),
+    say(await (await import('../daemon/serve.js')).embeddedJwt(data, account, Number(seconds))),
   );
 
 withKeyFile(

@@ -3,8 +3,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
-import { auditKey, verifyAudit } from '../audit/index.js';
-import { appointCustodians, type Custody, openCustody } from '../custody/index.js';
+import { EMBEDDED_PROFILE } from '../daemon/serve.js';
+import { auditKey, verifyAudit } from '../keeper/audit/index.js';
+import { appointCustodians, type Custody, openCustody } from '../keeper/custody/index.js';
 import {
   changePin,
   escrowKeys,
@@ -16,9 +17,8 @@ import {
   type Profile,
   readPin,
   Token,
-} from '../token/index.js';
-import { restoreToken, type Shredded } from '../vault/index.js';
-import { EMBEDDED_PROFILE } from './serve.js';
+} from '../keeper/pkcs11/index.js';
+import { restoreToken, type Shredded } from '../keeper/vault/index.js';
 import { readNewPassword, readSecret, type Say, UsageError } from './terminal.js';
 
 /** Where a command finds its token: a profile, or the embedded one of a data folder. */

@@ -6,7 +6,7 @@ import {
   generateKE1,
   generateKE3,
   ServerAuthenticationError,
-} from '../opaque/index.js';
+} from '../protocol/index.js';
 import { Connection, fromBase64url, toBase64url } from './connection.js';
 import { BkvError, VaultIdentityMismatch, WrongPassword } from './errors.js';
 import { preparePassword, stretch } from './password.js';

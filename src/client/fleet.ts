@@ -15,7 +15,7 @@ import {
   type Share,
   type Stretch,
   subsets,
-} from '../opaque/index.js';
+} from '../protocol/index.js';
 import { type AccountStatus, CONTEXT } from './client.js';
 import { Connection, fromBase64url, toBase64url } from './connection.js';
 import { BkvError, Locked, VaultIdentityMismatch, WrongPassword } from './errors.js';

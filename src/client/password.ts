@@ -1,5 +1,5 @@
 import { argon2id } from 'hash-wasm';
-import type { Stretch } from '../opaque/index.js';
+import type { Stretch } from '../protocol/index.js';
 import { BkvError } from './errors.js';
 
 /** Controls, unassigned code points, halves of surrogate pairs, and characters that nobody sees (RFC 8264, FreeformClass). */

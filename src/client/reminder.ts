@@ -1,4 +1,4 @@
-import { equal } from '../opaque/index.js';
+import { equal } from '../protocol/index.js';
 import { argon2, preparePassword } from './password.js';
 
 const SALT = 16;

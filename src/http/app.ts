@@ -2,8 +2,6 @@ import { randomUUID } from 'node:crypto';
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
 import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
 import { z } from 'zod';
-import { accountHash, log } from '../log/index.js';
-import { httpRequests, registry, vaultOperations } from '../metrics/index.js';
 import {
   AccountLocked,
   CONTEXT,
@@ -14,7 +12,9 @@ import {
   type Vault,
   VaultUnavailable,
   WrongPassword,
-} from '../vault/index.js';
+} from '../keeper/vault/index.js';
+import { accountHash, log } from '../log/index.js';
+import { httpRequests, registry, vaultOperations } from '../metrics/index.js';
 import type { Authenticate } from './auth.js';
 import { openapi, type Route } from './openapi.js';
 import { ProblemError, sendProblem } from './problem.js';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { SIZES } from '../opaque/index.js';
+import { SIZES } from '../protocol/index.js';
 
 /** base64url without padding, of an exact length in bytes or of a range. */
 const base64url = (description: string, min: number, max = min) =>

@@ -57,7 +57,7 @@ const { outputFiles } = await build({
 });
 const scripts = new Map(outputFiles.map(({ path, contents }) => [path, Buffer.from(contents)]));
 const { url, serverPublicKey } = await serving;
-const { embeddedJwt } = await import('../cli/serve.js');
+const { embeddedJwt } = await import('../daemon/serve.js');
 
 const app = express().disable('x-powered-by');
 app.use((_request, response, next) => {

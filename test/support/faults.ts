@@ -40,6 +40,7 @@ function surround(object: object, isCall: (name: string) => boolean): void {
     methods[name] = function (this: unknown, ...args: unknown[]) {
       point(`before ${name}`);
       const result = method.apply(this, args);
+      if (result instanceof Promise) return result.finally(() => point(`after ${name}`));
       point(`after ${name}`);
       return result;
     };
@@ -47,7 +48,7 @@ function surround(object: object, isCall: (name: string) => boolean): void {
 }
 
 surround(pkcs11.PKCS11.prototype, (name) => name.startsWith('C_'));
-surround(fs, (name) => ['writeFileSync', 'renameSync'].includes(name));
+surround(fs.promises, (name) => ['open', 'rename'].includes(name));
 syncBuiltinESMExports();
 const database = new SQLite(':memory:');
 surround(Object.getPrototypeOf(database), (name) => name === 'exec');

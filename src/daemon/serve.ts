@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,15 +8,15 @@ import { exportJWK, SignJWT } from 'jose';
 import winston from 'winston';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { AuditLog, auditKey } from '../audit/index.js';
+import { UsageError } from '../cli/terminal.js';
+import { version } from '../cli/version.js';
 import { adminApp, app, authenticator, listen, stop } from '../http/index.js';
-import { MAX_ATTEMPTS } from '../ledger/index.js';
+import { AuditLog, auditKey } from '../keeper/audit/index.js';
+import { MAX_ATTEMPTS } from '../keeper/ledger/index.js';
+import { initializeToken, inspectToken, KEY_LABELS, loadProfile, Token } from '../keeper/pkcs11/index.js';
+import { lead, Records } from '../keeper/records/index.js';
+import { Duty, Vault } from '../keeper/vault/index.js';
 import { log } from '../log/index.js';
-import { lead, Records } from '../records/index.js';
-import { initializeToken, inspectToken, KEY_LABELS, loadProfile, Token } from '../token/index.js';
-import { Duty, Vault } from '../vault/index.js';
-import { UsageError } from './terminal.js';
-import { version } from './version.js';
 
 const address = z.string().regex(/^(\[[^\]]+\]|[^:]+):\d+$/, 'must be host:port');
 
@@ -54,21 +54,16 @@ function loadConfig(path: string | undefined) {
   throw new UsageError(`${path}: ${issue?.path.join('.') || 'configuration'}: ${issue?.message}`);
 }
 
-/** Whole or not at all. */
-function writeSecret(path: string, content: string): void {
-  writeFileSync(`${path}.tmp`, content, { mode: 0o600 });
-  renameSync(`${path}.tmp`, path);
-}
-
 /** Makes what the embedded default lacks in its data folder: a SoftHSM2 token with a random PIN, and a JWT issuer. */
-function prepareEmbedded(data: string): void {
+async function prepareEmbedded(data: string): Promise<void> {
   mkdirSync(join(data, 'tokens'), { recursive: true, mode: 0o700 });
   const conf = join(data, 'softhsm2.conf');
   if (!existsSync(conf))
-    writeSecret(conf, `directories.tokendir = ${join(data, 'tokens')}\nlog.level = ERROR\n`);
+    await writeFileAtomic(conf, `directories.tokendir = ${join(data, 'tokens')}\nlog.level = ERROR\n`);
   process.env.SOFTHSM2_CONF ??= conf;
   for (const name of ['token-pin', 'token-so-pin']) {
-    if (!existsSync(join(data, name))) writeSecret(join(data, name), randomBytes(16).toString('base64url'));
+    if (!existsSync(join(data, name)))
+      await writeFileAtomic(join(data, name), randomBytes(16).toString('base64url'));
   }
 }
 
@@ -79,11 +74,11 @@ async function embeddedAuth(data: string) {
     // The vault verifies far more often than the issuer signs: RSA is the cheapest to verify.
     const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
     // The private key last: it says that both are there.
-    writeSecret(
+    await writeFileAtomic(
       jwks,
       JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), alg: 'RS256', use: 'sig' }] }),
     );
-    writeSecret(keyPath, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
+    await writeFileAtomic(keyPath, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
   }
   return { jwks, issuer: ISSUER, audience: AUDIENCE };
 }
@@ -127,7 +122,7 @@ export async function serve(options: {
   process.env.BKV_DATA = data;
   mkdirSync(data, { recursive: true, mode: 0o700 });
   const embedded = config.profile === undefined;
-  if (embedded) prepareEmbedded(data);
+  if (embedded) await prepareEmbedded(data);
   const profile = loadProfile(config.profile ?? EMBEDDED_PROFILE);
   if (embedded) initializeToken(profile, readFileSync(join(data, 'token-so-pin'), 'utf8'));
   inspectToken(profile);
@@ -218,6 +213,7 @@ async function keepBackup(duty: Duty): Promise<void> {
   if (!duty.trouble) await duty.vault.keepBackup();
 }
 
+/** Writes a file for its owner alone, whole or not at all. */
 async function writeFileAtomic(path: string, text: string): Promise<void> {
   const file = await open(`${path}.tmp`, 'w', 0o600);
   try {

@@ -8,7 +8,7 @@ import {
   type Profile,
   restoreSecrets,
   type Token,
-} from '../token/index.js';
+} from '../pkcs11/index.js';
 
 /** A backup of a token that cannot be taken, or read. */
 export class TokenBackupError extends Error {

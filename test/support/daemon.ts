@@ -4,15 +4,15 @@ import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
-import { embeddedJwt } from '../src/cli/serve.js';
-import { type FleetVault, VaultClient } from '../src/client/index.js';
+import { type FleetVault, VaultClient } from '../../src/client/index.js';
+import { embeddedJwt } from '../../src/daemon/serve.js';
+import type { Shredded } from '../../src/keeper/vault/index.js';
 import {
   createRegistrationRequest,
   finalizeRegistration,
   generateKE1,
   generateKE3,
-} from '../src/opaque/index.js';
-import type { Shredded } from '../src/vault/index.js';
+} from '../../src/protocol/index.js';
 import { tokenConfig } from './token.js';
 
 const MAIN = 'dist/src/cli/main.js';
@@ -206,7 +206,7 @@ export class Daemon {
   /** Labels of all objects of the token. */
   objects(): string[] {
     return JSON.parse(
-      execFileSync(process.execPath, ['dist/test/objects.js', this.data], { encoding: 'utf8' }),
+      execFileSync(process.execPath, ['dist/test/support/objects.js', this.data], { encoding: 'utf8' }),
     );
   }
 

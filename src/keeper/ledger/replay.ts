@@ -1,4 +1,4 @@
-import type { DataObject } from '../token/index.js';
+import type { DataObject } from '../pkcs11/index.js';
 import {
   decodeJournal,
   decodePage,

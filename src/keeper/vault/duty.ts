@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
-import { audit, log } from '../log/index.js';
-import { leading } from '../metrics/index.js';
+import { audit, log } from '../../log/index.js';
+import { leading } from '../../metrics/index.js';
 import type { Leadership } from '../records/index.js';
 import { VaultUnavailable } from './errors.js';
 import type { Vault } from './vault.js';

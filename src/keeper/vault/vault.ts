@@ -1,4 +1,15 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { accountHash, audit, log } from '../../log/index.js';
+import {
+  attempts,
+  lockouts,
+  lostRecords,
+  pendingLogins,
+  tamperedRecords,
+  tokenBackup,
+  tokenBackupFailures,
+} from '../../metrics/index.js';
+import { generateKE2, parseKE1, parseRegistrationRecord } from '../../protocol/index.js';
 import {
   Ledger,
   LedgerCorrupt,
@@ -9,18 +20,6 @@ import {
   SlotClosed,
   wrappingKeyLabel,
 } from '../ledger/index.js';
-import { accountHash, audit, log } from '../log/index.js';
-import {
-  attempts,
-  lockouts,
-  lostRecords,
-  pendingLogins,
-  tamperedRecords,
-  tokenBackup,
-  tokenBackupFailures,
-} from '../metrics/index.js';
-import { generateKE2, parseKE1, parseRegistrationRecord } from '../opaque/index.js';
-import { macInput, type Records, type Row } from '../records/index.js';
 import {
   decompress,
   InvalidPoint,
@@ -28,7 +27,8 @@ import {
   type PrivateKey,
   type Token,
   TokenError,
-} from '../token/index.js';
+} from '../pkcs11/index.js';
+import { macInput, type Records, type Row } from '../records/index.js';
 import { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
 import { Exchanges } from './exchanges.js';
 import { type Shredded, shred } from './shredder.js';

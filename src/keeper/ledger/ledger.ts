@@ -1,7 +1,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { ledgerBatch, ledgerJournal, ledgerSlots } from '../metrics/index.js';
-import { type DataObject, TokenError, type Writer } from '../token/index.js';
+import { ledgerBatch, ledgerJournal, ledgerSlots } from '../../metrics/index.js';
+import { type DataObject, TokenError, type Writer } from '../pkcs11/index.js';
 import {
   type BackedUpPage,
   encodeJournal,

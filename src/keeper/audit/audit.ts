@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
-import { auditEntries, auditFailures } from '../metrics/index.js';
+import { auditEntries, auditFailures } from '../../metrics/index.js';
 
 /**
  * The audit log: a file of JSON lines, each chained to the one before by a hash, so that none can be changed, dropped or

@@ -1,4 +1,4 @@
-import { KEY_LABELS, type Token } from '../token/index.js';
+import { KEY_LABELS, type Token } from '../pkcs11/index.js';
 import type { AuditHead, AuditKey } from './audit.js';
 
 const LABEL = 'bkv.audit.head.';

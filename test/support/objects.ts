@@ -6,7 +6,7 @@
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
 import pkcs11 from 'pkcs11js';
-import { readPin } from '../src/token/profile.js';
+import { readPin } from '../../src/keeper/pkcs11/profile.js';
 import { isOpenCryptoki, profileOf } from './token.js';
 
 const CKM_AES_KEY_WRAP_KWP = 0x210b;

@@ -3,9 +3,10 @@
  * its own. openCryptoki has one store a machine, so that variable needs root and a machine to spare.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { initializeToken, loadProfile, type Profile } from '../src/token/index.js';
+import { initializeToken, loadProfile, type Profile } from '../../src/keeper/pkcs11/index.js';
 
 export const isOpenCryptoki = process.env.BKV_TEST_MODULE === 'opencryptoki';
 const SO_PIN = '87654321';
@@ -15,6 +16,17 @@ const profilePath = `hsm-config/${isOpenCryptoki ? 'opencryptoki' : 'softhsm2'}.
 let count = 0;
 /** Tokens of openCryptoki that were given back empty: it has only so many. */
 const spare: string[] = [];
+
+/** An empty home for this process's SoftHSM2 tokens, and the PIN that they have. @returns the folder, to be deleted */
+export function softhsmHome(prefix: string): string {
+  const folder = mkdtempSync(join(tmpdir(), prefix));
+  const tokens = join(folder, 'tokens');
+  const conf = join(folder, 'softhsm2.conf');
+  mkdirSync(tokens);
+  writeFileSync(conf, `directories.tokendir = ${tokens}\nlog.level = ERROR\n`);
+  Object.assign(process.env, { BKV_DATA: folder, BKV_TOKEN_PIN: PIN, SOFTHSM2_CONF: conf });
+  return folder;
+}
 
 /** A fresh token with the vault's long-lived keys, as `bkv token init` makes it. */
 export function freshToken(): Profile {
@@ -48,7 +60,7 @@ export function tokenConfig(data: string): string {
 export function discardData(data: string): void {
   if (isOpenCryptoki) {
     const { label } = profileOf(data).token;
-    run('dist/test/objects.js', data, 'wipe');
+    run('dist/test/support/objects.js', data, 'wipe');
     spare.push(label as string);
   }
   rmSync(data, { recursive: true, force: true });

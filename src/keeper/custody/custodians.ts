@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:cr
 import { argon2id } from 'hash-wasm';
 import { combine, split } from 'shamir-secret-sharing';
 import { z } from 'zod';
-import { preparePassword } from '../client/index.js';
+import { preparePassword } from '../../client/index.js';
 
 /** A file of custodians that cannot be opened: damaged, or too few of them, or a wrong passphrase. */
 export class CustodyError extends Error {

@@ -1,19 +1,9 @@
 /** Loaded by mocha before every test file, and so before any module of a token. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { isOpenCryptoki, PIN } from './token.js';
+import { rmSync } from 'node:fs';
+import { isOpenCryptoki, softhsmHome } from './token.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'bkv-test-'));
-mkdirSync(join(folder, 'tokens'));
-writeFileSync(
-  join(folder, 'softhsm2.conf'),
-  `directories.tokendir = ${join(folder, 'tokens')}\nlog.level = ERROR\n`,
-);
-process.env.SOFTHSM2_CONF = join(folder, 'softhsm2.conf');
-process.env.BKV_DATA = folder;
-process.env.BKV_TOKEN_PIN = PIN;
+const folder = softhsmHome('bkv-test-');
 
 export async function mochaGlobalSetup(): Promise<void> {
   if (isOpenCryptoki) execFileSync('bash', ['softhsm/opencryptoki.sh', 'start'], { stdio: 'inherit' });

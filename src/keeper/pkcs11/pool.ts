@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { log } from '../log/index.js';
-import { tokenOperations, tokenReopened, tokenSessions, tokenUp } from '../metrics/index.js';
+import { log } from '../../log/index.js';
+import { tokenOperations, tokenReopened, tokenSessions, tokenUp } from '../../metrics/index.js';
 import { InvalidPoint, PinRefused, TokenError } from './errors.js';
 import type { Profile, TokenName } from './profile.js';
 import type { Session } from './session.js';
