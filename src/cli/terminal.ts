@@ -4,9 +4,6 @@ import { StringDecoder } from 'node:string_decoder';
 import { ReadStream } from 'node:tty';
 import { passwordStrength } from '../client/index.js';
 
-/** Prints a line. */
-export type Say = (text: string) => void;
-
 /** A command was used wrongly, or what it needs is missing. Ends with exit code 2. */
 export class UsageError extends Error {
   override name = 'UsageError';

@@ -19,7 +19,8 @@ import {
   Token,
 } from '../keeper/pkcs11/index.js';
 import { restoreToken, type Shredded } from '../keeper/vault/index.js';
-import { readNewPassword, readSecret, type Say, UsageError } from './terminal.js';
+import type { Say } from './say.js';
+import { readNewPassword, readSecret, UsageError } from './terminal.js';
 
 /** Where a command finds its token: a profile, or the embedded one of a data folder. */
 export interface TokenFlags {

@@ -1,0 +1,23 @@
+import type { Command } from 'commander';
+import { say } from './say.js';
+
+export function daemonCommands(program: Command): void {
+  program
+    .command('serve')
+    .description('run a vault; without a configuration on SoftHSM2 and SQLite in the data folder')
+    .option('--config <file>', 'YAML file, see docs/operator.md')
+    .option('--data <folder>', 'where the vault keeps its data', 'data')
+    .option('--listen <host:port>', 'address of the API')
+    .option('--admin <host:port>', 'address of metrics and health')
+    .action(async (options) => (await import('../daemon/serve.js')).serve(options));
+
+  program
+    .command('jwt')
+    .description('print a JWT of the embedded issuer, to try the vault out')
+    .requiredOption('--account <id>', 'the account')
+    .option('--data <folder>', "the vault's data folder", 'data')
+    .option('--seconds <n>', 'how long it is good', '3600')
+    .action(async ({ data, account, seconds }) =>
+      say(await (await import('../daemon/serve.js')).embeddedJwt(data, account, Number(seconds))),
+    );
+}

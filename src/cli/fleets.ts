@@ -1,0 +1,28 @@
+import type { Command } from 'commander';
+import { FleetClient } from '../client/index.js';
+import { say } from './say.js';
+
+export function fleetCommands(program: Command): void {
+  const fleet = program.command('fleet').description('look after the vaults of a fleet');
+  fleet
+    .command('pin <urls...>')
+    .description(
+      'ask vaults for their keys and print a fleet file; compare the keys with what their operators say',
+    )
+    .requiredOption('--threshold <n>', 'how many vaults must answer: more than half')
+    .action(async (urls: string[], { threshold }) =>
+      say(await (await import('./fleet-file.js')).pinFleet(urls, Number(threshold))),
+    );
+  fleet
+    .command('check')
+    .description('show the state of each vault, and whether its keys are the pinned ones')
+    .requiredOption('--fleet <file>', 'fleet file (BKV_FLEET)', process.env.BKV_FLEET)
+    .action(async ({ fleet }) => {
+      const { threshold, vaults } = (await import('./fleet-file.js')).loadFleet(fleet);
+      const checked = await new FleetClient({ threshold, vaults, accessToken: () => '' }).check();
+      for (const { url, state, detail } of checked) say(`${url}  ${state}${detail ? `: ${detail}` : ''}`);
+      const good = checked.filter(({ state }) => state === 'ok').length;
+      say(`${good} of ${vaults.length} vaults answer, and ${threshold} are needed`);
+      if (good < threshold || checked.some(({ state }) => state === 'another identity')) process.exitCode = 1;
+    });
+}

@@ -1,0 +1,65 @@
+import type { Command } from 'commander';
+import { say } from './say.js';
+
+const withToken = (command: Command): Command =>
+  command
+    .option('--profile <file>', 'a file of hsm-config/; without one the token of the data folder')
+    .option('--data <folder>', "the vault's data folder", 'data');
+
+const withCustodians = (command: Command): Command =>
+  withToken(command).option(
+    '--custodians <file>',
+    'file of the custodians, whose passphrases are asked for in place of a PIN',
+  );
+
+export function tokenCommands(program: Command): void {
+  withToken(program.command('doctor'))
+    .description('try all that the vault needs of a token, with throw-away objects')
+    .option('--objects <n>', 'how many data objects of 4 KB to try to hold', '300')
+    .option('--json', 'print JSON')
+    .action(async ({ objects, json, ...flags }) =>
+      (await import('./token.js')).doctor(flags, Number(objects), json === true, say),
+    );
+
+  const audit = program.command('audit').description('look into the audit log');
+  withToken(audit.command('verify'))
+    .description('read the audit log through: every line chained, every seal by the token, nothing missing')
+    .option('--log <file>', 'without it audit.log of the data folder')
+    .action(async ({ log, ...flags }) => (await import('./token.js')).auditVerify(flags, log, say));
+
+  const token = program.command('token').description('look after a token');
+  withCustodians(token.command('init'))
+    .description('make a token and the keys that it lacks; what is there stays')
+    .option('--so-pin-file <file>', "file with the security officer's PIN; without it the PIN is asked for")
+    .option('--backup-key <file>', 'public key of the backup token, which the keys may leave this one for')
+    .action(async ({ soPinFile, backupKey, ...flags }) =>
+      (await import('./token.js')).init(flags, { soPinFile, backupKey }, say),
+    );
+  token
+    .command('custodians <file>')
+    .description('share the PINs of a ceremony out among custodians, each with a passphrase')
+    .requiredOption('--threshold <m>', 'how many of them must come')
+    .requiredOption('--count <n>', 'how many there are')
+    .action(async (file: string, { threshold, count }) =>
+      (await import('./token.js')).appoint(file, Number(threshold), Number(count), say),
+    );
+  withCustodians(token.command('init-backup'))
+    .description('make a backup token, and write its public key to a file')
+    .requiredOption('--out <file>', 'where its public key goes (PEM)')
+    .action(async ({ out, ...flags }) => (await import('./token.js')).initBackup(flags, out, say));
+  withCustodians(token.command('rehearse <backup>'))
+    .description('try every key of a backup in the backup token, and leave nothing behind')
+    .action(async (file: string, flags) => (await import('./token.js')).rehearse(flags, file, say));
+  withCustodians(token.command('restore <backup>'))
+    .description("turn the backup token into the vault's; every account then has one attempt")
+    .action(async (file: string, flags) => (await import('./token.js')).restore(flags, file, say));
+  token
+    .command('shred')
+    .description(
+      'destroy the wrapping keys of ended accounts in a running vault, moving the living ones to fresh keys',
+    )
+    .option('--admin <host:port>', "the vault's admin address", '127.0.0.1:8201')
+    .option('--all', 'every wrapping key, also where no account has ended')
+    .option('--abandon-lost', 'end the accounts whose records are lost, which otherwise keep their key alive')
+    .action(async (options) => (await import('./token.js')).shred(options, say));
+}
