@@ -34,6 +34,10 @@ export const KEY_LABELS = {
   record: 'bkv.record',
   fake: 'bkv.fake',
   audit: 'bkv.audit',
+  /** authenticates the ledger's objects */
+  ledger: 'bkv.ledger',
+  /** turns account names into what database and logs hold */
+  names: 'bkv.names',
   transport: 'bkv.transport',
 } as const;
 /** The public key of the token's backup, which its security officer trusts; in the backup token the whole pair. */
