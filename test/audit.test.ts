@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { accountHash } from '../src/log/index.js';
+import { accountHash } from '../src/keeper/log/index.js';
 import { Daemon } from './support/daemon.js';
 import { tokenConfig } from './support/token.js';
 

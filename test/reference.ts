@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Application, LogLevel } from 'typedoc';
 import { description } from '../src/http/index.js';
-import { registry } from '../src/metrics/index.js';
+import { registry } from '../src/http/metrics.js';
+import { keeperMetrics } from '../src/keeper/metrics/index.js';
 
 interface Described {
   name: string;
   help: string;
   type: string;
-  labelNames?: string[];
+  labelNames?: readonly string[];
 }
 
 /** The reference of the client library, Markdown, from its docstrings. @throws when one names what is not there */
@@ -43,8 +44,11 @@ export async function clientReference(): Promise<string> {
 
 /** The metrics reference, Markdown. */
 export function metricsReference(): string {
-  const metrics = registry.getMetricsAsArray() as unknown as Described[];
-  const own = metrics.filter(({ name }) => !/^bkv_(process|nodejs)_/.test(name));
+  const http = registry.getMetricsAsArray() as unknown as Described[];
+  const own = [
+    ...http.filter(({ name }) => !/^bkv_(process|nodejs)_/.test(name)),
+    ...keeperMetrics.map(({ described, type }) => ({ ...described, type })),
+  ];
   const rows = own.map(
     ({ name, help, type, labelNames = [] }) =>
       `| \`${name}\` | ${type} | ${labelNames.map((label) => `\`${label}\``).join(', ') || '–'} | ${help} |`,

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pkcs11 from 'pkcs11js';
 import { newBackupKey } from '../src/client/index.js';
+import { accountHash } from '../src/keeper/log/index.js';
 import { inspectToken, type Profile } from '../src/keeper/pkcs11/index.js';
-import { accountHash } from '../src/log/index.js';
 import { Daemon } from './support/daemon.js';
 import { freshToken, run } from './support/token.js';
 

@@ -11,7 +11,7 @@ import {
   VaultIdentityMismatch,
   WrongPassword,
 } from '../src/client/index.js';
-import { accountHash } from '../src/log/index.js';
+import { accountHash } from '../src/keeper/log/index.js';
 import { generateKE1 } from '../src/protocol/index.js';
 import { Daemon } from './support/daemon.js';
 

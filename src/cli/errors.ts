@@ -1,32 +1,16 @@
 import { BackupError } from '../backup/index.js';
 import { BkvError } from '../client/index.js';
+import { CodedError, ERRORS } from '../protocol/index.js';
 import { StorageError } from '../storage/index.js';
-import { UsageError } from './terminal.js';
-
-/** Errors of code that only some commands load. */
-const KNOWN = [
-  'ProfileError',
-  'TokenError',
-  'PinRefused',
-  'TokenShared',
-  'LedgerCorrupt',
-  'DatabaseError',
-  'CustodyError',
-  'TokenBackupError',
-];
 
 /** An error as a person is told of it: its name as well when nobody foresaw it. */
 export function told(error: Error): string {
-  const known =
-    [UsageError, BkvError, BackupError, StorageError].some((kind) => error instanceof kind) ||
-    KNOWN.includes(error.name);
+  const known = [CodedError, BkvError, BackupError, StorageError].some((kind) => error instanceof kind);
   return known ? error.message : `${error.name}: ${error.message}`;
 }
 
-/** 78 (EX_CONFIG of sysexits.h) says that starting the daemon again would be in vain, or do harm. */
-export function exitCode({ name }: Error): number {
-  if (name === 'UsageError') return 2;
-  if (name === 'WrongPassword') return 3;
-  if (name === 'Locked') return 4;
-  return name === 'TokenShared' || name === 'PinRefused' ? 78 : 1;
+export function exitCode(error: Error): number {
+  if (error instanceof CodedError) return ERRORS[error.code].exit;
+  if (!(error instanceof BkvError)) return 1;
+  return { WrongPassword: 3, Locked: 4 }[error.code] ?? 1;
 }

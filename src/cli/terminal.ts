@@ -3,10 +3,13 @@ import { createInterface } from 'node:readline';
 import { StringDecoder } from 'node:string_decoder';
 import { ReadStream } from 'node:tty';
 import { passwordStrength } from '../client/index.js';
+import { CodedError } from '../protocol/index.js';
 
 /** A command was used wrongly, or what it needs is missing. Ends with exit code 2. */
-export class UsageError extends Error {
-  override name = 'UsageError';
+export class UsageError extends CodedError {
+  constructor(message: string) {
+    super('usage', message);
+  }
 }
 
 let pipedLines: AsyncIterator<string> | undefined;

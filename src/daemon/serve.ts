@@ -5,7 +5,6 @@ import { open, rename } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exportJWK, SignJWT } from 'jose';
-import winston from 'winston';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { UsageError } from '../cli/terminal.js';
@@ -13,10 +12,10 @@ import { version } from '../cli/version.js';
 import { adminApp, app, authenticator, listen, stop } from '../http/index.js';
 import { AuditLog, auditKey } from '../keeper/audit/index.js';
 import { MAX_ATTEMPTS } from '../keeper/ledger/index.js';
+import { auditTo, log } from '../keeper/log/index.js';
 import { initializeToken, inspectToken, KEY_LABELS, loadProfile, Token } from '../keeper/pkcs11/index.js';
 import { lead, Records } from '../keeper/records/index.js';
 import { Duty, Vault } from '../keeper/vault/index.js';
-import { log } from '../log/index.js';
 
 const address = z.string().regex(/^(\[[^\]]+\]|[^:]+):\d+$/, 'must be host:port');
 
@@ -194,11 +193,10 @@ export async function serve(options: {
 /** Has audit entries written to a file. @returns what ends that */
 async function beginAudit(path: string, token: Token): Promise<() => Promise<void>> {
   const { log: auditLog, fault } = await AuditLog.open(path, auditKey(token));
-  const transport = new winston.transports.Stream({ stream: auditLog.stream(), level: 'info' });
-  log.add(transport);
+  const endAudit = auditTo((event, details) => auditLog.append(event, details));
   if (fault) log.error('the end of the audit log is missing', { fault });
   return async () => {
-    log.remove(transport);
+    endAudit();
     await auditLog.close();
   };
 }

@@ -2,22 +2,14 @@ import { randomUUID } from 'node:crypto';
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
 import { ipKeyGenerator, rateLimit } from 'express-rate-limit';
 import { z } from 'zod';
-import {
-  AccountLocked,
-  CONTEXT,
-  type Duty,
-  InvalidMessage,
-  TokenBackupError,
-  UnknownExchange,
-  type Vault,
-  VaultUnavailable,
-  WrongPassword,
-} from '../keeper/vault/index.js';
-import { accountHash, log } from '../log/index.js';
-import { httpRequests, registry, vaultOperations } from '../metrics/index.js';
+import { accountHash, log } from '../keeper/log/index.js';
+import { renderMetrics } from '../keeper/metrics/index.js';
+import { CONTEXT, type Duty, type Vault } from '../keeper/vault/index.js';
+import { CodedError } from '../protocol/index.js';
 import type { Authenticate } from './auth.js';
+import { httpRequests, registry, vaultOperations } from './metrics.js';
 import { openapi, type Route } from './openapi.js';
-import { ProblemError, sendProblem } from './problem.js';
+import { sendProblem, toProblem } from './problem.js';
 import * as schemas from './schemas.js';
 
 export interface AppOptions {
@@ -210,15 +202,7 @@ export function app(duty: Duty, authenticate: Authenticate, options: AppOptions)
       // Of a client that no trusted proxy speaks for it is left out.
       validate: { xForwardedForHeader: false },
       handler: (_request, response) =>
-        sendProblem(
-          response,
-          new ProblemError(
-            429,
-            'rate-limited',
-            'Too many requests',
-            'wait as Retry-After says, then try again',
-          ),
-        ),
+        sendProblem(response, new CodedError('rate-limited', 'wait as Retry-After says, then try again')),
     });
 
   server.use((_request, response, next) => {
@@ -236,10 +220,8 @@ export function app(duty: Duty, authenticate: Authenticate, options: AppOptions)
   /** Counted once a request is whole, so that slow clients keep nobody out. */
   const admit = async <T>(work: () => Promise<T>): Promise<T> => {
     if (admitted >= ADMITTED)
-      throw new ProblemError(
-        503,
+      throw new CodedError(
         'overloaded',
-        'Too much to do',
         'more requests wait than can be answered soon; nothing is lost, try again',
         { retryAfter: 2 },
       );
@@ -283,7 +265,7 @@ export function app(duty: Duty, authenticate: Authenticate, options: AppOptions)
   }
 
   server.use(() => {
-    throw new ProblemError(404, 'not-found', 'No such resource', 'see /openapi.json for what there is');
+    throw new CodedError('not-found', 'see /openapi.json for what there is');
   });
   server.use(onError);
   return server;
@@ -298,7 +280,7 @@ const shredOptions = z.strictObject({
 export function adminApp(duty: Duty): Express {
   const server = express().disable('x-powered-by');
   server.get('/metrics', async (_request, response) => {
-    response.type(registry.contentType).send(await registry.metrics());
+    response.type(registry.contentType).send(renderMetrics() + (await registry.metrics()));
   });
   server.get('/healthz', (_request, response) => {
     response.send('ok\n');
@@ -327,12 +309,7 @@ function validate<S extends z.ZodType>(schema: S, body: unknown): z.infer<S> {
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  throw new ProblemError(
-    400,
-    'invalid-request',
-    'The request is not valid',
-    `${issue?.path.join('.') || 'body'}: ${issue?.message}`,
-  );
+  throw new CodedError('invalid-request', `${issue?.path.join('.') || 'body'}: ${issue?.message}`);
 }
 
 function observe(operation: string, response: Response): void {
@@ -351,8 +328,8 @@ function observe(operation: string, response: Response): void {
 
 const onError: ErrorRequestHandler = (error, _request, response, _next) => {
   const problem = toProblem(error);
-  response.locals.failure = problem.kind;
-  if (problem.status === 500)
+  response.locals.failure = problem.code;
+  if (problem.code === 'internal')
     log.error('request failed', {
       requestId: response.locals.requestId,
       error: error?.name,
@@ -361,45 +338,3 @@ const onError: ErrorRequestHandler = (error, _request, response, _next) => {
   if (response.headersSent) response.destroy();
   else sendProblem(response, problem);
 };
-
-function toProblem(error: unknown): ProblemError {
-  if (error instanceof ProblemError) return error;
-  if (error instanceof WrongPassword) {
-    return new ProblemError(403, 'wrong-password', 'Wrong password', error.message, {
-      attemptsRemaining: error.attemptsRemaining,
-    });
-  }
-  if (error instanceof AccountLocked)
-    return new ProblemError(423, 'locked', 'Locked for ever', error.message, { attemptsRemaining: 0 });
-  if (error instanceof InvalidMessage)
-    return new ProblemError(400, 'invalid-message', 'The message is not valid', error.message);
-  if (error instanceof UnknownExchange)
-    return new ProblemError(404, 'unknown-exchange', 'No such exchange', error.message);
-  if (error instanceof VaultUnavailable) {
-    return new ProblemError(
-      503,
-      'unavailable',
-      'Not available',
-      `${error.message}; nothing is lost, try again`,
-      { retryAfter: 2 },
-    );
-  }
-  if (error instanceof TokenBackupError)
-    return new ProblemError(404, 'no-backup', 'No backup token', error.message);
-  const { status, type } = error as { status?: number; type?: string };
-  if (status === 413)
-    return new ProblemError(413, 'too-large', 'The request is too large', 'a request has at most 4096 bytes');
-  if (status && status < 500)
-    return new ProblemError(
-      status,
-      'invalid-request',
-      'The request is not valid',
-      `the body could not be read (${type})`,
-    );
-  return new ProblemError(
-    500,
-    'internal',
-    'Internal error',
-    'the vault has logged what went wrong under the request id',
-  );
-}

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createLocalJWKSet, createRemoteJWKSet, errors, type JWTVerifyGetKey, jwtVerify } from 'jose';
-import { ProblemError } from './problem.js';
+import { CodedError } from '../protocol/index.js';
 
 /** Who says which account a caller acts for. */
 export interface AuthOptions {
@@ -11,7 +11,7 @@ export interface AuthOptions {
   readonly audience: string;
 }
 
-/** Tells the account id from an `Authorization` header. @throws ProblemError 401 */
+/** Tells the account id from an `Authorization` header. @throws CodedError 401 */
 export type Authenticate = (header: string | undefined) => Promise<string>;
 
 /** Bearer tokens remembered as valid, and for how many milliseconds at most: an exchange has two requests. */
@@ -24,7 +24,7 @@ export function authenticator({ jwks, issuer, audience }: AuthOptions): Authenti
     ? createRemoteJWKSet(new URL(jwks))
     : createLocalJWKSet(JSON.parse(readFileSync(jwks, 'utf8')));
   const refuse = (detail: string): never => {
-    throw new ProblemError(401, 'unauthorized', 'Not authenticated', detail);
+    throw new CodedError('unauthorized', detail);
   };
   const valid = new Map<string, { account: string; until: number }>();
   return async (header) => {
@@ -48,16 +48,12 @@ export function authenticator({ jwks, issuer, audience }: AuthOptions): Authenti
       if (valid.size > REMEMBERED) valid.delete(valid.keys().next().value as string);
       return payload.sub;
     } catch (error) {
-      if (error instanceof ProblemError) throw error;
+      if (error instanceof CodedError) throw error;
       if (error instanceof errors.JWTExpired) return refuse('the JWT has expired; get a new one');
       if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) {
-        throw new ProblemError(
-          503,
-          'unavailable',
-          'Not available',
-          'the keys of the identity provider cannot be read now',
-          { retryAfter: 5 },
-        );
+        throw new CodedError('unavailable', 'the keys of the identity provider cannot be read now', {
+          retryAfter: 5,
+        });
       }
       return refuse(`the JWT is not valid (${error.code})`);
     }

@@ -1,24 +1,27 @@
 import type { Response } from 'express';
+import { CodedError, ERRORS } from '../protocol/index.js';
 
-/** An answer of RFC 9457. `type` is a URN; `detail` says what is wrong and what to do. */
-export class ProblemError extends Error {
-  constructor(
-    readonly status: number,
-    readonly kind: string,
-    readonly title: string,
-    detail: string,
-    readonly extra: { readonly attemptsRemaining?: number; readonly retryAfter?: number } = {},
-  ) {
-    super(detail);
-  }
-}
-
-export function sendProblem(response: Response, { status, kind, title, message, extra }: ProblemError): void {
-  const { retryAfter, ...members } = extra;
+/** Answers with a document of RFC 9457. `type` is a URN; `detail` says what is wrong and what to do. */
+export function sendProblem(response: Response, { code, message, details }: CodedError): void {
+  const { status, title } = ERRORS[code];
+  const { retryAfter, ...members } = details;
   if (retryAfter !== undefined) response.set('Retry-After', String(retryAfter));
-  if (status === 401 && kind === 'unauthorized') response.set('WWW-Authenticate', 'Bearer');
+  if (status === 401) response.set('WWW-Authenticate', 'Bearer');
   response
     .status(status)
     .type('application/problem+json')
-    .send(JSON.stringify({ type: `urn:bkv:problem:${kind}`, title, status, detail: message, ...members }));
+    .send(JSON.stringify({ type: `urn:bkv:problem:${code}`, title, status, detail: message, ...members }));
+}
+
+/** What a caller is told of any error: of one that is not of the table, only that it was logged. */
+export function toProblem(error: unknown): CodedError {
+  if (error instanceof CodedError) return error;
+  const { status = 500, type } = error as { status?: number; type?: string };
+  if (status === 413) return new CodedError('too-large', 'a request has at most 4096 bytes');
+  if (status < 500)
+    return new CodedError(
+      status === 415 ? 'unsupported-media-type' : 'invalid-request',
+      `the body could not be read (${type})`,
+    );
+  return new CodedError('internal', 'the vault has logged what went wrong under the request id');
 }

@@ -2,8 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { Writable } from 'node:stream';
-import { auditEntries, auditFailures } from '../../metrics/index.js';
+import { auditEntries, auditFailures } from '../metrics/index.js';
 
 /**
  * The audit log: a file of JSON lines, each chained to the one before by a hash, so that none can be changed, dropped or
@@ -57,7 +56,7 @@ const sealInput = (chain: string): Uint8Array => Buffer.from(`bkv audit seal v1 
 const link = (chain: string, body: string): string =>
   createHash('sha256').update(`${chain}\n${body}`).digest('base64url');
 
-/** Appends to one audit log. Its {@link stream} takes entries as objects, one a line, at once and in order. */
+/** Appends to one audit log. Lines are written at once and in order. */
 export class AuditLog {
   readonly #file: FileHandle;
   readonly #key: AuditKey;
@@ -107,18 +106,6 @@ export class AuditLog {
     if (event !== 'seal') this.#due = true;
     if (!this.#queued) this.#write();
     auditEntries.set(n);
-  }
-
-  /** Takes winston's entries that are marked `audit`. */
-  stream(): Writable {
-    return new Writable({
-      objectMode: true,
-      write: (entry: Record<string, unknown>, _encoding, done) => {
-        const { audit, message, level: _level, timestamp: _timestamp, ...details } = entry;
-        if (audit) this.append(String(message), details);
-        done();
-      },
-    });
   }
 
   /** Writes what was appended: a process that is killed then loses none of it. */

@@ -3,10 +3,13 @@ import { argon2id } from 'hash-wasm';
 import { combine, split } from 'shamir-secret-sharing';
 import { z } from 'zod';
 import { preparePassword } from '../../client/index.js';
+import { CodedError } from '../../protocol/index.js';
 
 /** A file of custodians that cannot be opened: damaged, or too few of them, or a wrong passphrase. */
-export class CustodyError extends Error {
-  override name = 'CustodyError';
+export class CustodyError extends CodedError {
+  constructor(message: string) {
+    super('custodians-failed', message);
+  }
 }
 
 const base64 = z.base64().transform((text) => Buffer.from(text, 'base64'));

@@ -11,6 +11,8 @@
  *
  * Writer `bkv.ledger.writer`: 16 random bytes. Who takes the ledger over destroys the one before.
  */
+import { CodedError } from '../../protocol/index.js';
+
 export const PAGE_LABEL = 'bkv.ledger.page.';
 export const JOURNAL_LABEL = 'bkv.ledger.journal';
 export const WRITER_LABEL = 'bkv.ledger.writer';
@@ -40,8 +42,10 @@ export const isLive = (value: number): boolean =>
   (value >= 1 && value <= MAX_ATTEMPTS + 1) || value === SLOT.last;
 
 /** The ledger in the token is not one that this program wrote whole. */
-export class LedgerCorrupt extends Error {
-  override name = 'LedgerCorrupt';
+export class LedgerCorrupt extends CodedError {
+  constructor(message: string) {
+    super('ledger-corrupt', message);
+  }
 }
 
 export interface Page {

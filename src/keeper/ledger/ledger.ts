@@ -1,6 +1,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import { ledgerBatch, ledgerJournal, ledgerSlots } from '../../metrics/index.js';
+import { CodedError } from '../../protocol/index.js';
+import { ledgerBatch, ledgerJournal, ledgerSlots } from '../metrics/index.js';
 import { type DataObject, TokenError, type Writer } from '../pkcs11/index.js';
 import {
   type BackedUpPage,
@@ -42,15 +43,16 @@ export interface LedgerStore {
 }
 
 /** The counters cannot be written (or read back) now: nothing may leave the vault. */
-export class LedgerUnavailable extends Error {
-  override name = 'LedgerUnavailable';
+export class LedgerUnavailable extends CodedError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('unavailable', message, {}, options);
+  }
 }
 
 /** No attempt is left, the account is locked, or the slot is not the record's any more. */
-export class SlotClosed extends Error {
-  override name = 'SlotClosed';
+export class SlotClosed extends CodedError {
   constructor(readonly state: SlotState['state']) {
-    super(`the slot is ${state}`);
+    super('unknown-exchange', `the slot is ${state}`);
   }
 }
 
@@ -308,7 +310,7 @@ export class Ledger {
 
   /** Whether another program has become the writer: only a {@link reload} takes the ledger back. */
   get fenced(): boolean {
-    return this.#broken instanceof TokenError && this.#broken.code === 'BKV_FENCED';
+    return this.#broken instanceof TokenError && this.#broken.reason === 'BKV_FENCED';
   }
 
   /**

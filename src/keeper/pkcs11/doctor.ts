@@ -155,7 +155,7 @@ export function examine(profile: Profile, objects = 300): Finding[] {
         try {
           open.replaceData(`${PREFIX}data`, randomBytes(8), [], { handle: writer as string, value });
         } catch (error) {
-          if ((error as { code?: string }).code === 'BKV_FENCED') return;
+          if ((error as { reason?: string }).reason === 'BKV_FENCED') return;
           throw error;
         }
         throw new Error('a destroyed object still seems to be there');

@@ -1,34 +1,40 @@
+import { CodedError, type ErrorCode } from '../../protocol/index.js';
+
 const CKF_USER_PIN_FINAL_TRY = 0x20000;
 const CKF_USER_PIN_LOCKED = 0x40000;
 
-/** The token, or the way to it, failed. `code` is the PKCS#11 return value's name where there was one. */
-export class TokenError extends Error {
-  override name = 'TokenError';
+/** The token, or the way to it, failed. `reason` is the PKCS#11 return value's name where there was one. */
+export class TokenError extends CodedError {
   constructor(
     message: string,
-    readonly code: string = 'BKV_TOKEN',
+    readonly reason: string = 'BKV_TOKEN',
+    code: ErrorCode = 'token-failed',
   ) {
-    super(message);
+    super(code, message);
   }
 }
 
 /** Bytes that are not a point of P-256 in SEC1 form, or are the identity. */
-export class InvalidPoint extends Error {
-  override name = 'InvalidPoint';
+export class InvalidPoint extends CodedError {
+  constructor(message: string) {
+    super('invalid-message', message);
+  }
 }
 
 /** A profile in `hsm-config/` that cannot be used. */
-export class ProfileError extends Error {
-  override name = 'ProfileError';
+export class ProfileError extends CodedError {
+  constructor(message: string) {
+    super('profile-invalid', message);
+  }
 }
 
 /** The token does not take the PIN. It is never tried again by itself: that could lock the token. */
 export class PinRefused extends TokenError {
-  override name = 'PinRefused';
   constructor(reason: string) {
     super(
       `the token refuses the PIN (${reason}); it is not tried again: correct it, then start anew`,
       'BKV_PIN',
+      'pin-refused',
     );
   }
 

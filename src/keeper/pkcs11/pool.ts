@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { log } from '../../log/index.js';
-import { tokenOperations, tokenReopened, tokenSessions, tokenUp } from '../../metrics/index.js';
+import { audit, log } from '../log/index.js';
+import { tokenOperations, tokenReopened, tokenSessions, tokenUp } from '../metrics/index.js';
 import { InvalidPoint, PinRefused, TokenError } from './errors.js';
 import type { Profile, TokenName } from './profile.js';
 import type { Session } from './session.js';
@@ -345,7 +345,7 @@ export class Token {
   /** The sessions are of no use any more: what waits for them fails, and they are opened anew. */
   #lost(reason: Error): void {
     if (this.#state !== 'up') return;
-    log.error('token lost', { audit: true, reason: reason.message });
+    audit('token lost', { reason: reason.message }, 'error');
     this.#fail(reason);
     this.#reopening = this.#reopen();
   }
@@ -371,7 +371,7 @@ export class Token {
         if (this.#state !== 'away') return;
         await this.#startAll();
         tokenReopened.inc();
-        log.info('token found again', { audit: true });
+        audit('token found again');
         this.#onReopen();
       } catch (error) {
         this.#tokens.push(this.#tokens.shift() as TokenName);

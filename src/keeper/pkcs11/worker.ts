@@ -28,7 +28,7 @@ function run({ method, args }: Job): Reply {
     const value = (called[method] as (...args: unknown[]) => unknown).apply(called, args);
     return { value, ms: performance.now() - start };
   } catch (error) {
-    const { name, message, code } = error as Error & { code?: unknown };
+    const { name, message, reason: code } = error as Error & { reason?: string };
     // A module may name any reason for the first failure after its device went away: the session itself is asked.
     // A handle that was good when the session began tells the same.
     const lost = name !== 'InvalidPoint' && (/HANDLE_INVALID/.test(message) || !session?.alive);
@@ -61,7 +61,7 @@ port.on('message', (message: Job[] | Command) => {
     const value = obey(message);
     if (message.do !== 'learn') port.postMessage({ value });
   } catch (error) {
-    const { name, message, code } = error as Error & { code?: unknown };
+    const { name, message, reason: code } = error as Error & { reason?: string };
     port.postMessage({ error: { name, message, code } });
   }
 });

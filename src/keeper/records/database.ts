@@ -1,6 +1,7 @@
 import SQLite from 'better-sqlite3';
 import { Kysely, PostgresDialect, type SqliteDatabase, SqliteDialect } from 'kysely';
 import pg from 'pg';
+import { CodedError } from '../../protocol/index.js';
 
 export interface Database {
   records: {
@@ -17,8 +18,10 @@ export interface Database {
 }
 
 /** The database cannot be reached, or would lose what it acknowledged. */
-export class DatabaseError extends Error {
-  override name = 'DatabaseError';
+export class DatabaseError extends CodedError {
+  constructor(message: string) {
+    super('database-failed', message);
+  }
 }
 
 const INT8 = 20;

@@ -1,13 +1,19 @@
 import { setTimeout } from 'node:timers/promises';
-import { audit, log } from '../../log/index.js';
-import { leading } from '../../metrics/index.js';
+import { CodedError, codeOf, ERRORS } from '../../protocol/index.js';
+import { audit, log } from '../log/index.js';
+import { leading } from '../metrics/index.js';
 import type { Leadership } from '../records/index.js';
 import { VaultUnavailable } from './errors.js';
 import type { Vault } from './vault.js';
 
 /** Another daemon that works with another database has taken this daemon's token. */
-export class TokenShared extends Error {
-  override name = 'TokenShared';
+export class TokenShared extends CodedError {
+  constructor() {
+    super(
+      'token-shared',
+      'another vault, on another database, has taken this token: each vault needs a token of its own',
+    );
+  }
 }
 
 export interface DutyOptions {
@@ -17,8 +23,6 @@ export interface DutyOptions {
 }
 
 const RETRY_MS = 1000;
-/** What no second try can mend. Token and database may come back. */
-const FATAL = new Set(['LedgerCorrupt', 'TokenShared', 'PinRefused']);
 
 /**
  * Of several daemons on one database and token one is on duty: it opens the vault and answers. The others stand by
@@ -90,13 +94,10 @@ export class Duty {
         leading.set(0);
         audit('off duty');
         await close();
-        if (shared && (await leadership.held()))
-          throw new TokenShared(
-            'another vault, on another database, has taken this token: each vault needs a token of its own',
-          );
+        if (shared && (await leadership.held())) throw new TokenShared();
       } catch (error) {
         const { name, message } = error as Error;
-        if (this.#started || FATAL.has(name)) throw error;
+        if (this.#started || ERRORS[codeOf(error)].fatal) throw error;
         log.error('could not go on duty', { error: name, reason: message });
       } finally {
         await leadership.release().catch(() => undefined);

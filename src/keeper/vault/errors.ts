@@ -1,30 +1,38 @@
+import { CodedError } from '../../protocol/index.js';
+
 /** The password was not proven, or the account is unknown: the two are not told apart. */
-export class WrongPassword extends Error {
-  override name = 'WrongPassword';
-  constructor(readonly attemptsRemaining: number) {
-    super(`wrong password, ${attemptsRemaining} attempts left`);
+export class WrongPassword extends CodedError {
+  constructor(attemptsRemaining: number) {
+    super('wrong-password', `wrong password, ${attemptsRemaining} attempts left`, { attemptsRemaining });
   }
 }
 
 /** All attempts are spent: the key is unreachable for ever. */
-export class AccountLocked extends Error {
-  override name = 'AccountLocked';
+export class AccountLocked extends CodedError {
   constructor() {
-    super('all password attempts are spent; the backup key is unreachable for ever');
+    super('locked', 'all password attempts are spent; the backup key is unreachable for ever', {
+      attemptsRemaining: 0,
+    });
   }
 }
 
 /** The registration or recovery is not under way: it ended, timed out, or belongs to another account. */
-export class UnknownExchange extends Error {
-  override name = 'UnknownExchange';
+export class UnknownExchange extends CodedError {
+  constructor(message: string) {
+    super('unknown-exchange', message);
+  }
 }
 
 /** A message of the protocol is malformed. Nothing was spent. */
-export class InvalidMessage extends Error {
-  override name = 'InvalidMessage';
+export class InvalidMessage extends CodedError {
+  constructor(message: string) {
+    super('invalid-message', message);
+  }
 }
 
 /** The vault cannot answer now. Nothing is lost by trying again. */
-export class VaultUnavailable extends Error {
-  override name = 'VaultUnavailable';
+export class VaultUnavailable extends CodedError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('unavailable', message, { retryAfter: 2 }, options);
+  }
 }

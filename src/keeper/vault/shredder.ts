@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
-import { audit } from '../../log/index.js';
-import { shreddedPages } from '../../metrics/index.js';
 import { type Ledger, type Rotation, wrappingKeyLabel } from '../ledger/index.js';
+import { audit } from '../log/index.js';
+import { shreddedPages } from '../metrics/index.js';
 import { KEY_LABELS, type Token } from '../pkcs11/index.js';
 import { macInput, type Records, type Row } from '../records/index.js';
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { CodedError } from '../../protocol/index.js';
 import { KEY_PREFIX, type Ledger, restoredLedger } from '../ledger/index.js';
 import {
   ESCROW_LABEL,
@@ -11,8 +12,10 @@ import {
 } from '../pkcs11/index.js';
 
 /** A backup of a token that cannot be taken, or read. */
-export class TokenBackupError extends Error {
-  override name = 'TokenBackupError';
+export class TokenBackupError extends CodedError {
+  constructor(message: string) {
+    super('no-backup', message);
+  }
 }
 
 const base64 = z.base64();

@@ -1,14 +1,4 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { accountHash, audit, log } from '../../log/index.js';
-import {
-  attempts,
-  lockouts,
-  lostRecords,
-  pendingLogins,
-  tamperedRecords,
-  tokenBackup,
-  tokenBackupFailures,
-} from '../../metrics/index.js';
 import { generateKE2, parseKE1, parseRegistrationRecord } from '../../protocol/index.js';
 import {
   Ledger,
@@ -20,6 +10,16 @@ import {
   SlotClosed,
   wrappingKeyLabel,
 } from '../ledger/index.js';
+import { accountHash, audit, log } from '../log/index.js';
+import {
+  attempts,
+  lockouts,
+  lostRecords,
+  pendingLogins,
+  tamperedRecords,
+  tokenBackup,
+  tokenBackupFailures,
+} from '../metrics/index.js';
 import {
   decompress,
   InvalidPoint,
@@ -724,7 +724,7 @@ const credentialOf = (row: Row): Credential => ({
 
 /** The client's fault, when the token's answer says so; else the error as it is. */
 const refused = (error: Error, codes: RegExp): Error =>
-  error instanceof TokenError && codes.test(`${error.code} ${error.message}`)
+  error instanceof TokenError && codes.test(`${error.reason} ${error.message}`)
     ? new InvalidMessage('the share is not wrapped for this token, or is not that of its public key')
     : error;
 

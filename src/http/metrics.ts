@@ -1,0 +1,23 @@
+import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+
+/** What the HTTP side tells Prometheus. Label values are closed sets; no account, address or secret among them. */
+export const registry = new Registry();
+collectDefaultMetrics({ register: registry, prefix: 'bkv_' });
+
+const registers = [registry];
+const SECONDS = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
+
+export const httpRequests = new Histogram({
+  name: 'bkv_http_request_duration_seconds',
+  help: 'Duration of an HTTP request by operation and status code.',
+  labelNames: ['operation', 'status'],
+  buckets: SECONDS,
+  registers,
+});
+
+export const vaultOperations = new Counter({
+  name: 'bkv_vault_operations_total',
+  help: 'Registrations, recoveries, status reads and deletions, by outcome.',
+  labelNames: ['operation', 'outcome'],
+  registers,
+});

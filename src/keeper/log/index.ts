@@ -1,0 +1,48 @@
+import { createHash } from 'node:crypto';
+
+/** What stands beside a line's message. Never a secret, never a plain account id: see {@link accountHash}. */
+export type Details = Readonly<Record<string, unknown>>;
+type AuditSink = (event: string, details: Details) => void;
+
+const LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+type Level = (typeof LEVELS)[number];
+
+const shown = new Set<Level>(
+  LEVELS.slice(0, Math.max(0, LEVELS.indexOf((process.env.BKV_LOG_LEVEL ?? 'info') as Level)) + 1),
+);
+let auditSink: AuditSink | undefined;
+
+// A reader of the log that went away stops no vault.
+process.stderr.on('error', () => undefined);
+
+function write(level: Level, message: string, details: Details): void {
+  if (!shown.has(level)) return;
+  const timestamp = new Date().toISOString();
+  process.stderr.write(`${JSON.stringify({ ...details, level, message, timestamp })}\n`);
+}
+
+/** JSON lines on standard error: `level`, `message`, `timestamp`, and the details. BKV_LOG_LEVEL says from which level on. */
+export const log = {
+  error: (message: string, details: Details = {}) => write('error', message, details),
+  warn: (message: string, details: Details = {}) => write('warn', message, details),
+  info: (message: string, details: Details = {}) => write('info', message, details),
+  debug: (message: string, details: Details = {}) => write('debug', message, details),
+};
+
+/** Writes an event that an auditor asks about, to the log and to where {@link auditTo} says. */
+export function audit(event: string, details: Details = {}, level: 'info' | 'error' = 'info'): void {
+  write(level, event, { audit: true, ...details });
+  auditSink?.(event, details);
+}
+
+/** Has events of {@link audit} written there too. @returns what ends that */
+export function auditTo(sink: AuditSink): () => void {
+  auditSink = sink;
+  return () => {
+    if (auditSink === sink) auditSink = undefined;
+  };
+}
+
+/** What stands for an account outside its requests: SHA-256 of its id, 64 hexadecimal digits. */
+export const accountHash = (account: string): string =>
+  createHash('sha256').update('bkv account\0').update(account).digest('hex');
