@@ -1,4 +1,5 @@
-import type { ShareRegistration, Status } from './vault.js';
+import type { Status } from './accounts.js';
+import type { ShareRegistration } from './dealings.js';
 
 /** Whom a call is for, as the keeper's caller received it. */
 export interface Caller {

@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { VaultUnavailable } from './errors.js';
 
+/** Exchanges of one kind that may be open at the same time. */
+const LIMIT = 100_000;
+
 /** First halves of two-message exchanges, in memory, each to be taken once and within a time. */
 export class Exchanges<T extends { readonly account: string }> {
   readonly #open = new Map<string, { value: T; expires: number }>();
@@ -10,7 +13,6 @@ export class Exchanges<T extends { readonly account: string }> {
   /** @param lifetime milliseconds @param onExpire is called once for each that was not taken in time */
   constructor(
     readonly lifetime: number,
-    readonly limit: number,
     readonly onExpire: (value: T) => void,
   ) {
     this.#timer = setInterval(() => this.#expire(), Math.min(1000, lifetime)).unref();
@@ -31,7 +33,7 @@ export class Exchanges<T extends { readonly account: string }> {
 
   /** @returns a random id, 16 bytes as 22 base64url characters @throws VaultUnavailable when too many are open */
   add(value: T): string {
-    if (this.#open.size >= this.limit) throw new VaultUnavailable('too many exchanges are under way');
+    if (this.#open.size >= LIMIT) throw new VaultUnavailable('too many exchanges are under way');
     const id = randomBytes(16).toString('base64url');
     this.#open.set(id, { value, expires: Date.now() + this.lifetime });
     const { account } = value;

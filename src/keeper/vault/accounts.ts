@@ -1,0 +1,156 @@
+import { timingSafeEqual } from 'node:crypto';
+import { type Ledger, LedgerCorrupt, type Slot } from '../ledger/index.js';
+import { audit } from '../log/index.js';
+import { lockouts, tamperedRecords } from '../metrics/index.js';
+import { KEY_LABELS, type Token } from '../pkcs11/index.js';
+import { macInput, type Records, type Row } from '../records/index.js';
+import { AccountLocked } from './errors.js';
+import { Turns } from './turns.js';
+
+export type Status =
+  | { readonly state: 'unregistered' }
+  | {
+      readonly state: 'registered';
+      readonly attemptsRemaining: number;
+      /** the fleet's dealings that this vault holds a share of, newest first */
+      readonly dealings: readonly string[];
+    }
+  | { readonly state: 'locked'; readonly attemptsRemaining: 0 };
+
+/** As long as what vouches for a row. */
+const NO_ROW = new Uint8Array(480);
+
+/** What the vault holds of each account: rows that the token vouches for, each with a live counter. */
+export class Accounts {
+  readonly #token: Token;
+  readonly #ledger: Ledger;
+  readonly #records: Records;
+  readonly #turns = new Turns();
+
+  constructor(token: Token, ledger: Ledger, records: Records) {
+    this.#token = token;
+    this.#ledger = ledger;
+    this.#records = records;
+  }
+
+  /** Changes of one account come one after the other. */
+  inTurn<T>(account: string, work: () => Promise<T>): Promise<T> {
+    return this.#turns.take(account, work);
+  }
+
+  /** The account's live rows. @throws AccountLocked when there are none and one was locked */
+  async current(account: string): Promise<Row[]> {
+    const rows = await this.#records.find(account);
+    const live = await this.#live(rows);
+    if (live.length > 0) return live;
+    // An unknown or locked account costs the check of a row too.
+    await this.#token.call('hmac', KEY_LABELS.record, NO_ROW);
+    if (rows.some((other) => this.#ledger.state(other).state === 'locked')) throw new AccountLocked();
+    // A registration may have ended their slots since they were read, and put a row of its own before that.
+    const isNew = ({ slot, generation }: Row) =>
+      !rows.some((row) => row.slot === slot && row.generation === generation);
+    const replaced = rows.length > 0 && (await this.#records.find(account)).some(isNew);
+    return replaced ? this.current(account) : [];
+  }
+
+  /** The account's live rows, none when it is locked. */
+  async live(account: string): Promise<Row[]> {
+    return this.#live(await this.#records.find(account));
+  }
+
+  /** Those rows that the token vouches for and whose slot is their own. */
+  async #live(rows: readonly Row[]): Promise<Row[]> {
+    const isLive = (row: Row) => this.#ledger.state(row).state === 'live';
+    const genuine: Row[] = [];
+    for (const row of rows) if (isLive(row) && (await this.genuine(row))) genuine.push(row);
+    return genuine.filter(isLive);
+  }
+
+  /** Whether the token vouches for a row; one for which it does not is counted and audited. */
+  async genuine(row: Row): Promise<boolean> {
+    const mac = await this.#token.call('hmac', KEY_LABELS.record, macInput(row));
+    if (mac.length === row.mac.length && timingSafeEqual(mac, row.mac)) return true;
+    tamperedRecords.inc();
+    audit('record refused', { account: row.account, slot: row.slot });
+    return false;
+  }
+
+  /** Writes a row and makes its slot live, in place of the account's live rows that it `replaces`. */
+  async store(row: Omit<Row, 'mac'>, replaces: (old: Row) => boolean): Promise<void> {
+    const mac = await this.#token.call('hmac', KEY_LABELS.record, macInput(row));
+    await this.#ledger.reserve(row);
+    const before = await this.#records.find(row.account);
+    const previous = (await this.#live(before)).filter(replaces);
+    await this.#records.put({ ...row, mac });
+    await this.#ledger.activate(row, previous);
+    for (const old of before) {
+      if (this.#ledger.state(old).state !== 'live') await this.#records.delete(old);
+    }
+  }
+
+  async status(account: string): Promise<Status> {
+    try {
+      const rows = await this.current(account);
+      const [newest] = rows.sort((a, b) => (a.dealing < b.dealing ? 1 : -1));
+      const now = newest && this.#ledger.state(newest);
+      if (now?.state !== 'live') return { state: 'unregistered' };
+      return {
+        state: 'registered',
+        attemptsRemaining: Math.max(0, this.#ledger.maxAttempts - now.used),
+        dealings: rows.flatMap(({ dealing }) => dealing || []),
+      };
+    } catch (error) {
+      if (error instanceof AccountLocked) return { state: 'locked', attemptsRemaining: 0 };
+      throw error;
+    }
+  }
+
+  /** Forgets the account: its key is unreachable for ever. */
+  delete(account: string): Promise<void> {
+    return this.inTurn(account, async () => {
+      const rows = await this.#records.find(account);
+      await this.end(await this.#live(rows));
+      for (const row of rows) await this.#records.delete(row);
+    });
+  }
+
+  /** Closes the counters of live rows and deletes the rows. */
+  async end(rows: readonly Row[]): Promise<void> {
+    if (rows.length > 0) await this.#ledger.retire(...rows);
+    for (const row of rows) await this.#records.delete(row);
+  }
+
+  /** @param scrubbing runs what is left to do after the answer, whose time would tell of it; its failure is made up for by {@link tidy} */
+  async lock(
+    account: string,
+    slot: Slot,
+    scrubbing: (work: () => Promise<void>) => Promise<void>,
+  ): Promise<void> {
+    await this.#ledger.lock(slot);
+    setImmediate(() => {
+      lockouts.inc();
+      audit('locked', { account });
+      scrubbing(() => this.#records.scrub({ account, slot: slot.slot })).catch(() => undefined);
+    });
+  }
+
+  /**
+   * Ends what a crash left half-way: rows of closed slots, and accounts whose last attempt was under way.
+   * @throws LedgerCorrupt
+   */
+  async tidy(): Promise<void> {
+    const held = await this.#records.slots();
+    if (held.length > 0 && this.#ledger.pages === 0)
+      throw new LedgerCorrupt(
+        `the token has no counters, but the database has ${held.length} records: start a new vault with an empty database`,
+      );
+    for (const { account, slot, generation } of held) {
+      const at = { slot, generation };
+      const now = this.#ledger.state(at);
+      if (now.state === 'locked') await this.#records.scrub({ account, slot });
+      else if (now.state === 'dead') await this.#records.delete({ account, slot });
+      else if (now.state === 'live' && now.used >= this.#ledger.maxAttempts)
+        await this.lock(account, at, (work) => work());
+    }
+  }
+}

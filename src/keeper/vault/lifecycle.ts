@@ -1,0 +1,146 @@
+import { timingSafeEqual } from 'node:crypto';
+import { type Ledger, SlotClosed } from '../ledger/index.js';
+import { log } from '../log/index.js';
+import { KEY_LABELS, type Token, TokenError } from '../pkcs11/index.js';
+import { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
+
+/** Waits before the token is read again, milliseconds; the last one stays. */
+const RETRY_MS = [500, 1000, 5000, 10_000, 30_000];
+/** What a request may end with; every other error is a failure of token, ledger or database. */
+const ANSWERS = [AccountLocked, WrongPassword, UnknownExchange, InvalidMessage, VaultUnavailable];
+
+/**
+ * What keeps a vault answering: it knows which requests are under way, translates failures, reads the ledger again
+ * after one, and has a worn token opened anew between two requests.
+ */
+export class Lifecycle {
+  readonly #token: Token;
+  readonly #ledger: Ledger;
+  readonly #serverPublicKey: Uint8Array;
+  readonly #underWay = new Set<Promise<unknown>>();
+  readonly #closing = new AbortController();
+  /** sweeps and renewals, one after the other */
+  #upkeep: Promise<unknown> = Promise.resolve();
+  /** the token being opened anew: requests wait for it */
+  #renewing: Promise<void> | undefined;
+  #renewalDue = false;
+  #reloading: NodeJS.Timeout | undefined;
+  #retries = 0;
+  #fence: () => void = () => undefined;
+  /** resolves when another daemon has taken the token's ledger over */
+  readonly fenced = new Promise<void>((resolve) => {
+    this.#fence = resolve;
+  });
+
+  /** @param serverPublicKey the identity that a token must have which comes back, 33 bytes */
+  constructor(token: Token, ledger: Ledger, serverPublicKey: Uint8Array) {
+    this.#token = token;
+    this.#ledger = ledger;
+    this.#serverPublicKey = serverPublicKey;
+  }
+
+  /** aborted when the vault closes */
+  get signal(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  /** Why no attempt could be counted now; `undefined` when one could. */
+  get trouble(): string | undefined {
+    if (this.#renewing) return undefined;
+    if (this.#token.state === 'refused') return 'the token refuses the PIN';
+    if (this.#token.state !== 'up') return 'the token is away';
+    return this.#ledger.usable ? undefined : 'the retry counters cannot be written to the token';
+  }
+
+  /** From here on the ledger is read again whenever the token has come back. */
+  watch(): void {
+    this.#token.onReopen(() => this.#reload(new TokenError('the token was lost', 'BKV_AWAY')));
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new VaultUnavailable('the vault is closing'));
+    await this.#upkeep;
+    clearTimeout(this.#reloading);
+    this.#token.onReopen(() => undefined);
+  }
+
+  /** A request's work, known to be under way until it ends. */
+  async request<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#renewing) await this.#renewing;
+    const done = this.#translated(work);
+    this.#underWay.add(done);
+    try {
+      return await done;
+    } finally {
+      this.#underWay.delete(done);
+      if (this.#token.worn) this.#renew();
+    }
+  }
+
+  /** Upkeep, of which one runs at a time. */
+  upkeep(work: () => Promise<void>): Promise<void> {
+    const mine = this.#upkeep.then(() => this.#translated(work));
+    this.#upkeep = mine.catch(() => undefined);
+    return mine;
+  }
+
+  /** Resolves when the requests that are under way now have ended. */
+  settled(): Promise<unknown> {
+    return Promise.allSettled(this.#underWay);
+  }
+
+  /** Turns failures of token, ledger and database into {@link VaultUnavailable}. */
+  async #translated<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (ANSWERS.some((answer) => error instanceof answer)) throw error;
+      if (error instanceof SlotClosed)
+        throw new UnknownExchange('the account changed meanwhile; start again');
+      this.#failed(error as Error);
+      throw new VaultUnavailable('the vault cannot answer now', { cause: error });
+    }
+  }
+
+  /** Has the token opened anew between two requests, not during other upkeep. */
+  #renew(): void {
+    if (this.#renewalDue || this.#closing.signal.aborted) return;
+    this.#renewalDue = true;
+    this.#upkeep = this.#upkeep.then(async () => {
+      this.#renewing = this.settled().then(() =>
+        this.#reload(new TokenError('it is opened anew', 'BKV_AWAY')),
+      );
+      await this.#renewing;
+      this.#renewing = undefined;
+      this.#renewalDue = false;
+      log.info('token opened anew');
+    });
+  }
+
+  #failed(error: Error): void {
+    log.error('vault failure', { error: error.name, reason: error.message });
+    if (this.#ledger.fenced) this.#fence();
+    // A token that is away says when it is back.
+    else if (!this.#ledger.usable && this.#token.state === 'up' && !this.#closing.signal.aborted)
+      this.#reloading ??= setTimeout(
+        () => this.#reload(),
+        RETRY_MS[Math.min(this.#retries++, RETRY_MS.length - 1)],
+      ).unref();
+  }
+
+  /** Never rejects: it is tried again later. */
+  async #reload(reason?: Error): Promise<void> {
+    clearTimeout(this.#reloading);
+    this.#reloading = undefined;
+    try {
+      await this.#ledger.reload(reason);
+      const publicKey = await this.#token.call('publicKey', KEY_LABELS.static);
+      if (!timingSafeEqual(publicKey, this.#serverPublicKey))
+        throw new TokenError('the token that came back is another one', 'BKV_TOKEN');
+      this.#retries = 0;
+    } catch (error) {
+      this.#token.leave(error as Error);
+      this.#failed(error as Error);
+    }
+  }
+}

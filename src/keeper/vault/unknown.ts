@@ -1,0 +1,60 @@
+import { createHmac } from 'node:crypto';
+import type { Ledger } from '../ledger/index.js';
+import { AccountLocked } from './errors.js';
+import type { Credential, Spent } from './recovery.js';
+
+/** Unknown accounts whose attempts are counted. */
+const REMEMBERED = 65_536;
+
+/** Accounts that hold nothing: they are answered, counted and locked as known ones are. */
+export class UnknownAccounts {
+  readonly #seed: Uint8Array;
+  readonly #ledger: Ledger;
+  readonly #serverPublicKey: Uint8Array;
+  readonly #used = new Map<string, number>();
+
+  /** @param seed 32 bytes, the same at every start */
+  constructor(ledger: Ledger, serverPublicKey: Uint8Array, seed: Uint8Array) {
+    this.#ledger = ledger;
+    this.#serverPublicKey = serverPublicKey;
+    this.#seed = seed;
+  }
+
+  /** A record for an account that has none, the same at every request (RFC 9807, section 10.9). */
+  credential(account: string): Credential {
+    const derive = (label: string) => createHmac('sha256', this.#seed).update(`${label} ${account}`).digest();
+    const scalar = derive('OprfKey');
+    // Above the group's order with probability 2^-32; the top bit keeps the scalar below it.
+    scalar[0] = (scalar[0] as number) & 0x7f;
+    return {
+      key: { scalar },
+      record: Buffer.concat([this.#serverPublicKey, derive('MaskingKey'), new Uint8Array(64)]),
+      encryptedBackupKey: new Uint8Array(0),
+    };
+  }
+
+  /** @throws AccountLocked */
+  spend(account: string): Spent {
+    const limit = this.#ledger.maxAttempts;
+    const used = this.#used.get(account) ?? 0;
+    if (used >= limit) throw new AccountLocked();
+    this.#used.delete(account);
+    this.#used.set(account, used + 1);
+    if (this.#used.size > REMEMBERED) this.#used.delete(this.#used.keys().next().value as string);
+    return { attemptsRemaining: limit - used - 1, durable: this.#ledger.spendNothing() };
+  }
+
+  /** Takes as long as locking a known account does. */
+  async lock(account: string): Promise<void> {
+    if ((this.#used.get(account) ?? 0) >= this.#ledger.maxAttempts) await this.#ledger.spendNothing();
+  }
+
+  /** The account is known from now on. */
+  forget(account: string): void {
+    this.#used.delete(account);
+  }
+
+  close(): void {
+    this.#seed.fill(0);
+  }
+}

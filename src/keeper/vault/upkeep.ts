@@ -1,0 +1,46 @@
+import { log } from '../log/index.js';
+import { lostRecords, tokenBackup, tokenBackupFailures } from '../metrics/index.js';
+import type { Lifecycle } from './lifecycle.js';
+import { type Shreddable, type Shredded, shred } from './shredder.js';
+
+/** Which pages are swept. */
+export interface ShredOptions {
+  /** all, and not only those on which an account has ended */
+  readonly all?: boolean;
+  /** also the pages with lost records, whose accounts then end */
+  readonly abandonLost?: boolean;
+}
+
+/** Shreds pages one after the other, while the vault serves. One sweep runs at a time. */
+export function sweep(
+  lifecycle: Lifecycle,
+  vault: Shreddable,
+  { all = false, abandonLost = false }: ShredOptions,
+  report: (page: Shredded) => void,
+): Promise<void> {
+  return lifecycle.upkeep(async () => {
+    const { ledger } = vault;
+    const pages = all ? Array.from({ length: ledger.pages }, (_, i) => i) : ledger.unshredded();
+    let lost = 0;
+    for (const page of pages) {
+      const shredded = await shred(vault, page, abandonLost);
+      if (!shredded.done) lost += shredded.lost;
+      report(shredded);
+    }
+    lostRecords.set(lost);
+  });
+}
+
+/** Has a fresh backup of the token kept. A failure is told, and stops nothing. */
+export async function keepBackup(
+  backUp: () => Promise<string>,
+  keep: (backup: string) => Promise<void>,
+): Promise<void> {
+  try {
+    await keep(await backUp());
+    tokenBackup.setToCurrentTime();
+  } catch (error) {
+    tokenBackupFailures.inc();
+    log.error('the backup of the token could not be kept', { reason: (error as Error).message });
+  }
+}
