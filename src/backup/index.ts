@@ -18,6 +18,7 @@ export {
   PART_BYTES,
   TAG_BYTES,
 } from './format.js';
+export { comparePaths } from './manifest.js';
 export {
   type Damage,
   type Destination,

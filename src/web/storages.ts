@@ -1,5 +1,19 @@
 import { unzipSync, zipSync } from 'fflate';
+import { snapshots } from '../backup/index.js';
 import type { Storage, Stored } from '../storage/index.js';
+
+/** What lies in a storage: a backup that was finished once, or nothing yet, or what is no backup. */
+export async function contentOf(storage: Storage): Promise<'backup' | 'nothing' | 'something else'> {
+  for await (const _ of storage.list('snapshots')) return 'backup';
+  if ((await storage.size('bkv-backup.json')) !== undefined) return 'nothing';
+  for await (const _ of storage.list('')) return 'something else';
+  return 'nothing';
+}
+
+/** Whether a key (32 bytes) opens the backup in a storage. @throws BackupError when it is no backup */
+export async function opens(storage: Storage, key: Uint8Array): Promise<boolean> {
+  return (await snapshots(storage, key)).snapshots.length > 0;
+}
 
 /** A backup in the memory of the page, which goes out and comes in as one file. */
 export class ArchiveStorage implements Storage {
@@ -47,10 +61,12 @@ const isMissing = (error: unknown): boolean =>
 /** A folder that the person has chosen (File System Access). */
 export class DirectoryStorage implements Storage {
   readonly location: string;
+  readonly name: string;
   readonly #root: FileSystemDirectoryHandle;
 
   constructor(root: FileSystemDirectoryHandle) {
     this.#root = root;
+    this.name = root.name;
     this.location = `the folder ${root.name}`;
   }
 
@@ -78,13 +94,20 @@ export class DirectoryStorage implements Storage {
     for await (const [name, handle] of root.entries()) {
       const path = folder ? `${folder}/${name}` : name;
       if (handle.kind === 'directory') yield* this.list(path);
-      else yield { name: path, written: (await (handle as FileSystemFileHandle).getFile()).lastModified };
+      else {
+        const file = await this.#file(path);
+        if (file) yield { name: path, written: file.lastModified };
+      }
     }
   }
 
   async delete(name: string): Promise<void> {
     const folder = await this.#folder(name.split('/').slice(0, -1), false);
-    await folder?.removeEntry(name.split('/').at(-1) as string);
+    try {
+      await folder?.removeEntry(name.split('/').at(-1) as string);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
   }
 
   async flush(): Promise<void> {}
