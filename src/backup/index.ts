@@ -1,29 +1,23 @@
 export {
+  type BackupOptions,
   type BackupSummary,
   backupEntries,
-  type OpenFile,
   type Progress,
-  type SourceEntry,
 } from './backup.js';
-export {
-  BackupError,
-  type DirectoryEntry,
-  type Entry,
-  type FileEntry,
-  Format,
-  type FormatKeys,
-  keyInfo,
-  NONCE_BYTES,
-  PART_AAD,
-  PART_BYTES,
-  TAG_BYTES,
-} from './format.js';
-export { comparePaths } from './manifest.js';
+export { type Cipher, NONCE_BYTES, PART_BYTES, TAG_BYTES, webCipher } from './cipher.js';
+export { BackupError } from './errors.js';
+export type { DirectoryEntry, Entry, FileEntry, Origin, Snapshot, SymlinkEntry } from './format.js';
+export { migrate } from './migrate.js';
+export { comparePaths, unsafePath } from './paths.js';
+export { type Pruned, prune } from './prune.js';
 export {
   type Damage,
   type Destination,
   type RestoreOptions,
   type RestoreSummary,
   restoreEntries,
+  type Sink,
 } from './restore.js';
-export { prune, type SnapshotInfo, snapshots, type Verdict, verify } from './snapshots.js';
+export { type Choice, type Listing, snapshots } from './snapshots.js';
+export type { FileInfo, LeftOut, OpenFile, Problem, SourceEntry } from './source.js';
+export { type Verdict, type VerifyOptions, verify } from './verify.js';

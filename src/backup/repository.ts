@@ -1,135 +1,188 @@
-import { bytesToHex, randomBytes } from '@noble/hashes/utils.js';
-import type { Storage } from '../storage/index.js';
-import { BackupError, Format, type FormatOf, type Snapshot, TAG_BYTES } from './format.js';
+import { ObjectError, type Storage, StorageError, type Stored } from '../storage/index.js';
+import { type Cipher, PART_BYTES, TAG_BYTES, webCipher } from './cipher.js';
+import { fromBase64, parseObject, text } from './encoding.js';
+import { V1Keys } from './epoch.js';
+import { BackupError } from './errors.js';
+import type { Part } from './format.js';
+import { beginKeyring, Keyring, openKeyring, UnknownEpoch } from './keyring.js';
+import type { Opener } from './openers.js';
 
 const HEADER = 'bkv-backup.json';
+const HEADER_CONTENT = '{"format":"bkv-backup","version":2}\n';
+/** More than any header, bytes. */
+const MOST_HEADER = 65_536;
+const PART = /^parts\/([0-9a-f]{2})\/(\1[0-9a-f]{62})$/;
+/** What a beginning that was cut off leaves. */
+const BEGUN = /^(bkv-backup\.json$|(epochs|openers)\/)/;
+/** Parts one after the other that cannot be read, before it is called an outage. */
+const OUTAGE = 3;
 
-/** 20261125T104233123Z-0123456789abcdef: a time in UTC to the millisecond, and what tells it from others. */
-const SNAPSHOT = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z-[0-9a-f]{16}$/;
-const PART = /^[0-9a-f]{64}$/;
+export const openerOf = (backupKey: Uint8Array): Opener => ({ kind: 'key', secret: backupKey });
+export const partPath = (name: string): string => `parts/${name.slice(0, 2)}/${name}`;
 
-const timeOf = (snapshot: string): number => Date.parse(snapshot.replace(SNAPSHOT, '$1-$2-$3T$4:$5:$6.$7Z'));
-const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
-const lastSegment = (name: string): string => name.slice(name.lastIndexOf('/') + 1);
-
-/** A backup in a storage: its header, parts and snapshots. */
+/** A backup in a storage, opened. */
 export class Repository {
+  #unreadable = 0;
+
   private constructor(
     readonly storage: Storage,
-    readonly format: Format,
+    readonly opener: Opener,
+    readonly cipher: Cipher,
+    readonly keyring: Keyring,
   ) {}
 
-  /** Opens a backup, or begins one where the storage is empty. @throws BackupError, StorageError */
-  static async openOrCreate(
-    storage: Storage,
-    backupKey: Uint8Array,
-    formatOf?: FormatOf,
-  ): Promise<Repository> {
-    if ((await storage.size(HEADER)) === undefined) {
-      for await (const _ of storage.list(''))
-        throw new BackupError(
-          `${storage.location} is not empty and not a backup; name an empty or a new folder`,
-        );
-      const salt = btoa(String.fromCharCode(...randomBytes(32)))
-        .replace(/\+/g, '-')
-        .replace(/\//g, '_')
-        .replace(/=+$/, '');
-      const header = { format: 'bkv-backup', version: 1, salt };
-      await storage.write(HEADER, bytesOf(`${JSON.stringify(header)}\n`));
+  /** Opens a backup of this version, or begins one where the storage is empty. @throws BackupError, StorageError */
+  static async openOrCreate(storage: Storage, opener: Opener, cipher: Cipher = webCipher) {
+    const header = await readHeader(storage);
+    if (header === 1)
+      throw new BackupError(`${storage.location} is a backup of version 1; move it first: bkv migrate`);
+    if (!(await openKeyring(storage, opener))) {
+      if (header !== 2) await checkEmpty(storage);
+      await beginKeyring(storage, opener);
     }
-    return Repository.open(storage, backupKey, formatOf);
+    if (header !== 2) await writeHeader(storage);
+    return Repository.open(storage, opener, cipher);
   }
 
-  /** @throws BackupError, StorageError */
-  static async open(
-    storage: Storage,
-    backupKey: Uint8Array,
-    formatOf: FormatOf = Format.of,
-  ): Promise<Repository> {
-    const content = await storage.read(HEADER);
-    if (!content) throw new BackupError(`${storage.location} is not a backup: it has no ${HEADER}`);
-    let header: { format?: unknown; version?: unknown; salt?: unknown };
-    try {
-      header = JSON.parse(new TextDecoder().decode(content));
-    } catch {
-      throw new BackupError(`${HEADER} of ${storage.location} is damaged: it is not JSON`);
-    }
-    if (header.format !== 'bkv-backup' || header.version !== 1 || typeof header.salt !== 'string')
-      throw new BackupError(`${storage.location} is a backup of a version that this program does not know`);
-    const salt = atob(header.salt.replace(/-/g, '+').replace(/_/g, '/'));
-    const format = await formatOf(
-      backupKey,
-      Uint8Array.from(salt, (char) => char.charCodeAt(0)),
-    );
-    return new Repository(storage, format);
+  /** Opens a backup of any version to read it. @throws BackupError, StorageError */
+  static async open(storage: Storage, opener: Opener, cipher: Cipher = webCipher): Promise<Repository> {
+    const header = await readHeader(storage);
+    const keyring = await openKeyring(storage, opener);
+    if (keyring) return new Repository(storage, opener, cipher, keyring);
+    const salt = header === 1 ? await readSalt(storage) : undefined;
+    if (header === 'damaged') throw new BackupError(`${HEADER} of ${storage.location} is damaged`);
+    if (!salt)
+      throw new BackupError(
+        `${storage.location} is not a backup: it has no ${header === 2 ? 'openers' : HEADER}`,
+      );
+    return new Repository(storage, opener, cipher, Keyring.ofV1(V1Keys.of(opener.secret, salt)));
   }
 
-  /** Stores a part, unless it is there whole; its buffer is used up. @returns its name */
-  async putPart(plaintext: Uint8Array): Promise<string> {
-    const name = await this.format.partName(plaintext);
-    const path = partPath(name);
-    if ((await this.storage.size(path)) !== plaintext.length + TAG_BYTES)
-      await this.storage.write(path, await this.format.sealPart(name, plaintext));
-    return name;
+  /** Tells this backup from others, and is the same after a migration: 16 hexadecimal digits. */
+  get id(): string {
+    const { v1, epochs } = this.keyring;
+    return v1 ? v1.id : (epochs.at(-1)?.id.slice(0, 16) as string);
+  }
+
+  /** The same, with the epochs that are there now. */
+  reopen(): Promise<Repository> {
+    return Repository.open(this.storage, this.opener, this.cipher);
   }
 
   /**
-   * @param into memory that may be used for it: a buffer of the format
-   * @throws BackupError when it is missing or damaged; StorageError
+   * @param into memory that may be used for it: a buffer of the cipher
+   * @throws BackupError when it is missing, damaged or cannot be read; StorageError when nothing can be read
    */
-  async getPart(name: string, into?: Uint8Array): Promise<Uint8Array> {
-    const sealed = await this.storage.read(partPath(name), into);
+  async getPart({ name, length, epoch }: Part, into?: Uint8Array): Promise<Uint8Array> {
+    const keys = this.keyring.partKeys(epoch);
+    const sealed = await this.#read(partPath(name), into);
     if (!sealed) throw new BackupError(`part ${name} is missing`);
-    return this.format.openPart(name, sealed);
+    const plaintext = await this.cipher.open(keys.partKey(name), keys.about, sealed);
+    if (!plaintext) throw new BackupError(`part ${name} is damaged, or of another key`);
+    if (length !== undefined && plaintext.length !== length)
+      throw new BackupError(`part ${name} is not as long as the list of files says`);
+    return plaintext;
   }
 
-  async hasPart(name: string): Promise<boolean> {
-    return (await this.storage.size(partPath(name))) !== undefined;
+  /** One object that cannot be read is damage; where others cannot be read either, it is an outage. */
+  async #read(name: string, into?: Uint8Array): Promise<Uint8Array | undefined> {
+    try {
+      const content = await this.storage.read(name, PART_BYTES + TAG_BYTES, into);
+      this.#unreadable = 0;
+      return content;
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      const single = error instanceof ObjectError || (await this.#answers());
+      if (!single || (!(error instanceof ObjectError) && ++this.#unreadable >= OUTAGE)) throw error;
+      throw new BackupError(`${name} cannot be read: ${error.message}`);
+    }
   }
 
-  /** Names of all parts, and when each was written, milliseconds. */
-  async *parts(): AsyncGenerator<{ name: string; written: number }> {
-    for await (const { name, written } of this.storage.list('parts'))
-      if (PART.test(lastSegment(name))) yield { name: lastSegment(name), written };
+  async #answers(): Promise<boolean> {
+    return this.storage.size(HEADER).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** All parts that are there, and where they lie. */
+  async *parts(): AsyncGenerator<Stored & { part: string }> {
+    for await (const stored of this.storage.list('parts')) {
+      const [, , part] = PART.exec(stored.name) ?? [];
+      if (part) yield { ...stored, part };
+    }
   }
 
   deletePart(name: string): Promise<void> {
     return this.storage.delete(partPath(name));
   }
 
-  /** Stores a snapshot under a name that sorts behind those before, also when the clock was put back. */
-  async putSnapshot(content: Omit<Snapshot, 'created'>): Promise<string> {
-    const newest = (await this.snapshots()).at(-1);
-    const created = new Date(Math.max(Date.now(), newest ? timeOf(newest) + 1 : 0)).toISOString();
-    const name = `${created.replace(/[-:.]/g, '')}-${bytesToHex(randomBytes(8))}`;
-    const sealed = await this.format.sealSnapshot(name, { created, ...content });
-    // It names parts: they are on the disk before it.
-    await this.storage.flush();
-    await this.storage.write(`snapshots/${name}`, sealed);
-    await this.storage.flush();
-    return name;
+  /** Objects of a folder, and what they hold: `undefined` for what is damaged. @throws UnknownEpoch */
+  async *sealed(folder: 'claims' | 'marks', most: number): AsyncGenerator<Stored & { content?: Uint8Array }> {
+    for await (const stored of this.storage.list(folder)) {
+      const sealed = await this.storage.read(stored.name, most);
+      if (!sealed) continue;
+      const content = await this.open(stored.name, sealed);
+      yield { ...stored, ...(content && { content }) };
+    }
   }
 
-  /** Names of the finished snapshots, oldest first. */
-  async snapshots(): Promise<string[]> {
-    const names: string[] = [];
-    for await (const { name } of this.storage.list('snapshots')) names.push(lastSegment(name));
-    return names.filter((name) => SNAPSHOT.test(name)).sort();
-  }
-
-  /** @throws BackupError when it is missing, damaged, of another key, or not the one that its name says */
-  async snapshot(name: string): Promise<Snapshot> {
-    const sealed = await this.storage.read(`snapshots/${name}`);
-    if (!sealed) throw new BackupError(`snapshot ${name} is missing`);
-    return this.format.openSnapshot(name, sealed);
-  }
-
-  deleteSnapshot(name: string): Promise<void> {
-    return this.storage.delete(`snapshots/${name}`);
+  /** @returns `undefined` when it is damaged. @throws UnknownEpoch */
+  async open(name: string, sealed: Uint8Array): Promise<Uint8Array | undefined> {
+    try {
+      return (await this.keyring.open(name, sealed)).plaintext;
+    } catch (error) {
+      if (error instanceof BackupError && !(error instanceof UnknownEpoch)) return undefined;
+      throw error;
+    }
   }
 }
 
-function partPath(name: string): string {
-  if (!PART.test(name)) throw new BackupError('a manifest names a part that cannot be');
-  return `parts/${name.slice(0, 2)}/${name}`;
+/** Moves a backup of version 1 to this one. No part is read or written. @returns whether it was of version 1 */
+export async function migrateRepository(storage: Storage, opener: Opener): Promise<boolean> {
+  if ((await readHeader(storage)) !== 1) return false;
+  const salt = await readSalt(storage);
+  if (!(await openKeyring(storage, opener)))
+    await beginKeyring(storage, opener, V1Keys.of(opener.secret, salt as Uint8Array));
+  // Last: a reader of version 1 reads on until here, and one of version 2 from the first step.
+  await writeHeader(storage);
+  return true;
+}
+
+/** @returns the version; `undefined` when there is no header */
+async function readHeader(storage: Storage): Promise<1 | 2 | 'damaged' | undefined> {
+  const content = await storage.read(HEADER, MOST_HEADER);
+  if (!content) return undefined;
+  const header = parseHeader(content);
+  if (!header) return 'damaged';
+  if (header.format === 'bkv-backup' && header.version === 2) return 2;
+  if (header.format === 'bkv-backup' && header.version === 1) return 1;
+  throw new BackupError(`${storage.location} is a backup of a version that this program does not know`);
+}
+
+async function readSalt(storage: Storage): Promise<Uint8Array | undefined> {
+  const content = await storage.read(HEADER, MOST_HEADER);
+  return content && fromBase64(parseHeader(content)?.salt, 32);
+}
+
+function parseHeader(content: Uint8Array): Record<string, unknown> | undefined {
+  try {
+    return parseObject(content, HEADER);
+  } catch {
+    return undefined;
+  }
+}
+
+async function writeHeader(storage: Storage): Promise<void> {
+  await storage.write(HEADER, text(HEADER_CONTENT));
+  await storage.flush();
+}
+
+/** What an earlier beginning left is no reason to refuse. */
+async function checkEmpty(storage: Storage): Promise<void> {
+  for await (const { name } of storage.list(''))
+    if (!BEGUN.test(name))
+      throw new BackupError(
+        `${storage.location} is not empty and not a backup; name an empty or a new folder`,
+      );
 }

@@ -1,89 +1,54 @@
-import type { Storage } from '../storage/index.js';
+import { type Storage, StorageError } from '../storage/index.js';
 import type { Progress } from './backup.js';
-import { BackupError, type Entry, type FileEntry, type FormatOf } from './format.js';
-import { readManifest } from './manifest.js';
-import { Repository } from './repository.js';
-import { chooseSnapshot } from './snapshots.js';
+import type { Cipher } from './cipher.js';
+import { BackupError } from './errors.js';
+import type { Entry, FileEntry, Part } from './format.js';
+import { mayHold, readEntries } from './list.js';
+import { isWithin } from './paths.js';
+import { ReadAhead } from './read-ahead.js';
+import { openerOf, Repository } from './repository.js';
+import { type Choice, chooseSnapshot } from './snapshots.js';
+import type { Problem } from './source.js';
 
 /** A file that could not be restored, or whose parts do not verify. */
-export interface Damage {
-  /** empty when a part of the list of files itself is damaged, and it is unknown which files it named */
-  readonly path: string;
-  readonly reason: string;
-}
+export type Damage = Problem;
 
 export interface RestoreSummary {
   readonly snapshot: string;
-  /** restored whole */
+  /** restored whole, or there already */
   readonly files: number;
   readonly bytes: number;
+  /** how many things could not be read when the backup was made */
+  readonly leftOut: number;
   readonly damaged: readonly Damage[];
 }
 
-export interface RestoreOptions {
-  /** a snapshot's name or the beginning of it, or a time; without it the newest */
-  readonly at?: string;
+export interface RestoreOptions extends Choice {
   readonly progress?: Progress;
-  readonly formatOf?: FormatOf;
+  readonly cipher?: Cipher;
+  /** paths that are wanted, with what lies below them; without it everything */
+  readonly only?: readonly string[];
 }
 
-/** Where entries are restored to. Their paths have been checked: relative, and within. */
+/** Where the bytes of a file go: `end`, or `discard` when it is damaged. */
+export interface Sink {
+  write(piece: Uint8Array): Promise<void> | void;
+  /** So many bytes are zero, and need no room; without it zeros are written. */
+  hole?(length: number): Promise<void> | void;
+  end(): Promise<void> | void;
+  discard(): Promise<void> | void;
+}
+
+/** Where entries are restored to. What it throws leaves one entry out, and is named; StorageError ends all. */
 export interface Destination {
   /** Makes a directory or a link. */
-  make(entry: Exclude<Entry, FileEntry>): Promise<void>;
-  /** Begins a file; its bytes follow, then `end`, or `discard` when it is damaged. */
-  begin(entry: FileEntry): Promise<{
-    write(piece: Uint8Array): Promise<void>;
-    end(): Promise<void>;
-    discard(): Promise<void>;
-  }>;
-}
-
-/** Parts that are fetched and decrypted before they are needed. */
-const AHEAD = 2;
-
-/** Fetches parts in the order in which they are planned, ahead of who takes them. */
-class ReadAhead {
-  readonly #repository: Repository;
-  #planned: string[] = [];
-  readonly #fetching = new Map<string, { content: Promise<Uint8Array>; buffer: Uint8Array }>();
-  readonly #spare: Uint8Array[] = [];
-
-  constructor(repository: Repository) {
-    this.#repository = repository;
-  }
-
-  plan({ content }: FileEntry): void {
-    for (const [part] of content) if (part !== this.#planned.at(-1)) this.#planned.push(part);
-  }
-
-  get enough(): boolean {
-    return this.#planned.length > AHEAD;
-  }
-
-  /** What is returned is good until the next call. @throws BackupError when it is missing or damaged */
-  take(part: string): Promise<Uint8Array> {
-    this.#planned = this.#planned.slice(this.#planned.indexOf(part));
-    const next = this.#planned.slice(0, AHEAD);
-    for (const [name, { content, buffer }] of this.#fetching) {
-      if (next.includes(name)) continue;
-      this.#fetching.delete(name);
-      const done = () => void this.#spare.push(buffer);
-      content.then(done, done);
-    }
-    for (const name of next) {
-      if (this.#fetching.has(name)) continue;
-      const buffer = this.#spare.pop() ?? this.#repository.format.buffer();
-      const content = this.#repository.getPart(name, buffer);
-      content.catch(() => undefined);
-      this.#fetching.set(name, { content, buffer });
-    }
-    return (this.#fetching.get(part) as { content: Promise<Uint8Array> }).content;
-  }
+  make(entry: Exclude<Entry, FileEntry>): Promise<void> | void;
+  /** Begins a file. @returns `undefined` when it is there already */
+  begin(entry: FileEntry): Promise<Sink | undefined> | Sink | undefined;
 }
 
 /**
- * Restores a snapshot, in constant memory. Files that are damaged are left out and named; the rest is restored.
+ * Restores a snapshot, in constant memory. What is damaged or refused is left out and named; the rest is restored.
  * @param backupKey 32 bytes
  * @throws BackupError when there is no such snapshot, or the key is another's; StorageError
  */
@@ -91,41 +56,86 @@ export async function restoreEntries(
   storage: Storage,
   destination: Destination,
   backupKey: Uint8Array,
-  { at, progress = () => undefined, formatOf }: RestoreOptions = {},
+  { progress = () => undefined, cipher, only = [''], ...choice }: RestoreOptions = {},
 ): Promise<RestoreSummary> {
-  const repository = await Repository.open(storage, backupKey, formatOf);
-  const name = await chooseSnapshot(repository, at);
-  const snapshot = await repository.snapshot(name);
+  const repository = await Repository.open(storage, openerOf(backupKey), cipher);
+  const snapshot = await chooseSnapshot(repository, choice);
   const damaged: Damage[] = [];
-  const listDamage = (error: BackupError) => damaged.push({ path: '', reason: error.message });
+  const name = (path: string, error: unknown) => {
+    if (error instanceof StorageError) throw error;
+    damaged.push({ path, reason: (error as Error).message });
+  };
+  const found = new Set<string>();
+  const entries = readEntries(
+    repository,
+    snapshot,
+    (error) => name('', error),
+    (first, next) => only.some((path) => mayHold(first, next, path)),
+  );
   const parts = new ReadAhead(repository);
-  let [files, bytes] = [0, 0];
-  for await (const entry of ahead(readManifest(repository, snapshot.manifest, listDamage), parts)) {
-    checkPath(entry.path);
-    if (entry.type !== 'file') {
-      await destination.make(entry);
-      continue;
-    }
-    const file = await destination.begin(entry);
+  const restored = { files: 0, bytes: 0 };
+  for await (const entry of ahead(wanted(entries, only, found), parts)) {
     try {
-      for (const [part, offset, length] of entry.content) {
-        const piece = (await parts.take(part)).subarray(offset, offset + length);
-        if (piece.length !== length)
-          throw new BackupError(`part ${part} is shorter than the list of files says`);
-        await file.write(piece);
-        bytes += length;
-        progress(bytes, snapshot.bytes);
+      if (entry.type !== 'file') await destination.make(entry);
+      else {
+        await restoreFile(entry, destination, parts, (bytes) =>
+          progress(restored.bytes + bytes, Math.max(snapshot.bytes, restored.bytes + bytes)),
+        );
+        restored.files++;
+        restored.bytes += entry.size;
       }
     } catch (error) {
-      await file.discard();
-      if (!(error instanceof BackupError)) throw error;
-      damaged.push({ path: entry.path, reason: error.message });
-      continue;
+      name(entry.path, error);
     }
-    await file.end();
-    files++;
   }
-  return { snapshot: name, files, bytes, damaged };
+  for (const path of only)
+    if (path !== '' && !found.has(path))
+      damaged.push({ path, reason: 'the snapshot has no such file or folder' });
+  return { snapshot: snapshot.name, ...restored, leftOut: snapshot.leftOut, damaged };
+}
+
+async function restoreFile(
+  entry: FileEntry,
+  destination: Destination,
+  parts: ReadAhead,
+  progress: (bytes: number) => void,
+): Promise<void> {
+  const sink = await destination.begin(entry);
+  if (!sink) return;
+  let bytes = 0;
+  try {
+    for (const { part, offset, length } of entry.content) {
+      if (part) await sink.write(await pieceOf(part, offset, length, parts));
+      else if (sink.hole) await sink.hole(length);
+      else await sink.write(new Uint8Array(length));
+      bytes += length;
+      progress(bytes);
+    }
+    if (bytes !== entry.size) throw new BackupError('a piece of it is missing in the list of files');
+  } catch (error) {
+    await sink.discard();
+    throw error;
+  }
+  await sink.end();
+}
+
+async function pieceOf(part: Part, offset: number, length: number, parts: ReadAhead): Promise<Uint8Array> {
+  const piece = (await parts.take(part)).subarray(offset, offset + length);
+  if (piece.length === length) return piece;
+  throw new BackupError(`part ${part.name} is shorter than the list of files says`);
+}
+
+/** The entries within the paths, and the folders above them. */
+async function* wanted(
+  entries: AsyncGenerator<Entry>,
+  only: readonly string[],
+  found: Set<string>,
+): AsyncGenerator<Entry> {
+  for await (const entry of entries) {
+    for (const path of only) if (entry.path === path) found.add(path);
+    const isAbove = entry.type === 'directory' && only.some((path) => isWithin(path, entry.path));
+    if (isAbove || only.some((path) => isWithin(entry.path, path))) yield entry;
+  }
 }
 
 /** The same entries, with those that come next planned. */
@@ -137,12 +147,4 @@ async function* ahead(entries: AsyncGenerator<Entry>, parts: ReadAhead): AsyncGe
     while (waiting.length > 0 && (parts.enough || waiting.length > 1000)) yield waiting.shift() as Entry;
   }
   yield* waiting;
-}
-
-function checkPath(path: string): void {
-  if (
-    path.split('/').some((segment) => segment === '' || segment === '.' || segment === '..') ||
-    path.includes('\0')
-  )
-    throw new BackupError('the list of files names a path outside of the backup');
 }

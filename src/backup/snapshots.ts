@@ -1,162 +1,184 @@
 import type { Storage } from '../storage/index.js';
-import type { Progress } from './backup.js';
-import { BackupError, type Snapshot } from './format.js';
-import { readManifest } from './manifest.js';
-import { Repository } from './repository.js';
-import type { Damage } from './restore.js';
+import { parseObject } from './encoding.js';
+import { V1 } from './epoch.js';
+import { BackupError } from './errors.js';
+import type { Origin, Snapshot } from './format.js';
+import { UnknownEpoch } from './keyring.js';
+import { partOf } from './list.js';
+import { openerOf, Repository } from './repository.js';
 
-/** A finished run of a backup. */
-export interface SnapshotInfo {
+/** 20261125T104233123Z-0123456789abcdef of version 1: a time in UTC to the millisecond. */
+const OLD = /^\d{8}T\d{9}Z-[0-9a-f]{16}$/;
+const NAME = /^(\d{4})-(\d{8})-[0-9a-f]{16}$/;
+/** Bytes that a snapshot may have: lists of a billion files. */
+const MOST = 256 * 1024 * 1024;
+
+export const snapshotPath = (name: string): string => `snapshots/${name}`;
+
+export interface SnapshotName {
   readonly name: string;
-  readonly created: Date;
-  readonly files: number;
-  readonly bytes: number;
+  /** of the epoch; 0 in version 1 */
+  readonly number: number;
+  readonly sequence: number;
 }
 
-const info = (name: string, { created, files, bytes }: Snapshot): SnapshotInfo => ({
-  name,
-  created: new Date(created),
-  files,
-  bytes,
-});
+/** Names of the finished snapshots, in their order: the newest last. */
+export async function snapshotNames(storage: Storage): Promise<SnapshotName[]> {
+  const [old, names]: [string[], SnapshotName[]] = [[], []];
+  for await (const stored of storage.list('snapshots')) {
+    const name = stored.name.slice(snapshotPath('').length);
+    const [, number, sequence] = NAME.exec(name) ?? [];
+    if (number) names.push({ name, number: Number(number), sequence: Number(sequence) });
+    else if (OLD.test(name)) old.push(name);
+  }
+  names.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return [...old.sort().map((name) => ({ name, number: 0, sequence: 0 })), ...names];
+}
+
+/** @throws BackupError when it is missing, damaged, of another key, or not the one that its name says */
+export async function readSnapshot(
+  repository: Repository,
+  { name, number }: SnapshotName,
+): Promise<Snapshot> {
+  const path = snapshotPath(name);
+  const sealed = await repository.storage.read(path, MOST);
+  if (!sealed) throw new BackupError(`snapshot ${name} is missing`);
+  const { v1 } = repository.keyring;
+  if (number === 0 && !v1) throw new BackupError(`snapshot ${name} is damaged, or of another key`);
+  const opened = number === 0 ? undefined : await openSnapshot(repository, name, sealed);
+  if (opened && opened.epoch.number !== number) throw new BackupError(`snapshot ${name} is damaged`);
+  const plaintext = opened?.plaintext ?? ((await v1?.openSnapshot(name, sealed)) as Uint8Array);
+  const content = parseObject(plaintext, `snapshot ${name}`) as unknown as Stored;
+  const rows = content.list ?? content.manifest;
+  if (!Array.isArray(rows)) throw new BackupError(`snapshot ${name} is damaged`);
+  const { created, host, source, files, bytes, leftOut } = content;
+  return {
+    name,
+    version: opened ? 2 : 1,
+    created: new Date(created),
+    ...(host !== undefined && { host: String(host) }),
+    ...(source !== undefined && { source: String(source) }),
+    files: Number(files),
+    bytes: Number(bytes),
+    leftOut: Number(leftOut ?? 0),
+    list: rows.map(([part, length, first, epoch]) => ({
+      part: partOf([part, length, opened ? epoch : V1], opened?.epoch.id ?? V1),
+      ...(opened && { first: String(first) }),
+    })),
+  };
+}
+
+async function openSnapshot(repository: Repository, name: string, sealed: Uint8Array) {
+  try {
+    return await repository.keyring.open(snapshotPath(name), sealed);
+  } catch (error) {
+    if (error instanceof UnknownEpoch || !(error instanceof BackupError)) throw error;
+    throw new BackupError(`snapshot ${name} is damaged, or of another key`);
+  }
+}
+
+/** A snapshot as its JSON has it. */
+type Stored = Omit<Snapshot, 'name' | 'version' | 'created' | 'list'> & {
+  created: string;
+  list?: unknown[][];
+  /** its name in version 1 */
+  manifest?: unknown[][];
+};
+
+export interface Listing {
+  /** in their order, the newest last */
+  readonly snapshots: Snapshot[];
+  /** names of those that cannot be read */
+  readonly damaged: string[];
+  /** names of those that are under a key which this one does not open */
+  readonly locked: string[];
+}
+
+/** All snapshots. @throws StorageError */
+export async function listSnapshots(repository: Repository): Promise<Listing> {
+  const names = await snapshotNames(repository.storage);
+  const listing: Listing = { snapshots: [], damaged: [], locked: [] };
+  const { parallel } = repository.storage;
+  for (let at = 0; at < names.length; at += parallel) {
+    const some = names.slice(at, at + parallel);
+    const read = await Promise.all(some.map((name) => tryRead(repository, name)));
+    read.forEach((result, i) => {
+      const { name } = some[i] as SnapshotName;
+      if (result === 'damaged' || result === 'locked') listing[result].push(name);
+      else if (result) listing.snapshots.push(result);
+    });
+  }
+  return listing;
+}
+
+/** @returns `undefined` when it was deleted since it was listed */
+async function tryRead(repository: Repository, name: SnapshotName) {
+  try {
+    return await readSnapshot(repository, name);
+  } catch (error) {
+    if (error instanceof UnknownEpoch) return 'locked' as const;
+    if (!(error instanceof BackupError)) throw error;
+    return (await repository.storage.size(snapshotPath(name.name))) === undefined
+      ? undefined
+      : ('damaged' as const);
+  }
+}
+
+/** Whether a snapshot is of a host and a source, where those are named. */
+export const isFrom = ({ host, source }: Origin, wanted: Origin): boolean =>
+  (wanted.host === undefined || host === wanted.host) &&
+  (wanted.source === undefined || source === wanted.source);
+
+/** The newest snapshot that can be read, from an origin where there is one. @throws StorageError */
+export async function newestSnapshot(repository: Repository, origin: Origin): Promise<Snapshot | undefined> {
+  let other: Snapshot | undefined;
+  for (const name of (await snapshotNames(repository.storage)).reverse()) {
+    const found = await tryRead(repository, name);
+    if (typeof found !== 'object') continue;
+    if (found.host === origin.host && found.source === origin.source) return found;
+    other ??= found;
+  }
+  return other;
+}
+
+/** Which snapshot is meant. */
+export interface Choice extends Origin {
+  /** its name or the beginning of it, or a time: the newest that is not later. Without it the newest */
+  readonly at?: string;
+}
+
+/** @throws BackupError when there is none, several, or it is damaged; StorageError */
+export async function chooseSnapshot(repository: Repository, { at, ...origin }: Choice): Promise<Snapshot> {
+  const names = await snapshotNames(repository.storage);
+  const { location } = repository.storage;
+  if (names.length === 0) throw new BackupError(`${location} holds no finished backup`);
+  const named = at === undefined ? [] : names.filter(({ name }) => name.startsWith(at));
+  if (named.length === 1) return readSnapshot(repository, named[0] as SnapshotName);
+  const time = at === undefined ? Number.POSITIVE_INFINITY : Date.parse(at);
+  if (named.length > 1 || Number.isNaN(time))
+    throw new BackupError(`"${at}" names ${named.length} snapshots; see bkv snapshots`);
+  const from = [origin.host, origin.source].filter(Boolean).join(', ');
+  for (const name of names.reverse()) {
+    const everything = at === undefined && from === '';
+    // The newest is what is asked for: when it is damaged, an older one in its place would be a false success.
+    const found = everything ? await readSnapshot(repository, name) : await tryRead(repository, name);
+    if (typeof found === 'object' && isFrom(found, origin) && found.created.getTime() <= time) return found;
+  }
+  throw new BackupError(
+    `there is no snapshot${from && ` of ${from}`}${at === undefined ? '' : ` of ${at} or before`}`,
+  );
+}
 
 /**
- * The snapshots of a backup, oldest first, those that cannot be read, and the backup's id (16 hexadecimal digits).
+ * The snapshots of a backup in their order, the newest last, and the names of those that cannot be read.
  * @param backupKey 32 bytes
  */
 export async function snapshots(
   storage: Storage,
   backupKey: Uint8Array,
-): Promise<{ id: string; snapshots: SnapshotInfo[]; damaged: string[] }> {
-  const repository = await Repository.open(storage, backupKey);
-  return { id: repository.format.id, ...(await list(repository)) };
-}
-
-async function list(repository: Repository) {
-  const found: SnapshotInfo[] = [];
-  const damaged: string[] = [];
-  for (const name of await repository.snapshots()) {
-    try {
-      found.push(info(name, await repository.snapshot(name)));
-    } catch (error) {
-      if (!(error instanceof BackupError)) throw error;
-      damaged.push(name);
-    }
-  }
-  return { snapshots: found, damaged };
-}
-
-/**
- * The name of one snapshot.
- * @param at its name or the beginning of it, or a time (the newest that is not later); without it the newest
- * @throws BackupError
- */
-export async function chooseSnapshot(repository: Repository, at?: string): Promise<string> {
-  const names = await repository.snapshots();
-  const newest = names.at(-1);
-  if (!newest) throw new BackupError(`${repository.storage.location} holds no finished backup`);
-  if (at === undefined) return newest;
-  const named = names.filter((name) => name.startsWith(at));
-  if (named.length === 1) return named[0] as string;
-  const time = Date.parse(at);
-  if (named.length > 1 || Number.isNaN(time))
-    throw new BackupError(`"${at}" names ${named.length} snapshots; see bkv snapshots`);
-  const { snapshots } = await list(repository);
-  const chosen = snapshots.findLast(({ created }) => created.getTime() <= time);
-  if (!chosen) throw new BackupError(`there is no snapshot of ${at} or before`);
-  return chosen.name;
-}
-
-/** What {@link verify} found. */
-export interface Verdict {
-  readonly snapshots: number;
-  readonly parts: number;
-  readonly damaged: readonly (Damage & { readonly snapshot: string })[];
-}
-
-/**
- * Reads every part that a snapshot names, once, and tells which files of which snapshots are damaged.
- * @param backupKey 32 bytes
- */
-export async function verify(
-  storage: Storage,
-  backupKey: Uint8Array,
-  progress: Progress = () => undefined,
-): Promise<Verdict> {
-  const repository = await Repository.open(storage, backupKey);
-  const { snapshots, damaged: unreadable } = await list(repository);
-  const damaged = unreadable.map((snapshot) => ({
-    snapshot,
-    path: '',
-    reason: `snapshot ${snapshot} is damaged, or of another key`,
-  }));
-  let total = 0;
-  for await (const _ of repository.parts()) total++;
-  const checked = new Map<string, string | undefined>();
-  const check = async (part: string): Promise<string | undefined> => {
-    if (!checked.has(part)) {
-      checked.set(
-        part,
-        await repository.getPart(part).then(
-          () => undefined,
-          (error: Error) => error.message,
-        ),
-      );
-      progress(checked.size, Math.max(total, checked.size));
-    }
-    return checked.get(part);
-  };
-  for (const { name: snapshot } of snapshots) {
-    const { manifest } = await repository.snapshot(snapshot);
-    for (const [part] of manifest) {
-      const reason = await check(part);
-      if (reason) damaged.push({ snapshot, path: '', reason });
-    }
-    for await (const entry of readManifest(repository, manifest, () => undefined)) {
-      if (entry.type !== 'file') continue;
-      for (const [part] of entry.content) {
-        const reason = await check(part);
-        if (!reason) continue;
-        damaged.push({ snapshot, path: entry.path, reason });
-        break;
-      }
-    }
-  }
-  return { snapshots: snapshots.length, parts: checked.size, damaged };
-}
-
-/** A part may belong to a backup that is being made now: younger ones are not deleted. */
-const GRACE_MS = 24 * 3_600_000;
-
-/**
- * Deletes all but the newest snapshots, and the parts that no snapshot needs.
- * @param backupKey 32 bytes
- * @param keep how many snapshots stay, at least 1
- * @throws BackupError, and deletes nothing, when a snapshot that stays cannot be read
- */
-export async function prune(
-  storage: Storage,
-  backupKey: Uint8Array,
-  keep: number,
-  graceMs = GRACE_MS,
-): Promise<{ snapshots: number; parts: number }> {
-  if (!Number.isInteger(keep) || keep < 1) throw new BackupError('at least one snapshot must stay');
-  const repository = await Repository.open(storage, backupKey);
-  const names = await repository.snapshots();
-  const over = names.slice(0, -keep);
-  const needed = new Set<string>();
-  for (const name of names.slice(-keep)) {
-    const { manifest } = await repository.snapshot(name);
-    for (const [part] of manifest) needed.add(part);
-    for await (const entry of readManifest(repository, manifest))
-      if (entry.type === 'file') for (const [part] of entry.content) needed.add(part);
-  }
-  for (const name of over) await repository.deleteSnapshot(name);
-  let parts = 0;
-  for await (const { name, written } of repository.parts()) {
-    if (needed.has(name) || Date.now() - written < graceMs) continue;
-    await repository.deletePart(name);
-    parts++;
-  }
-  return { snapshots: over.length, parts };
+  origin: Origin = {},
+): Promise<Listing & { id: string }> {
+  const repository = await Repository.open(storage, openerOf(backupKey));
+  const { snapshots, ...rest } = await listSnapshots(repository);
+  return { id: repository.id, snapshots: snapshots.filter((snapshot) => isFrom(snapshot, origin)), ...rest };
 }

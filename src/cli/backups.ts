@@ -1,11 +1,12 @@
-import type { Command } from 'commander';
-import { type Damage, prune, snapshots, verify } from '../backup/index.js';
-import { backup, restore } from '../files/index.js';
+import { type Command, Option } from 'commander';
+import { migrate, type Problem, prune, snapshots } from '../backup/index.js';
+import { backup, check, restore } from '../files/index.js';
 import { openStorage, type Storage } from '../storage/index.js';
+import { INCOMPLETE } from './errors.js';
 import { readKey, withKeyFile } from './key-file.js';
 import { say } from './say.js';
-import { readState, writeState } from './state.js';
-import { progressBar } from './terminal.js';
+import { compareWithSeen } from './seen.js';
+import { progressBar, UsageError } from './terminal.js';
 
 const size = (bytes: number): string =>
   bytes < 1e6
@@ -14,40 +15,79 @@ const size = (bytes: number): string =>
       ? `${(bytes / 1e6).toFixed(1)} MB`
       : `${(bytes / 1e9).toFixed(2)} GB`;
 
+const several = (value: string, before: string[] = []): string[] => [...before, value];
+
+const withOrigin = (command: Command): Command =>
+  command
+    .option('--host <name>', 'only snapshots of this device')
+    .option('--source <folder>', 'only snapshots of this folder');
+
 export function backupCommands(program: Command): void {
   withKeyFile(
     program
       .command('backup <folder> <backup>')
-      .description('encrypt a folder into a backup; only what changed since the last time is stored'),
-  ).action(async (folder: string, destination: string, { keyFile }) =>
-    run(folder, destination, await readKey(keyFile)),
+      .description('encrypt a folder into a backup; only what changed since the last time is stored')
+      .option('--exclude <pattern>', 'leave this out: *.tmp, node_modules, /cache (again for more)', several)
+      .option('--with-caches', 'take folders that are marked as caches (CACHEDIR.TAG), too')
+      .option('--force', 'read every file, also when its size and times are as they were')
+      .option('--allow-empty', 'the folder holds no file, and that is right')
+      .option('--host <name>', "this device's name in the snapshot; without it the system's"),
+  ).action(async (folder: string, destination: string, { keyFile, ...options }) =>
+    run(folder, destination, await readKey(keyFile), options),
   );
 
-  withKeyFile(
-    program
-      .command('restore <backup> <folder>')
-      .description('decrypt a backup into a new folder')
-      .option('--at <snapshot>', 'a snapshot of bkv snapshots, or a time; without it the newest'),
-  ).action(async (source: string, folder: string, { keyFile, at }) =>
-    restoreTo(source, folder, await readKey(keyFile), at),
+  withOrigin(
+    withKeyFile(
+      program
+        .command('restore <backup> <folder>')
+        .description('decrypt a backup into a new folder')
+        .option('--at <snapshot>', 'a snapshot of bkv snapshots, or a time; without it the newest')
+        .option('--only <path>', 'only this file or folder of the backup (again for more)', several)
+        .option('--resume', 'go on with a restore into this folder that was cut off')
+        .addOption(
+          new Option('--overwrite <which>', 'restore among other files, replacing these').choices([
+            'never',
+            'older',
+            'always',
+          ]),
+        )
+        .option('--owners', 'also owners, and the bits setuid and setgid; wants root'),
+    ),
+  ).action(async (source: string, folder: string, { keyFile, ...options }) =>
+    restoreTo(source, folder, await readKey(keyFile), options),
   );
 
-  withKeyFile(program.command('snapshots <backup>').description('list what was backed up, and when')).action(
-    async (source: string, { keyFile }) => list(source, await readKey(keyFile)),
-  );
+  withOrigin(
+    withKeyFile(program.command('snapshots <backup>').description('list what was backed up, and when')),
+  ).action(async (source: string, { keyFile, ...origin }) => list(source, await readKey(keyFile), origin));
 
   withKeyFile(
     program
       .command('verify <backup>')
-      .description('read a backup through and name every file that could not be restored'),
-  ).action(async (source: string, { keyFile }) => check(source, await readKey(keyFile)));
+      .description('read a backup through and name every file that could not be restored')
+      .option('--repair', 'delete what is damaged, so that the next backup stores it anew'),
+  ).action(async (source: string, { keyFile, repair }) =>
+    verify(source, await readKey(keyFile), repair === true),
+  );
 
   withKeyFile(
     program
       .command('prune <backup>')
       .description('delete old snapshots, and what only they need')
-      .requiredOption('--keep <n>', 'how many of the newest snapshots stay'),
-  ).action(async (source: string, { keyFile, keep }) => reduce(source, await readKey(keyFile), Number(keep)));
+      .requiredOption('--keep <n>', 'how many of the newest snapshots of each device and folder stay')
+      .option(
+        '--now',
+        'delete at once what nobody needs, and not a day later; other devices may have to begin anew',
+      ),
+  ).action(async (source: string, { keyFile, keep, now }) =>
+    reduce(source, await readKey(keyFile), keep, now === true),
+  );
+
+  withKeyFile(
+    program
+      .command('migrate <backup>')
+      .description('move a backup of version 1 to this one; nothing is uploaded again'),
+  ).action(async (source: string, { keyFile }) => move(source, await readKey(keyFile)));
 }
 
 async function withStorage(location: string, use: (storage: Storage) => Promise<void>): Promise<void> {
@@ -59,73 +99,128 @@ async function withStorage(location: string, use: (storage: Storage) => Promise<
   }
 }
 
-function run(folder: string, destination: string, key: Uint8Array): Promise<void> {
+type BackupFlags = Pick<
+  Parameters<typeof backup>[3] & object,
+  'exclude' | 'withCaches' | 'force' | 'allowEmpty' | 'host'
+>;
+
+function run(folder: string, destination: string, key: Uint8Array, flags: BackupFlags): Promise<void> {
   return withStorage(destination, async (storage) => {
-    const { files, bytes, changed } = await backup(folder, storage, key, progressBar('encrypting'));
-    compare(await snapshots(storage, key));
+    const progress = progressBar('encrypting');
+    const { files, bytes, changed, leftOut } = await backup(folder, storage, key, {
+      ...flags,
+      ...(progress && { progress }),
+      onSkip: (path, reason) => say(`skipped: ${printable(path)} (${reason})`),
+    });
+    compareWithSeen(storage, key, await snapshots(storage, key));
+    report('left out', leftOut);
     say(`${files} files (${size(bytes)}) are in ${destination}; ${changed} were new or had changed`);
   });
 }
 
-function restoreTo(source: string, folder: string, key: Uint8Array, at: string | undefined): Promise<void> {
+type RestoreFlags = Omit<Parameters<typeof restore>[3] & object, 'progress'>;
+
+function restoreTo(source: string, folder: string, key: Uint8Array, flags: RestoreFlags): Promise<void> {
   return withStorage(source, async (storage) => {
-    if (at === undefined) compare(await snapshots(storage, key));
-    const { files, bytes, damaged } = await restore(storage, folder, key, {
-      ...(at !== undefined && { at }),
-      progress: progressBar('restoring'),
+    if (flags.at === undefined) compareWithSeen(storage, key, await snapshots(storage, key));
+    const only = flags.only?.map((path) => path.replace(/^(\.?\/)+|\/+$/g, ''));
+    const progress = progressBar('restoring');
+    const restored = await restore(storage, folder, key, {
+      ...flags,
+      ...(only && { only }),
+      ...(progress && { progress }),
     });
+    const { files, bytes, damaged, notes, leftOut } = restored;
+    report('not restored', damaged);
+    for (const note of notes) say(`note: ${line(note)}`);
+    if (leftOut > 0) say(`note: when this backup was made, ${leftOut} files or folders were left out`);
     say(`${files} files (${size(bytes)}) are in ${folder}`);
-    report(damaged);
   });
 }
 
-function list(source: string, key: Uint8Array): Promise<void> {
+function list(source: string, key: Uint8Array, origin: { host?: string; source?: string }): Promise<void> {
   return withStorage(source, async (storage) => {
     const found = await snapshots(storage, key);
-    compare(found);
-    for (const { name, created, files, bytes } of found.snapshots)
-      say(`${name}  ${created.toLocaleString()}  ${files} files, ${size(bytes)}`);
-    report(
-      found.damaged.map((name) => ({ path: '', reason: `snapshot ${name} is damaged, or of another key` })),
-    );
+    compareWithSeen(storage, key, found);
+    const { host, source } = origin;
+    for (const snapshot of found.snapshots) {
+      if (
+        (host !== undefined && snapshot.host !== host) ||
+        (source !== undefined && snapshot.source !== source)
+      )
+        continue;
+      const from = [snapshot.host, snapshot.source].filter((part) => part !== undefined).join(':');
+      const leftOut = snapshot.leftOut > 0 ? `, ${snapshot.leftOut} left out` : '';
+      say(
+        `${snapshot.name}  ${snapshot.created.toLocaleString()}  ${snapshot.files} files, ${size(snapshot.bytes)}${leftOut}${from && `  ${printable(from)}`}`,
+      );
+    }
+    const lost = (reason: string) => (name: string) => ({
+      path: '',
+      reason: `snapshot ${name} is ${reason}`,
+    });
+    report('damaged', [
+      ...found.damaged.map(lost('damaged, or of another key')),
+      ...found.locked.map(lost('under a key that this one does not open')),
+    ]);
+    if (found.damaged.length > 0) process.exitCode = 1;
   });
 }
 
-function check(source: string, key: Uint8Array): Promise<void> {
+function verify(source: string, key: Uint8Array, repair: boolean): Promise<void> {
   return withStorage(source, async (storage) => {
-    compare(await snapshots(storage, key));
-    const verdict = await verify(storage, key, progressBar('verifying'));
-    const { parts, damaged } = verdict;
-    report(damaged.map(({ snapshot, path, reason }) => ({ path: path && `${snapshot}: ${path}`, reason })));
+    compareWithSeen(storage, key, await snapshots(storage, key));
+    const progress = progressBar('verifying');
+    const verdict = await check(storage, key, { repair, ...(progress && { progress }) });
+    const { parts, damaged, repaired } = verdict;
+    report(
+      'damaged',
+      damaged.map(({ snapshot, path, reason }) => ({ path: path && `${snapshot}: ${path}`, reason })),
+    );
+    if (damaged.length > 0) process.exitCode = 1;
+    if (repaired > 0)
+      say(`${repaired} damaged parts and snapshots were deleted; bkv backup stores anew what it still finds`);
     say(
       `${verdict.snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? 'all is well' : `${damaged.length} files or lists are damaged`}`,
     );
   });
 }
 
-function reduce(source: string, key: Uint8Array, keep: number): Promise<void> {
+function reduce(source: string, key: Uint8Array, keep: string, now: boolean): Promise<void> {
+  if (!/^[1-9]\d{0,8}$/.test(keep)) throw new UsageError('--keep wants a number from 1 on');
   return withStorage(source, async (storage) => {
-    const { snapshots, parts } = await prune(storage, key, keep);
+    const { snapshots, parts, marked, damaged } = await prune(
+      storage,
+      key,
+      Number(keep),
+      now ? 0 : undefined,
+    );
+    report(
+      'damaged',
+      damaged.map((name) => ({ path: '', reason: `snapshot ${name} cannot be read, and stays` })),
+    );
     say(`${snapshots} snapshots and ${parts} parts were deleted`);
+    if (marked > 0) say(`${marked} more parts are not needed; a prune from tomorrow on deletes them`);
   });
 }
 
-function report(damaged: readonly Damage[]): void {
-  for (const { path, reason } of damaged) say(`damaged: ${path ? `${path} (${reason})` : reason}`);
-  if (damaged.length > 0) process.exitCode = 1;
+function move(source: string, key: Uint8Array): Promise<void> {
+  return withStorage(source, async (storage) => {
+    const moved = await migrate(storage, key);
+    say(moved ? `${source} is of version 2 now` : `${source} is of version 2 already`);
+  });
 }
 
-/**
- * Warns when the storage shows an older state than this device has seen: each file of it would verify. The newest
- * snapshot that was seen is kept in the user's state folder.
- */
-function compare({ id, snapshots: found }: Awaited<ReturnType<typeof snapshots>>): void {
-  const seen = readState(id)?.toString().trim() ?? '';
-  const newest = found.at(-1)?.name ?? '';
-  if (newest < seen)
-    process.stderr.write(
-      `warning: this device has seen snapshot ${seen}, and the newest there is ${newest || 'none'}: the storage shows an old state\n`,
-    );
-  if (newest <= seen) return;
-  writeState(id, Buffer.from(`${newest}\n`));
+/** A name without what could steer the terminal. */
+const printable = (name: string): string =>
+  Buffer.from(name)
+    .toString()
+    .replace(/\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
+
+const line = ({ path, reason }: Problem): string => printable(path ? `${path} (${reason})` : reason);
+
+/** Names what is not done; the rest is. */
+function report(what: string, problems: readonly Problem[]): void {
+  for (const problem of problems) say(`${what}: ${line(problem)}`);
+  if (problems.length > 0) process.exitCode = INCOMPLETE;
 }

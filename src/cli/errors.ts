@@ -9,6 +9,9 @@ export function told(error: Error): string {
   return known ? error.message : `${error.name}: ${error.message}`;
 }
 
+/** Exit code of what was done, but not for everything that it was asked for. */
+export const INCOMPLETE = 5;
+
 export function exitCode(error: Error): number {
   if (error instanceof CodedError) return ERRORS[error.code].exit;
   if (!(error instanceof BkvError)) return 1;

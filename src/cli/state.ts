@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -15,7 +15,16 @@ export function readState(name: string): Buffer | undefined {
   }
 }
 
+/** Keeps what makes later commands safer; where it cannot be kept, this one goes on with a warning. */
 export function writeState(name: string, content: Uint8Array): void {
-  mkdirSync(dirname(statePath(name)), { recursive: true, mode: 0o700 });
-  writeFileSync(statePath(name), content, { mode: 0o600 });
+  const path = statePath(name);
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    // In one step: another command may read it.
+    writeFileSync(temporary, content, { mode: 0o600 });
+    renameSync(temporary, path);
+  } catch (error) {
+    process.stderr.write(`warning: ${(error as Error).message}; nothing is kept for later on this device\n`);
+  }
 }

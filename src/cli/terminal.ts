@@ -80,8 +80,8 @@ export async function readNewPassword(least = 1): Promise<string> {
 }
 
 /** A bar on a terminal; nothing elsewhere. */
-export function progressBar(label: string): (done: number, total: number) => void {
-  if (!process.stderr.isTTY) return () => undefined;
+export function progressBar(label: string): ((done: number, total: number) => void) | undefined {
+  if (!process.stderr.isTTY) return undefined;
   let last = 0;
   return (done, total) => {
     const now = Date.now();

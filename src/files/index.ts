@@ -1,66 +1,37 @@
-import {
-  chmodSync,
-  closeSync,
-  fchmodSync,
-  futimesSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  readSync,
-  rmSync,
-  symlinkSync,
-  utimesSync,
-  writeSync,
-} from 'node:fs';
-import { dirname, join } from 'node:path';
+import { lstatSync, realpathSync, type Stats, statSync } from 'node:fs';
+import { hostname } from 'node:os';
 import {
   BackupError,
+  type BackupOptions,
   type BackupSummary,
   backupEntries,
-  type Destination,
-  type DirectoryEntry,
-  type OpenFile,
-  type Progress,
+  type Problem,
   type RestoreOptions,
   type RestoreSummary,
   restoreEntries,
-  type SourceEntry,
+  type Verdict,
+  type VerifyOptions,
+  verify,
 } from '../backup/index.js';
 import type { Storage } from '../storage/index.js';
+import { FolderDestination, type FolderOptions } from './destination.js';
+import { excluder } from './exclude.js';
 import { withThreads } from './threads.js';
+import { Walk } from './walk.js';
 
-// Files are touched by the program's own thread: of thousands of small ones a trip to another thread costs more than the
-// work there, and the other threads are busy with encryption.
+export type { FolderOptions, Overwrite } from './destination.js';
 
-/** Entries below a folder, sorted, folders before what they hold. */
-function* walk(root: string, below = ''): Generator<SourceEntry> {
-  const names = readdirSync(join(root, below)).sort();
-  for (const name of names) {
-    const path = below ? `${below}/${name}` : name;
-    const full = join(root, path);
-    const info = lstatSync(full);
-    const { mode, mtimeMs, size } = info;
-    const common = { path, mode: mode & 0o777, mtime: Math.round(mtimeMs) };
-    if (info.isDirectory()) {
-      yield { ...common, type: 'directory' };
-      yield* walk(root, path);
-    } else if (info.isSymbolicLink()) yield { path, type: 'symlink', target: readlinkSync(full) };
-    else if (info.isFile()) yield { ...common, type: 'file', size, open: async () => openFile(full) };
-  }
-}
-
-function openFile(path: string): OpenFile {
-  const file = openSync(path, 'r');
-  return {
-    read: async (into) => readSync(file, into),
-    close: async () => closeSync(file),
-  };
+export interface SourceOptions extends Omit<BackupOptions, 'cipher'> {
+  /** patterns of what is left out: `*.tmp`, `node_modules`, `/cache` */
+  readonly exclude?: readonly string[];
+  /** takes folders that are marked as caches (CACHEDIR.TAG), too */
+  readonly withCaches?: boolean;
+  /** told of what is left out on purpose */
+  readonly onSkip?: (path: string, reason: string) => void;
 }
 
 /**
- * Encrypts a folder into a backup: see {@link backupEntries}.
+ * Encrypts a folder into a backup: see {@link backupEntries}. What cannot be read is left out, and named.
  * @param backupKey 32 bytes
  * @throws BackupError, StorageError
  */
@@ -68,19 +39,41 @@ export async function backup(
   source: string,
   storage: Storage,
   backupKey: Uint8Array,
-  progress?: Progress,
+  { exclude = [], withCaches = false, onSkip = () => undefined, ...rest }: SourceOptions = {},
 ): Promise<BackupSummary> {
-  if (!lstatSync(source, { throwIfNoEntry: false })?.isDirectory())
-    throw new BackupError(`${source} is not a folder`);
-  let total = 0;
-  for (const entry of walk(source)) if (entry.type === 'file') total += entry.size;
-  return withThreads((formatOf) =>
-    backupEntries(walk(source), total, storage, backupKey, { formatOf, ...(progress && { progress }) }),
+  const there = statSync(source, { throwIfNoEntry: false });
+  if (!there?.isDirectory()) throw new BackupError(`${source} is not a folder`);
+  const root = realpathSync(source);
+  const except = folderOf(storage);
+  if (except && except.dev === there.dev && except.ino === there.ino)
+    throw new BackupError(`${source} would be backed up into itself; name another place`);
+  const walk = new Walk(root, { isExcluded: excluder(exclude), withCaches, except, onSkip });
+  const again = new Walk(root, { ...walk.options, onSkip: () => undefined });
+  let first = true;
+  const next = () => {
+    const entries = first ? walk : again;
+    first = false;
+    return entries;
+  };
+  const total = rest.progress ? walk.total() : 0;
+  const origin = { host: hostname(), source: root };
+  return withThreads((cipher) =>
+    backupEntries(next, total, storage, backupKey, { ...origin, ...rest, cipher }),
   );
 }
 
+/** The folder in which a storage lies, where it is one of this machine. */
+function folderOf({ folder }: Storage): Stats | undefined {
+  return folder === undefined ? undefined : statSync(folder, { throwIfNoEntry: false });
+}
+
+export interface FolderSummary extends RestoreSummary {
+  /** what the system refused, or was not asked to do, of files that are there otherwise */
+  readonly notes: readonly Problem[];
+}
+
 /**
- * Restores a snapshot into a new or empty folder: see {@link restoreEntries}.
+ * Restores a snapshot into a folder: see {@link restoreEntries}. Without `overwrite` or `resume` it is new or empty.
  * @param backupKey 32 bytes
  * @throws BackupError also when the folder is not empty; StorageError
  */
@@ -88,59 +81,25 @@ export async function restore(
   storage: Storage,
   destination: string,
   backupKey: Uint8Array,
-  options: RestoreOptions = {},
-): Promise<RestoreSummary> {
-  const directories: DirectoryEntry[] = [];
-  const made = new Set<string>();
-  const begin = () => {
-    const present = lstatSync(destination, { throwIfNoEntry: false }) ? readdirSync(destination) : [];
-    if (present.length > 0)
-      throw new BackupError(`${destination} is not empty; name an empty or a new folder`);
-    mkdirSync(destination, { recursive: true });
-    made.add(destination);
-  };
-  const pathOf = (path: string): string => {
-    if (made.size === 0) begin();
-    const full = join(destination, path);
-    const folder = dirname(full);
-    if (!made.has(folder)) mkdirSync(folder, { recursive: true });
-    made.add(folder);
-    return full;
-  };
-  const folder: Destination = {
-    make: async (entry) => {
-      const path = pathOf(entry.path);
-      if (entry.type === 'symlink') return symlinkSync(entry.target, path);
-      mkdirSync(path, { recursive: true });
-      directories.push(entry);
-    },
-    begin: async ({ path: name, mode, mtime }) => {
-      const path = pathOf(name);
-      const file = openSync(path, 'wx', 0o600);
-      return {
-        write: async (piece) => {
-          for (let at = 0; at < piece.length; ) at += writeSync(file, piece, at);
-        },
-        end: async () => {
-          fchmodSync(file, mode);
-          futimesSync(file, mtime / 1000, mtime / 1000);
-          closeSync(file);
-        },
-        discard: async () => {
-          closeSync(file);
-          rmSync(path);
-        },
-      };
-    },
-  };
-  const summary = await withThreads((formatOf) =>
-    restoreEntries(storage, folder, backupKey, { ...options, formatOf }),
+  { overwrite, resume, owners, ...options }: Omit<RestoreOptions, 'cipher'> & FolderOptions = {},
+): Promise<FolderSummary> {
+  if (lstatSync(destination, { throwIfNoEntry: false })?.isFile())
+    throw new BackupError(`${destination} is a file, and no folder`);
+  const folder = new FolderDestination(destination, {
+    ...(overwrite && { overwrite }),
+    ...(resume && { resume }),
+    ...(owners && { owners }),
+  });
+  const summary = await withThreads((cipher) =>
+    restoreEntries(storage, folder, backupKey, { ...options, cipher }),
   );
-  if (made.size === 0) begin();
-  // Last and from the inside out: writing into a folder changes its time, and its mode may forbid it.
-  for (const { path, mode, mtime } of directories.reverse()) {
-    chmodSync(join(destination, path), mode);
-    utimesSync(join(destination, path), mtime / 1000, mtime / 1000);
-  }
-  return summary;
+  folder.finish();
+  return { ...summary, notes: folder.problems };
 }
+
+/** Reads a backup through, with threads: see {@link verify}. @param backupKey 32 bytes */
+export const check = (
+  storage: Storage,
+  backupKey: Uint8Array,
+  options: Omit<VerifyOptions, 'cipher'> = {},
+): Promise<Verdict> => withThreads((cipher) => verify(storage, backupKey, { ...options, cipher }));

@@ -1,53 +1,45 @@
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync } from 'node:crypto';
-import { parentPort, workerData } from 'node:worker_threads';
-import { keyInfo, NONCE_BYTES, PART_AAD, TAG_BYTES } from '../backup/index.js';
+import { createCipheriv, createDecipheriv, createHash } from 'node:crypto';
+import { parentPort } from 'node:worker_threads';
+import { NONCE_BYTES, TAG_BYTES } from '../backup/index.js';
 
-/** What a thread is asked: the same as {@link Format}, whose part it does. Answered with bytes, a name, or nothing. */
+/** What a thread is asked: what a {@link Cipher} does, in place. Answered with bytes, or nothing. */
 export interface Request {
   readonly id: number;
-  readonly work: 'name' | 'seal' | 'open';
-  readonly name: string;
+  readonly work: 'digest' | 'seal' | 'open';
+  /** of this one part, 32 bytes; not for a digest */
+  readonly key?: Uint8Array;
+  /** associated data */
+  readonly about?: Uint8Array;
   /** the plaintext in a buffer with room for the tag, or the sealed part: changed in place */
   readonly bytes: Uint8Array;
 }
 export interface Answer {
   readonly id: number;
-  readonly name?: string;
   readonly bytes?: Uint8Array;
-  readonly failed?: boolean;
 }
 
 /** Bytes that a cipher is given at a time: what it answers stays in the processor's cache. */
 const SLICE = 65_536;
 const NONCE = Buffer.alloc(NONCE_BYTES);
-
-const { backupKey, salt } = workerData as { backupKey: Uint8Array; salt: Uint8Array };
-const derive = (key: Parameters<typeof keyInfo>[0]): Buffer =>
-  Buffer.from(hkdfSync('sha256', backupKey, salt, keyInfo(key), 32));
-const nameKey = derive('part name');
-const partKey = derive('part key');
-backupKey.fill(0);
-
-const keyOf = (name: string): Buffer =>
-  createHmac('sha256', partKey).update(Buffer.from(name, 'hex')).digest();
+const NOTHING = new Uint8Array();
 
 function inPlace(cipher: { update(slice: Uint8Array): Buffer }, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; at += SLICE)
     bytes.set(cipher.update(bytes.subarray(at, at + SLICE)), at);
 }
 
-function answer({ id, work, name, bytes }: Request): Answer {
-  if (work === 'name') return { id, name: createHmac('sha256', nameKey).update(bytes).digest('hex') };
+function answer({ id, work, key = NOTHING, about = NOTHING, bytes }: Request): Answer {
+  if (work === 'digest') return { id, bytes: createHash('sha256').update(bytes).digest() };
   if (work === 'seal') {
-    const cipher = createCipheriv('aes-256-gcm', keyOf(name), NONCE).setAAD(PART_AAD);
+    const cipher = createCipheriv('aes-256-gcm', key, NONCE).setAAD(about);
     inPlace(cipher, bytes);
     cipher.final();
     const sealed = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length + TAG_BYTES);
     sealed.set(cipher.getAuthTag(), bytes.length);
     return { id, bytes: sealed };
   }
-  if (bytes.length < TAG_BYTES) return { id, failed: true };
-  const decipher = createDecipheriv('aes-256-gcm', keyOf(name), NONCE).setAAD(PART_AAD);
+  if (bytes.length < TAG_BYTES) return { id };
+  const decipher = createDecipheriv('aes-256-gcm', key, NONCE).setAAD(about);
   const plaintext = bytes.subarray(0, -TAG_BYTES);
   decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
   inPlace(decipher, plaintext);
@@ -56,8 +48,12 @@ function answer({ id, work, name, bytes }: Request): Answer {
     return { id, bytes: plaintext };
   } catch {
     plaintext.fill(0);
-    return { id, failed: true };
+    return { id };
   }
 }
 
-parentPort?.on('message', (request: Request) => parentPort?.postMessage(answer(request)));
+parentPort?.on('message', (request: Request) => {
+  const answered = answer(request);
+  request.key?.fill(0);
+  parentPort?.postMessage(answered);
+});

@@ -1,61 +1,46 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { BackupError, Format, type FormatKeys, PART_BYTES, TAG_BYTES } from '../backup/index.js';
+import { type Cipher, PART_BYTES, TAG_BYTES, webCipher } from '../backup/index.js';
 import type { Answer, Request } from './thread.js';
 
 /** A smaller part costs less than the way to another thread and back. */
 const SMALL = 256 * 1024;
 
-/** The {@link Format} of a backup whose parts are named, sealed and opened in place, by threads of their own. */
-class ThreadedFormat extends Format {
-  readonly #key: { backupKey: Uint8Array; salt: Uint8Array };
+/** A {@link Cipher} that works in place, in threads of its own. */
+class ThreadedCipher implements Cipher {
   readonly #threads: Worker[] = [];
   readonly #waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
   #count = 0;
 
-  private constructor(keys: FormatKeys, key: { backupKey: Uint8Array; salt: Uint8Array }) {
-    super(keys);
-    this.#key = key;
-  }
-
-  static override async of(backupKey: Uint8Array, salt: Uint8Array): Promise<ThreadedFormat> {
-    return new ThreadedFormat(await Format.keysOf(backupKey, salt), {
-      backupKey: Uint8Array.from(backupKey),
-      salt,
-    });
-  }
-
-  override buffer(): Uint8Array {
+  buffer(): Uint8Array {
     return new Uint8Array(new SharedArrayBuffer(PART_BYTES + TAG_BYTES));
   }
 
-  override async partName(plaintext: Uint8Array): Promise<string> {
-    if (plaintext.length < SMALL) return super.partName(plaintext.slice());
-    return (await this.#ask('name', '', plaintext)).name as string;
+  async digest(bytes: Uint8Array): Promise<Uint8Array> {
+    if (bytes.length < SMALL) return webCipher.digest(Uint8Array.from(bytes));
+    return (await this.#ask({ work: 'digest', bytes })).bytes as Uint8Array;
   }
 
-  override async sealPart(name: string, plaintext: Uint8Array): Promise<Uint8Array> {
-    if (plaintext.length < SMALL) return super.sealPart(name, Uint8Array.from(plaintext));
-    return (await this.#ask('seal', name, plaintext)).bytes as Uint8Array;
+  async seal(key: Uint8Array, about: Uint8Array, bytes: Uint8Array): Promise<Uint8Array> {
+    if (bytes.length < SMALL) return webCipher.seal(key, about, Uint8Array.from(bytes));
+    const request: Omit<Request, 'id'> = { work: 'seal', key, about, bytes: withRoom(bytes) };
+    return (await this.#ask(request)).bytes as Uint8Array;
   }
 
-  override async openPart(name: string, sealed: Uint8Array): Promise<Uint8Array> {
-    if (sealed.length < SMALL) return super.openPart(name, sealed.slice());
-    const { bytes } = await this.#ask('open', name, sealed);
-    if (!bytes) throw new BackupError(`part ${name} is damaged, or of another key`);
-    return bytes;
+  async open(key: Uint8Array, about: Uint8Array, bytes: Uint8Array): Promise<Uint8Array | undefined> {
+    if (bytes.length < SMALL) return webCipher.open(key, about, Uint8Array.from(bytes));
+    return (await this.#ask({ work: 'open', key, about, bytes })).bytes;
   }
 
   async close(): Promise<void> {
-    this.#key.backupKey.fill(0);
     await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
 
-  #ask(work: Request['work'], name: string, bytes: Uint8Array): Promise<Answer> {
+  #ask(request: Omit<Request, 'id'>): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const id = this.#count++;
       this.#waiting.set(id, { resolve, reject });
-      this.#thread(id).postMessage({ id, work, name, bytes } satisfies Request);
+      this.#thread(id).postMessage({ ...request, id } satisfies Request);
     });
   }
 
@@ -63,7 +48,7 @@ class ThreadedFormat extends Format {
     const at = id % availableParallelism();
     const known = this.#threads[at];
     if (known) return known;
-    const thread = new Worker(new URL('./thread.js', import.meta.url), { workerData: this.#key });
+    const thread = new Worker(new URL('./thread.js', import.meta.url));
     thread.on('message', (answer: Answer) => {
       this.#waiting.get(answer.id)?.resolve(answer);
       this.#waiting.delete(answer.id);
@@ -77,16 +62,20 @@ class ThreadedFormat extends Format {
   }
 }
 
-/** Lends what uses a backup a {@link Format} with threads, which end with it. */
-export async function withThreads<T>(use: (formatOf: typeof Format.of) => Promise<T>): Promise<T> {
-  const made: ThreadedFormat[] = [];
+/** The same bytes where the tag fits behind them. */
+function withRoom(bytes: Uint8Array): Uint8Array {
+  if (bytes.byteOffset + bytes.length + TAG_BYTES <= bytes.buffer.byteLength) return bytes;
+  const roomy = new Uint8Array(new SharedArrayBuffer(bytes.length + TAG_BYTES));
+  roomy.set(bytes);
+  return roomy.subarray(0, bytes.length);
+}
+
+/** Lends what uses a backup a {@link Cipher} with threads, which end with it. */
+export async function withThreads<T>(use: (cipher: Cipher) => Promise<T>): Promise<T> {
+  const cipher = new ThreadedCipher();
   try {
-    return await use(async (backupKey, salt) => {
-      const format = await ThreadedFormat.of(backupKey, salt);
-      made.push(format);
-      return format;
-    });
+    return await use(cipher);
   } finally {
-    for (const format of made) await format.close();
+    await cipher.close();
   }
 }

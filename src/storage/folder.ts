@@ -1,39 +1,63 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
-import { type Storage, StorageError, type Stored } from './storage.js';
+import { ObjectError, type Storage, StorageError, type Stored } from './storage.js';
 
 /** Files that are synced at the same time: a disk orders what it is asked together. */
 const SYNCS = 4;
+/** The system has written to the disk what is older. */
+const WRITTEN_BACK_MS = 3_600_000;
+/** What a write that was cut off leaves, and from when on it is no write under way. */
+const TEMPORARY = /\.[0-9a-f]{8}\.tmp$/;
+const LEFT_OVER_MS = 24 * 3_600_000;
+/** Some file systems (CIFS, FUSE) have no sync, or none of folders. */
+const NO_SYNC = ['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EISDIR', 'EPERM', 'EACCES', 'EBADF'];
+
+const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? '';
 
 const missing = (error: unknown): undefined => {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-  throw new StorageError(message);
+  if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return undefined;
+  throw new ObjectError((error as Error).message);
 };
+
+function failed(error: unknown): StorageError {
+  const { message } = error as Error;
+  const full = codeOf(error) === 'ENOSPC' || codeOf(error) === 'EDQUOT';
+  return new StorageError(full ? `${message}; make room, or name another place` : message);
+}
 
 /** A folder of this machine, or one that is mounted on it. */
 export class FolderStorage implements Storage {
+  readonly parallel = availableParallelism() + 2;
   /** what may be in the memory of the machine alone */
   readonly #unsynced = new Set<string>();
   /** what is being written to the disk beside other work */
   readonly #syncing = new Set<Promise<void>>();
+  readonly #leftOver = new Set<string>();
   #failed: Error | undefined;
 
   constructor(readonly location: string) {}
 
-  async read(name: string, into?: Uint8Array): Promise<Uint8Array | undefined> {
+  get folder(): string {
+    return this.location;
+  }
+
+  async read(name: string, most: number, into?: Uint8Array): Promise<Uint8Array | undefined> {
     const file = await open(this.#path(name)).catch(missing);
     if (!file) return undefined;
     try {
       const { size } = await file.stat();
+      if (size > most) throw new ObjectError(`${this.#path(name)} is longer than it can be`);
       // In one piece, where readFile takes many small ones, and without zeroing it first.
       const content =
         into && size <= into.length ? into : new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
-      const { bytesRead } = await file.read(content, 0, size);
-      return content.subarray(0, bytesRead);
+      let length = 0;
+      for (let bytes = -1; length < size && bytes !== 0; length += bytes)
+        bytes = (await file.read(content, length, size - length)).bytesRead;
+      return content.subarray(0, length);
     } catch (error) {
-      throw new StorageError((error as Error).message);
+      throw error instanceof ObjectError ? error : new ObjectError((error as Error).message);
     } finally {
       await file.close();
     }
@@ -44,25 +68,35 @@ export class FolderStorage implements Storage {
     const path = this.#path(name);
     const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
     try {
-      await mkdir(dirname(path), { recursive: true });
-      const file = await open(temporary, 'wx', 0o600);
+      const file = await this.#create(temporary);
       try {
         for (let at = 0; at < content.length; ) at += (await file.write(content, at)).bytesWritten;
         await rename(temporary, path);
+      } catch (error) {
+        await rm(temporary, { force: true }).catch(() => undefined);
+        throw error;
       } finally {
         this.#sync(file);
       }
       this.#unsynced.add(dirname(name));
       if (this.#syncing.size >= SYNCS) await Promise.race(this.#syncing);
     } catch (error) {
-      throw new StorageError((error as Error).message);
+      throw failed(error);
+    }
+  }
+
+  async #create(path: string): Promise<FileHandle> {
+    try {
+      return await open(path, 'wx', 0o600);
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error;
+      await mkdir(dirname(path), { recursive: true });
+      return open(path, 'wx', 0o600);
     }
   }
 
   async size(name: string): Promise<number | undefined> {
-    const size = (await stat(this.#path(name)).catch(missing))?.size;
-    if (size !== undefined) this.#unsynced.add(name);
-    return size;
+    return (await stat(this.#path(name)).catch(missing))?.size;
   }
 
   async flush(): Promise<void> {
@@ -70,14 +104,27 @@ export class FolderStorage implements Storage {
     this.#unsynced.clear();
     try {
       for (const name of new Set([...names, ...names.map(dirname), '.'])) {
-        this.#sync(await open(this.#path(name)));
+        const file = await this.#openToSync(name);
+        if (file) this.#sync(file);
         if (this.#syncing.size >= SYNCS) await Promise.race(this.#syncing);
       }
     } catch (error) {
-      throw new StorageError((error as Error).message);
+      throw failed(error);
     }
     await Promise.all(this.#syncing);
-    if (this.#failed) throw new StorageError(this.#failed.message);
+    if (this.#failed) throw failed(this.#failed);
+    for (const name of this.#leftOver) await rm(this.#path(name), { force: true }).catch(() => undefined);
+    this.#leftOver.clear();
+  }
+
+  async #openToSync(name: string): Promise<FileHandle | undefined> {
+    try {
+      return await open(this.#path(name));
+    } catch (error) {
+      // It was deleted since, or is a folder of a system that opens none.
+      if (codeOf(error) === 'ENOENT' || NO_SYNC.includes(codeOf(error))) return undefined;
+      throw error;
+    }
   }
 
   /** Has a file written to the disk, and closes it. */
@@ -86,7 +133,7 @@ export class FolderStorage implements Storage {
       .datasync()
       .finally(() => file.close())
       .catch((error) => {
-        this.#failed ??= error;
+        if (!NO_SYNC.includes(codeOf(error))) this.#failed ??= error;
       });
     this.#syncing.add(syncing);
     void syncing.finally(() => this.#syncing.delete(syncing));
@@ -96,16 +143,26 @@ export class FolderStorage implements Storage {
     const entries = (await readdir(this.#path(folder), { withFileTypes: true }).catch(missing)) ?? [];
     for (const entry of entries) {
       const name = folder ? `${folder}/${entry.name}` : entry.name;
-      if (entry.isDirectory()) yield* this.list(name);
-      else {
-        const info = await stat(this.#path(name)).catch(missing);
-        if (info) yield { name, written: info.mtimeMs };
+      if (entry.isDirectory()) {
+        yield* this.list(name);
+        continue;
       }
+      const info = await stat(this.#path(name)).catch(missing);
+      if (!info) continue;
+      const age = Date.now() - info.mtimeMs;
+      if (TEMPORARY.test(name)) {
+        if (age > LEFT_OVER_MS) this.#leftOver.add(name);
+        continue;
+      }
+      if (age < WRITTEN_BACK_MS) this.#unsynced.add(name);
+      yield { name, size: info.size, written: info.mtimeMs };
     }
   }
 
   async delete(name: string): Promise<void> {
-    await rm(this.#path(name), { force: true });
+    await rm(this.#path(name), { force: true }).catch((error) => {
+      throw failed(error);
+    });
   }
 
   async close(): Promise<void> {}

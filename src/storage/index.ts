@@ -1,7 +1,7 @@
 import { FolderStorage } from './folder.js';
 import type { Storage } from './storage.js';
 
-export { type Storage, StorageError, type Stored } from './storage.js';
+export { ObjectError, type Storage, StorageError, type Stored } from './storage.js';
 
 /**
  * Opens a storage by the name that a user gives it: a folder, `s3://bucket/prefix`, the address of a WebDAV collection

@@ -1,9 +1,16 @@
+import { setTimeout } from 'node:timers/promises';
 import pRetry, { AbortError } from 'p-retry';
-import { StorageError } from './storage.js';
+import { ObjectError, StorageError } from './storage.js';
 
-/** Statuses of HTTP that a second try does not change. */
+/** Timeout, locked (RFC 4918), too early (RFC 8470), too many requests: a second try may change these. */
+const PASSING = [408, 423, 425, 429];
+/** The storage is full: so it stays for as long as tries go on. */
+const FULL = 507;
+/** The longest that a server may ask to wait, seconds. */
+const PATIENCE = 60;
+
 const isFinal = (status: number): boolean =>
-  status >= 400 && status < 500 && status !== 408 && status !== 429;
+  status === FULL || (status >= 400 && status < 500 && !PASSING.includes(status));
 
 /** The status that a server answered with, when it did. */
 export function statusOf(error: unknown): number | undefined {
@@ -12,7 +19,7 @@ export function statusOf(error: unknown): number | undefined {
 }
 
 /**
- * Tries up to six times within half a minute, waiting twice as long each time.
+ * Tries up to six times within half a minute, waiting twice as long each time, and as long as the server asks.
  * @throws StorageError naming the storage
  */
 export async function attempt<T>(location: string, work: () => Promise<T>): Promise<T> {
@@ -22,16 +29,21 @@ export async function attempt<T>(location: string, work: () => Promise<T>): Prom
         try {
           return await work();
         } catch (error) {
-          if (isFinal(statusOf(error) ?? 0)) throw new AbortError(error as Error);
-          // A socket that broke is a TypeError of fetch, which would not be tried again.
+          // A socket that broke is a TypeError with a cause; without one it is a fault of this program.
+          const isOurs = error instanceof TypeError && error.cause === undefined;
+          if (error instanceof StorageError || isOurs || isFinal(statusOf(error) ?? 0))
+            throw new AbortError(error as Error);
+          const { retryAfter = 0 } = error as { retryAfter?: number };
+          if (retryAfter > 0) await setTimeout(Math.min(retryAfter, PATIENCE) * 1000);
           throw error instanceof TypeError ? new Error(error.message, { cause: error.cause }) : error;
         }
       },
       { retries: 5, minTimeout: 500, factor: 2, randomize: true },
     );
   } catch (error) {
+    if (error instanceof ObjectError) throw error;
     const { message, cause } = error as Error;
     const reason = cause instanceof Error ? `${message} (${cause.message})` : message;
-    throw new StorageError(`${location}: ${reason}`);
+    throw new StorageError(`${location}: ${reason}`, { cause: error });
   }
 }

@@ -1,62 +1,110 @@
-import { S3mini } from 's3mini';
-import { attempt, statusOf } from './retry.js';
+import { createHash } from 'node:crypto';
+import { AwsClient } from 'aws4fetch';
+import { bodyOf, checked, HttpError, timeLimit } from './http.js';
+import { attempt } from './retry.js';
 import { type Storage, StorageError, type Stored } from './storage.js';
 
 /**
  * A bucket of any S3-compatible service, under an optional prefix: `s3://bucket/prefix`. Address and keys come from the
- * variables that the AWS tools know: AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
+ * variables that the AWS tools know: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, AWS_REGION or AWS_DEFAULT_REGION,
+ * AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN.
  */
 export class S3Storage implements Storage {
-  readonly #client: S3mini;
+  readonly parallel = 16;
+  readonly #client: AwsClient;
+  readonly #bucket: string;
   readonly #prefix: string;
 
   /** @throws StorageError when the variables are not set */
   constructor(readonly location: string) {
     const [, bucket, prefix] = /^s3:\/\/([^/]+)\/?(.*?)\/?$/.exec(location) ?? [];
-    const { AWS_REGION: region = 'us-east-1', AWS_ACCESS_KEY_ID: accessKeyId } = process.env;
-    const { AWS_SECRET_ACCESS_KEY: secretAccessKey } = process.env;
-    const { AWS_ENDPOINT_URL: address = `https://s3.${region}.amazonaws.com` } = process.env;
+    // A variable that is set to nothing is not set.
+    const variable = (name: string) => process.env[name] || undefined;
+    const region = variable('AWS_REGION') ?? variable('AWS_DEFAULT_REGION') ?? 'us-east-1';
+    const accessKeyId = variable('AWS_ACCESS_KEY_ID');
+    const secretAccessKey = variable('AWS_SECRET_ACCESS_KEY');
+    const sessionToken = variable('AWS_SESSION_TOKEN');
+    const address =
+      variable('AWS_ENDPOINT_URL_S3') ??
+      variable('AWS_ENDPOINT_URL') ??
+      `https://s3.${region}.${region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com'}`;
     if (!bucket) throw new StorageError(`${location} names no bucket; write s3://bucket/prefix`);
     if (!accessKeyId || !secretAccessKey)
       throw new StorageError(`${location} needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`);
     this.#prefix = prefix ? `${prefix}/` : '';
-    const endpoint = `${address.replace(/\/$/, '')}/${bucket}`;
-    this.#client = new S3mini({ accessKeyId, secretAccessKey, endpoint, region });
+    this.#bucket = `${address.replace(/\/$/, '')}/${bucket}`;
+    this.#client = new AwsClient({
+      accessKeyId,
+      secretAccessKey,
+      ...(sessionToken && { sessionToken }),
+      region,
+      service: 's3',
+      retries: 0,
+    });
   }
 
-  async read(name: string): Promise<Uint8Array | undefined> {
-    const content = await this.#attempt(() => this.#client.getObjectArrayBuffer(this.#prefix + name));
-    return content ? Buffer.from(content) : undefined;
+  read(name: string, most: number): Promise<Uint8Array | undefined> {
+    return this.#attempt(async () => {
+      const response = await unlessMissing(this.#ask('GET', name));
+      return response && bodyOf(response, name, most);
+    });
   }
 
   async write(name: string, content: Uint8Array): Promise<void> {
-    await this.#attempt(() => this.#client.putObject(this.#prefix + name, Buffer.from(content)));
+    await this.#attempt(async () => drained(await this.#ask('PUT', name, content)));
   }
 
   size(name: string): Promise<number | undefined> {
     return this.#attempt(async () => {
-      try {
-        return await this.#client.getContentLength(this.#prefix + name);
-      } catch (error) {
-        if (statusOf(error) === 404) return undefined;
-        throw error;
-      }
+      const response = await unlessMissing(this.#ask('HEAD', name));
+      return response && Number(response.headers.get('content-length'));
     });
   }
 
   async *list(folder: string): AsyncGenerator<Stored> {
     const prefix = this.#prefix + (folder && `${folder}/`);
-    let token: string | undefined;
-    do {
-      const page = await this.#attempt(() => this.#client.listObjectsPaged('/', prefix, 1000, token));
-      for (const { Key, LastModified } of page?.objects ?? [])
-        yield { name: Key.slice(this.#prefix.length), written: new Date(LastModified).getTime() };
-      token = page?.nextContinuationToken;
-    } while (token);
+    for (let token: string | undefined, more = true; more; ) {
+      const query = new URLSearchParams({
+        'list-type': '2',
+        prefix,
+        ...(token && { 'continuation-token': token }),
+      });
+      const page = await this.#attempt(async () => (await this.#ask('GET', '', undefined, query)).text());
+      for (const [, object = ''] of page.matchAll(/<Contents>(.*?)<\/Contents>/gs)) {
+        const name = field(object, 'Key').slice(this.#prefix.length);
+        const written = Date.parse(field(object, 'LastModified'));
+        if (name) yield { name, size: Number(field(object, 'Size')), written };
+      }
+      token = field(page, 'NextContinuationToken') || undefined;
+      more = token !== undefined && field(page, 'IsTruncated') === 'true';
+    }
   }
 
   async delete(name: string): Promise<void> {
-    await this.#attempt(() => this.#client.deleteObject(this.#prefix + name));
+    await this.#attempt(async () => {
+      const response = await unlessMissing(this.#ask('DELETE', name));
+      if (response) await drained(response);
+    });
+  }
+
+  /** @throws HttpError */
+  async #ask(method: string, name: string, body?: Uint8Array, query?: URLSearchParams): Promise<Response> {
+    const path = name && `/${(this.#prefix + name).split('/').map(encodeURIComponent).join('/')}`;
+    const response = await this.#client.fetch(`${this.#bucket}${path}${query ? `?${query}` : ''}`, {
+      method,
+      signal: timeLimit(),
+      headers: {
+        'x-amz-content-sha256': createHash('sha256')
+          .update(body ?? '')
+          .digest('hex'),
+      },
+      // A copy: memory that threads share is not sent.
+      ...(body && { body: Uint8Array.from(body) }),
+    });
+    return checked(response, async (answer) => {
+      const said = (await answer.text()).slice(0, 4096);
+      return [field(said, 'Code'), field(said, 'Message')].filter(Boolean).join(', ');
+    });
   }
 
   #attempt<T>(work: () => Promise<T>): Promise<T> {
@@ -67,4 +115,27 @@ export class S3Storage implements Storage {
   async flush(): Promise<void> {}
 
   async close(): Promise<void> {}
+}
+
+const ENTITIES: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
+
+/** The text of an element of the service's XML, which is flat where it is read; `''` when there is none. */
+function field(xml: string, name: string): string {
+  const [, content = ''] = new RegExp(`<${name}>(.*?)</${name}>`, 's').exec(xml) ?? [];
+  return content.replace(/&(?:#x([0-9a-f]+)|#(\d+)|(\w+));/gi, (whole, hex, decimal, word) =>
+    word ? (ENTITIES[word] ?? whole) : String.fromCodePoint(Number.parseInt(hex ?? decimal, hex ? 16 : 10)),
+  );
+}
+
+const drained = (response: Response): Promise<ArrayBuffer> => response.arrayBuffer();
+
+async function unlessMissing(asked: Promise<Response>): Promise<Response | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    // A bucket that is not there is told, and is no missing object.
+    if (error instanceof HttpError && error.status === 404 && !error.message.includes('NoSuchBucket'))
+      return undefined;
+    throw error;
+  }
 }

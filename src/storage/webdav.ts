@@ -1,4 +1,5 @@
 import { createClient, type FileStat, type WebDAVClient } from 'webdav';
+import { bodyOf, failure, timeLimit } from './http.js';
 import { attempt, statusOf } from './retry.js';
 import { type Storage, StorageError, type Stored } from './storage.js';
 
@@ -9,6 +10,7 @@ export interface Credentials {
 
 /** A collection on a WebDAV server (RFC 4918), as Nextcloud and many others have it. */
 export class WebDavStorage implements Storage {
+  readonly parallel = 8;
   readonly #client: WebDAVClient;
   readonly #made = new Map<string, Promise<void>>();
 
@@ -24,33 +26,60 @@ export class WebDavStorage implements Storage {
     this.#client = createClient(url, { ...credentials });
   }
 
-  async read(name: string): Promise<Uint8Array | undefined> {
-    const content = await this.#unlessMissing(() => this.#client.getFileContents(`/${name}`));
-    return content === undefined ? undefined : Buffer.from(content as ArrayBuffer);
+  read(name: string, most: number): Promise<Uint8Array | undefined> {
+    return this.#unlessMissing(async (signal) => {
+      const response = await this.#client.customRequest(`/${name}`, { method: 'GET', signal });
+      return bodyOf(response as unknown as Parameters<typeof bodyOf>[0], name, most);
+    });
   }
 
   async write(name: string, content: Uint8Array): Promise<void> {
     const folder = name.split('/').slice(0, -1).join('/');
     await this.#folder(folder);
-    await this.#attempt(() => this.#client.putFileContents(`/${name}`, Buffer.from(content)));
+    const put = () =>
+      this.#attempt((signal) => this.#client.putFileContents(`/${name}`, Buffer.from(content), { signal }));
+    try {
+      await put();
+    } catch (error) {
+      // Another program may have deleted the folder since it was made here.
+      if (statusOf(error) !== 409 && statusOf(error) !== 404) throw error;
+      this.#made.clear();
+      await this.#folder(folder);
+      await put();
+    }
   }
 
   async size(name: string): Promise<number | undefined> {
-    const stat = await this.#unlessMissing(() => this.#client.stat(`/${name}`));
+    const stat = await this.#unlessMissing((signal) => this.#client.stat(`/${name}`, { signal }));
     return (stat as FileStat | undefined)?.size;
   }
 
   async *list(folder: string): AsyncGenerator<Stored> {
-    const entries = await this.#unlessMissing(() => this.#client.getDirectoryContents(`/${folder}`));
-    for (const { type, basename, lastmod } of (entries as FileStat[] | undefined) ?? []) {
-      const name = folder ? `${folder}/${basename}` : basename;
-      if (type === 'directory') yield* this.list(name);
-      else yield { name, written: Date.parse(lastmod) };
+    let folders = [folder];
+    while (folders.length > 0) {
+      const below: string[] = [];
+      for (let at = 0; at < folders.length; at += this.parallel)
+        for (const { name, stat } of (
+          await Promise.all(folders.slice(at, at + this.parallel).map((each) => this.#contents(each)))
+        ).flat())
+          if (stat.type === 'directory') below.push(name);
+          else yield { name, size: stat.size, written: Date.parse(stat.lastmod) };
+      folders = below;
     }
   }
 
+  async #contents(folder: string): Promise<{ name: string; stat: FileStat }[]> {
+    const found = await this.#unlessMissing((signal) =>
+      this.#client.getDirectoryContents(`/${folder}`, { signal }),
+    );
+    return ((found ?? []) as FileStat[]).map((stat) => ({
+      name: folder ? `${folder}/${stat.basename}` : stat.basename,
+      stat,
+    }));
+  }
+
   async delete(name: string): Promise<void> {
-    await this.#unlessMissing(() => this.#client.deleteFile(`/${name}`));
+    await this.#unlessMissing((signal) => this.#client.deleteFile(`/${name}`, { signal }));
   }
 
   /** The server has it when it has answered. */
@@ -64,14 +93,14 @@ export class WebDavStorage implements Storage {
     if (known) return known;
     const made = (async () => {
       if (folder) await this.#folder(folder.split('/').slice(0, -1).join('/'));
-      await this.#attempt(async () => {
+      await this.#attempt(async (signal) => {
         try {
-          await this.#client.createDirectory(`/${folder}`);
+          await this.#client.createDirectory(`/${folder}`, { signal });
         } catch (error) {
-          if (statusOf(error) === 409)
-            throw new StorageError('the folder above it is not there; make it first', { cause: error });
           // 405: it is there (RFC 4918, section 9.3.1). Some servers refuse to make what is their root.
-          if (statusOf(error) !== 405 && (folder || !(await this.#client.exists('/')))) throw error;
+          const refused = statusOf(error) !== 405 && statusOf(error) !== 409;
+          if (statusOf(error) === 409 || (refused && (folder || !(await this.#client.exists('/')))))
+            throw error;
         }
       });
     })();
@@ -80,10 +109,10 @@ export class WebDavStorage implements Storage {
     return made;
   }
 
-  #unlessMissing<T>(work: () => Promise<T>): Promise<T | undefined> {
-    return this.#attempt(async () => {
+  #unlessMissing<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> {
+    return this.#attempt(async (signal) => {
       try {
-        return await work();
+        return await work(signal);
       } catch (error) {
         if (statusOf(error) === 404) return undefined;
         throw error;
@@ -91,7 +120,14 @@ export class WebDavStorage implements Storage {
     });
   }
 
-  #attempt<T>(work: () => Promise<T>): Promise<T> {
-    return attempt(this.location, work);
+  #attempt<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return attempt(this.location, async () => {
+      try {
+        return await work(timeLimit());
+      } catch (error) {
+        const { response } = error as { response?: Parameters<typeof failure>[0] };
+        throw response ? failure(response) : error;
+      }
+    });
   }
 }

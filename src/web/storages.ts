@@ -1,23 +1,10 @@
 import { unzipSync, zipSync } from 'fflate';
-import { snapshots } from '../backup/index.js';
 import type { Storage, Stored } from '../storage/index.js';
-
-/** What lies in a storage: a backup that was finished once, or nothing yet, or what is no backup. */
-export async function contentOf(storage: Storage): Promise<'backup' | 'nothing' | 'something else'> {
-  for await (const _ of storage.list('snapshots')) return 'backup';
-  if ((await storage.size('bkv-backup.json')) !== undefined) return 'nothing';
-  for await (const _ of storage.list('')) return 'something else';
-  return 'nothing';
-}
-
-/** Whether a key (32 bytes) opens the backup in a storage. @throws BackupError when it is no backup */
-export async function opens(storage: Storage, key: Uint8Array): Promise<boolean> {
-  return (await snapshots(storage, key)).snapshots.length > 0;
-}
 
 /** A backup in the memory of the page, which goes out and comes in as one file. */
 export class ArchiveStorage implements Storage {
   readonly location = 'the file';
+  readonly parallel = 1;
   readonly #objects: Map<string, Uint8Array<ArrayBuffer>>;
 
   /** @param archive what {@link archive} gave. @throws when it is not such a file */
@@ -43,8 +30,9 @@ export class ArchiveStorage implements Storage {
   }
 
   async *list(folder: string): AsyncGenerator<Stored> {
-    for (const name of this.#objects.keys())
-      if (folder === '' || name.startsWith(`${folder}/`)) yield { name, written: Date.now() };
+    for (const name of [...this.#objects.keys()])
+      if (folder === '' || name.startsWith(`${folder}/`))
+        yield { name, size: this.#objects.get(name)?.length ?? 0, written: Date.now() };
   }
 
   async delete(name: string): Promise<void> {
@@ -61,12 +49,11 @@ const isMissing = (error: unknown): boolean =>
 /** A folder that the person has chosen (File System Access). */
 export class DirectoryStorage implements Storage {
   readonly location: string;
-  readonly name: string;
+  readonly parallel = 4;
   readonly #root: FileSystemDirectoryHandle;
 
   constructor(root: FileSystemDirectoryHandle) {
     this.#root = root;
-    this.name = root.name;
     this.location = `the folder ${root.name}`;
   }
 
@@ -95,19 +82,17 @@ export class DirectoryStorage implements Storage {
       const path = folder ? `${folder}/${name}` : name;
       if (handle.kind === 'directory') yield* this.list(path);
       else {
-        const file = await this.#file(path);
-        if (file) yield { name: path, written: file.lastModified };
+        const { size, lastModified } = await (handle as FileSystemFileHandle).getFile();
+        yield { name: path, size, written: lastModified };
       }
     }
   }
 
   async delete(name: string): Promise<void> {
     const folder = await this.#folder(name.split('/').slice(0, -1), false);
-    try {
-      await folder?.removeEntry(name.split('/').at(-1) as string);
-    } catch (error) {
+    await folder?.removeEntry(name.split('/').at(-1) as string).catch((error) => {
       if (!isMissing(error)) throw error;
-    }
+    });
   }
 
   async flush(): Promise<void> {}

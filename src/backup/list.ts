@@ -1,0 +1,269 @@
+import { concatBytes } from '@noble/hashes/utils.js';
+import { PART_BYTES } from './cipher.js';
+import { text } from './encoding.js';
+import { V1 } from './epoch.js';
+import { BackupError } from './errors.js';
+import type { Entry, FileEntry, Part, Piece, Snapshot } from './format.js';
+import { comparePaths, hashPath } from './paths.js';
+import type { Repository } from './repository.js';
+
+/** Bytes from which on a list may end, and at which it must. */
+const LEAST = 64 * 1024;
+const MOST = 1024 * 1024;
+/** Of so many paths one may end a list. */
+const ONE_OF = 1024;
+/** Lists that are stored at the same time. */
+const AT_ONCE = 4;
+/** Pieces of a file in one line. */
+const PIECES = 10_000;
+
+/** A list of files as it is stored. */
+export type Listed = Snapshot['list'][number];
+
+/** Writes entries, in order, into parts: lists that each are read by themselves. */
+export class ListWriter {
+  readonly #lists: Promise<Listed>[] = [];
+  #lines: string[] = [];
+  #length = 0;
+  #first = '';
+  readonly #parts = new Map<string, number>();
+  #rows: string[] = [];
+
+  /** @param epoch of the lists @param put stores a list */
+  constructor(
+    readonly epoch: string,
+    readonly put: (plaintext: Uint8Array) => Promise<Part>,
+  ) {}
+
+  async write(entry: Entry): Promise<void> {
+    if (this.#lines.length === 0) this.#first = entry.path;
+    if (entry.type === 'file') await this.#file(entry);
+    else this.#line(JSON.stringify(entry));
+    if (this.#length >= MOST || (this.#length >= LEAST && hashPath(entry.path) % ONE_OF === 0))
+      await this.#end();
+  }
+
+  async #file({ content, ...rest }: FileEntry): Promise<void> {
+    const pieces = (from: number) => content.slice(from, from + PIECES).map((piece) => this.#piece(piece));
+    this.#line(JSON.stringify({ ...rest, content: pieces(0) }));
+    for (let at = PIECES; at < content.length; at += PIECES) {
+      if (this.#length >= MOST) {
+        await this.#end();
+        this.#first = rest.path;
+      }
+      this.#line(JSON.stringify({ more: pieces(at) }));
+    }
+  }
+
+  #piece({ part, offset, length }: Piece): [number, number, number] {
+    if (!part) return [-1, offset, length];
+    let index = this.#parts.get(part.name);
+    if (index === undefined) {
+      index = this.#parts.size;
+      this.#parts.set(part.name, index);
+      const row = [part.name, part.length, ...(part.epoch === this.epoch ? [] : [part.epoch])];
+      this.#rows.push(JSON.stringify(row));
+      this.#length += part.name.length;
+    }
+    return [index, offset, length];
+  }
+
+  #line(line: string): void {
+    this.#lines.push(line);
+    this.#length += line.length;
+  }
+
+  /** Stores what is written until now, beside the work of going on. */
+  async #end(): Promise<void> {
+    if (this.#lines.length === 0) return;
+    const plaintext = text(`{"parts":[${this.#rows.join(',')}]}\n${this.#lines.join('\n')}\n`);
+    const first = this.#first;
+    const listed = this.put(plaintext).then((part) => ({ part, first }));
+    listed.catch(() => undefined);
+    this.#lists.push(listed);
+    [this.#lines, this.#rows, this.#length] = [[], [], 0];
+    this.#parts.clear();
+    await this.#lists.at(-AT_ONCE);
+  }
+
+  /** Stores the rest. @returns all lists, in order */
+  async end(): Promise<Listed[]> {
+    await this.#end();
+    return Promise.all(this.#lists);
+  }
+}
+
+/**
+ * The entries of a snapshot, in their order.
+ * @param wanted tells of a list, by its first path and the next one's, whether it is read
+ * @param onDamage is told of a list that cannot be read; the rest follows. Without it, that throws.
+ * @throws BackupError, StorageError
+ */
+export async function* readEntries(
+  repository: Repository,
+  { list, version }: Pick<Snapshot, 'list' | 'version'>,
+  onDamage?: (error: BackupError) => void,
+  wanted: (first: string, next: string | undefined) => boolean = () => true,
+): AsyncGenerator<Entry> {
+  const attempt = async <T>(work: () => Promise<T> | T): Promise<T | undefined> => {
+    try {
+      return await work();
+    } catch (error) {
+      if (!onDamage || !(error instanceof BackupError)) throw error;
+      onDamage(error);
+      return undefined;
+    }
+  };
+  const lists = version === 1 ? list : list.filter(({ first = '' }, i) => wanted(first, list[i + 1]?.first));
+  const read = (at: number) => {
+    const next = lists[at];
+    const reading = next && attempt(() => repository.getPart(next.part));
+    reading?.catch(() => undefined);
+    return reading;
+  };
+  const parser = version === 1 ? new V1Parser() : new Parser();
+  for (let i = 0, next = read(0); i < lists.length; i++) {
+    const plaintext = await next;
+    next = read(i + 1);
+    const epoch = lists[i]?.part.epoch as string;
+    yield* (await attempt(() => parser.entries(plaintext, epoch))) ?? [];
+  }
+  yield* parser.end();
+}
+
+/** Makes entries of the lists of a snapshot, one after the other. */
+class Parser {
+  /** a file whose pieces may go on in the next line */
+  #file: FileEntry | undefined;
+
+  /** @param list `undefined` when it is damaged @throws BackupError */
+  entries(list: Uint8Array | undefined, epoch: string): Entry[] {
+    const entries: Entry[] = [];
+    let parts: Part[] | undefined;
+    for (const line of list ? lines(list) : []) {
+      const value = parse(line);
+      if (!parts) parts = partsOf(value, epoch);
+      else if ('more' in value) this.#file?.content.push(...piecesOf(value.more, parts));
+      else {
+        entries.push(...this.end());
+        const entry = entryOf(value);
+        if (entry.type === 'file') {
+          entry.content = piecesOf(entry.content, parts);
+          this.#file = entry;
+        } else entries.push(entry);
+      }
+    }
+    return entries;
+  }
+
+  end(): Entry[] {
+    const file = this.#file;
+    this.#file = undefined;
+    return file ? [file] : [];
+  }
+}
+
+/** The same for version 1, where an entry may begin in one part and end in the next. */
+class V1Parser {
+  /** the beginning of a line; `undefined` when it is lost */
+  #rest: Uint8Array | undefined = new Uint8Array();
+
+  entries(list: Uint8Array | undefined): Entry[] {
+    if (!list) {
+      this.#rest = undefined;
+      return [];
+    }
+    const first = list.indexOf(NEWLINE);
+    if (first < 0) {
+      this.#rest = this.#rest && concatBytes(this.#rest, list);
+      return [];
+    }
+    const whole: Uint8Array = this.#rest ? concatBytes(this.#rest, list) : list.subarray(first + 1);
+    this.#rest = whole.subarray(whole.lastIndexOf(NEWLINE) + 1);
+    const parts = new Map<unknown, Part>();
+    return [...lines(whole)].map((line) => {
+      const entry = entryOf({ mtime: 0, ...parse(line) });
+      if (entry.type === 'file')
+        entry.content = (entry.content as unknown as unknown[][]).map(([name, offset, length]) => {
+          const part = parts.get(name) ?? { ...partOf([name, 0], V1), length: undefined };
+          parts.set(name, part);
+          return { part, offset: Number(offset), length: Number(length) };
+        });
+      return entry;
+    });
+  }
+
+  end(): Entry[] {
+    return [];
+  }
+}
+
+const NEWLINE = 10;
+
+function* lines(plaintext: Uint8Array): Generator<string> {
+  const decoder = new TextDecoder();
+  let start = 0;
+  for (let end = plaintext.indexOf(NEWLINE); end >= 0; end = plaintext.indexOf(NEWLINE, start)) {
+    yield decoder.decode(plaintext.subarray(start, end));
+    start = end + 1;
+  }
+}
+
+function parse(line: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(line);
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
+  } catch {}
+  throw new BackupError('the list of files is not as the format says');
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+const NAME = /^[0-9a-f]{64}$/;
+
+/** @throws BackupError when it is no part */
+export function partOf([name, length, epoch]: readonly unknown[], own: string): Part {
+  const of = epoch ?? own;
+  if (typeof name === 'string' && NAME.test(name) && isCount(length) && length <= PART_BYTES)
+    if (typeof of === 'string') return { name, length, epoch: of };
+  throw new BackupError('the list of files names a part that cannot be');
+}
+
+function partsOf({ parts }: Record<string, unknown>, own: string): Part[] {
+  if (!Array.isArray(parts)) throw new BackupError('the list of files does not name its parts');
+  return parts.map((row) => partOf(row as unknown[], own));
+}
+
+function piecesOf(rows: unknown, parts: readonly Part[]): Piece[] {
+  if (!Array.isArray(rows)) throw new BackupError('the list of files has a file without content');
+  return rows.map(([index, offset, length]: unknown[]) => {
+    const part = parts[index as number];
+    const within = isCount(offset) && isCount(length) && offset + length <= (part?.length ?? 0);
+    if (!(index === -1 && isCount(length) && length <= PART_BYTES) && !within)
+      throw new BackupError('the list of files names a piece that cannot be');
+    return { part, offset: offset as number, length: length as number };
+  });
+}
+
+const TYPES = ['file', 'directory', 'symlink'];
+
+/** @throws BackupError when it lacks what every entry has */
+function entryOf(value: Record<string, unknown>): Entry {
+  const { path, type, mode, size, target, mtime, content } = value;
+  const complete =
+    typeof path === 'string' &&
+    TYPES.includes(type as string) &&
+    Number.isFinite(mtime) &&
+    (type === 'symlink' ? typeof target === 'string' : isCount(mode)) &&
+    (type !== 'file' || (isCount(size) && Array.isArray(content)));
+  if (!complete) throw new BackupError('the list of files has an entry that cannot be');
+  return value as unknown as Entry;
+}
+
+/** Whether a list may hold something within a path. */
+export const mayHold = (first: string, next: string | undefined, path: string): boolean =>
+  path === '' ||
+  // It ends before the path begins, or begins after all that lies below it.
+  !(
+    (next !== undefined && comparePaths(next, path) < 0) ||
+    (comparePaths(first, path) > 0 && !first.startsWith(`${path}/`))
+  );

@@ -1,0 +1,18 @@
+import { bytesToHex, concatBytes, hexToBytes } from '@noble/hashes/utils.js';
+import { BackupError } from './errors.js';
+
+const NAME_BYTES = 32;
+
+/** Names of parts, as claims and marks hold them: 32 bytes each. */
+export function packNames(names: Iterable<string>): Uint8Array {
+  return concatBytes(...[...names].map((name) => hexToBytes(name)));
+}
+
+export function* unpackNames(packed: Uint8Array): Generator<string> {
+  if (packed.length % NAME_BYTES !== 0) throw new BackupError('a list of parts is not as the format says');
+  for (let at = 0; at < packed.length; at += NAME_BYTES)
+    yield bytesToHex(packed.subarray(at, at + NAME_BYTES));
+}
+
+/** Bytes that a claim or a mark may have: 8 million names. */
+export const MOST_NAMES = 256 * 1024 * 1024;

@@ -1,0 +1,124 @@
+import { hexToBytes } from '@noble/hashes/utils.js';
+import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_P256_HKDF_SHA256 } from 'hpke';
+import { fromBase64, parseObject, text, toBase64 } from './encoding.js';
+import { derive, Epoch } from './epoch.js';
+import { BackupError } from './errors.js';
+
+const suite = new CipherSuite(KEM_DHKEM_P256_HKDF_SHA256, KDF_HKDF_SHA256, AEAD_AES_256_GCM);
+const SUITE = 'P256-SHA256-AES256GCM';
+
+/** A secret that opens a backup, and of what kind it is. */
+export interface Opener {
+  readonly kind: 'key';
+  /** 32 bytes */
+  readonly secret: Uint8Array;
+}
+
+/** What is known of an opener by who has the master key. */
+export interface OpenerInfo {
+  readonly kind: string;
+  /** 65 bytes, which wrap a master key for it */
+  readonly publicKey: Uint8Array;
+  readonly label: string;
+  readonly added: string;
+}
+
+/** Who vouches for a wrap: the opener's own secret, or an older epoch's master key. */
+export type Voucher = Opener | Epoch;
+
+const pskOf = (voucher: Voucher) =>
+  voucher instanceof Epoch
+    ? { psk: voucher.successorKey, pskId: hexToBytes(voucher.id) }
+    : { psk: derive(voucher.secret, 'bkv 2 opener psk'), pskId: text('self') };
+
+const contextOf = (name: string, kind: string, by: string, voucher: Voucher) => ({
+  info: text(`bkv 2 opener ${name}`),
+  aad: text(`${kind}\0${by}`),
+  ...pskOf(voucher),
+});
+
+const keyPair = ({ secret }: Opener) => suite.DeriveKeyPair(derive(secret, 'bkv 2 opener key pair'));
+
+/** What an opener tells others, made of its secret. */
+export async function describe(opener: Opener, label: string): Promise<OpenerInfo> {
+  const publicKey = await suite.SerializePublicKey((await keyPair(opener)).publicKey);
+  return { kind: opener.kind, publicKey, label, added: new Date().toISOString() };
+}
+
+/** Wraps an epoch's master key for an opener. @param name of the object @returns its content, JSON */
+export async function wrap(
+  name: string,
+  epoch: Epoch,
+  { kind, publicKey, label, added }: OpenerInfo,
+  voucher: Voucher,
+): Promise<Uint8Array> {
+  const by = voucher instanceof Epoch ? voucher.id : 'self';
+  const recipient = await suite.DeserializePublicKey(publicKey);
+  const { encapsulatedSecret, ciphertext } = await suite.Seal(
+    recipient,
+    epoch.masterKey,
+    contextOf(name, kind, by, voucher),
+  );
+  const about = await epoch.seal(
+    name,
+    text(JSON.stringify({ publicKey: toBase64(publicKey), label, added })),
+  );
+  return text(
+    `${JSON.stringify({
+      version: 2,
+      kind,
+      suite: SUITE,
+      by,
+      enc: toBase64(encapsulatedSecret),
+      key: toBase64(ciphertext),
+      about: toBase64(about),
+    })}\n`,
+  );
+}
+
+/** A wrap as it lies in the storage. */
+export interface Wrap {
+  readonly name: string;
+  readonly kind: string;
+  /** `self`, or an epoch */
+  readonly by: string;
+  readonly enc: Uint8Array;
+  readonly key: Uint8Array;
+  readonly about: Uint8Array;
+}
+
+/** @throws BackupError when it is damaged, or of a kind that is not known */
+export function parseWrap(name: string, content: Uint8Array): Wrap {
+  const { version, kind, suite: of, by, enc, key, about } = parseObject(content, name);
+  if (version !== 2 || typeof kind !== 'string' || of !== SUITE || typeof by !== 'string')
+    throw new BackupError(`${name} is of a kind that this program does not know`);
+  return {
+    name,
+    kind,
+    by,
+    enc: fromBase64(enc, 65),
+    key: fromBase64(key, 48),
+    about: fromBase64(about),
+  };
+}
+
+/** @returns the master key, 32 bytes; `undefined` when it is wrapped for another opener, or by another voucher */
+export async function unwrap(wrap: Wrap, opener: Opener, voucher: Voucher): Promise<Uint8Array | undefined> {
+  try {
+    const context = contextOf(wrap.name, wrap.kind, wrap.by, voucher);
+    return await suite.Open(await keyPair(opener), wrap.enc, wrap.key, context);
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws BackupError when it is not of this epoch */
+export async function openAbout(wrap: Wrap, epoch: Epoch): Promise<OpenerInfo> {
+  const { publicKey, label, added } = parseObject(await epoch.open(wrap.name, wrap.about), wrap.name);
+  return {
+    kind: wrap.kind,
+    publicKey: fromBase64(publicKey, 65),
+    label: String(label),
+    added: String(added),
+  };
+}

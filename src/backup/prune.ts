@@ -1,0 +1,194 @@
+import type { Storage } from '../storage/index.js';
+import { randomHex } from './encoding.js';
+import { BackupError } from './errors.js';
+import type { Snapshot } from './format.js';
+import { readEntries } from './list.js';
+import { MOST_NAMES, packNames, unpackNames } from './names.js';
+import { openerOf, Repository } from './repository.js';
+import { listSnapshots, snapshotPath } from './snapshots.js';
+
+/** Younger parts may belong to a backup that is being made now; marked ones are deleted by a prune so much later. */
+const GRACE_MS = 24 * 3_600_000;
+/** Older claims were left by runs that ended; older marks have done their work. */
+const LIFE_MS = 7 * 24 * 3_600_000;
+/** A prune deletes nothing by a list that is older. */
+const STALE_MS = 24 * 3_600_000;
+
+export interface Pruned {
+  /** how many snapshots were deleted */
+  readonly snapshots: number;
+  /** how many parts were deleted */
+  readonly parts: number;
+  /** how many parts wait to be deleted by a later prune */
+  readonly marked: number;
+  /** names of snapshots that cannot be read, and were left as they are */
+  readonly damaged: readonly string[];
+}
+
+/**
+ * Deletes all but the newest snapshots of each host and source, and the parts that no snapshot needs: those are marked
+ * first, and deleted by a prune a day later.
+ * @param backupKey 32 bytes
+ * @param keep how many snapshots of each host and source stay, at least 1; the newest that lacks nothing stays too
+ * @param graceMs how long parts are young, and marks wait; 0 where no other device waits for the storage
+ * @throws BackupError, and deletes nothing, when something is under a key that this one does not open
+ */
+export async function prune(
+  storage: Storage,
+  backupKey: Uint8Array,
+  keep: number,
+  graceMs = GRACE_MS,
+): Promise<Pruned> {
+  if (!Number.isInteger(keep) || keep < 1) throw new BackupError('at least one snapshot must stay');
+  const repository = await Repository.open(storage, openerOf(backupKey));
+  const { head } = repository.keyring;
+  if (!head) throw new BackupError('a backup of version 1 is only read; run bkv migrate first');
+  const { snapshots, damaged, locked } = await listSnapshots(repository);
+  if (locked.length > 0 || !repository.keyring.complete)
+    throw new BackupError(
+      'a part of this backup is under a key that this one does not open; prune with that key',
+    );
+  const sizes = new Map<string, number>();
+  for await (const { part, size } of repository.parts()) sizes.set(part, size);
+  const over = await tooMany(repository, snapshots, keep, sizes);
+  for (const { name } of over) await storage.delete(snapshotPath(name));
+  await mark(repository, graceMs);
+  const swept = await sweep(repository, graceMs);
+  await storage.flush();
+  return { snapshots: over.length, ...swept, damaged };
+}
+
+/** The snapshots that go: of each host and source all but the newest, and but the newest that lacks nothing. */
+async function tooMany(
+  repository: Repository,
+  snapshots: readonly Snapshot[],
+  keep: number,
+  sizes: ReadonlyMap<string, number>,
+): Promise<Snapshot[]> {
+  const originOf = ({ host, source }: Snapshot) => JSON.stringify([host, source]);
+  const origins = new Set(snapshots.filter(({ version }) => version > 1).map(originOf));
+  const [only, ...others] = origins;
+  const groups = new Map<string, Snapshot[]>();
+  for (const snapshot of snapshots) {
+    // Version 1 did not say where a snapshot is from: where there is one origin only, it is an older one of it.
+    const isOlder = snapshot.version === 1 && only !== undefined && others.length === 0;
+    const origin = isOlder ? only : originOf(snapshot);
+    groups.set(origin, [...(groups.get(origin) ?? []), snapshot]);
+  }
+  const over: Snapshot[] = [];
+  for (const group of groups.values()) {
+    const [stay, go] = [group.slice(-keep), group.slice(0, -keep)];
+    if (go.length === 0) continue;
+    let good = false;
+    for (const snapshot of stay.reverse()) good ||= await isWhole(repository, snapshot, sizes);
+    while (!good && go.length > 0) good = await isWhole(repository, go.pop() as Snapshot, sizes);
+    // None of them is good: the newest stay, and so do all before.
+    if (good) over.push(...go);
+  }
+  return over;
+}
+
+/** Whether a snapshot lacks nothing: it left nothing out, is not empty, and all its parts are there in full. */
+async function isWhole(
+  repository: Repository,
+  snapshot: Snapshot,
+  sizes: ReadonlyMap<string, number>,
+): Promise<boolean> {
+  if (snapshot.leftOut > 0 || snapshot.files === 0) return false;
+  let whole = true;
+  await needs(repository, snapshot, (name, length) => {
+    const size = sizes.get(name);
+    whole &&= size !== undefined && (length === undefined || size === length + 16);
+  }).catch((error) => {
+    if (!(error instanceof BackupError)) throw error;
+    whole = false;
+  });
+  return whole;
+}
+
+/** Tells the parts that a snapshot names. @param onDamage a list that cannot be read; without it, that throws */
+async function needs(
+  repository: Repository,
+  snapshot: Snapshot,
+  need: (name: string, length: number | undefined) => void,
+  onDamage?: (error: BackupError) => void,
+): Promise<void> {
+  for (const { part } of snapshot.list) need(part.name, snapshot.version === 1 ? undefined : part.length);
+  for await (const entry of readEntries(repository, snapshot, onDamage))
+    if (entry.type === 'file') for (const { part } of entry.content) if (part) need(part.name, part.length);
+}
+
+/** What claims and snapshots name: first the claims, since a run writes its snapshot before its claim goes. */
+async function needed(repository: Repository, now: number): Promise<Set<string>> {
+  const names = new Set<string>();
+  const { storage } = repository;
+  for await (const { name, written, content } of repository.sealed('claims', MOST_NAMES)) {
+    if (now - written > LIFE_MS) await storage.delete(name);
+    else for (const part of unpackNames(content ?? new Uint8Array())) names.add(part);
+  }
+  const { snapshots, locked } = await listSnapshots(repository);
+  if (locked.length > 0)
+    throw new BackupError('another device has changed the keys of this backup meanwhile; try again');
+  for (const snapshot of snapshots)
+    await needs(
+      repository,
+      snapshot,
+      (part) => names.add(part),
+      () => undefined,
+    );
+  return names;
+}
+
+/** The storage's own time: that of an object that is written now. */
+async function timeOf(repository: Repository): Promise<number> {
+  const { storage, keyring } = repository;
+  const name = `marks/${randomHex(16)}`;
+  await storage.write(name, (await keyring.head?.seal(name, new Uint8Array())) as Uint8Array);
+  let now = Date.now();
+  for await (const stored of storage.list('marks')) if (stored.name === name) now = stored.written;
+  await storage.delete(name);
+  return now;
+}
+
+/** Marks the parts that nobody needs, so that no run begins to rely on them. */
+async function mark(repository: Repository, graceMs: number): Promise<void> {
+  const now = await timeOf(repository);
+  const marked = new Set<string>();
+  for await (const { content } of repository.sealed('marks', MOST_NAMES))
+    for (const name of unpackNames(content ?? new Uint8Array())) marked.add(name);
+  const names = await needed(repository, now);
+  const over: string[] = [];
+  for await (const { part, written } of repository.parts())
+    if (!names.has(part) && !marked.has(part) && now - written >= graceMs) over.push(part);
+  if (over.length === 0) return;
+  const name = `marks/${randomHex(16)}`;
+  const { head } = repository.keyring;
+  await repository.storage.write(name, (await head?.seal(name, packNames(over))) as Uint8Array);
+  await repository.storage.flush();
+}
+
+/** Deletes the parts of marks that have waited, and that still nobody needs. */
+async function sweep(repository: Repository, graceMs: number): Promise<Pick<Pruned, 'parts' | 'marked'>> {
+  const now = await timeOf(repository);
+  const [due, waiting] = [new Set<string>(), new Set<string>()];
+  const done: string[] = [];
+  for await (const { name, written, content } of repository.sealed('marks', MOST_NAMES)) {
+    const into = now - written >= graceMs ? due : waiting;
+    for (const part of unpackNames(content ?? new Uint8Array())) into.add(part);
+    if (now - written > LIFE_MS + graceMs) done.push(name);
+  }
+  const listed = Date.now();
+  const names = due.size > 0 ? await needed(repository, now) : new Set<string>();
+  const there: string[] = [];
+  let marked = 0;
+  for await (const { part } of repository.parts()) {
+    if (due.has(part) && !names.has(part)) there.push(part);
+    else if (waiting.has(part)) marked++;
+  }
+  for (const part of there) {
+    if (Date.now() - listed > STALE_MS) throw new BackupError('this prune slept for a day; run it again');
+    await repository.deletePart(part);
+  }
+  for (const name of done) await repository.storage.delete(name);
+  return { parts: there.length, marked };
+}

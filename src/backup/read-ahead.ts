@@ -1,0 +1,48 @@
+import type { FileEntry, Part } from './format.js';
+import type { Repository } from './repository.js';
+
+/** Fetches parts in the order in which they are planned, ahead of who takes them. */
+export class ReadAhead {
+  readonly #repository: Repository;
+  readonly #ahead: number;
+  #planned: Part[] = [];
+  readonly #fetching = new Map<string, { content: Promise<Uint8Array>; buffer: Uint8Array }>();
+  readonly #spare: Uint8Array[] = [];
+
+  constructor(repository: Repository) {
+    this.#repository = repository;
+    this.#ahead = repository.storage.parallel;
+  }
+
+  plan({ content }: FileEntry): void {
+    for (const { part } of content)
+      if (part && part.name !== this.#planned.at(-1)?.name) this.#planned.push(part);
+  }
+
+  get enough(): boolean {
+    return this.#planned.length > this.#ahead;
+  }
+
+  /** What is returned is good until the next call. @throws BackupError when it is missing or damaged */
+  take(part: Part): Promise<Uint8Array> {
+    // What was planned before it has been taken, or is not wanted any more.
+    const at = this.#planned.findIndex(({ name }) => name === part.name);
+    if (at >= 0) this.#planned.splice(0, at);
+    else this.#planned.unshift(part);
+    const next = this.#planned.slice(0, this.#ahead);
+    for (const [name, { content, buffer }] of this.#fetching) {
+      if (next.some((wanted) => wanted.name === name)) continue;
+      this.#fetching.delete(name);
+      const done = () => void this.#spare.push(buffer);
+      content.then(done, done);
+    }
+    for (const wanted of next) {
+      if (this.#fetching.has(wanted.name)) continue;
+      const buffer = this.#spare.pop() ?? this.#repository.cipher.buffer();
+      const content = this.#repository.getPart(wanted, buffer);
+      content.catch(() => undefined);
+      this.#fetching.set(wanted.name, { content, buffer });
+    }
+    return (this.#fetching.get(part.name) as { content: Promise<Uint8Array> }).content;
+  }
+}

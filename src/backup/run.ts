@@ -1,0 +1,185 @@
+import { PART_BYTES, TAG_BYTES } from './cipher.js';
+import { randomHex, text } from './encoding.js';
+import type { Epoch } from './epoch.js';
+import { BackupError } from './errors.js';
+import type { Part, Summary } from './format.js';
+import { listEpochs } from './keyring.js';
+import type { Listed } from './list.js';
+import { MOST_NAMES, packNames, unpackNames } from './names.js';
+import { partPath, type Repository } from './repository.js';
+import { snapshotNames, snapshotPath } from './snapshots.js';
+
+/** Parts of other runs that are read back, bytes. */
+const READ_BACK = 32 * 1024 * 1024;
+/** A claim is written anew when so many names came, and a quarter of those that it has. */
+const CLAIM_AFTER = 1000;
+
+/**
+ * A run that adds to a backup, beside others: which parts it may rely on, what it relies on, and its end
+ * (docs/formats/backup.md, "Several writers").
+ */
+export class Run {
+  readonly #claim = `claims/${randomHex(16)}`;
+  /** bytes of the parts that are there and sound */
+  readonly #there = new Map<string, number>();
+  readonly #tainted = new Set<string>();
+  /** found damaged by this run, which stores them anew */
+  readonly #damaged = new Set<string>();
+  readonly #written = new Set<string>();
+  readonly #relied = new Map<string, Part>();
+  #claimed = 0;
+
+  private constructor(public repository: Repository) {}
+
+  static async begin(repository: Repository): Promise<Run> {
+    const run = new Run(repository);
+    await run.#look();
+    return run;
+  }
+
+  get head(): Epoch {
+    const { head } = this.repository.keyring;
+    if (!head) throw new BackupError('a backup of version 1 is only read; run bkv migrate first');
+    return head;
+  }
+
+  /** What is there, and what is about to be deleted. */
+  async #look(): Promise<void> {
+    this.#tainted.clear();
+    for await (const { content } of this.repository.sealed('marks', MOST_NAMES))
+      for (const name of unpackNames(content ?? new Uint8Array())) this.#tainted.add(name);
+    this.#there.clear();
+    for await (const { part, size } of this.repository.parts())
+      if (!this.#damaged.has(part)) this.#there.set(part, size);
+  }
+
+  /** Bytes of plaintext of a part that may be relied on; `undefined` when it may not. */
+  #lengthOf(name: string): number | undefined {
+    const size = this.#tainted.has(name) ? undefined : this.#there.get(name);
+    return size === undefined ? undefined : size - TAG_BYTES;
+  }
+
+  /** Relies on parts of an earlier snapshot. @returns the same, `undefined` when one is not there, or not whole */
+  rely(parts: readonly Part[]): Part[] | undefined {
+    const sound: Part[] = [];
+    for (const part of parts) {
+      const length = this.#lengthOf(part.name);
+      if (length === undefined || length !== (part.length ?? length)) return undefined;
+      sound.push(this.#relied.get(part.name) ?? { ...part, length });
+    }
+    for (const part of sound) this.#relied.set(part.name, part);
+    return sound;
+  }
+
+  /** Stores a part, unless it is there; its buffer is used up. */
+  async put(plaintext: Uint8Array): Promise<Part> {
+    const { length } = plaintext;
+    const digest = await this.repository.cipher.digest(plaintext);
+    const part = this.#find(digest, length) ?? (await this.#store(digest, plaintext));
+    this.#relied.set(part.name, part);
+    const fresh = this.#relied.size - this.#claimed;
+    if (fresh >= CLAIM_AFTER && fresh * 4 >= this.#claimed) await this.claim();
+    return part;
+  }
+
+  /** The content, where it is there already, in whichever epoch. */
+  #find(digest: Uint8Array, length: number): Part | undefined {
+    for (const epoch of this.repository.keyring.epochs) {
+      const name = epoch.partName(digest, 0);
+      if (this.#lengthOf(name) === length) return { name, length, epoch: epoch.id };
+    }
+    return undefined;
+  }
+
+  async #store(digest: Uint8Array, plaintext: Uint8Array): Promise<Part> {
+    const { head } = this;
+    const { storage, cipher } = this.repository;
+    const { length } = plaintext;
+    let variant = 0;
+    while (this.#tainted.has(head.partName(digest, variant))) variant++;
+    const part = { name: head.partName(digest, variant), length, epoch: head.id };
+    if (this.#lengthOf(part.name) === length) return part;
+    await storage.write(
+      partPath(part.name),
+      await cipher.seal(head.partKey(part.name), head.about, plaintext),
+    );
+    this.#there.set(part.name, length + TAG_BYTES);
+    this.#written.add(part.name);
+    this.#damaged.delete(part.name);
+    return part;
+  }
+
+  /** Tells prunes what this run relies on. */
+  async claim(): Promise<void> {
+    this.#claimed = this.#relied.size;
+    const { storage } = this.repository;
+    await storage.write(this.#claim, await this.head.seal(this.#claim, packNames(this.#relied.keys())));
+  }
+
+  /**
+   * Whether all that the run relies on is there and stays. When not, the run begins anew, with its own entries as known.
+   * The claim was written before.
+   */
+  async isSound(): Promise<boolean> {
+    const relied = [...this.#relied.values()];
+    await this.#look();
+    const epochs = await listEpochs(this.repository.storage);
+    const rotated = [...epochs].some((id) => !this.repository.keyring.seen.has(id));
+    if (rotated) this.repository = await this.repository.reopen();
+    const kept = relied.every(({ name, length }) => this.#lengthOf(name) === length);
+    return kept && !rotated && (await this.#readBack(relied));
+  }
+
+  /** Begins to rely on nothing, for another round. */
+  again(): void {
+    this.#relied.clear();
+    this.#claimed = 0;
+  }
+
+  /** Reads some of the older parts back, chosen at random: what is damaged is found while its content is there. */
+  async #readBack(relied: readonly Part[]): Promise<boolean> {
+    const older = relied.filter(({ name }) => !this.#written.has(name));
+    for (let left = READ_BACK; left > 0 && older.length > 0; left -= PART_BYTES) {
+      const [part] = older.splice(Math.floor(Math.random() * older.length), 1) as [Part];
+      left += PART_BYTES - (part.length ?? 0);
+      try {
+        await this.repository.getPart(part);
+      } catch (error) {
+        if (!(error instanceof BackupError)) throw error;
+        this.#damaged.add(part.name);
+        this.#there.delete(part.name);
+      }
+    }
+    return this.#damaged.size === 0 || !relied.some(({ name }) => this.#damaged.has(name));
+  }
+
+  /** Writes the snapshot. @returns its name, `undefined` when the claim did not hold that long */
+  async publish(summary: Summary, lists: readonly Listed[]): Promise<string | undefined> {
+    const { storage } = this.repository;
+    const { head } = this;
+    const newest = (await snapshotNames(storage)).map(({ sequence }) => sequence);
+    const sequence = 1 + Math.max(0, ...newest);
+    const digits = (value: number, count: number) => String(value).padStart(count, '0');
+    const name = `${digits(head.number, 4)}-${digits(sequence, 8)}-${randomHex(8)}`;
+    const list = lists.map(({ part: { name, length, epoch }, first }) => [
+      name,
+      length,
+      first,
+      ...(epoch === head.id ? [] : [epoch]),
+    ]);
+    const content = { created: new Date().toISOString(), ...summary, list };
+    const sealed = await head.seal(snapshotPath(name), text(JSON.stringify(content)));
+    // It names parts: they are on the disk before it.
+    await storage.flush();
+    await storage.write(snapshotPath(name), sealed);
+    await storage.flush();
+    if ((await storage.size(this.#claim)) !== undefined) return name;
+    await storage.delete(snapshotPath(name));
+    return undefined;
+  }
+
+  /** Gives the claim up. */
+  async end(): Promise<void> {
+    await this.repository.storage.delete(this.#claim);
+  }
+}

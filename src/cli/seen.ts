@@ -1,0 +1,55 @@
+import { createHash, createHmac } from 'node:crypto';
+import { resolve } from 'node:path';
+import type { Listing } from '../backup/index.js';
+import type { Storage } from '../storage/index.js';
+import { readState, writeState } from './state.js';
+
+/** What this device has seen of the backups of one key. */
+interface Seen {
+  /** name of the newest snapshot, by backup */
+  newest: Record<string, string>;
+  /** which backup was where */
+  places: Record<string, string>;
+}
+
+const isOld = (name: string): boolean => /^\d{8}T/.test(name);
+/** Snapshots of version 1 come before all others. */
+const isNewer = (a: string, b: string): boolean => (isOld(a) === isOld(b) ? a > b : isOld(b));
+
+function read(name: string): Seen {
+  try {
+    return JSON.parse(readState(name)?.toString() ?? '') as Seen;
+  } catch {
+    return { newest: {}, places: {} };
+  }
+}
+
+/**
+ * Warns when the storage shows an older state than this device has seen, or another backup: each file of it would verify.
+ * What was seen is kept in the user's state folder, under a name that only who has the backup key can tell.
+ */
+export function compareWithSeen(
+  { location, folder }: Storage,
+  key: Uint8Array,
+  { id, snapshots }: Listing & { id: string },
+): void {
+  const name = `seen-${createHmac('sha256', key).update('bkv seen').digest('hex').slice(0, 32)}`;
+  const seen = read(name);
+  const place = createHash('sha256')
+    .update(folder === undefined ? location : resolve(folder))
+    .digest('hex');
+  const before = seen.newest[id] ?? '';
+  const newest = snapshots.at(-1)?.name ?? '';
+  if (before !== '' && (newest === '' || isNewer(before, newest)))
+    warn(
+      `this device has seen snapshot ${before}, and the newest there is ${newest || 'none'}: the storage shows an old state`,
+    );
+  const other = seen.places[place];
+  if (other !== undefined && other !== id && seen.newest[other] !== undefined)
+    warn(`another backup was here, with snapshot ${seen.newest[other]}: the storage shows another one`);
+  seen.places[place] = id;
+  if (newest !== '' && (before === '' || isNewer(newest, before))) seen.newest[id] = newest;
+  writeState(name, Buffer.from(`${JSON.stringify(seen)}\n`));
+}
+
+const warn = (text: string): void => void process.stderr.write(`warning: ${text}\n`);

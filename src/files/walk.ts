@@ -1,0 +1,173 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  type Stats,
+} from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
+import type { FileInfo, OpenFile, SourceEntry } from '../backup/index.js';
+import { fromBytes, isDoubtful, toBytes } from './names.js';
+
+// Files are touched by the program's own thread: of thousands of small ones a trip to another thread costs more than the
+// work there, and the other threads are busy with encryption.
+
+/** A file that changed within the same tick of the system's clock looks unchanged, milliseconds. */
+const TICK = 20;
+const CACHE_TAG = 'Signature: 8a477f597d28d172789f06886806bc55';
+
+export interface WalkOptions {
+  /** whether a path is left out, and with it what lies below */
+  readonly isExcluded: (path: string) => boolean;
+  /** caches that are marked as such (CACHEDIR.TAG) are not left out */
+  readonly withCaches: boolean;
+  /** a folder that is not entered: where the backup lies */
+  readonly except: Stats | undefined;
+  /** told of what is left out on purpose */
+  readonly onSkip: (path: string, reason: string) => void;
+}
+
+const micro = (ms: number): number => Math.round(ms * 1000) / 1000;
+const reasonOf = (error: unknown): string => (error as Error).message;
+
+function kindOf(info: Stats): string {
+  if (info.isFIFO()) return 'a FIFO';
+  if (info.isSocket()) return 'a socket';
+  return info.isFile() ? 'a file' : 'a device';
+}
+
+/** Walks a folder: entries sorted, folders before what they hold. */
+export class Walk {
+  readonly #inodes = new Map<string, number>();
+
+  constructor(
+    readonly root: string,
+    readonly options: WalkOptions,
+  ) {}
+
+  *[Symbol.iterator](): Generator<SourceEntry> {
+    this.#inodes.clear();
+    yield* this.#folder('', lstatSync(this.root));
+  }
+
+  /** Bytes of all files together. */
+  total(): number {
+    let total = 0;
+    for (const entry of new Walk(this.root, { ...this.options, onSkip: () => undefined }))
+      if (entry.type === 'file') total += entry.size;
+    return total;
+  }
+
+  *#folder(path: string, info: Stats): Generator<SourceEntry> {
+    const { mode, mtime, uid, gid } = attributesOf(info);
+    let names: string[];
+    try {
+      names = this.#names(path);
+    } catch (error) {
+      yield { path, type: 'left out', reason: reasonOf(error) };
+      return;
+    }
+    yield { path, type: 'directory', mode, mtime, ...owner(uid, gid) };
+    if (!this.options.withCaches && names.includes('CACHEDIR.TAG') && this.#isCache(path)) {
+      this.options.onSkip(path, 'a cache (CACHEDIR.TAG)');
+      return;
+    }
+    for (const name of names) yield* this.#entry(path === '' ? name : `${path}/${name}`);
+  }
+
+  #names(path: string): string[] {
+    const full = this.#full(path);
+    const names = readdirSync(full);
+    // Text lost the bytes that are not UTF-8: then they are asked for.
+    return (names.some(isDoubtful) ? readdirSync(full, { encoding: 'buffer' }).map(fromBytes) : names).sort();
+  }
+
+  *#entry(path: string): Generator<SourceEntry> {
+    if (this.options.isExcluded(path)) return;
+    const full = this.#full(path);
+    try {
+      const info = lstatSync(full);
+      if (info.isDirectory()) {
+        const { except } = this.options;
+        if (except && info.dev === except.dev && info.ino === except.ino)
+          this.options.onSkip(path, 'this backup itself');
+        else yield* this.#folder(path, info);
+      } else if (info.isSymbolicLink()) {
+        const { mtime, uid, gid } = attributesOf(info);
+        const target = fromBytes(readlinkSync(full, { encoding: 'buffer' }));
+        yield { path, type: 'symlink', target, mtime, ...owner(uid, gid) };
+      } else if (info.isFile())
+        yield {
+          path,
+          type: 'file',
+          ...attributesOf(info),
+          ...this.#inode(info),
+          open: () => openFile(full),
+        };
+      else yield { path, type: 'left out', reason: `it is ${kindOf(info)}` };
+    } catch (error) {
+      yield { path, type: 'left out', reason: reasonOf(error) };
+    }
+  }
+
+  #inode({ nlink, dev, ino }: Stats): { inode?: number } {
+    if (nlink < 2) return {};
+    const key = `${dev}:${ino}`;
+    const inode = this.#inodes.get(key) ?? this.#inodes.size + 1;
+    this.#inodes.set(key, inode);
+    return { inode };
+  }
+
+  #isCache(path: string): boolean {
+    try {
+      const file = openSync(
+        this.#full(`${path}/CACHEDIR.TAG`),
+        constants.O_RDONLY | (constants.O_NONBLOCK ?? 0),
+      );
+      try {
+        const begin = Buffer.alloc(CACHE_TAG.length);
+        return readSync(file, begin) === begin.length && begin.toString() === CACHE_TAG;
+      } finally {
+        closeSync(file);
+      }
+    } catch {
+      return false;
+    }
+  }
+
+  #full(path: string): string | Buffer {
+    return toBytes(path === '' ? this.root : `${this.root}/${path}`);
+  }
+}
+
+const owner = (uid: number | undefined, gid: number | undefined) => ({
+  ...(uid !== undefined && { uid }),
+  ...(gid !== undefined && { gid }),
+});
+
+function attributesOf({ mode, mtimeMs, ctimeMs, size, uid, gid }: Stats): FileInfo {
+  return { mode: mode & 0o7777, mtime: micro(mtimeMs), ctime: micro(ctimeMs), size, uid, gid };
+}
+
+async function openFile(path: string | Buffer): Promise<OpenFile> {
+  // What was a file when its folder was read may be a link or a FIFO by now.
+  const file = openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+  try {
+    const info = fstatSync(file);
+    if (!info.isFile()) throw new Error(`it is ${kindOf(info)}`);
+    // A change after this one then has another time.
+    if (Math.abs(Date.now() - info.ctimeMs) < TICK) await setTimeout(TICK);
+  } catch (error) {
+    closeSync(file);
+    throw error;
+  }
+  return {
+    read: (into) => readSync(file, into),
+    info: () => attributesOf(fstatSync(file)),
+    close: async () => closeSync(file),
+  };
+}

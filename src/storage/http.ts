@@ -1,0 +1,75 @@
+import { ObjectError } from './storage.js';
+
+/** A request that takes longer is given up, and tried again. */
+const LONGEST_MS = 300_000;
+
+/** A server answered, and not with what was asked for. */
+export class HttpError extends Error {
+  override name = 'HttpError';
+
+  constructor(
+    readonly status: number,
+    detail: string,
+    /** when the server wants to be asked again, seconds */
+    readonly retryAfter?: number,
+  ) {
+    super(`the server answered ${status}${detail && `: ${detail}`}`);
+  }
+}
+
+/** Statuses whose cause is known, and what can be done. */
+const ADVICE: Record<number, string> = {
+  401: 'user name or password are wrong',
+  403: 'it refuses; look at the user, the key and what they may do',
+  409: 'the folder above it is not there; make it first',
+  413: 'it takes no file of 4 MB; have its limit raised (client_max_body_size, LimitRequestBody, upload_max_filesize)',
+  423: 'the file is locked by another program',
+  507: 'the storage is full; make room, or run bkv prune',
+};
+
+export const timeLimit = (): AbortSignal => AbortSignal.timeout(LONGEST_MS);
+
+/** @throws HttpError when the status is none of success */
+export async function checked(response: Response, detailOf = async (_: Response) => ''): Promise<Response> {
+  if (response.ok) return response;
+  const detail = await detailOf(response).catch(() => '');
+  await response.body?.cancel().catch(() => undefined);
+  throw failure(response, detail);
+}
+
+/** What a status means. @param detail what the server said of it */
+export function failure(
+  {
+    status,
+    statusText,
+    headers,
+  }: Pick<Response, 'status' | 'statusText'> & { headers: { get(name: string): string | null } },
+  detail = '',
+): HttpError {
+  const after = Number(headers.get('retry-after') ?? Number.NaN);
+  const said = [detail, ADVICE[status] ?? statusText].filter(Boolean).join('; ');
+  return new HttpError(status, said, Number.isFinite(after) ? after : undefined);
+}
+
+/** The body of an answer, and no more than is wanted of it. @throws ObjectError when it is longer */
+export async function bodyOf(
+  {
+    headers,
+    body,
+  }: { headers: { get(name: string): string | null }; body: AsyncIterable<Uint8Array> | null },
+  name: string,
+  most: number,
+): Promise<Uint8Array> {
+  const said = headers.get('content-length');
+  const length = said === null || headers.get('content-encoding') ? undefined : Number(said);
+  const pieces: Uint8Array[] = [];
+  let read = 0;
+  // Leaving the loop gives the rest of the body up.
+  for await (const piece of body ?? []) {
+    read += piece.length;
+    if (read > most || (length ?? 0) > most) throw new ObjectError(`${name} is longer than it can be`);
+    pieces.push(piece);
+  }
+  if (length !== undefined && read !== length) throw new Error('the answer was cut off');
+  return pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces);
+}
