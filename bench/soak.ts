@@ -3,7 +3,7 @@
  * the counters with what the clients have seen. BKV_SOAK_CLIENTS, BKV_SOAK_SECONDS and BKV_SOAK_WAIT (the mean time
  * between two actions of a client, seconds) change its size; without waits the machine is full all the time.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -22,8 +22,7 @@ const daemon = await Daemon.start(data, { config: CONFIG });
 const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
 };
-const memory = (): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.child.pid}/status`, 'utf8'))?.[1]) / 1000;
+const memory = (): number => daemon.memory() / 1e6;
 
 /** The client's own count of its account. */
 const used = new Array<number>(CLIENTS).fill(0);

@@ -68,8 +68,7 @@ describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
         .on('error', reject)
         .end(body);
     });
-  const memory = (): number =>
-    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${daemon.child.pid}/status`, 'utf8'))?.[1]) * 1024;
+  const memory = (): number => daemon.memory();
   const serves = async () => {
     await (await daemon.startRecovery('alice', 'right')).prove();
   };

@@ -111,7 +111,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
   it('a writer that was cut off from the database and wakes up later answers nothing more', async () => {
     await first.register('zombie', 'right');
     await (await first.startRecovery('zombie', 'wrong')).abandon();
-    first.child.kill('SIGSTOP');
+    first.signalKeeper('SIGSTOP');
     const late = Array.from({ length: 12 }, () => first.startRecovery('zombie', 'wrong'));
     await query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bkv'");
     await onDuty(second);
@@ -120,7 +120,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
       await second.startRecovery('zombie', 'wrong');
       evaluated++;
     }
-    first.child.kill('SIGCONT');
+    first.signalKeeper('SIGCONT');
     for (const result of await Promise.allSettled(late)) if (result.status === 'fulfilled') evaluated++;
     assert.equal(evaluated, 6, 'the old writer evaluated');
     assert.equal(await remaining(second, 'zombie'), MAX - 6);

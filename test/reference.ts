@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Application, LogLevel } from 'typedoc';
 import { description } from '../src/http/index.js';
-import { registry } from '../src/http/metrics.js';
+import { apiMetrics } from '../src/http/metrics.js';
 import { keeperMetrics } from '../src/keeper/metrics/index.js';
 
 interface Described {
@@ -44,9 +44,11 @@ export async function clientReference(): Promise<string> {
 
 /** The metrics reference, Markdown. */
 export function metricsReference(): string {
-  const http = registry.getMetricsAsArray() as unknown as Described[];
   const own = [
-    ...http.filter(({ name }) => !/^bkv_(process|nodejs)_/.test(name)),
+    ...(apiMetrics as unknown as Described[]).map((metric) => ({
+      ...metric,
+      type: 'buckets' in metric ? 'histogram' : 'counter',
+    })),
     ...keeperMetrics.map(({ described, type }) => ({ ...described, type })),
   ];
   const rows = own.map(
@@ -62,7 +64,8 @@ account, address or secret is among them. Histograms are in seconds or in change
 |---|---|---|---|
 ${rows.join('\n')}
 
-Of the process itself there are prom-client's defaults: \`bkv_process_*\` and \`bkv_nodejs_*\`.
+Of each process there are prom-client's defaults, \`bkv_process_*\` and \`bkv_nodejs_*\`, with the label \`process\`: \`keeper\`, \`http\`,
+\`http-worker-1\`, …
 `;
 }
 

@@ -64,7 +64,9 @@ describe('secrets', () => {
       // What must be there: the search itself is tested.
       'account hash': Buffer.from(accountHash('alice')),
     };
-    assert.deepEqual(searchMemory(daemon.child.pid as number, secrets), ['account hash']);
+    const { keeper, workers } = daemon.processes();
+    assert.deepEqual(searchMemory(keeper as number, secrets), ['account hash']);
+    for (const worker of workers) assert.deepEqual(searchMemory(worker, secrets), []);
     await daemon.stop();
     for (const secret of Object.values(secrets).slice(0, -1))
       for (const encoding of ['utf8', 'hex', 'base64url'] as const)

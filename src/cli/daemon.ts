@@ -9,7 +9,13 @@ export function daemonCommands(program: Command): void {
     .option('--data <folder>', 'where the vault keeps its data', 'data')
     .option('--listen <host:port>', 'address of the API')
     .option('--admin <host:port>', 'address of metrics and health')
-    .action(async (options) => (await import('../daemon/serve.js')).serve(options));
+    .action(async (options) => {
+      process.exitCode = await (await import('../daemon/index.js')).serve(options);
+    });
+
+  // Dispatched by main.ts before this is loaded; here for the help alone.
+  program.command('keeper').description('the trusted half of serve: --config, --data, --sockets FOLDER');
+  program.command('http').description('the other half: --config, --sockets FOLDER, --listen, --admin');
 
   program
     .command('jwt')
@@ -18,6 +24,6 @@ export function daemonCommands(program: Command): void {
     .option('--data <folder>', "the vault's data folder", 'data')
     .option('--seconds <n>', 'how long it is good', '3600')
     .action(async ({ data, account, seconds }) =>
-      say(await (await import('../daemon/serve.js')).embeddedJwt(data, account, Number(seconds))),
+      say(await (await import('../daemon/index.js')).embeddedJwt(data, account, Number(seconds))),
     );
 }

@@ -1,30 +1,21 @@
 #!/usr/bin/env node
-import { Command } from 'commander';
-import { accountCommands } from './account.js';
-import { backupCommands } from './backups.js';
-import { daemonCommands } from './daemon.js';
-import { exitCode, told } from './errors.js';
-import { fleetCommands } from './fleets.js';
-import { keyCommands } from './keys.js';
-import { tokenCommands } from './tokens.js';
-import { version } from './version.js';
+/**
+ * The command `bkv`. The processes of a daemon are told apart before anything is loaded: the keeper loads little, and a
+ * signal that comes while the rest is read is not lost, not even by the first process of a container.
+ */
+import { listenForStop } from '../process/stop.js';
 
-const program = new Command('bkv')
-  .description('End-to-end encrypted backups, with a key that a password opens')
-  .version(version)
-  .showHelpAfterError();
-daemonCommands(program);
-backupCommands(program);
-keyCommands(program);
-accountCommands(program);
-fleetCommands(program);
-tokenCommands(program);
+const [command = '', ...args] = process.argv.slice(2);
+if (['serve', 'keeper', 'http'].includes(command)) listenForStop();
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  process.stderr.write(`bkv: ${told(error as Error)}\n`);
-  process.exit(exitCode(error as Error));
-} finally {
-  process.stdin.destroy();
-}
+const isPart = command === 'keeper' || command === 'http';
+if (isPart) {
+  try {
+    if (command === 'keeper') await (await import('../keeper/main.js')).runKeeper(args);
+    else await (await import('../http/main.js')).runHttp(args);
+  } catch (error) {
+    (await import('../process/fail.js')).failWith(error);
+  }
+  // The channel to the parent would hold the process.
+  process.exit();
+} else await (await import('./program.js')).run();

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
-import { EMBEDDED_PROFILE } from '../daemon/serve.js';
+import { EMBEDDED_PROFILE } from '../config/index.js';
 import { auditKey, verifyAudit } from '../keeper/audit/index.js';
 import { appointCustodians, type Custody, openCustody } from '../keeper/custody/index.js';
 import {

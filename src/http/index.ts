@@ -1,3 +1,2 @@
-export { adminApp, app, description } from './app.js';
-export { type AuthOptions, authenticator } from './auth.js';
-export { type Listen, listen, stop } from './serve.js';
+export { runHttp } from './main.js';
+export { description } from './routes.js';

@@ -1,10 +1,19 @@
-import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import cluster from 'node:cluster';
+import { AggregatorRegistry, Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
 
 /** What the HTTP side tells Prometheus. Label values are closed sets; no account, address or secret among them. */
 export const registry = new Registry();
-collectDefaultMetrics({ register: registry, prefix: 'bkv_' });
+// In a worker it answers the primary, which adds the workers' samples up.
+AggregatorRegistry.setRegistries(registry);
+export const workers = new AggregatorRegistry();
+// Of each process apart.
+collectDefaultMetrics({
+  register: registry,
+  prefix: 'bkv_',
+  labels: { process: cluster.worker ? `http-worker-${process.env.BKV_HTTP_WORKER}` : 'http' },
+});
 
-const registers = [registry];
+const registers = cluster.isPrimary ? [] : [registry];
 const SECONDS = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
 
 export const httpRequests = new Histogram({
@@ -21,3 +30,6 @@ export const vaultOperations = new Counter({
   labelNames: ['operation', 'outcome'],
   registers,
 });
+
+/** Those of the API, for the reference. */
+export const apiMetrics = [httpRequests, vaultOperations];

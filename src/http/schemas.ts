@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { SIZES } from '../protocol/index.js';
+import { CodedError, SIZES } from '../protocol/index.js';
 
 /** base64url without padding, of an exact length in bytes or of a range. */
 const base64url = (description: string, min: number, max = min) =>
@@ -77,3 +77,11 @@ export const Problem = z.object({
   detail: z.string(),
   attemptsRemaining: attemptsRemaining.optional(),
 });
+
+/** @throws CodedError invalid-request naming the field */
+export function validate<S extends z.ZodType>(schema: S, body: unknown): z.infer<S> {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new CodedError('invalid-request', `${issue?.path.join('.') || 'body'}: ${issue?.message}`);
+}

@@ -3,12 +3,13 @@ import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Express } from 'express';
+import type { Config } from '../config/index.js';
 
 export interface Listen {
   readonly host: string;
   /** 0 for any free port */
   readonly port: number;
-  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
+  readonly tls?: Config['tls'];
 }
 
 /** Starts a server with time-outs that a slow client cannot stretch. */

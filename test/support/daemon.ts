@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { type FleetVault, VaultClient } from '../../src/client/index.js';
-import { embeddedJwt } from '../../src/daemon/serve.js';
+import { embeddedAuth } from '../../src/config/index.js';
+import { embeddedJwt, makeIssuer } from '../../src/daemon/index.js';
 import type { Shredded } from '../../src/keeper/vault/index.js';
 import {
   createRegistrationRequest,
@@ -13,6 +14,7 @@ import {
   generateKE1,
   generateKE3,
 } from '../../src/protocol/index.js';
+import { cpuOf, type DaemonProcesses, isAlive, processesOf } from './processes.js';
 import { tokenConfig } from './token.js';
 
 const MAIN = 'dist/src/cli/main.js';
@@ -25,7 +27,7 @@ export const identity = async (output: Uint8Array): Promise<Uint8Array> => outpu
 export interface StartOptions {
   /** lines of the daemon's configuration, YAML */
   readonly config?: string;
-  /** a module loaded before the daemon, on every thread */
+  /** a module loaded before each process of the daemon, on every thread */
   readonly preload?: string;
   readonly env?: NodeJS.ProcessEnv;
 }
@@ -39,7 +41,7 @@ export class HttpFailure extends Error {
   }
 }
 
-/** A daemon in a process of its own, on the embedded default. */
+/** A daemon in processes of its own, on the embedded default. `child` is the supervisor. */
 export class Daemon {
   readonly #agent = new Agent({ keepAlive: true });
   logs = '';
@@ -56,7 +58,11 @@ export class Daemon {
     data: string,
     { config: options = '', preload, env = {} }: StartOptions = {},
   ): Promise<Daemon> {
-    const config = options.includes('profile:') ? options : options + tokenConfig(data);
+    let config = options.includes('profile:') ? options : options + tokenConfig(data);
+    if (config.includes('profile:') && !config.includes('auth:')) {
+      await makeIssuer(data);
+      config += `auth: ${JSON.stringify(embeddedAuth(data))}\n`;
+    }
     const { SOFTHSM2_CONF: _, BKV_TOKEN_PIN: __, ...rest } = process.env;
     const args = [MAIN, 'serve', '--data', data, '--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
     if (config) {
@@ -67,6 +73,8 @@ export class Daemon {
     const child = spawn(process.execPath, args, {
       env: { ...rest, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
+      // A group of its own, which can be killed as a power cut does.
+      detached: true,
     });
     const daemon = new Daemon(child, data);
     await new Promise<void>((resolve, reject) => {
@@ -86,8 +94,25 @@ export class Daemon {
     if (this.child.exitCode !== null) return this.child.exitCode;
     if (this.child.signalCode !== null) return null;
     const ended = new Promise<number | null>((resolve) => this.child.once('exit', resolve));
-    this.child.kill(signal);
+    if (signal === 'SIGKILL') await this.#killAll();
+    else this.child.kill(signal);
     return ended;
+  }
+
+  async #killAll(): Promise<void> {
+    const { keeper } = this.processes();
+    process.kill(-(this.child.pid as number), 'SIGKILL');
+    while (keeper && isAlive(keeper)) await setTimeout(5);
+  }
+
+  /** The processes as they are now. */
+  processes(): DaemonProcesses {
+    return processesOf(this.child.pid as number);
+  }
+
+  signalKeeper(signal: NodeJS.Signals): void {
+    const { keeper } = this.processes();
+    if (keeper) process.kill(keeper, signal);
   }
 
   jwt(account: string): Promise<string> {
@@ -239,12 +264,16 @@ export class Daemon {
     return { url, serverPublicKey: key('serverPublicKey'), transportPublicKey: key('transportPublicKey') };
   }
 
-  /** Seconds of processor time since the start. */
+  /** Seconds of processor time since the start, of all processes. */
   cpu(): number {
-    const fields = readFileSync(`/proc/${this.child.pid}/stat`, 'utf8')
-      .split(') ')[1]
-      ?.split(' ') as string[];
-    return (Number(fields[11]) + Number(fields[12])) / 100;
+    return this.processes().all.reduce((sum, pid) => sum + cpuOf(pid), 0);
+  }
+
+  /** Bytes resident, of all processes. */
+  memory(): number {
+    const rss = (pid: number) =>
+      Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+    return this.processes().all.reduce((sum, pid) => sum + rss(pid) * 1024, 0);
   }
 
   async metric(name: string): Promise<number> {

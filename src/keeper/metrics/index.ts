@@ -116,3 +116,14 @@ export const attempts = counter({
   labelNames: ['end'],
 });
 for (const end of ['proven', 'failed', 'expired']) attempts.inc({ end }, 0);
+
+export const keeperCalls = counter({
+  name: 'bkv_keeper_calls_total',
+  help: "Calls on the keeper's sockets, by method and outcome.",
+  labelNames: ['method', 'outcome'],
+});
+
+export const keeperDisconnects = counter({
+  name: 'bkv_keeper_disconnects_total',
+  help: 'Callers that the keeper hung up on, since they sent what its schema does not know.',
+});

@@ -5,17 +5,12 @@ import type { ShareRegistration } from './dealings.js';
 export interface Caller {
   /** JWT (RFC 7519) that names the account in `sub`; the keeper checks it, whoever has checked it before */
   readonly accessToken: string;
-  /** UUID that stands in the logs of both sides */
+  /** what stands for the request in the logs of both sides, a UUID */
   readonly requestId: string;
 }
 
-export interface Identity {
-  /** 33 bytes, for clients to pin */
-  readonly serverPublicKey: Uint8Array;
-  /** SubjectPublicKeyInfo of an RSA key, for clients to pin */
-  readonly transportPublicKey: Uint8Array;
-  readonly maxAttempts: number;
-}
+/** What is asked for an account. */
+export type For<T = object> = T & { readonly caller: Caller };
 
 /**
  * The seam between the trusted part and its callers: HTTP over the keeper's socket, tests and embedding in process.
@@ -31,46 +26,40 @@ export interface Identity {
  * - MAY answer calls in another order than they came in.
  *
  * A caller
- * - MUST NOT take a call that was cut off (`unavailable` because the keeper ended) for one that had no effect;
+ * - MUST NOT take a call that was cut off (`unavailable`: the keeper ended meanwhile) for one that had no effect;
  * - MAY call at any time, also while the keeper stands by.
  *
  * Exchange ids are 16 bytes as 22 base64url characters; a dealing is 16 bytes as 32 hexadecimal digits.
  */
 export interface KeeperApi {
-  identity(): Promise<Identity>;
-  /** @throws CodedError unauthorized */
-  status(caller: Caller): Promise<Status>;
-  delete(caller: Caller): Promise<void>;
-  /** @param registrationRequest 33 bytes @returns registrationResponse, 66 bytes @throws CodedError invalid-message */
+  /** @returns what clients pin: 33 bytes, and the SubjectPublicKeyInfo of an RSA key */
+  identity(): Promise<{ serverPublicKey: Uint8Array; transportPublicKey: Uint8Array; maxAttempts: number }>;
+  /** @throws CodedError unauthorized, as every method for an account */
+  status(call: For): Promise<Status>;
+  delete(call: For): Promise<undefined>;
+  /** @param call registrationRequest: 33 bytes @returns registrationResponse: 66 bytes @throws CodedError invalid-message */
   startRegistration(
-    caller: Caller,
-    registrationRequest: Uint8Array,
+    call: For<{ registrationRequest: Uint8Array }>,
   ): Promise<{ registrationId: string; registrationResponse: Uint8Array }>;
-  /** @throws CodedError unknown-exchange, invalid-message */
+  /**
+   * @param call registrationRecord: 129 bytes; encryptedBackupKey: 1 to 512 bytes
+   * @throws CodedError unknown-exchange, invalid-message
+   */
   finishRegistration(
-    caller: Caller,
-    registration: {
-      readonly registrationId: string;
-      /** 129 bytes */
-      readonly registrationRecord: Uint8Array;
-      /** 1 to 512 bytes */
-      readonly encryptedBackupKey: Uint8Array;
-    },
-  ): Promise<void>;
+    call: For<{ registrationId: string; registrationRecord: Uint8Array; encryptedBackupKey: Uint8Array }>,
+  ): Promise<undefined>;
   /** @throws CodedError invalid-message */
-  registerShare(caller: Caller, share: ShareRegistration): Promise<void>;
+  registerShare(call: For<ShareRegistration>): Promise<undefined>;
   /** @throws CodedError unknown-exchange */
-  commitDealing(caller: Caller, dealing: string): Promise<void>;
-  /** Spends an attempt. @param KE1 98 bytes @returns KE2, 259 bytes @throws CodedError locked, invalid-message */
+  commitDealing(call: For<{ dealing: string }>): Promise<undefined>;
+  /** Spends an attempt. @param call KE1: 98 bytes @returns KE2: 259 bytes @throws CodedError locked, invalid-message */
   startRecovery(
-    caller: Caller,
-    recovery: { readonly KE1: Uint8Array; readonly dealing?: string },
+    call: For<{ KE1: Uint8Array; dealing?: string }>,
   ): Promise<{ recoveryId: string; KE2: Uint8Array; attemptsRemaining: number }>;
-  /** @param KE3 32 bytes @returns the encrypted backup key @throws CodedError wrong-password, unknown-exchange */
+  /** @param call KE3: 32 bytes @throws CodedError wrong-password, unknown-exchange */
   finishRecovery(
-    caller: Caller,
-    proof: { readonly recoveryId: string; readonly KE3: Uint8Array },
-  ): Promise<Uint8Array>;
+    call: For<{ recoveryId: string; KE3: Uint8Array }>,
+  ): Promise<{ encryptedBackupKey: Uint8Array }>;
   /** @throws CodedError unknown-exchange */
-  abandonRecovery(caller: Caller, recoveryId: string): Promise<void>;
+  abandonRecovery(call: For<{ recoveryId: string }>): Promise<undefined>;
 }

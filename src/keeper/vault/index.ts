@@ -1,5 +1,5 @@
 export type { Status } from './accounts.js';
-export type { Caller, Identity, KeeperApi } from './api.js';
+export type { Caller, For, KeeperApi } from './api.js';
 export { CONTEXT } from './context.js';
 export type { ShareRegistration } from './dealings.js';
 export { Duty, TokenShared } from './duty.js';

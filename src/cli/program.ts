@@ -1,0 +1,32 @@
+import { Command } from 'commander';
+import { version } from '../version.js';
+import { accountCommands } from './account.js';
+import { backupCommands } from './backups.js';
+import { daemonCommands } from './daemon.js';
+import { exitCode, told } from './errors.js';
+import { fleetCommands } from './fleets.js';
+import { keyCommands } from './keys.js';
+import { tokenCommands } from './tokens.js';
+
+const program = new Command('bkv')
+  .description('End-to-end encrypted backups, with a key that a password opens')
+  .version(version)
+  .showHelpAfterError();
+daemonCommands(program);
+backupCommands(program);
+keyCommands(program);
+accountCommands(program);
+fleetCommands(program);
+tokenCommands(program);
+
+/** Does what the command line says. */
+export async function run(): Promise<void> {
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    process.stderr.write(`bkv: ${told(error as Error)}\n`);
+    process.exit(exitCode(error as Error));
+  } finally {
+    process.stdin.destroy();
+  }
+}

@@ -1,0 +1,148 @@
+import { dirname, isAbsolute, resolve } from 'node:path';
+import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { CodedError, type ErrorCode } from '../protocol/index.js';
+
+/** Where a value stands, and how what is wrong with it is told. */
+export interface Place {
+  /** the field's path, as `tls.cert`; empty for the whole file */
+  readonly field: string;
+  /** of the file, for paths relative to it */
+  readonly folder: string;
+  fault(text: string, node?: Node | null): void;
+}
+
+/** Reads one value. Whatever is wrong is told to the place; what is returned then is of no use. */
+export type Check<T> = (node: Node | null | undefined, place: Place) => T;
+export type Checked<C> = C extends Check<infer T> ? T : never;
+type Fields = Readonly<Record<string, Check<unknown>>>;
+type CheckedFields<F extends Fields> = { readonly [N in keyof F]: Checked<F[N]> };
+
+const scalar = <T>(what: string, is: (value: unknown) => value is T): Check<T> => {
+  return (node, place) => {
+    const value = isScalar(node) ? node.value : undefined;
+    if (!is(value)) place.fault(`must be ${what}`, node);
+    return value as T;
+  };
+};
+
+export const text: Check<string> = scalar('text', (value): value is string => typeof value === 'string');
+export const flag: Check<boolean> = scalar(
+  'true or false',
+  (value): value is boolean => typeof value === 'boolean',
+);
+
+export const number = (min: number, max: number): Check<number> =>
+  scalar(
+    `a number from ${min} to ${max}`,
+    (value): value is number => typeof value === 'number' && value >= min && value <= max,
+  );
+
+export const integer = (min: number, max = Number.MAX_SAFE_INTEGER): Check<number> =>
+  scalar(
+    max === Number.MAX_SAFE_INTEGER
+      ? `a whole number, at least ${min}`
+      : `a whole number from ${min} to ${max}`,
+    (value): value is number =>
+      Number.isInteger(value) && (value as number) >= min && (value as number) <= max,
+  );
+
+export const matching = (what: string, is: (value: string) => boolean): Check<string> =>
+  scalar(what, (value): value is string => typeof value === 'string' && is(value));
+
+/** A path; a relative one is relative to the file that names it. */
+export const path: Check<string> = (node, place) => {
+  const value = text(node, place);
+  return typeof value === 'string' && !isAbsolute(value) ? resolve(place.folder, value) : value;
+};
+
+/** A value that may be left out. */
+export const optional =
+  <T>(check: Check<T>): Check<T | undefined> =>
+  (node, place) =>
+    node === undefined || node === null ? undefined : check(node, place);
+
+export const withDefault =
+  <T>(check: Check<T>, value: T): Check<T> =>
+  (node, place) =>
+    node === undefined || node === null ? value : check(node, place);
+
+export const list =
+  <T>(check: Check<T>, atLeast = 0): Check<readonly T[]> =>
+  (node, place) => {
+    if (!isSeq(node) || node.items.length < atLeast) {
+      place.fault(atLeast > 0 ? 'must be a list that is not empty' : 'must be a list', node);
+      return [];
+    }
+    return node.items.map((item, i) => check(item as Node, { ...place, field: `${place.field}[${i}]` }));
+  };
+
+/** A map of these fields and no others. */
+export const fields =
+  <F extends Fields>(table: F): Check<CheckedFields<F>> =>
+  (node, place) => {
+    const found = new Map<string, Node | null>();
+    if (node && !isMap(node)) place.fault('must be a map of fields', node);
+    if (isMap(node))
+      for (const { key, value } of node.items) {
+        const name = String(isScalar(key) ? key.value : key);
+        if (name in table) found.set(name, value as Node | null);
+        else place.fault(`"${name}" is no field${didYouMean(name, Object.keys(table))}`, key as Node);
+      }
+    return Object.fromEntries(
+      Object.entries(table).map(([name, check]) => [
+        name,
+        check(found.get(name), { ...place, field: place.field ? `${place.field}.${name}` : name }),
+      ]),
+    ) as CheckedFields<F>;
+  };
+
+/** A suggestion for a misspelt name, or nothing. */
+function didYouMean(name: string, names: readonly string[]): string {
+  const [nearest] = names
+    .map((one) => ({ one, distance: distance(name.toLowerCase(), one.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance);
+  return nearest && nearest.distance <= Math.max(1, name.length / 3)
+    ? `; did you mean "${nearest.one}"?`
+    : '';
+}
+
+/** Letters to insert, delete or replace (Levenshtein). */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++)
+      next[j] = Math.min(
+        (row[j] as number) + 1,
+        (next[j - 1] as number) + 1,
+        (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1),
+      );
+    row = next;
+  }
+  return row[b.length] as number;
+}
+
+/**
+ * Reads YAML by a check.
+ * @param file names the text in errors, and the folder that relative paths start from
+ * @throws CodedError of `code` with a line for each thing that is wrong, as `file:line: field: what`
+ */
+export function checkYaml<T>(source: string, file: string, check: Check<T>, code: ErrorCode): T {
+  const lines = new LineCounter();
+  const document = parseDocument(source, { lineCounter: lines });
+  const faults: string[] = [];
+  const at = (node: Node | null | undefined): string =>
+    node?.range ? `${file}:${lines.linePos(node.range[0]).line}` : file;
+  for (const { message, pos } of document.errors)
+    faults.push(`${file}:${lines.linePos(pos[0]).line}: ${message.split('\n')[0]}`);
+  const place = (field: string): Place => ({
+    field,
+    folder: dirname(resolve(file)),
+    fault(this: Place, what, node) {
+      faults.push(`${at(node ?? document.contents)}: ${this.field ? `${this.field}: ` : ''}${what}`);
+    },
+  });
+  const value = faults.length === 0 ? check(document.contents, place('')) : undefined;
+  if (faults.length > 0) throw new CodedError(code, faults.join('\n'));
+  return value as T;
+}

@@ -1,0 +1,49 @@
+/** The embedded default: a SoftHSM2 token, a database and a JWT issuer in the data folder, for trials on one machine. */
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CodedError } from '../protocol/index.js';
+import type { Auth, Config } from './daemon.js';
+import { isLoopback } from './daemon.js';
+
+/** Its profile. The environment names the data folder to it: BKV_DATA, and SOFTHSM2_CONF to the module. */
+export const EMBEDDED_PROFILE = fileURLToPath(new URL('../../../hsm-config/softhsm2.yaml', import.meta.url));
+
+/** Files of a data folder. */
+export const embeddedFiles = (data: string) => ({
+  tokens: join(data, 'tokens'),
+  softhsm: join(data, 'softhsm2.conf'),
+  pin: join(data, 'token-pin'),
+  soPin: join(data, 'token-so-pin'),
+  issuerKey: join(data, 'issuer.key.pem'),
+  issuerJwks: join(data, 'issuer.jwks.json'),
+});
+
+export const EMBEDDED_ISSUER = 'bkv-embedded';
+export const EMBEDDED_AUDIENCE = 'backup-key-vault';
+
+/** Says that the embedded issuer is trusted. */
+export const embeddedAuth = (data: string): Auth => ({
+  jwks: embeddedFiles(data).issuerJwks,
+  issuer: EMBEDDED_ISSUER,
+  audience: EMBEDDED_AUDIENCE,
+});
+
+/**
+ * Who says which account a caller acts for. A key in the data folder does only for trials: on the embedded token, where no
+ * other machine reaches the vault.
+ * @throws CodedError usage
+ */
+export function authOf({ auth, profile, listen }: Config, data: string): Auth {
+  if (auth) return auth;
+  if (profile !== undefined)
+    throw new CodedError(
+      'usage',
+      'auth: is missing. A vault with a profile needs the identity provider: jwks, issuer, audience',
+    );
+  if (!isLoopback(listen))
+    throw new CodedError(
+      'usage',
+      `auth: is missing. A vault that other machines reach (${listen.host}) needs the identity provider: jwks, issuer, audience`,
+    );
+  return embeddedAuth(data);
+}

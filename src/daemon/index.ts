@@ -1,0 +1,2 @@
+export { embeddedJwt, makeIssuer } from './issuer.js';
+export { serve } from './supervisor.js';

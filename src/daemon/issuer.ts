@@ -1,0 +1,33 @@
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { exportJWK, SignJWT } from 'jose';
+import { EMBEDDED_AUDIENCE, EMBEDDED_ISSUER, embeddedFiles } from '../config/index.js';
+import { writeFileAtomic } from '../process/index.js';
+import { CodedError } from '../protocol/index.js';
+
+/** Makes the embedded JWT issuer of a data folder, unless it is there. */
+export async function makeIssuer(data: string): Promise<void> {
+  const { issuerKey, issuerJwks } = embeddedFiles(data);
+  if (existsSync(issuerKey)) return;
+  // The vault verifies far more often than the issuer signs: RSA is the cheapest to verify.
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const jwk = { ...(await exportJWK(publicKey)), alg: 'RS256', use: 'sig' };
+  // The private key last: it says that both are there.
+  await writeFileAtomic(issuerJwks, JSON.stringify({ keys: [jwk] }));
+  await writeFileAtomic(issuerKey, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
+}
+
+/** A JWT of the embedded issuer, for trying the vault out. @throws CodedError usage when there is no such issuer */
+export async function embeddedJwt(data: string, account: string, seconds: number): Promise<string> {
+  const { issuerKey } = embeddedFiles(data);
+  if (!existsSync(issuerKey))
+    throw new CodedError('usage', `${data} has no embedded issuer; run bkv serve first`);
+  return new SignJWT()
+    .setProtectedHeader({ alg: 'RS256' })
+    .setSubject(account)
+    .setIssuer(EMBEDDED_ISSUER)
+    .setAudience(EMBEDDED_AUDIENCE)
+    .setIssuedAt()
+    .setExpirationTime(Math.floor(Date.now() / 1000) + seconds)
+    .sign(createPrivateKey(readFileSync(issuerKey)));
+}

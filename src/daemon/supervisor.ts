@@ -1,0 +1,114 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { authOf, embeddedAuth, loadConfig } from '../config/index.js';
+import { log } from '../keeper/log/index.js';
+import { harden, stopped, stopSignal } from '../process/index.js';
+import { prepareEmbedded } from './embedded.js';
+import { makeIssuer } from './issuer.js';
+
+export interface ServeOptions {
+  readonly config?: string | undefined;
+  readonly data: string;
+  readonly listen?: string | undefined;
+  readonly admin?: string | undefined;
+}
+
+/** The command itself, by which the processes are started. */
+const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
+/** Waits before the HTTP side is started again, milliseconds; the last one stays. */
+const BACK_OFF = [100, 500, 1000, 5000, 10_000];
+/** How a process says that no second start would go better: see the table of errors. */
+const IN_VAIN = new Set([2, 78]);
+/** Until a process that was told to stop is killed, milliseconds. */
+const PATIENCE_MS = 25_000;
+
+/** A process of this daemon. Its end is known to `ended`, as an exit code. */
+class Part {
+  readonly ended: Promise<number>;
+  readonly #child: ChildProcess;
+
+  constructor(command: string, flags: Readonly<Record<string, string | undefined>>) {
+    const given = Object.entries(flags).flatMap(([name, value]) => (value ? [`--${name}`, value] : []));
+    // Over the channel a process learns that its parent has ended.
+    this.#child = spawn(process.execPath, [...process.execArgv, MAIN, command, ...given], {
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
+    this.ended = new Promise((done) => {
+      this.#child.once('exit', (code, signal) => done(code ?? (signal === 'SIGKILL' ? 137 : 143)));
+      this.#child.once('error', () => done(1));
+    });
+  }
+
+  /** Ends it, by force when it does not in time. @returns its exit code */
+  async stop(): Promise<number> {
+    this.#child.kill('SIGTERM');
+    const late = setTimeout(PATIENCE_MS, 'late' as const, { ref: false });
+    if ((await Promise.race([this.ended, late])) === 'late') this.#child.kill('SIGKILL');
+    return this.ended;
+  }
+}
+
+/**
+ * Runs a vault until it is to stop: starts keeper and HTTP side, starts the HTTP side again when it ends, and ends when
+ * the keeper does.
+ * @returns the keeper's exit code, or that of an HTTP side that cannot be started
+ * @throws CodedError usage
+ */
+export async function serve(options: ServeOptions): Promise<number> {
+  harden(log.warn);
+  const config = loadConfig(options.config, options);
+  const data = resolve(options.data);
+  const auth = authOf(config, data);
+  if (config.profile === undefined) await prepareEmbedded(data);
+  if (auth.jwks === embeddedAuth(data).jwks) await makeIssuer(data);
+  if (stopSignal.aborted) return 0;
+  const sockets = mkdtempSync(join(tmpdir(), 'bkv-'));
+  try {
+    return await supervise(options, data, sockets);
+  } finally {
+    rmSync(sockets, { recursive: true, force: true });
+  }
+}
+
+async function supervise(options: ServeOptions, data: string, sockets: string): Promise<number> {
+  const { config, listen, admin } = options;
+  const keeper = new Part('keeper', { config, data, sockets, listen });
+  const ended = new AbortController();
+  const over = Promise.race([keeper.ended, stopped()]).finally(() => ended.abort());
+  const http = keepHttp({ config, sockets, listen, admin }, ended.signal);
+  const refused = await Promise.race([http, over.then(() => undefined)]);
+  ended.abort();
+  await http;
+  const code = await keeper.stop();
+  return refused ?? code;
+}
+
+/**
+ * Keeps the HTTP side running until the signal.
+ * @returns its exit code, when that says that it will not go better
+ */
+async function keepHttp(
+  flags: Readonly<Record<string, string | undefined>>,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  for (let failures = 0; !signal.aborted; failures++) {
+    const http = new Part('http', flags);
+    const aborted = new Promise<undefined>((done) =>
+      signal.addEventListener('abort', () => done(undefined), { once: true }),
+    );
+    const code = await Promise.race([http.ended, aborted]);
+    if (code === undefined || signal.aborted) {
+      await http.stop();
+      return undefined;
+    }
+    if (IN_VAIN.has(code)) return code;
+    const wait = BACK_OFF[Math.min(failures, BACK_OFF.length - 1)] as number;
+    log.error('the HTTP side ended, and is started again', { code, wait });
+    await setTimeout(wait, undefined, { signal }).catch(() => undefined);
+  }
+  return undefined;
+}

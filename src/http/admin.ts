@@ -1,0 +1,82 @@
+import { isIP } from 'node:net';
+import express, { type Express, type Request, type RequestHandler } from 'express';
+import { z } from 'zod';
+import type { KeeperAdmin } from '../keeper/socket/index.js';
+import { CodedError } from '../protocol/index.js';
+import { answerError } from './app.js';
+import { registry, workers } from './metrics.js';
+import { mergePages } from './page.js';
+import { validate } from './schemas.js';
+
+const shredOptions = z.strictObject({
+  all: z.boolean().default(false),
+  abandonLost: z.boolean().default(false),
+});
+
+/**
+ * Metrics, health and upkeep, for an address that only the operator reaches.
+ * @param hosts names that the operator calls it by; addresses and `localhost` are good anyhow
+ */
+export function adminApp(keeper: KeeperAdmin, hosts: readonly string[]): Express {
+  const server = express().disable('x-powered-by');
+  server.use(onlyNamed(hosts));
+  server.get('/metrics', async (_request, response) => {
+    const [ours, theirs, keepers] = await Promise.all([
+      registry.metrics(),
+      workers.clusterMetrics(),
+      // A keeper that is away is seen by what is missing.
+      keeper.metrics().catch(() => ({ page: '' })),
+    ]);
+    response.type(registry.contentType).send(mergePages([keepers.page, theirs, ours]));
+  });
+  server.get('/healthz', (_request, response) => {
+    response.send('ok\n');
+  });
+  server.get('/readyz', async (_request, response) => {
+    const trouble = await keeper.health().then(
+      (health) => health.trouble,
+      (error: Error) => error.message,
+    );
+    response.status(trouble ? 503 : 200).send(`${trouble ?? 'ready'}\n`);
+  });
+  // Wrapped for the backup token, so that it is secret from whoever fetches it.
+  server.get('/backup', async (_request, response) => {
+    response.type('application/json').send((await keeper.backUp()).backup);
+  });
+  server.post('/shred', onlySameOrigin, express.json({ limit: 1024 }), async (request, response) => {
+    const options = validate(shredOptions, request.body);
+    const lines = (page: object) => response.write(`${JSON.stringify(page)}\n`);
+    response.type('application/x-ndjson');
+    await keeper.shred(options, lines);
+    response.end();
+  });
+  server.use(answerError);
+  return server;
+}
+
+/** A page of another site that has its name point here (DNS rebinding) comes with that name. */
+function onlyNamed(hosts: readonly string[]): RequestHandler {
+  const good = new Set(['localhost', ...hosts]);
+  return (request, _response, next) => {
+    const { host = '' } = request.headers;
+    const name = host.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+    if (!good.has(name) && isIP(name) === 0)
+      throw new CodedError(
+        'forbidden-origin',
+        `"${host}" is not a name of the admin address: see adminHosts`,
+      );
+    next();
+  };
+}
+
+/** What changes something is asked for by programs, or by a page of this address: never by another page. */
+const onlySameOrigin: RequestHandler = (request: Request, _response, next) => {
+  const { origin, host } = request.headers;
+  const site = request.headers['sec-fetch-site'];
+  const foreign = origin !== undefined && origin !== `http://${host}`;
+  if (foreign || (site !== undefined && site !== 'same-origin'))
+    throw new CodedError('forbidden-origin', 'a page of another site may not ask for this');
+  if (!request.is('application/json'))
+    throw new CodedError('unsupported-media-type', 'send application/json');
+  next();
+};

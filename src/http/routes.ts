@@ -1,0 +1,170 @@
+import type { Caller, KeeperApi } from '../keeper/vault/api.js';
+import { openapi, type Route } from './openapi.js';
+import * as schemas from './schemas.js';
+
+interface Call {
+  readonly keeper: KeeperApi;
+  readonly caller: Caller;
+  readonly body: Record<string, string>;
+  readonly params: Record<string, string>;
+}
+/** `handle` resolves to what is answered as JSON; `undefined` is 204. */
+export type Endpoint = Route & { readonly handle: (call: Call) => Promise<object | undefined> };
+
+const CONTEXT = 'backup-key-vault v1';
+const decode = (text: string | undefined): Uint8Array => Buffer.from(text as string, 'base64url');
+const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
+
+/** The API, row by row. */
+export const endpoints: readonly Endpoint[] = [
+  {
+    method: 'get',
+    path: '/v1/identity',
+    operation: 'identity',
+    summary: "The vault's static public key, for clients to pin",
+    authenticated: false,
+    answer: schemas.Identity,
+    errors: [429, 503],
+    handle: async ({ keeper }) => {
+      const { serverPublicKey, transportPublicKey, maxAttempts } = await keeper.identity();
+      return {
+        serverPublicKey: encode(serverPublicKey),
+        transportPublicKey: encode(transportPublicKey),
+        suite: 'P256-SHA256',
+        context: CONTEXT,
+        maxAttempts,
+      };
+    },
+  },
+  {
+    method: 'get',
+    path: '/v1/account',
+    operation: 'status',
+    summary: 'Whether the account has a key, and how many wrong passwords are left',
+    authenticated: true,
+    answer: schemas.Status,
+    errors: [401, 429, 503],
+    handle: ({ keeper, caller }) => keeper.status({ caller }),
+  },
+  {
+    method: 'delete',
+    path: '/v1/account',
+    operation: 'delete',
+    summary: "Makes the account's key unreachable for ever",
+    authenticated: true,
+    errors: [401, 429, 503],
+    handle: ({ keeper, caller }) => keeper.delete({ caller }),
+  },
+  {
+    method: 'post',
+    path: '/v1/registration/start',
+    operation: 'registrationStart',
+    summary: 'First message of a registration (RFC 9807, section 5.2)',
+    authenticated: true,
+    body: schemas.RegistrationStart,
+    answer: schemas.RegistrationStarted,
+    errors: [400, 401, 413, 429, 503],
+    handle: async ({ keeper, caller, body }) => {
+      const { registrationId, registrationResponse } = await keeper.startRegistration({
+        caller,
+        registrationRequest: decode(body.registrationRequest),
+      });
+      return { registrationId, registrationResponse: encode(registrationResponse) };
+    },
+  },
+  {
+    method: 'post',
+    path: '/v1/registration/finish',
+    operation: 'registrationFinish',
+    summary: 'Last message of a registration: replaces what the account had',
+    authenticated: true,
+    body: schemas.RegistrationFinish,
+    errors: [400, 401, 404, 413, 429, 503],
+    handle: ({ keeper, caller, body }) =>
+      keeper.finishRegistration({
+        caller,
+        registrationId: body.registrationId as string,
+        registrationRecord: decode(body.registrationRecord),
+        encryptedBackupKey: decode(body.encryptedBackupKey),
+      }),
+  },
+  {
+    method: 'post',
+    path: '/v1/share/register',
+    operation: 'shareRegister',
+    summary: "Keeps a share of a fleet's key, beside the account's older dealings",
+    authenticated: true,
+    body: schemas.ShareRegister,
+    errors: [400, 401, 413, 429, 503],
+    handle: ({ keeper, caller, body }) =>
+      keeper.registerShare({
+        caller,
+        dealing: body.dealing as string,
+        sharePublicKey: decode(body.sharePublicKey),
+        transportKey: decode(body.transportKey),
+        wrappedShare: decode(body.wrappedShare),
+        registrationRecord: decode(body.registrationRecord),
+        encryptedBackupKey: decode(body.encryptedBackupKey),
+      }),
+  },
+  {
+    method: 'post',
+    path: '/v1/share/commit',
+    operation: 'shareCommit',
+    summary: 'Ends every other dealing of the account',
+    authenticated: true,
+    body: schemas.ShareCommit,
+    errors: [400, 401, 404, 413, 429, 503],
+    handle: ({ keeper, caller, body }) => keeper.commitDealing({ caller, dealing: body.dealing as string }),
+  },
+  {
+    method: 'post',
+    path: '/v1/recovery/start',
+    operation: 'recoveryStart',
+    summary: 'Spends an attempt and answers KE1 with KE2 (RFC 9807, section 6)',
+    authenticated: true,
+    body: schemas.RecoveryStart,
+    answer: schemas.RecoveryStarted,
+    errors: [400, 401, 413, 423, 429, 503],
+    handle: async ({ keeper, caller, body }) => {
+      const { KE1, dealing } = body;
+      const { recoveryId, KE2, attemptsRemaining } = await keeper.startRecovery({
+        caller,
+        KE1: decode(KE1),
+        ...(dealing !== undefined && { dealing }),
+      });
+      return { recoveryId, KE2: encode(KE2), attemptsRemaining };
+    },
+  },
+  {
+    method: 'post',
+    path: '/v1/recovery/finish',
+    operation: 'recoveryFinish',
+    summary: 'Gives the attempts back and the encrypted key out, if KE3 proves the password',
+    authenticated: true,
+    body: schemas.RecoveryFinish,
+    answer: schemas.RecoveryFinished,
+    errors: [400, 401, 403, 404, 413, 429, 503],
+    handle: async ({ keeper, caller, body }) => {
+      const { encryptedBackupKey } = await keeper.finishRecovery({
+        caller,
+        recoveryId: body.recoveryId as string,
+        KE3: decode(body.KE3),
+      });
+      return { encryptedBackupKey: encode(encryptedBackupKey) };
+    },
+  },
+  {
+    method: 'delete',
+    path: '/v1/recovery/:recoveryId',
+    operation: 'recoveryAbandon',
+    summary: 'Ends a recovery whose password was wrong; the attempt stays spent',
+    authenticated: true,
+    errors: [401, 404, 429, 503],
+    handle: ({ keeper, caller, params }) =>
+      keeper.abandonRecovery({ caller, recoveryId: params.recoveryId as string }),
+  },
+];
+
+/** The API's description as OpenAPI 3.1. */
+export const description = (version: string): object => openapi(endpoints, version);

@@ -1,0 +1,62 @@
+import cluster, { type Worker } from 'node:cluster';
+import { stopSignal } from '../process/index.js';
+import { log } from './log.js';
+
+/** Waits before a worker that ended is started again, milliseconds; the last one stays. */
+const BACK_OFF = [100, 500, 1000, 5000, 10_000];
+/** A worker that served so long was a good one, milliseconds. */
+const GOOD_MS = 60_000;
+
+/** The workers that serve the API. One that ends is started again; the others go on meanwhile. */
+export class Workers {
+  #url: string | undefined;
+  #failures = 0;
+
+  /** @param port 0 for any free one, which all then have in common */
+  constructor(
+    readonly count: number,
+    readonly port: number,
+  ) {}
+
+  /** Starts all. @returns their address @throws Error when the first one ends before it serves */
+  async start(): Promise<string> {
+    const first = await this.#start(1);
+    await Promise.all(Array.from({ length: this.count - 1 }, (_, i) => this.#start(i + 2)));
+    return first;
+  }
+
+  /** Waits until all have ended. */
+  async stop(): Promise<void> {
+    const running = Object.values(cluster.workers ?? {}) as Worker[];
+    await Promise.all(
+      running.map((worker) => {
+        const ended = new Promise((resolve) => worker.once('exit', resolve));
+        worker.kill('SIGTERM');
+        return ended;
+      }),
+    );
+  }
+
+  #start(number: number): Promise<string> {
+    const port = this.#url ? new URL(this.#url).port : this.port;
+    const worker = cluster.fork({ BKV_HTTP_WORKER: String(number), BKV_HTTP_PORT: String(port) });
+    const begun = performance.now();
+    return new Promise((resolve, reject) => {
+      worker.on('message', ({ listening }: { listening?: string }) => {
+        if (listening === undefined) return;
+        this.#url = listening;
+        resolve(listening);
+      });
+      worker.on('exit', (code, signal) => {
+        reject(new Error(`an HTTP worker ended with ${signal ?? code}`));
+        if (stopSignal.aborted || this.#url === undefined) return;
+        if (performance.now() - begun > GOOD_MS) this.#failures = 0;
+        const wait = BACK_OFF[Math.min(this.#failures++, BACK_OFF.length - 1)] as number;
+        log.error('an HTTP worker ended, and is started again', { worker: number, code, signal, wait });
+        setTimeout(() => {
+          if (!stopSignal.aborted) this.#start(number).catch(() => undefined);
+        }, wait);
+      });
+    });
+  }
+}

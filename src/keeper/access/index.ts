@@ -1,0 +1,2 @@
+export { type Authenticate, authenticator, type Issuer } from './jwt.js';
+export { AccountLimit } from './limit.js';

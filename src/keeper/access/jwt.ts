@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto';
+import { errors, jwtVerify } from 'jose';
+import { CodedError } from '../../protocol/index.js';
+import { keySource } from './keys.js';
+
+/** Who says which account a caller acts for. */
+export interface Issuer {
+  /** URL of a JWKS, or the path of one in a file */
+  readonly jwks: string;
+  readonly issuer: string;
+  readonly audience: string;
+}
+
+/** Tells the account that a JWT names. @throws CodedError unauthorized, unavailable */
+export type Authenticate = (accessToken: string) => Promise<string>;
+
+/** JWTs remembered as valid, and for how many milliseconds at most: an exchange has two requests. */
+const REMEMBERED = 10_000;
+const REMEMBERED_MS = 60_000;
+/** By how many seconds the provider's clock may differ. */
+const TOLERANCE = 5;
+
+const refused = (detail: string): CodedError => new CodedError('unauthorized', detail);
+
+/** Accepts a JWT (RFC 7519) of the issuer, for the audience, not expired; its `sub` is the account. */
+export function authenticator({ jwks, issuer, audience }: Issuer): Authenticate {
+  const keys = keySource(jwks);
+  const valid = new Map<string, { account: string; until: number }>();
+  return async (accessToken) => {
+    if (!/^[\w.-]+$/.test(accessToken)) throw refused('send "Authorization: Bearer <JWT>" for the account');
+    const digest = createHash('sha256').update(accessToken).digest('base64');
+    const known = valid.get(digest);
+    if (known && known.until > Date.now()) return known.account;
+    try {
+      const { payload } = await jwtVerify(accessToken, keys, {
+        issuer,
+        audience,
+        algorithms: ['ES256', 'EdDSA', 'RS256', 'PS256'],
+        requiredClaims: ['sub', 'exp'],
+        clockTolerance: TOLERANCE,
+      });
+      const { sub, exp } = payload;
+      if (!sub || sub.length > 256)
+        throw refused('the JWT names no account: "sub" must have 1 to 256 characters');
+      valid.delete(digest);
+      valid.set(digest, {
+        account: sub,
+        until: Math.min(((exp as number) + TOLERANCE) * 1000, Date.now() + REMEMBERED_MS),
+      });
+      if (valid.size > REMEMBERED) valid.delete(valid.keys().next().value as string);
+      return sub;
+    } catch (error) {
+      if (error instanceof errors.JWTExpired) throw refused('the JWT has expired; get a new one');
+      if (error instanceof errors.JOSEError) throw refused(`the JWT is not valid (${error.code})`);
+      if (error instanceof CodedError) throw error;
+      // WebCrypto's own errors, for a key or a signature that it cannot take.
+      throw refused('the JWT is not valid');
+    }
+  };
+}

@@ -1,0 +1,87 @@
+import { readFile } from 'node:fs/promises';
+import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
+import { CodedError } from '../../protocol/index.js';
+import { log } from '../log/index.js';
+
+/** Keys are read again when they are older, milliseconds; those known go on until new ones are there. */
+const AGE_MS = 600_000;
+/** A key that is not known is looked for at most so often, milliseconds. */
+const LOOK_MS = 5000;
+const TIMEOUT_MS = 5000;
+const LARGEST = 1_000_000;
+
+const isUrl = (where: string): boolean => /^https?:/.test(where);
+
+/** @throws Error for anything but a key set: an error page, a redirect, a file that is gone */
+async function read(where: string): Promise<JWTVerifyGetKey> {
+  const text = isUrl(where) ? await download(where) : await readFile(where, 'utf8');
+  return createLocalJWKSet(JSON.parse(text) as JSONWebKeySet);
+}
+
+async function download(url: string): Promise<string> {
+  const response = await fetch(url, {
+    redirect: 'error',
+    headers: { accept: 'application/json' },
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  const text = await response.text();
+  if (text.length > LARGEST) throw new Error('too large');
+  return text;
+}
+
+/**
+ * The identity provider's keys, from a URL or a file. Known keys go on while the provider cannot be reached.
+ * @throws CodedError unavailable when the key may exist, and cannot be read now; jose's JWKSNoMatchingKey
+ */
+export function keySource(where: string): JWTVerifyGetKey {
+  let keys: JWTVerifyGetKey | undefined;
+  let readAt = Number.NEGATIVE_INFINITY;
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  let failed = false;
+  let looking: Promise<void> | undefined;
+
+  const look = (): Promise<void> => {
+    looking ??= read(where)
+      .then(
+        (fresh) => {
+          keys = fresh;
+          readAt = performance.now();
+          failed = false;
+        },
+        (error: Error) => {
+          failed = true;
+          log.warn('the keys of the identity provider cannot be read', { reason: error.message });
+        },
+      )
+      .finally(() => {
+        lookedAt = performance.now();
+        looking = undefined;
+      });
+    return looking;
+  };
+  const mayLook = () => looking || performance.now() - lookedAt > LOOK_MS;
+
+  /** `undefined` when no known key matches and more may be known later. */
+  const find = async (...call: Parameters<JWTVerifyGetKey>) => {
+    try {
+      return await keys?.(...call);
+    } catch (error) {
+      if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+      return undefined;
+    }
+  };
+
+  return async (...call) => {
+    if (keys && performance.now() - readAt > AGE_MS && mayLook()) void look();
+    const known = await find(...call);
+    if (known) return known;
+    if (mayLook()) await look();
+    const fresh = await find(...call);
+    if (fresh) return fresh;
+    if (keys && !failed) throw new errors.JWKSNoMatchingKey();
+    throw new CodedError('unavailable', 'the keys of the identity provider cannot be read now; try again', {
+      retryAfter: 5,
+    });
+  };
+}

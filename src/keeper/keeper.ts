@@ -1,0 +1,58 @@
+import type { AccountLimit, Authenticate } from './access/index.js';
+import type { Caller, Duty, KeeperApi } from './vault/index.js';
+
+/** The seam in process: who may speak for an account, how often, and the vault that is on duty. */
+export function keeperApi(duty: Duty, authenticate: Authenticate, limit: AccountLimit): KeeperApi {
+  const accountOf = async ({ accessToken }: Caller): Promise<string> => {
+    const account = await authenticate(accessToken);
+    limit.count(account);
+    return account;
+  };
+  return {
+    identity: async () => {
+      const { serverPublicKey, transportPublicKey, maxAttempts } = duty.vault;
+      return { serverPublicKey, transportPublicKey, maxAttempts };
+    },
+    status: async ({ caller }) => {
+      const account = await accountOf(caller);
+      return duty.vault.status(account);
+    },
+    delete: async ({ caller }) => {
+      const account = await accountOf(caller);
+      await duty.vault.delete(account);
+      return undefined;
+    },
+    startRegistration: async ({ caller, registrationRequest }) => {
+      const account = await accountOf(caller);
+      return duty.vault.startRegistration(account, registrationRequest);
+    },
+    finishRegistration: async ({ caller, registrationId, registrationRecord, encryptedBackupKey }) => {
+      const account = await accountOf(caller);
+      await duty.vault.finishRegistration(account, registrationId, registrationRecord, encryptedBackupKey);
+      return undefined;
+    },
+    registerShare: async ({ caller, ...share }) => {
+      const account = await accountOf(caller);
+      await duty.vault.registerShare(account, share);
+      return undefined;
+    },
+    commitDealing: async ({ caller, dealing }) => {
+      const account = await accountOf(caller);
+      await duty.vault.commitDealing(account, dealing);
+      return undefined;
+    },
+    startRecovery: async ({ caller, KE1, dealing }) => {
+      const account = await accountOf(caller);
+      return duty.vault.startRecovery(account, KE1, dealing);
+    },
+    finishRecovery: async ({ caller, recoveryId, KE3 }) => {
+      const account = await accountOf(caller);
+      return { encryptedBackupKey: await duty.vault.finishRecovery(account, recoveryId, KE3) };
+    },
+    abandonRecovery: async ({ caller, recoveryId }) => {
+      const account = await accountOf(caller);
+      await duty.vault.abandonRecovery(account, recoveryId);
+      return undefined;
+    },
+  };
+}

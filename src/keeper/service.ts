@@ -1,0 +1,134 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { authOf, type Config, EMBEDDED_PROFILE, embeddedFiles } from '../config/index.js';
+import { stopped, stopSignal, writeFileAtomic } from '../process/index.js';
+import { AccountLimit, authenticator } from './access/index.js';
+import { AuditLog, auditKey } from './audit/index.js';
+import { keeperApi } from './keeper.js';
+import { auditTo, log } from './log/index.js';
+import { renderMetrics } from './metrics/index.js';
+import { renderProcess } from './metrics/process.js';
+import { initializeToken, inspectToken, KEY_LABELS, loadProfile, Token } from './pkcs11/index.js';
+import { lead, Records } from './records/index.js';
+import { ADMIN, API, type Handlers, SOCKETS, SocketServer } from './socket/index.js';
+import { Duty, type Shredded, Vault } from './vault/index.js';
+
+/** Calls that one connection may have open, and calls of all that run at the same time. */
+const OPEN = 1024;
+const RUNNING = 1024;
+const DRAIN_MS = 10_000;
+const HOUR_MS = 3_600_000;
+
+/** Opens token and database, and answers on the sockets until the process is to stop. @throws CodedError */
+export async function keep(config: Config, data: string, sockets: string): Promise<void> {
+  const authenticate = authenticator(authOf(config, data));
+  const token = await openToken(config, data);
+  // A thread that hangs in the module keeps the process from ending, and a keeper that stands by from taking over.
+  void token.hung.then(() => process.kill(process.pid, 'SIGKILL'));
+  const closing: (() => Promise<void>)[] = [() => token.close()];
+  try {
+    if (stopSignal.aborted) return;
+    const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
+    const database = config.database ?? join(data, 'records.sqlite');
+    const records = await Records.open(database);
+    closing.unshift(() => records.close());
+    const duty = new Duty({
+      lead: (signal, onWait) => lead(database, signal, onWait),
+      open: () => openVault(config, data, token, records),
+    });
+    closing.unshift(() => duty.close());
+    await duty.start();
+    const limit = new AccountLimit(config.rateLimit.account);
+    const options = { mode: statSync(sockets).mode & 0o070 ? 0o660 : 0o600, open: OPEN, running: RUNNING };
+    const path = (name: string) => join(sockets, name);
+    const api = await SocketServer.listen(API, keeperApi(duty, authenticate, limit), {
+      ...options,
+      path: path(SOCKETS.api),
+    });
+    closing.unshift(() => api.close(DRAIN_MS));
+    const admin = await SocketServer.listen(ADMIN, adminHandlers(duty, serverPublicKey), {
+      ...options,
+      path: path(SOCKETS.admin),
+    });
+    closing.unshift(() => admin.close(0));
+    const endUpkeep = beginUpkeep(config, duty);
+    closing.unshift(async () => endUpkeep());
+    log.info('keeper ready', { standby: duty.trouble === 'standing by' });
+    await Promise.race([stopped(), duty.ended]);
+  } finally {
+    log.info('keeper stopping');
+    for (const close of closing) await close();
+  }
+}
+
+async function openToken({ profile: path }: Config, data: string): Promise<Token> {
+  const profile = loadProfile(path ?? EMBEDDED_PROFILE);
+  if (path === undefined) {
+    const files = embeddedFiles(data);
+    if (existsSync(files.softhsm)) process.env.SOFTHSM2_CONF ??= files.softhsm;
+    initializeToken(profile, readFileSync(files.soPin, 'utf8'));
+  }
+  inspectToken(profile);
+  return Token.open(profile);
+}
+
+async function openVault(config: Config, data: string, token: Token, records: Records) {
+  await records.prepare();
+  const endAudit = await beginAudit(join(data, 'audit.log'), token);
+  const { tokenBackup } = config;
+  try {
+    const vault = await Vault.open(token, records, {
+      maxAttempts: config.maxAttempts,
+      exchangeLifetime: config.exchangeSeconds * 1000,
+      ...(tokenBackup !== undefined && {
+        keepBackup: (backup: string) => writeFileAtomic(tokenBackup, backup),
+      }),
+    });
+    return { vault, close: () => vault.close().finally(endAudit) };
+  } catch (error) {
+    await endAudit();
+    throw error;
+  }
+}
+
+/** Has audit entries written to a file. @returns what ends that */
+async function beginAudit(path: string, token: Token): Promise<() => Promise<void>> {
+  const { log: auditLog, fault } = await AuditLog.open(path, auditKey(token));
+  const end = auditTo((event, details) => auditLog.append(event, details));
+  if (fault) log.error('the end of the audit log is missing', { fault });
+  return async () => {
+    end();
+    await auditLog.close();
+  };
+}
+
+const adminHandlers = (duty: Duty, serverPublicKey: Uint8Array): Handlers<typeof ADMIN> => ({
+  health: async () => ({ serverPublicKey, trouble: duty.trouble }),
+  metrics: async () => ({ page: renderMetrics() + renderProcess('keeper') }),
+  backUp: async () => ({ backup: await duty.vault.backUp() }),
+  shred: (options: { all: boolean; abandonLost: boolean }, tell: (page: Shredded) => void) =>
+    duty.vault.shred(options, tell),
+});
+
+/** What is done by the clock, while this keeper is on duty. @returns what ends that */
+function beginUpkeep({ shredHours }: Config, duty: Duty): () => void {
+  // A keeper that stands by, or whose token is away, leaves it to the next time.
+  const onDuty = (work: () => Promise<unknown>) => () => {
+    if (!duty.trouble) void work().catch(() => undefined);
+  };
+  // Accounts that have ended since are in the backup then.
+  const timers = [
+    setInterval(
+      onDuty(() => duty.vault.keepBackup()),
+      HOUR_MS,
+    ),
+  ];
+  if (shredHours > 0)
+    timers.push(
+      setInterval(
+        onDuty(() => duty.vault.shred({})),
+        shredHours * HOUR_MS,
+      ),
+    );
+  return () => timers.forEach(clearInterval);
+}

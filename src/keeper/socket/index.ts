@@ -1,0 +1,43 @@
+import type { KeeperApi } from '../vault/api.js';
+import { SocketClient } from './client.js';
+import { ADMIN, ADMIN_ANSWER_LIMIT, ANSWER_LIMIT, API, type ArgumentsOf, type ResultOf } from './messages.js';
+
+export { ADMIN, API } from './messages.js';
+export { type Handlers, SocketServer } from './server.js';
+
+/** File names of the sockets in their folder. */
+export const SOCKETS = { api: 'keeper.sock', admin: 'admin.sock' } as const;
+
+/** The keeper over its socket, and what ends the connection. */
+export function connectKeeper(path: string): KeeperApi & { disconnect(): void } {
+  const client = new SocketClient(path, API, ANSWER_LIMIT);
+  const methods = (Object.keys(API) as (keyof typeof API)[]).map((name) => [
+    name,
+    (call?: never) => client.call(name, call as never),
+  ]);
+  return { ...Object.fromEntries(methods), disconnect: () => client.close() };
+}
+
+export type ShreddedPage = { page: number; moved: number; lost: number; done: boolean };
+
+/** What the operator's side asks of the keeper. */
+export interface KeeperAdmin {
+  /** @returns the vault's identity, and why it cannot answer now */
+  health(): Promise<ResultOf<typeof ADMIN.health>>;
+  /** @returns a page of Prometheus */
+  metrics(): Promise<{ page: string }>;
+  /** @throws CodedError no-backup */
+  backUp(): Promise<{ backup: string }>;
+  shred(options: ArgumentsOf<typeof ADMIN.shred>, report: (page: ShreddedPage) => void): Promise<undefined>;
+}
+
+export function connectAdmin(path: string): KeeperAdmin & { disconnect(): void } {
+  const client = new SocketClient(path, ADMIN, ADMIN_ANSWER_LIMIT);
+  return {
+    health: () => client.call('health', undefined),
+    metrics: () => client.call('metrics', undefined),
+    backUp: () => client.call('backUp', undefined),
+    shred: (options, report) => client.call('shred', options, (page) => report(page as ShreddedPage)),
+    disconnect: () => client.close(),
+  };
+}

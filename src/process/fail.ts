@@ -1,0 +1,9 @@
+import { CodedError, ERRORS } from '../protocol/errors.js';
+
+/** Ends this process with what an error of the table says; of another one its name is told as well. */
+export function failWith(error: unknown): never {
+  const { name, message } = error as Error;
+  const coded = error instanceof CodedError;
+  process.stderr.write(`bkv: ${coded ? message : `${name}: ${message}`}\n`);
+  process.exit(coded ? ERRORS[error.code].exit : 1);
+}

@@ -1,0 +1,13 @@
+import { open, rename } from 'node:fs/promises';
+
+/** Writes a file for its owner alone, whole or not at all. */
+export async function writeFileAtomic(path: string, text: string): Promise<void> {
+  const file = await open(`${path}.tmp`, 'w', 0o600);
+  try {
+    await file.writeFile(text);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await rename(`${path}.tmp`, path);
+}

@@ -1,0 +1,3 @@
+export { writeFileAtomic } from './files.js';
+export { harden } from './harden.js';
+export { listenForStop, stopped, stopSignal } from './stop.js';
