@@ -75,7 +75,9 @@ export class Keyring {
     const id = epochOf(sealed);
     const epoch = id === undefined ? undefined : this.#epochs.get(id);
     if (id !== undefined && !epoch && this.seen.has(id))
-      throw new UnknownEpoch(`${name} is under a key that this one does not open`);
+      throw new UnknownEpoch(
+        `${name} is under a key that this one does not open; see bkv snapshots for others`,
+      );
     if (!epoch) throw new BackupError(`${name} is damaged, or of another key`);
     return { epoch, plaintext: await epoch.open(name, sealed) };
   }
@@ -104,10 +106,13 @@ export async function listEpochs(storage: Storage): Promise<Set<string>> {
  * @throws BackupError when the opener opens none; StorageError
  */
 export async function openKeyring(storage: Storage, opener: Opener): Promise<Keyring | undefined> {
-  const [seen, wraps] = await Promise.all([listEpochs(storage), readWraps(storage)]);
+  // In this order: an epoch is written after its openers.
+  const seen = await listEpochs(storage);
+  const wraps = await readWraps(storage);
   const { histories, v1, older } = await unwrapAll(storage, wraps, opener);
   if (histories.length === 0) {
-    if (wraps.length === 0) return undefined;
+    // An opener without its epoch was cut off.
+    if (!wraps.some((wrap) => seen.has(idOf(wrap)))) return undefined;
     throw new BackupError(`${storage.location} is damaged, or of another key`);
   }
   const heads = headsOf(histories);
@@ -215,13 +220,13 @@ async function write(
     older: older.map(({ id, number, masterKey }) => ({ epoch: id, number, key: toBase64(masterKey) })),
     ...(v1 && { v1: { part: toBase64(v1.part), snapshot: toBase64(v1.snapshot) } }),
   };
-  const name = `epochs/${epoch.id}`;
-  await storage.write(name, await epoch.seal(name, text(JSON.stringify(content))));
-  await storage.flush();
   for (const info of openers) {
     const name = `openers/${epoch.id}-${randomHex(8)}`;
     await storage.write(name, await wrap(name, epoch, info, voucher));
   }
+  await storage.flush();
+  const name = `epochs/${epoch.id}`;
+  await storage.write(name, await epoch.seal(name, text(JSON.stringify(content))));
   await storage.flush();
   epoch.masterKey.fill(0);
   return epoch.id;

@@ -37,7 +37,7 @@ export class Repository {
     if (header === 1)
       throw new BackupError(`${storage.location} is a backup of version 1; move it first: bkv migrate`);
     if (!(await openKeyring(storage, opener))) {
-      if (header !== 2) await checkEmpty(storage);
+      await checkEmpty(storage, header);
       await beginKeyring(storage, opener);
     }
     if (header !== 2) await writeHeader(storage);
@@ -179,10 +179,12 @@ async function writeHeader(storage: Storage): Promise<void> {
 }
 
 /** What an earlier beginning left is no reason to refuse. */
-async function checkEmpty(storage: Storage): Promise<void> {
+async function checkEmpty(storage: Storage, header: unknown): Promise<void> {
   for await (const { name } of storage.list(''))
     if (!BEGUN.test(name))
       throw new BackupError(
-        `${storage.location} is not empty and not a backup; name an empty or a new folder`,
+        header === 2
+          ? `${storage.location} is a backup whose keys are gone: it has no openers`
+          : `${storage.location} is not empty and not a backup; name an empty or a new folder`,
       );
 }

@@ -29,6 +29,7 @@ class Checker {
   readonly #repository: Repository;
   readonly #checked = new Map<string, Promise<string | undefined>>();
   readonly #running = new Set<Promise<unknown>>();
+  #outage: Error | undefined;
   readonly broken: string[] = [];
 
   constructor(
@@ -42,8 +43,9 @@ class Checker {
     return this.#checked.size;
   }
 
-  /** Waits for a place, and begins. */
+  /** Waits for a place, and begins. @throws StorageError when the storage cannot be reached any more */
   async begin(part: Part): Promise<void> {
+    if (this.#outage) throw this.#outage;
     if (this.#checked.has(part.name)) return;
     while (this.#running.size >= this.#repository.storage.parallel) await Promise.race(this.#running);
     const check = this.#check(part).finally(() => this.#running.delete(check));
@@ -65,7 +67,10 @@ class Checker {
         this.progress(this.#checked.size);
         return undefined;
       } catch (error) {
-        if (!(error instanceof BackupError)) throw error;
+        if (!(error instanceof BackupError)) {
+          this.#outage ??= error as Error;
+          throw error;
+        }
         if (!last) continue;
         this.broken.push(part.name);
         return error.message;

@@ -44,8 +44,9 @@ export async function backup(
   const there = statSync(source, { throwIfNoEntry: false });
   if (!there?.isDirectory()) throw new BackupError(`${source} is not a folder`);
   const root = realpathSync(source);
-  const except = folderOf(storage);
-  if (except && except.dev === there.dev && except.ino === there.ino)
+  const except = () => folderOf(storage);
+  const target = except();
+  if (target?.dev === there.dev && target.ino === there.ino)
     throw new BackupError(`${source} would be backed up into itself; name another place`);
   const walk = new Walk(root, { isExcluded: excluder(exclude), withCaches, except, onSkip });
   const again = new Walk(root, { ...walk.options, onSkip: () => undefined });

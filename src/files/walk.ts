@@ -25,8 +25,8 @@ export interface WalkOptions {
   readonly isExcluded: (path: string) => boolean;
   /** caches that are marked as such (CACHEDIR.TAG) are not left out */
   readonly withCaches: boolean;
-  /** a folder that is not entered: where the backup lies */
-  readonly except: Stats | undefined;
+  /** a folder that is not entered, asked when a walk begins: where the backup lies */
+  readonly except: () => Stats | undefined;
   /** told of what is left out on purpose */
   readonly onSkip: (path: string, reason: string) => void;
 }
@@ -43,6 +43,7 @@ function kindOf(info: Stats): string {
 /** Walks a folder: entries sorted, folders before what they hold. */
 export class Walk {
   readonly #inodes = new Map<string, number>();
+  #except: Stats | undefined;
 
   constructor(
     readonly root: string,
@@ -51,6 +52,7 @@ export class Walk {
 
   *[Symbol.iterator](): Generator<SourceEntry> {
     this.#inodes.clear();
+    this.#except = this.options.except();
     yield* this.#folder('', lstatSync(this.root));
   }
 
@@ -92,8 +94,7 @@ export class Walk {
     try {
       const info = lstatSync(full);
       if (info.isDirectory()) {
-        const { except } = this.options;
-        if (except && info.dev === except.dev && info.ino === except.ino)
+        if (info.dev === this.#except?.dev && info.ino === this.#except.ino)
           this.options.onSkip(path, 'this backup itself');
         else yield* this.#folder(path, info);
       } else if (info.isSymbolicLink()) {

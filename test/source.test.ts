@@ -1,0 +1,305 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { formatKey, newBackupKey } from '../src/client/index.js';
+import { backup, restore } from '../src/files/index.js';
+import { openStorage } from '../src/storage/index.js';
+import { randomStream, seed } from './support/random.js';
+
+const bytes = randomStream(seed);
+const isRoot = process.getuid?.() === 0;
+/** As a user who may not read everything. */
+const NOBODY = 65534;
+
+describe(`what is backed up (BKV_SEED=${seed})`, () => {
+  const key = newBackupKey();
+  let work: string;
+  let source: string;
+  let cloud: string;
+  beforeEach(() => {
+    work = mkdtempSync(join(tmpdir(), 'bkv-source-'));
+    source = join(work, 'source');
+    cloud = join(work, 'cloud');
+    mkdirSync(source);
+    writeFileSync(join(work, 'key'), formatKey(key));
+  });
+  afterEach(() => rmSync(work, { recursive: true, force: true }));
+
+  const run = async (options: Parameters<typeof backup>[3] = {}) =>
+    backup(source, await openStorage(cloud), key, options);
+  const back = async (options: Parameters<typeof restore>[3] = {}) => {
+    const to = mkdtempSync(join(work, 'restored-'));
+    return { ...(await restore(await openStorage(cloud), to, key, options)), to };
+  };
+  const bkv = (
+    args: string[],
+    { asNobody = false, env = {} }: { asNobody?: boolean; env?: NodeJS.ProcessEnv } = {},
+  ) => {
+    const command = [process.execPath, 'dist/src/cli/main.js', ...args, '--key-file', join(work, 'key')];
+    const setpriv = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
+    const [program, ...rest] = (asNobody && isRoot ? [...setpriv, ...command] : command) as [
+      string,
+      ...string[],
+    ];
+    return spawnSync(program, rest, {
+      encoding: 'utf8',
+      env: { ...process.env, XDG_STATE_HOME: join(work, 'state'), ...env },
+    });
+  };
+
+  it('goes on past what cannot be read, names it, and ends with a code of its own', async () => {
+    mkdirSync(join(source, 'secret'));
+    writeFileSync(join(source, 'secret', 'within'), 'x');
+    writeFileSync(join(source, 'forbidden'), 'x');
+    writeFileSync(join(source, 'good'), 'good');
+    execFileSync('mkfifo', [join(source, 'fifo')]);
+    const server = createServer().listen(join(source, 'socket'));
+    await new Promise((resolve) => server.once('listening', resolve));
+    chmodSync(join(source, 'secret'), 0);
+    chmodSync(join(source, 'forbidden'), 0);
+    chmodSync(work, 0o777);
+    const { status, stdout, stderr } = bkv(['backup', source, cloud], { asNobody: true });
+    server.close();
+    assert.equal(status, 5, stderr);
+    for (const path of ['secret', 'forbidden', 'fifo', 'socket'])
+      assert.match(stdout, new RegExp(`left out: ${path} \\(`));
+    assert.match(stdout, /1 files/);
+    assert.match(bkv(['snapshots', cloud]).stdout, /4 left out/);
+    const { to, files } = await back();
+    assert.equal(files, 1);
+    assert.equal(readFileSync(join(to, 'good'), 'utf8'), 'good');
+  });
+
+  it('names are bytes: of files, folders and targets of links', async () => {
+    const raw = (name: string) => Buffer.concat([Buffer.from(`${source}/`), Buffer.from(name, 'latin1')]);
+    const names = [
+      'caf\xe9.txt',
+      'half \xe2\x82',
+      'euro \xe2\x82\xac',
+      'surrogate \xed\xb2\x80',
+      '\x01 tab\t',
+      'back\\slash',
+      'C:',
+    ];
+    for (const name of names) writeFileSync(raw(name), name);
+    mkdirSync(raw('fold\xff'));
+    writeFileSync(raw('fold\xff/in\xfe'), 'within');
+    symlinkSync(Buffer.from('caf\xe9.txt', 'latin1'), raw('link'));
+    writeFileSync(join(source, '\ufffd'), 'the character itself');
+    assert.deepEqual((await run()).leftOut, []);
+    const { to, damaged, notes } = await back();
+    assert.deepEqual([damaged, notes], [[], []]);
+    const list = (folder: string | Buffer) =>
+      readdirSync(folder, { encoding: 'buffer' })
+        .map((name) => name.toString('latin1'))
+        .sort();
+    assert.deepEqual(list(to), list(source));
+    const at = (name: string) => Buffer.concat([Buffer.from(`${to}/`), Buffer.from(name, 'latin1')]);
+    for (const name of names) assert.equal(readFileSync(at(name), 'utf8'), name);
+    assert.equal(readFileSync(at('fold\xff/in\xfe'), 'utf8'), 'within');
+    assert.equal(readlinkSync(at('link'), { encoding: 'buffer' }).toString('latin1'), 'caf\xe9.txt');
+    assert.equal((await run()).changed, 0);
+  });
+
+  it('a path that is too long is left out', async () => {
+    writeFileSync(join(source, 'short'), 'x');
+    // Deeper than a path can name: made from within.
+    const deep = 'd'.repeat(200);
+    const script = `cd '${source}' && for i in $(seq 25); do mkdir ${deep} && cd ${deep}; done && echo x > file`;
+    execFileSync('bash', ['-c', script]);
+    const { leftOut, files } = await run();
+    assert.equal(files, 1);
+    assert.equal(leftOut.length, 1);
+    assert.match(leftOut[0]?.reason ?? '', /ENAMETOOLONG/);
+    execFileSync('rm', ['-rf', join(source, deep)]);
+  });
+
+  it('a file that vanishes meanwhile is left out', async () => {
+    for (const name of ['a', 'b', 'c']) writeFileSync(join(source, name), bytes(5_000_000));
+    const { leftOut, files } = await run({ progress: () => rmSync(join(source, 'b'), { force: true }) });
+    assert.deepEqual(
+      leftOut.map(({ path }) => path),
+      ['b'],
+    );
+    assert.equal(files, 2);
+    assert.deepEqual((await back()).damaged, []);
+  });
+
+  it('a file that changes while it is read is read again, and named when it goes on', async () => {
+    const file = join(source, 'log');
+    writeFileSync(file, bytes(9_000_000));
+    let changes = 1;
+    const change = () => {
+      if (changes-- <= 0) return;
+      writeFileSync(file, bytes(9_000_000));
+    };
+    assert.deepEqual((await run({ progress: change })).leftOut, []);
+    const { to } = await back();
+    assert.ok(readFileSync(join(to, 'log')).equals(readFileSync(file)), 'both halves are of the same time');
+    changes = 100;
+    const { leftOut } = await run({ progress: change, force: true });
+    assert.match(leftOut[0]?.reason ?? '', /changed each time/);
+    changes = 0;
+    assert.equal((await run()).changed, 1, 'it is not taken for unchanged');
+  });
+
+  it('a file of the same size and time is found changed, also within one tick of the clock', async () => {
+    const file = join(source, 'file');
+    const time = new Date('2026-01-01');
+    writeFileSync(file, 'first');
+    utimesSync(file, time, time);
+    await run();
+    writeFileSync(file, 'other');
+    utimesSync(file, time, time);
+    assert.equal((await run()).changed, 1);
+    assert.equal(readFileSync(join((await back()).to, 'file'), 'utf8'), 'other');
+    assert.equal((await run()).changed, 0);
+    assert.equal((await run({ force: true })).changed, 1);
+  });
+
+  it('refuses a source without files, unless that is said', async () => {
+    await assert.rejects(run(), /no file to back up.*--allow-empty/);
+    mkdirSync(join(source, 'folder'));
+    writeFileSync(join(source, 'folder', 'file'), 'x');
+    await run();
+    rmSync(join(source, 'folder', 'file'));
+    await assert.rejects(run(), /is the disk not mounted/);
+    assert.equal(bkv(['backup', source, cloud]).status, 1);
+    assert.equal((await back()).files, 1);
+    assert.equal((await run({ allowEmpty: true })).files, 0);
+  });
+
+  it('leaves out what is excluded, caches, and the backup itself', async () => {
+    for (const folder of ['cache', 'no cache', 'node_modules', 'a/node_modules', 'a/b'])
+      mkdirSync(join(source, folder), { recursive: true });
+    for (const file of [
+      'cache/big',
+      'no cache/x',
+      'node_modules/x',
+      'a/node_modules/x',
+      'a/b/x.tmp',
+      'a/b/x',
+      'a/keep',
+    ])
+      writeFileSync(join(source, file), file);
+    writeFileSync(
+      join(source, 'cache', 'CACHEDIR.TAG'),
+      'Signature: 8a477f597d28d172789f06886806bc55\n# this',
+    );
+    writeFileSync(join(source, 'no cache', 'CACHEDIR.TAG'), 'something else');
+    cloud = join(source, 'a', 'backup');
+    const args = [
+      'backup',
+      source,
+      cloud,
+      '--exclude',
+      'node_modules',
+      '--exclude',
+      '*.tmp',
+      '--exclude',
+      '/a/b/x',
+    ];
+    const { status, stdout } = bkv(args);
+    assert.equal(status, 0, stdout);
+    assert.match(stdout, /skipped: cache \(a cache/);
+    assert.match(stdout, /skipped: a\/backup \(this backup itself/);
+    assert.match(bkv(args).stdout, /3 files .* 0 were new/);
+    const { to } = await back();
+    const found = readdirSync(to, { recursive: true, encoding: 'utf8' }).filter((name) =>
+      lstatSync(join(to, name)).isFile(),
+    );
+    assert.deepEqual(found.sort(), ['a/keep', 'no cache/CACHEDIR.TAG', 'no cache/x']);
+    assert.ok((await run({ withCaches: true })).files > 3);
+    cloud = source;
+    await assert.rejects(run(), /into itself/);
+  });
+
+  it('hard links, holes, old times, sticky folders and links keep what they are', async () => {
+    writeFileSync(join(source, 'one'), 'same');
+    linkSync(join(source, 'one'), join(source, 'two'));
+    writeFileSync(join(source, 'sparse'), 'begin');
+    truncateSync(join(source, 'sparse'), 50 * 1024 * 1024);
+    writeFileSync(join(source, 'old'), 'x');
+    const old = new Date('1965-03-04T05:06:07.250Z');
+    utimesSync(join(source, 'old'), old, old);
+    mkdirSync(join(source, 'sticky'));
+    chmodSync(join(source, 'sticky'), 0o1777);
+    symlinkSync('one', join(source, 'link'));
+    chmodSync(source, 0o711);
+    await run();
+    const parts = readdirSync(join(cloud, 'parts'), { recursive: true, encoding: 'utf8' });
+    assert.ok(parts.length < 10, 'zeros are not stored');
+    const { to, damaged, notes } = await back();
+    assert.deepEqual([damaged, notes], [[], []]);
+    assert.equal(statSync(join(to, 'one')).ino, statSync(join(to, 'two')).ino);
+    assert.equal(statSync(join(to, 'sparse')).size, 50 * 1024 * 1024);
+    assert.ok(statSync(join(to, 'sparse')).blocks * 512 < 10_000_000);
+    assert.ok(readFileSync(join(to, 'sparse')).equals(readFileSync(join(source, 'sparse'))));
+    assert.equal(statSync(join(to, 'old')).mtimeMs, old.getTime());
+    assert.equal(statSync(join(to, 'sticky')).mode & 0o7777, 0o1777);
+    assert.equal(statSync(to).mode & 0o7777, 0o711);
+    for (const name of ['one', 'sparse', 'link'])
+      assert.ok(
+        Math.abs(lstatSync(join(to, name)).mtimeMs - lstatSync(join(source, name)).mtimeMs) < 0.01,
+        name,
+      );
+  });
+
+  it('an unwritable home is a warning', () => {
+    writeFileSync(join(source, 'x'), 'x');
+    const file = join(work, 'no folder');
+    writeFileSync(file, '');
+    const { status, stderr } = bkv(['backup', source, cloud], { env: { XDG_STATE_HOME: file } });
+    assert.match(stderr, /^warning: /);
+    assert.equal(status, 0);
+  });
+
+  it('a FIFO in the place of a file does not stop it', async () => {
+    writeFileSync(join(source, 'a'), bytes(5_000_000));
+    writeFileSync(join(source, 'b'), 'x');
+    const { leftOut } = await run({
+      progress: () => {
+        if (existsSync(join(work, 'moved'))) return;
+        renameSync(join(source, 'b'), join(work, 'moved'));
+        execFileSync('mkfifo', [join(source, 'b')]);
+      },
+    });
+    assert.deepEqual(leftOut, [{ path: 'b', reason: 'it is a FIFO' }]);
+  });
+
+  it('what an interrupted write left is no reason to refuse, and is cleaned', async () => {
+    writeFileSync(join(source, 'x'), 'x');
+    mkdirSync(join(cloud, 'parts', 'ab'), { recursive: true });
+    const left = ['bkv-backup.json.01234567.tmp', 'parts/ab/cd.89abcdef.tmp'].map((name) =>
+      join(cloud, name),
+    );
+    for (const path of left) {
+      writeFileSync(path, 'cut off');
+      utimesSync(path, 1, 1);
+    }
+    await run();
+    await run();
+    assert.ok(!existsSync(left[1] as string));
+    assert.equal((await back()).files, 1);
+  });
+});
