@@ -1,4 +1,4 @@
-import { ObjectError, type Storage, StorageError, type Stored } from '../storage/index.js';
+import { ObjectError, type Storage, StorageError, type Stored } from '../storage/storage.js';
 import { type Cipher, PART_BYTES, TAG_BYTES, webCipher } from './cipher.js';
 import { fromBase64, parseObject, text } from './encoding.js';
 import { V1Keys } from './epoch.js';

@@ -1,4 +1,4 @@
-import { type Storage, StorageError } from '../storage/index.js';
+import { type Storage, StorageError } from '../storage/storage.js';
 import type { Progress } from './backup.js';
 import type { Cipher } from './cipher.js';
 import { BackupError } from './errors.js';

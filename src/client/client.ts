@@ -6,10 +6,11 @@ import {
   generateKE1,
   generateKE3,
   ServerAuthenticationError,
+  type Stretch,
 } from '../protocol/index.js';
 import { Connection, fromBase64url, toBase64url } from './connection.js';
 import { BkvError, VaultIdentityMismatch, WrongPassword } from './errors.js';
-import { preparePassword, stretch } from './password.js';
+import { argon2, preparePassword } from './password.js';
 import { openKey, sealKey } from './sealed-key.js';
 
 /** Bound into every key exchange. */
@@ -24,6 +25,8 @@ export interface VaultClientOptions {
   readonly accessToken: () => string | Promise<string>;
   /** milliseconds for one request; 30,000 unless told */
   readonly timeout?: number;
+  /** Argon2id (3 passes, 64 MiB, 4 lanes, 32 bytes out) where the program has a way of its own, such as a Worker */
+  readonly stretch?: typeof argon2;
 }
 
 export type AccountStatus =
@@ -35,11 +38,14 @@ export type AccountStatus =
 export class VaultClient {
   readonly #options: VaultClientOptions;
   readonly #vault: Connection;
+  readonly #stretch: Stretch;
 
   constructor(options: VaultClientOptions) {
     if (options.serverPublicKey.length !== 33)
       throw new BkvError('InvalidServerKey', 'the pinned public key of a vault has 33 bytes');
     this.#options = options;
+    const { stretch: run = argon2 } = options;
+    this.#stretch = (oprfOutput) => run(oprfOutput, new Uint8Array(16));
     this.#vault = new Connection(options.url, options.accessToken, options.timeout);
   }
 
@@ -58,9 +64,15 @@ export class VaultClient {
       if (!equal(response.subarray(33), this.#options.serverPublicKey)) {
         throw new VaultIdentityMismatch('it answered a registration with another static public key');
       }
-      const { registrationRecord, exportKey } = await finalizeRegistration(secret, blind, response, stretch, {
-        context: CONTEXT,
-      });
+      const { registrationRecord, exportKey } = await finalizeRegistration(
+        secret,
+        blind,
+        response,
+        this.#stretch,
+        {
+          context: CONTEXT,
+        },
+      );
       blind.fill(0);
       const encrypted = await sealKey(exportKey, backupKey);
       await this.#vault.request('POST', '/v1/registration/finish', {
@@ -84,10 +96,15 @@ export class VaultClient {
       const started = await this.#vault.request('POST', '/v1/recovery/start', {
         KE1: toBase64url(login.KE1),
       });
-      const { KE3, exportKey, sessionKey } = await generateKE3(login, fromBase64url(started.KE2), stretch, {
-        context: CONTEXT,
-        pinnedServerPublicKey: this.#options.serverPublicKey,
-      }).catch(async (error: unknown) => {
+      const { KE3, exportKey, sessionKey } = await generateKE3(
+        login,
+        fromBase64url(started.KE2),
+        this.#stretch,
+        {
+          context: CONTEXT,
+          pinnedServerPublicKey: this.#options.serverPublicKey,
+        },
+      ).catch(async (error: unknown) => {
         if (error instanceof ServerAuthenticationError) throw new VaultIdentityMismatch(error.message);
         if (!(error instanceof EnvelopeRecoveryError)) throw error;
         // Says that the attempt is over; the vault learns it by itself a little later if this is lost.

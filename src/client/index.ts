@@ -8,7 +8,7 @@ export {
   TooFewVaults,
   type VaultCheck,
 } from './fleet.js';
-export { formatKey, newBackupKey, parseKey } from './key.js';
-export { preparePassword } from './password.js';
+export { formatKey, looksLikeKey, newBackupKey, parseKey } from './key.js';
+export { argon2, preparePassword } from './password.js';
 export { isRemembered, makeReminder } from './reminder.js';
 export { passwordStrength, type Strength } from './strength.js';

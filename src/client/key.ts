@@ -45,3 +45,10 @@ export function parseKey(text: string): Uint8Array {
   }
   return Uint8Array.from(key.match(/../g) as string[], (pair) => Number.parseInt(pair, 16));
 }
+
+/** Whether a text is more likely 64 digits, with or without typing errors, than a password. */
+export function looksLikeKey(text: string): boolean {
+  const typed = text.normalize('NFKC').replace(/[\s\p{Pd}]/gu, '');
+  const digits = typed.match(/[0-9a-fil|os\p{Nd}]/giu)?.length ?? 0;
+  return typed.length >= 40 && digits >= typed.length * 0.9;
+}

@@ -29,7 +29,11 @@ async function load(): Promise<Estimator> {
  * @param known words that a guesser would try first, such as the person's name or the app's
  */
 export async function passwordStrength(password: string, known: readonly string[] = []): Promise<Strength> {
-  estimator ??= load();
+  estimator ??= load().catch((error: unknown) => {
+    // The next call tries again, such as when the network is back.
+    estimator = undefined;
+    throw error;
+  });
   const { score, guesses, feedback } = (await estimator).check(password, [...known]);
   const advice = [feedback.warning, ...feedback.suggestions].filter((text): text is string => Boolean(text));
   return { score, guesses, advice };

@@ -3,20 +3,47 @@
  * account is logged in as it. The data folder is gone when it ends.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import express from 'express';
+import { bundle } from './bundle.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
-const main = join(root, 'dist/src/cli/main.js');
+const { bin } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { bin: { bkv: string } };
 const data = mkdtempSync(join(tmpdir(), 'bkv-web-'));
-const port = Number(process.env.BKV_WEB_PORT ?? 8300);
+
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self' 'wasm-unsafe-eval'",
+  "worker-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  // The stylesheet's own marks are data, restored pictures are blobs.
+  'img-src blob: data:',
+  "form-action 'none'",
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+const HEADERS = {
+  'content-security-policy': POLICY,
+  'permissions-policy': 'camera=(self), microphone=(), geolocation=()',
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-store',
+};
+
+function fail(message: string): never {
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
+}
 
 interface Serving {
   readonly url: string;
@@ -25,53 +52,52 @@ interface Serving {
 
 function startVault(): [ChildProcess, Promise<Serving>] {
   const args = ['serve', '--data', data, '--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
-  const vault = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
-  const serving = new Promise<Serving>((resolve, reject) => {
-    vault.once('exit', (code) => reject(new Error(`the vault ended with ${code}`)));
+  const vault = spawn(process.execPath, [join(root, bin.bkv), ...args], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const serving = new Promise<Serving>((resolve) => {
+    let said = '';
+    vault.once('exit', (code) => fail(`The vault did not start (it ended with ${code}). ${said}`.trim()));
     createInterface({ input: vault.stderr as NodeJS.ReadableStream }).on('line', (line) => {
+      said = line;
       if (line.includes('"serving"')) resolve(JSON.parse(line) as Serving);
-      else if (line.includes('"level":"error"')) process.stderr.write(`${line}\n`);
+      else if (!line.startsWith('{') || line.includes('"level":"error"')) process.stderr.write(`${line}\n`);
     });
   });
   return [vault, serving];
 }
 
+function listeningPort(): number {
+  const { BKV_WEB_PORT = '8300' } = process.env;
+  const port = Number(BKV_WEB_PORT);
+  if (!/^\d+$/.test(BKV_WEB_PORT) || port > 65_535) fail(`BKV_WEB_PORT is no port: "${BKV_WEB_PORT}"`);
+  return port;
+}
+
+const port = listeningPort();
 const [vault, serving] = startVault();
-process.once('exit', () => vault.kill());
-vault.once('exit', () => rmSync(data, { recursive: true, force: true }));
+process.once('exit', () => {
+  vault.kill();
+  rmSync(data, { recursive: true, force: true });
+});
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => {
+    vault.removeAllListeners('exit');
     vault.once('exit', () => process.exit(0));
     vault.kill();
   });
 
-const { outputFiles } = await build({
-  entryPoints: [join(root, 'src/web/page.ts')],
-  bundle: true,
-  minify: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'browser',
-  outdir: '/',
-  write: false,
-});
-const scripts = new Map(outputFiles.map(({ path, contents }) => [path, Buffer.from(contents)]));
+const assets = await bundle().catch((error: Error) =>
+  fail(`The page could not be put together: ${error.message}. Run npm ci first.`),
+);
 const { url, serverPublicKey } = await serving;
 const { embeddedJwt } = await import('../daemon/index.js');
 
 const app = express().disable('x-powered-by');
 app.use((_request, response, next) => {
-  response.set({
-    'content-security-policy':
-      "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; img-src blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
-    'x-content-type-options': 'nosniff',
-    'referrer-policy': 'no-referrer',
-    'cache-control': 'no-store',
-  });
+  response.set(HEADERS);
   next();
 });
-app.get('/', (_request, response) => response.sendFile(join(root, 'src/web/index.html')));
-app.get('/page.css', (_request, response) => response.sendFile(join(root, 'src/web/page.css')));
 app.get('/demo/config', (_request, response) => {
   response.json({ serverPublicKey: Buffer.from(serverPublicKey, 'base64url').toString('base64') });
 });
@@ -87,14 +113,21 @@ app.use('/v1', (incoming, outgoing) => {
   onward.on('error', () => outgoing.destroy());
   incoming.pipe(onward);
 });
-app.use((request, response, next) => {
-  const script = scripts.get(request.path);
-  if (script) response.type('text/javascript').send(script);
-  else next();
+app.use((request, response) => {
+  const asset = assets.get(request.path);
+  if (asset) response.type(asset.type).send(asset.content);
+  else response.status(404).type('text/plain').send('There is no such page.\n');
 });
 
-const server = app.listen(port, '127.0.0.1', () => {
-  process.stdout.write(
-    `Open http://127.0.0.1:${(server.address() as AddressInfo).port}/ in a browser; Ctrl-C ends it.\n`,
-  );
+const server = app.listen(port, '127.0.0.1');
+server.once('listening', () => {
+  const { port: taken } = server.address() as AddressInfo;
+  process.stdout.write(`Open http://127.0.0.1:${taken}/ in a browser; Ctrl-C ends it.\n`);
 });
+server.once('error', (error: NodeJS.ErrnoException) =>
+  fail(
+    error.code === 'EADDRINUSE'
+      ? `Port ${port} is taken. Set BKV_WEB_PORT to another.`
+      : `The page cannot be served: ${error.message}`,
+  ),
+);

@@ -1,5 +1,35 @@
 import { unzipSync, zipSync } from 'fflate';
-import type { Storage, Stored } from '../storage/index.js';
+import { BackupError, snapshots } from '../backup/index.js';
+import { ObjectError, type Storage, type Stored } from '../storage/storage.js';
+
+/** What lies in a storage: a backup, one that was begun and has its key, or nothing yet, or what is no backup. */
+export async function contentOf(
+  storage: Storage,
+): Promise<'backup' | 'unfinished' | 'nothing' | 'something else'> {
+  for await (const _ of storage.list('snapshots')) return 'backup';
+  for await (const _ of storage.list('openers')) return 'unfinished';
+  if ((await storage.size('bkv-backup.json')) !== undefined) return 'nothing';
+  for await (const _ of storage.list('')) return 'something else';
+  return 'nothing';
+}
+
+/** Whether a key (32 bytes) opens the backup in a storage. @throws BackupError when it is damaged */
+export async function opens(storage: Storage, key: Uint8Array): Promise<boolean> {
+  try {
+    const { snapshots: opened, damaged } = await snapshots(storage, key);
+    return opened.length > 0 || damaged.length === 0;
+  } catch (error) {
+    if (error instanceof BackupError && error.message.includes('of another key')) return false;
+    throw error;
+  }
+}
+
+/** @throws ObjectError when an object is longer than it may be */
+function checkLength<T>(name: string, object: T | undefined, length: (object: T) => number, most: number) {
+  if (object !== undefined && length(object) > most)
+    throw new ObjectError(`${name} is longer than it may be`);
+  return object;
+}
 
 /** A backup in the memory of the page, which goes out and comes in as one file. */
 export class ArchiveStorage implements Storage {
@@ -17,8 +47,8 @@ export class ArchiveStorage implements Storage {
     return Uint8Array.from(zipSync(Object.fromEntries(this.#objects), { level: 0 }));
   }
 
-  async read(name: string): Promise<Uint8Array | undefined> {
-    return this.#objects.get(name);
+  async read(name: string, most: number): Promise<Uint8Array | undefined> {
+    return checkLength(name, this.#objects.get(name), (content) => content.length, most);
   }
 
   async write(name: string, content: Uint8Array): Promise<void> {
@@ -30,9 +60,8 @@ export class ArchiveStorage implements Storage {
   }
 
   async *list(folder: string): AsyncGenerator<Stored> {
-    for (const name of [...this.#objects.keys()])
-      if (folder === '' || name.startsWith(`${folder}/`))
-        yield { name, size: this.#objects.get(name)?.length ?? 0, written: Date.now() };
+    for (const [name, { length }] of [...this.#objects])
+      if (folder === '' || name.startsWith(`${folder}/`)) yield { name, size: length, written: Date.now() };
   }
 
   async delete(name: string): Promise<void> {
@@ -50,15 +79,17 @@ const isMissing = (error: unknown): boolean =>
 export class DirectoryStorage implements Storage {
   readonly location: string;
   readonly parallel = 4;
+  readonly name: string;
   readonly #root: FileSystemDirectoryHandle;
 
   constructor(root: FileSystemDirectoryHandle) {
     this.#root = root;
+    this.name = root.name;
     this.location = `the folder ${root.name}`;
   }
 
-  async read(name: string): Promise<Uint8Array | undefined> {
-    const file = await this.#file(name);
+  async read(name: string, most: number): Promise<Uint8Array | undefined> {
+    const file = checkLength(name, await this.#file(name), ({ size }) => size, most);
     return file && new Uint8Array(await file.arrayBuffer());
   }
 
@@ -82,17 +113,19 @@ export class DirectoryStorage implements Storage {
       const path = folder ? `${folder}/${name}` : name;
       if (handle.kind === 'directory') yield* this.list(path);
       else {
-        const { size, lastModified } = await (handle as FileSystemFileHandle).getFile();
-        yield { name: path, size, written: lastModified };
+        const file = await this.#file(path);
+        if (file) yield { name: path, size: file.size, written: file.lastModified };
       }
     }
   }
 
   async delete(name: string): Promise<void> {
     const folder = await this.#folder(name.split('/').slice(0, -1), false);
-    await folder?.removeEntry(name.split('/').at(-1) as string).catch((error) => {
+    try {
+      await folder?.removeEntry(name.split('/').at(-1) as string);
+    } catch (error) {
       if (!isMissing(error)) throw error;
-    });
+    }
   }
 
   async flush(): Promise<void> {}

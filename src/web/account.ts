@@ -1,0 +1,77 @@
+import { type AccountStatus, type argon2, BkvError, VaultClient } from '../client/index.js';
+
+import { withStretch } from './stretching.js';
+import { Problem, texts } from './words.js';
+
+/** Milliseconds for one request. */
+const TIMEOUT = 30_000;
+
+/** Who is signed in, and the key of the backup that was last made or opened here, as the messenger's own program has them. */
+class Account {
+  name = '';
+  #key: Uint8Array | undefined;
+
+  /** 32 bytes, while the page is open: later backups of this visit are made with the same. */
+  get key(): Uint8Array | undefined {
+    return this.#key;
+  }
+
+  set key(key: Uint8Array | undefined) {
+    if (this.#key !== key) this.#key?.fill(0);
+    this.#key = key;
+  }
+
+  signIn(name: string): void {
+    if (name !== this.name) this.key = undefined;
+    this.name = name;
+  }
+
+  async status(): Promise<AccountStatus> {
+    return (await this.#vault()).status();
+  }
+
+  /** @throws WrongPassword, Locked, VaultError, Problem */
+  recover(password: string): Promise<Uint8Array> {
+    return withStretch(async (stretch) => (await this.#vault(stretch)).recover(password));
+  }
+
+  /**
+   * Has the vault hold a key under a password.
+   * @param replace whether the key that it holds may be lost for it
+   * @throws BkvError `KeyExists`, VaultError, Problem
+   */
+  async register(password: string, key: Uint8Array, replace: boolean): Promise<void> {
+    const work = () =>
+      withStretch(async (stretch) => {
+        const vault = await this.#vault(stretch);
+        if (!replace && (await vault.status()).state !== 'unregistered')
+          throw new BkvError('KeyExists', 'the vault holds a key of this account already');
+        await vault.register(password, key);
+      });
+    // Two tabs that register at the same time: the second one learns of the first.
+    await (navigator.locks ? navigator.locks.request(`register ${this.name}`, work) : work());
+  }
+
+  async #vault(stretch?: typeof argon2): Promise<VaultClient> {
+    const body = this.name;
+    const { serverPublicKey } = await this.#config();
+    return new VaultClient({
+      url: location.origin,
+      serverPublicKey: Uint8Array.from(atob(serverPublicKey), (char) => char.charCodeAt(0)),
+      accessToken: async () =>
+        (await fetch('demo/login', { method: 'POST', body, signal: AbortSignal.timeout(TIMEOUT) })).text(),
+      ...(stretch && { stretch }),
+    });
+  }
+
+  /** What the messenger's own program has built in: the vault's public key. */
+  async #config(): Promise<{ serverPublicKey: string }> {
+    try {
+      return await (await fetch('demo/config', { signal: AbortSignal.timeout(TIMEOUT) })).json();
+    } catch (error) {
+      throw new Problem(texts.noAnswer, { cause: error });
+    }
+  }
+}
+
+export const account = new Account();

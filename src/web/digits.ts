@@ -1,0 +1,51 @@
+import { formatKey } from '../client/index.js';
+import { drawCode } from './qr.js';
+import { element, input, onBack, onClick, onSubmit, show } from './steps.js';
+import { FieldProblem, texts } from './words.js';
+
+const LABEL = 'QR code of the same digits';
+let lines: string[] = [];
+let asked = 0;
+let confirmed: () => Promise<void>;
+
+const plain = (text: string): string =>
+  text
+    .normalize('NFKC')
+    .toLowerCase()
+    .replace(/[^0-9a-z]/g, '')
+    .replaceAll('o', '0')
+    .replace(/[il]/g, '1');
+
+/** Shows a key as 64 digits, and goes on when a line of it was typed back. */
+export function showDigits(key: Uint8Array, then: () => Promise<void>): void {
+  const digits = formatKey(key);
+  lines = digits.split('\n');
+  asked = Math.floor(Math.random() * lines.length);
+  confirmed = then;
+  element('#digits').textContent = digits;
+  element('#code').replaceChildren(drawCode(digits.replace(/\s/g, ''), LABEL));
+  element('#line-number').textContent = String(asked + 1);
+  show('digits-show');
+}
+
+/** Takes the digits out of the page. */
+export function clearDigits(): void {
+  lines = [];
+  element('#digits').textContent = '';
+  element('#code').replaceChildren();
+  input('line').value = '';
+  element<HTMLTextAreaElement>('#typed-digits').value = '';
+}
+
+export function prepareDigits(): void {
+  onBack('digits-show', clearDigits);
+  onClick('#print', () => print());
+  onSubmit('digits-show', async () => show('digits-confirm'));
+  onSubmit('digits-confirm', async () => {
+    const typed = plain(input('line').value);
+    const line = plain(lines[asked] as string);
+    if (typed !== line && typed !== line.slice(0, 16))
+      throw new FieldProblem('line', texts.wrongLine(asked + 1));
+    await confirmed();
+  });
+}

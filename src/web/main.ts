@@ -1,0 +1,52 @@
+import { account } from './account.js';
+import { beginBackup, chooseOpener, prepareBackup } from './backing-up.js';
+import { clearDigits, prepareDigits } from './digits.js';
+import { prepareFiles } from './files.js';
+import { clearNewPassword, prepareNewPassword } from './new-password.js';
+import { prepareOpening, stopScan } from './opening.js';
+import { beginRestore, clearRestored, openRestore, prepareRestore } from './restoring.js';
+import { element, input, onClick, onSubmit, prepareSteps, show, showAnew, taskUnderWay } from './steps.js';
+import { FieldProblem, texts } from './words.js';
+
+/** Takes every secret out of the page. */
+function forget(): void {
+  clearDigits();
+  clearNewPassword();
+  stopScan();
+  input('secret').value = '';
+}
+
+prepareSteps();
+prepareOpening();
+prepareNewPassword();
+prepareDigits();
+prepareFiles();
+prepareBackup();
+prepareRestore();
+
+onSubmit('home', async (_outlet, button) => {
+  const name = input('account').value.trim();
+  if (name === '') throw new FieldProblem('account', texts.emptyAccount);
+  account.signIn(name);
+  element('#signed-in strong').textContent = name;
+  // For password managers: whose password it is.
+  for (const field of document.querySelectorAll<HTMLInputElement>('input[name=username]')) field.value = name;
+  if (button?.value === 'restore') beginRestore();
+  else beginBackup();
+});
+onSubmit('opener', () => (taskUnderWay() === 'Back up' ? chooseOpener() : openRestore()));
+onClick('.home', () => {
+  forget();
+  clearRestored();
+  showAnew('home');
+});
+// A page that the browser keeps to go back to must not keep secrets.
+addEventListener('pagehide', () => {
+  forget();
+  account.key = undefined;
+});
+addEventListener('pageshow', (event) => {
+  if (event.persisted) location.reload();
+});
+
+show('home');

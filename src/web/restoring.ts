@@ -1,0 +1,121 @@
+import { restoreEntries } from '../backup/index.js';
+import { account } from './account.js';
+import { canChooseFolders, chooseFolder } from './folder.js';
+import { askDigits, askPassword, chosenOpener, type Opener, type Purpose } from './opening.js';
+import { offer, Shelf } from './shelf.js';
+import {
+  element,
+  follow,
+  input,
+  listProblems,
+  type Outlet,
+  onClick,
+  onSubmit,
+  run,
+  setTask,
+  show,
+  showAnew,
+} from './steps.js';
+import { ArchiveStorage, contentOf, type DirectoryStorage, opens } from './storages.js';
+import { filesAre, Problem, texts } from './words.js';
+
+let folder: DirectoryStorage | undefined;
+let storage: ArchiveStorage | DirectoryStorage;
+let shelf: Shelf;
+
+export function beginRestore(): void {
+  setTask('Restore');
+  folder = undefined;
+  input('archive').value = '';
+  element('#folder-name').textContent = '';
+  show('source');
+}
+
+async function takeSource(): Promise<void> {
+  const [file] = input('archive').files ?? [];
+  if (file) storage = openArchive(await file.arrayBuffer());
+  else if (folder) storage = folder;
+  else throw new Problem(texts.noBackupChosen);
+  // Told before a password is asked for.
+  if ((await contentOf(storage)) !== 'backup')
+    throw new Problem(file ? texts.notABackup : texts.noBackupInFolder);
+  element('#opener-title').textContent = 'How do you open it?';
+  element('#opener-note').hidden = true;
+  show('opener');
+}
+
+function openArchive(content: ArrayBuffer): ArchiveStorage {
+  try {
+    return new ArchiveStorage(new Uint8Array(content));
+  } catch {
+    throw new Problem(texts.notABackup);
+  }
+}
+
+const purpose: Purpose = {
+  passwordNote: texts.forRestore,
+  opened: async (key: Uint8Array, opener: Opener) => {
+    if (!(await opens(storage, key))) {
+      key.fill(0);
+      throw new Problem(texts.otherKey(opener));
+    }
+    account.key = key;
+    follow('restoring', restore);
+  },
+  closed: () => showAnew('closed'),
+};
+
+/** What follows the step `opener` of a restore. */
+export async function openRestore(): Promise<void> {
+  if (chosenOpener() === 'digits') return askDigits(purpose);
+  const { state } = await account.status();
+  if (state === 'locked') showAnew('closed');
+  else if (state === 'unregistered') throw new Problem(texts.noPassword);
+  else askPassword(purpose);
+}
+
+async function restore(outlet: Outlet): Promise<void> {
+  shelf.clear();
+  outlet.say('The files are being decrypted …');
+  const { files, damaged } = await restoreEntries(storage, shelf, account.key as Uint8Array, {
+    progress: outlet.progress,
+  });
+  element('#restored-title').textContent = `${filesAre(files)} restored`;
+  listProblems('damaged', `${filesAre(damaged.length)} damaged, and could not be restored:`, damaged);
+  element('#save-all').hidden = shelf.size < 2;
+  showAnew('restored');
+}
+
+/** Lets go of what was restored. */
+export const clearRestored = (): void => shelf.clear();
+
+export function prepareRestore(): void {
+  shelf = new Shelf(element('#shelf'));
+  element('#or-folder').hidden = !canChooseFolders();
+  onClick(
+    '#open-folder',
+    () =>
+      void run('source', async () => {
+        folder = await chooseFolder('read');
+        input('archive').value = '';
+        element('#folder-name').textContent = `Folder: ${folder.name}`;
+      }),
+  );
+  input('archive').addEventListener('change', () => {
+    folder = undefined;
+    element('#folder-name').textContent = '';
+  });
+  onSubmit('source', takeSource);
+  onSubmit('restoring', restore);
+  onClick(
+    '#save-all',
+    () =>
+      void (async () => {
+        const link = document.createElement('a');
+        offer(link, 'restored.zip', await shelf.zip());
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+      })(),
+  );
+  onClick('#closed-digits', () => (storage ? askDigits(purpose) : beginRestore()));
+}

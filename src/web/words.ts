@@ -1,0 +1,109 @@
+import { BackupError } from '../backup/index.js';
+import { BkvError, Locked, VaultError, WrongPassword } from '../client/index.js';
+import { StorageError } from '../storage/storage.js';
+
+/** Something is wrong with what was typed into one field. */
+export class FieldProblem extends Error {
+  constructor(
+    readonly field: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Something that the person can be told as it is. */
+export class Problem extends Error {}
+
+export const filesAre = (count: number): string => (count === 1 ? '1 file is' : `${count} files are`);
+
+export const texts = {
+  noFiles: 'Choose at least one file first.',
+  noFolderFiles: 'There are no files in this folder.',
+  noBackupChosen: 'Choose the file or the folder of the backup first.',
+  notABackup: 'This file is not a backup, or it is damaged.',
+  noBackupInFolder: 'There is no finished backup in this folder.',
+  foreignFolder: 'There is something else in this folder. Choose an empty one, or make a new one.',
+  tooLarge:
+    'These files are too large for one file (more than 1 GB). Go back, and choose a folder for the backup.',
+  folderHasBackup:
+    'This folder holds a backup already. Open it as you always do, and what is new is added to it.',
+  emptyAccount: 'Type the name of your account.',
+  emptyPassword: 'The password is empty. Type it first.',
+  differ: 'The two passwords are not the same. Type them again.',
+  tooWeak: 'This password is among the first that are guessed. Choose another.',
+  weak: 'This password is weak. Choose a longer one, or press the button again to take it all the same.',
+  looksLikeDigits:
+    'This looks like 64 digits, so it was not sent as a password. It was put here instead: continue if it is right.',
+  noPassword:
+    'This account has no password. Check that it is the right account, or use the 64 digits. Nothing was tried.',
+  otherKey: (opener: 'password' | 'digits'): string =>
+    opener === 'password'
+      ? 'The password is right, but this backup was made with another key. No try was lost. If you have its 64 digits, go back and use them.'
+      : 'These are digits of another backup. Look for those of this one.',
+  cannotStretch:
+    'This browser cannot do the calculation that protects your password: it lacks WebAssembly or 64 MB of free memory. In Lockdown Mode, allow this page; else close other pages or use another browser. The vault was not asked, and no try was lost.',
+  stretchFailed:
+    'This browser ran out of memory in the middle of it. It may count as one try. Close other pages, and try again.',
+  noAnswer: 'The vault did not answer. Check the network, and try again.',
+  unsure:
+    'The vault did not answer to the end. Check the network, and try again. It may have counted this as one try.',
+  strengthUnavailable: 'The check of new passwords could not be loaded. Check the network, and try again.',
+  existing:
+    'Your account has a password already, and this backup opens with it. Type it, so that nothing opened by it is lost.',
+  existingFolder: 'Type the password that opens the backup in this folder.',
+  forDigits: 'Type your password. The digits of the same key are shown then.',
+  forRestore: 'After ten wrong tries it is closed for ever.',
+  forgotten: 'You are about to put a new password in the place of one that you do not know any more.',
+  locked: 'Ten wrong passwords were tried, and the old password is closed for ever.',
+  loss: 'What the old password opened can then never be opened by a password again: every older backup, on every device. Where you have its 64 digits, those still work.',
+  agree: 'Tick the box first: it says that you know what is lost.',
+  wrongLine: (line: number): string => `This is not line ${line}. Compare it with what you wrote down.`,
+  opensWithPassword: 'Your password opens it.',
+  opensWithDigits: 'Your 64 digits open it.',
+  opensWithBoth: 'Your password and your 64 digits both open it.',
+  savedDownload:
+    'The file backup.bkv is with your downloads. Keep it somewhere safe, not only on this device.',
+  savedFolder: (name: string): string => `It is in the folder ${name}. Next time only what changed is added.`,
+  noCamera:
+    'The camera cannot be used. Allow it in the browser, or choose a picture of the code, or type the digits.',
+  noCode: 'No QR code was found in this picture. Try one that is sharp and straight.',
+  otherCode: 'This QR code holds something else.',
+  scanned: 'The code was read. The digits are filled in.',
+  scanning: 'Hold the code before the camera.',
+} as const;
+
+/** What the browser's own errors say to a person. */
+const BROWSER: Readonly<Record<string, string>> = {
+  AbortError: 'No folder was chosen.',
+  NotAllowedError: 'The browser was not allowed to do that. Try again, and allow it.',
+  NotReadableError: 'A file could not be read any more. Go back, and choose it again.',
+  NotFoundError: 'A file or a folder is not there any more. Go back, and choose it again.',
+  NoModificationAllowedError: 'This folder cannot be written to. Choose another.',
+  InvalidModificationError: 'This folder cannot be written to. Choose another.',
+  QuotaExceededError: 'There is no room left there. Make some, and try again.',
+};
+
+/** A message of the library as a sentence. */
+export const sentence = (text: string): string => {
+  const upper = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(upper) ? upper : `${upper}.`;
+};
+
+/** What went wrong, for a person. */
+export function words(error: unknown): string {
+  if (error instanceof FieldProblem || error instanceof Problem) return error.message;
+  if (error instanceof WrongPassword) {
+    const left = error.attemptsRemaining;
+    const warning = left <= 3 ? ' After that it is closed for ever.' : '';
+    return `That password is wrong. ${left === 1 ? 'One try is' : `${left} tries are`} left.${warning}`;
+  }
+  if (error instanceof Locked) return texts.locked;
+  if (error instanceof VaultError && error.status === 0) return texts.noAnswer;
+  if (error instanceof VaultError && error.status === 429)
+    return 'There were too many requests. Wait a minute, and try again.';
+  if (error instanceof BkvError || error instanceof BackupError || error instanceof StorageError)
+    return sentence(error.message);
+  if (error instanceof DOMException) return BROWSER[error.name] ?? sentence(error.message);
+  return 'That did not work. Try again; if it stays so, load the page anew.';
+}

@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { createInterface } from 'node:readline';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+
+/** The system's; without one playwright's own, which the set-up has fetched. */
+const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find((path) => existsSync(path));
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+export const launch = (...args: string[]): Promise<Browser> =>
+  chromium.launch({
+    ...(CHROMIUM && { executablePath: CHROMIUM }),
+    args: ['--no-sandbox', ...args],
+  });
+
+/** Starts the page's server, with a vault of its own. */
+export async function servePage(port = '0'): Promise<{ server: ChildProcess; url: string }> {
+  const { SOFTHSM2_CONF: _, BKV_TOKEN_PIN: __, ...env } = process.env;
+  const server = spawn(process.execPath, ['dist/src/web/serve.js'], {
+    env: { ...env, BKV_WEB_PORT: port },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let said = '';
+  server.stderr?.on('data', (chunk) => {
+    said += chunk;
+  });
+  const url = await new Promise<string>((resolve, reject) => {
+    server.once('exit', (code) => reject(new Error(`the page's server ended with ${code}: ${said}`)));
+    createInterface({ input: server.stdout as NodeJS.ReadableStream }).on('line', (line) =>
+      resolve(/http:\S+/.exec(line)?.[0] as string),
+    );
+  });
+  return { server, url };
+}
+
+/** One person at the page, on a device that shares nothing with others. */
+export class Visitor {
+  private constructor(
+    readonly page: Page,
+    readonly account: string,
+  ) {}
+
+  static async at(
+    browser: Browser,
+    url: string,
+    account: string,
+    options: BrowserContextOptions = {},
+  ): Promise<Visitor> {
+    const page = await (await browser.newContext({ acceptDownloads: true, ...options })).newPage();
+    return Visitor.in(page, url, account);
+  }
+
+  /** @param page of a device that was here before: a reload, or a second tab */
+  static async in(page: Page, url: string, account: string): Promise<Visitor> {
+    page.on('pageerror', (error) => assert.fail(error));
+    page.on('console', (message) => {
+      if (message.text().includes('Content Security Policy')) assert.fail(message.text());
+    });
+    await page.goto(url);
+    return new Visitor(page, account);
+  }
+
+  /** The heading of the step that is shown. */
+  async step(name: string | RegExp): Promise<void> {
+    await this.page.getByRole('heading', { name, level: 1 }).waitFor();
+  }
+
+  /** What is told beside the button. */
+  async alerted(text: RegExp): Promise<void> {
+    await this.page.getByRole('alert').filter({ hasText: text }).waitFor();
+  }
+
+  press(name: string): Promise<void> {
+    return this.page.getByRole('button', { name, exact: true }).click();
+  }
+
+  async begin(task: 'Back up' | 'Restore'): Promise<void> {
+    await this.page.getByLabel('Your account').fill(this.account);
+    await this.press(task);
+  }
+
+  /** Until the question what opens the backup. */
+  async chooseFiles(
+    ...files: Parameters<ReturnType<Page['getByLabel']>['setInputFiles']>[0][]
+  ): Promise<void> {
+    await this.begin('Back up');
+    for (const some of files) await this.page.getByLabel('Choose files').setInputFiles(some as string[]);
+    await this.press('Continue');
+    await this.step('Where should the backup go?');
+    await this.press('Continue');
+    await this.step(/open/);
+  }
+
+  async open(opener: 'With a password' | 'With 64 digits'): Promise<void> {
+    await this.page.getByRole('radio', { name: opener }).check();
+    await this.press('Continue');
+  }
+
+  async newPassword(password: string, again = password): Promise<void> {
+    await this.page.getByLabel('New password', { exact: true }).fill(password);
+    await this.page.getByLabel('The same password again').fill(again);
+    await this.press('Back up');
+  }
+
+  async password(password: string): Promise<void> {
+    await this.step('Type your password');
+    await this.page.getByLabel('Password', { exact: true }).fill(password);
+    await this.press('Continue');
+  }
+
+  /** Reads the digits, and types back the line that is asked for. */
+  async keepDigits(): Promise<string> {
+    await this.step('Your 64 digits');
+    const digits = (await this.page.locator('#digits').textContent()) as string;
+    await this.press('I have them');
+    const number = Number(await this.page.locator('#line-number').textContent());
+    await this.page.getByLabel(/Type line/).fill(digits.split('\n')[number - 1] as string);
+    return digits;
+  }
+
+  async digits(digits: string): Promise<void> {
+    await this.page.getByRole('textbox', { name: 'The digits' }).fill(digits);
+    await this.press('Continue');
+  }
+
+  /** Does what leads to a download, and keeps it. */
+  async download(path: string, work: () => Promise<unknown>): Promise<void> {
+    const waiting = this.page.waitForEvent('download');
+    await work();
+    await (await waiting).saveAs(path);
+  }
+
+  /** Until the question what opens it. */
+  async chooseBackup(path: string): Promise<void> {
+    await this.begin('Restore');
+    await this.page.getByLabel('The backup file').setInputFiles(path);
+    await this.press('Continue');
+    await this.step('How do you open it?');
+  }
+
+  async content(name: string): Promise<string> {
+    const waiting = this.page.waitForEvent('download');
+    await this.page.getByRole('link', { name, exact: true }).click();
+    return readFileSync(await (await waiting).path(), 'latin1');
+  }
+
+  /** What the picker gives is chosen by a person; a folder of the browser's own is one of the same kind. */
+  async useFolder(name: string, files: string[] = []): Promise<void> {
+    await this.page.evaluate(
+      async ([name, files]) => {
+        const root = await navigator.storage.getDirectory();
+        const folder = await root.getDirectoryHandle(name, { create: true });
+        for (const file of files) await folder.getFileHandle(file, { create: true });
+        Object.assign(window, { showDirectoryPicker: async () => folder });
+      },
+      [name, files] as const,
+    );
+  }
+
+  /** Nothing that a screen reader, a thumb or a narrow screen would stumble over, in the step that is shown. */
+  async accessible(): Promise<void> {
+    const { page } = this;
+    // Evaluated, since the page's policy lets no foreign script in.
+    await page.evaluate(axe);
+    const { violations } = (await page.evaluate('axe.run()')) as {
+      violations: { id: string; nodes: { target: string[]; failureSummary: string }[] }[];
+    };
+    assert.deepEqual(
+      violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target)}`),
+      [],
+    );
+    const faults = await page.evaluate(() => {
+      const wide = document.documentElement.scrollWidth > innerWidth ? ['the page is too wide'] : [];
+      const small = [...document.querySelectorAll('button, a, input, textarea')]
+        .map((control) => ({ control, box: control.getBoundingClientRect() }))
+        .filter(({ box }) => box.width > 0 && (box.width < 24 || box.height < 24 || box.right > innerWidth))
+        .map(({ control }) => `${control.id || control.textContent} is too small, or sticks out`);
+      return [...wide, ...small];
+    });
+    assert.deepEqual(faults, []);
+  }
+}
