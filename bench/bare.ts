@@ -33,8 +33,10 @@ function recover(i: number): void {
     session.multiply(keys[i % keys.length] as (typeof keys)[0], element);
     session.multiply({ label: KEY_LABELS.static }, element);
   }
-  for (let n = times(mix.replaceData); n > 0; n--)
-    objects.push(session.replaceData('bench', journal, objects.splice(0, objects.length > 30 ? 1 : 0)));
+  for (let n = times(mix.replaceData); n > 0; n--) {
+    objects.push(session.createData('bench', journal));
+    session.supersede(objects.splice(0, objects.length > 31 ? 1 : 0));
+  }
 }
 
 const port = parentPort as NonNullable<typeof parentPort>;

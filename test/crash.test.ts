@@ -13,42 +13,24 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { FleetClient } from '../src/client/index.js';
 import { Daemon, HttpFailure } from './support/daemon.js';
+import {
+  type Account,
+  assertNoOrphans,
+  config,
+  fleetClient,
+  isOfFleet,
+  judge,
+  type Known,
+  MAX,
+  observe,
+} from './support/invariants.js';
 import { randomNumbers, seed } from './support/random.js';
-import { discardData, isOpenCryptoki, run } from './support/token.js';
+import { discardData, isOpenCryptoki } from './support/token.js';
 
-const MAX = 4;
-const config = `maxAttempts: ${MAX}\nrateLimit: { account: 1000, address: 1000 }\n`;
 const preload = resolve('dist/test/support/faults.js');
 /** How many points the daemon is really killed at; `all` takes most of an hour. */
 const kills = process.env.BKV_KILLS ?? '8';
-
-/** What the client side knows of an account: only what was acknowledged counts; what is under way may be either. */
-interface Account {
-  state: 'unregistered' | 'registered' | 'locked' | 'deleting' | 'deleted';
-  password?: string;
-  /** of a registration under way */
-  pending?: string;
-  /** evaluations received since the last success */
-  used: number;
-  /** one more may have been counted */
-  underWay?: boolean;
-}
-interface Known {
-  serverPublicKey?: string;
-  accounts: Record<string, Account>;
-}
-
-/** Whether the account's client is one of fleets, here of one vault. */
-const isOfFleet = (name: string): boolean => name === 'dave';
-
-const fleetClient = async (daemon: Daemon, account: string): Promise<FleetClient> =>
-  new FleetClient({
-    vaults: [await daemon.fleetEntry()],
-    threshold: 1,
-    accessToken: () => daemon.jwt(account),
-  });
 
 async function script(daemon: Daemon, known: Known): Promise<void> {
   known.serverPublicKey = daemon.serverPublicKey;
@@ -65,9 +47,9 @@ async function script(daemon: Daemon, known: Known): Promise<void> {
   };
   const guess = async (name: string) => {
     const account = of(name);
-    account.underWay = true;
+    account.underWay = 1;
     const { abandon } = await daemon.startRecovery(name, 'wrong');
-    account.underWay = false;
+    account.underWay = 0;
     account.used++;
     await abandon();
   };
@@ -100,91 +82,6 @@ async function script(daemon: Daemon, known: Known): Promise<void> {
   await guess('alice');
   await recover('alice');
   await guess('alice');
-}
-
-async function opens(daemon: Daemon, name: string, password: string): Promise<boolean> {
-  try {
-    if (isOfFleet(name)) await (await fleetClient(daemon, name)).recover(password);
-    else {
-      const { prove, abandon } = await daemon.startRecovery(name, password);
-      await prove().catch((error) => abandon().then(() => Promise.reject(error)));
-    }
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-interface Observed {
-  serverPublicKey: string;
-  accounts: Record<string, { state: string; attemptsRemaining: number; password: string | undefined }>;
-}
-
-/** What a daemon started on a crashed one's data says of each account, and which of its passwords opens it. */
-async function observe(
-  data: string,
-  passwords: Readonly<Record<string, readonly string[]>>,
-): Promise<Observed> {
-  const daemon = await Daemon.start(data, { config });
-  try {
-    const observed: Observed = { serverPublicKey: daemon.serverPublicKey, accounts: {} };
-    for (const [name, candidates] of Object.entries(passwords)) {
-      const { state, attemptsRemaining = 0 } = await daemon.status(name);
-      let password: string | undefined;
-      for (const candidate of candidates.slice(0, Math.max(1, attemptsRemaining))) {
-        if (state === 'unregistered' || password !== undefined) break;
-        if (await opens(daemon, name, candidate)) password = candidate;
-      }
-      observed.accounts[name] = { state, attemptsRemaining, password };
-    }
-    await daemon.shred();
-    return observed;
-  } finally {
-    await daemon.stop();
-  }
-}
-
-function judge({ serverPublicKey, accounts }: Observed, known: Known): void {
-  if (known.serverPublicKey) assert.equal(serverPublicKey, known.serverPublicKey, 'another identity');
-  for (const [name, { state, password, pending, used, underWay }] of Object.entries(known.accounts)) {
-    const now = accounts[name] as Observed['accounts'][string];
-    const says = `${name}: ${JSON.stringify(now)}`;
-    if (state === 'locked' || state === 'deleted') {
-      assert.equal(now.password, undefined, `${says} opens again`);
-      assert.equal(now.state, state === 'locked' ? 'locked' : 'unregistered', says);
-    } else if (state === 'unregistered' || state === 'deleting') {
-      const whole = state === 'deleting' ? password : pending;
-      assert.ok(now.state === 'unregistered' || (whole && now.password === whole), `${says} is half there`);
-    } else if (used + (underWay ? 1 : 0) >= MAX && now.state === 'locked') {
-      assert.equal(now.password, undefined, `${says} is locked and opens`);
-    } else {
-      assert.equal(now.state, 'registered', `${says} vanished`);
-      if (now.attemptsRemaining === 0) assert.ok(used + (underWay ? 1 : 0) >= MAX, `${says} lost attempts`);
-      else if (now.password === undefined || now.password !== pending) {
-        assert.equal(now.password, password, `${says} does not open`);
-        assert.ok(now.attemptsRemaining <= MAX - used, `${says}: attempts came back`);
-      }
-    }
-  }
-}
-
-/** Refuses what no part of the vault owns, or what is there twice. */
-function assertNoOrphans(data: string): void {
-  const labels: string[] = JSON.parse(run('dist/test/support/objects.js', data));
-  const count = (pattern: RegExp) => labels.filter((label) => pattern.test(label)).length;
-  const most: [RegExp, number][] = [
-    [/^bkv\.(static|transport)$/, 4],
-    [/^bkv\.(record|fake|audit|ledger|names)$/, 5],
-    [/^bkv\.audit\.head\.[0-9a-f]{16}$/, 1],
-    [/^bkv\.ledger\.writer$/, 1],
-    [/^bkv\.ledger\.journal$/, 6],
-    [/^bkv\.ledger\.page\.0$/, 1],
-    [/^bkv\.page\.0\.\d+$/, 1],
-  ];
-  for (const [pattern, limit] of most)
-    assert.ok(count(pattern) <= limit, `${count(pattern)} of ${pattern} in the token`);
-  const known = most.reduce((sum, [pattern]) => sum + count(pattern), 0);
-  assert.equal(known, labels.length, `an orphan among ${labels}`);
 }
 
 /** All files of a data folder. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadProfile, ProfileError } from '../src/keeper/pkcs11/index.js';
@@ -85,6 +85,49 @@ describe('profiles, bkv doctor and bkv token init', () => {
       assert.match(again.stdout, /at least 20 objects/);
       const module = bkv('doctor', '--json', '--objects', '1').stdout;
       assert.ok(!module.includes('bkv.doctor'));
+    });
+
+    it('of two tokens with one label neither is tried with the PIN; a label that is too long is refused', function () {
+      if (isOpenCryptoki) return this.skip();
+      const folder = mkdtempSync(join(work, 'twins-'));
+      const home = { ...env, SOFTHSM2_CONF: join(folder, 'softhsm2.conf'), BKV_DATA: folder };
+      mkdirSync(join(folder, 'tokens'));
+      writeFileSync(home.SOFTHSM2_CONF, `directories.tokendir = ${join(folder, 'tokens')}\n`);
+      writeFileSync(join(folder, 'token-pin'), PIN, { mode: 0o600 });
+      writeFileSync(join(folder, 'so-pin'), '87654321', { mode: 0o600 });
+      const run = (command: string, ...args: string[]) =>
+        execFileSync(command, args, { env: home, encoding: 'utf8', stdio: 'pipe' });
+      for (const pin of [PIN, '12345678'])
+        run(
+          'softhsm2-util',
+          '--init-token',
+          '--free',
+          '--label',
+          'bkv',
+          '--pin',
+          pin,
+          '--so-pin',
+          '87654321',
+        );
+      const tokens = () =>
+        readdirSync(join(folder, 'tokens')).map((token) =>
+          readFileSync(join(folder, 'tokens', token, 'token.object'), 'hex'),
+        );
+      const before = tokens();
+      const bkvIn = (file: string, ...args: string[]) =>
+        run(process.execPath, 'dist/src/cli/main.js', ...args, '--profile', file, '--data', folder);
+      const soPin = ['--so-pin-file', join(folder, 'so-pin')];
+      assert.throws(() => bkvIn(profile, 'token', 'init', ...soPin), /2 tokens of SoftHSM2 are named "bkv"/);
+      assert.throws(
+        () => bkvIn(profile, 'doctor', '--objects', '1'),
+        ({ stdout }: { stdout: string }) => /2 tokens of SoftHSM2 are named "bkv"/.test(stdout),
+      );
+      assert.deepEqual(tokens(), before);
+
+      const long = join(folder, 'long.yaml');
+      const text = readFileSync(profile, 'utf8').replace('label: bkv', `label: ${'ü'.repeat(17)}`);
+      writeFileSync(long, text);
+      assert.throws(() => bkvIn(long, 'token', 'init', ...soPin), /has 34 bytes; a token's has 32 at most/);
     });
 
     it('bkv doctor ends with 5 when others can read the PIN, and names the file', () => {

@@ -3,11 +3,11 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
-import { EMBEDDED_PROFILE } from '../config/index.js';
 import { auditKey, verifyAudit } from '../keeper/audit/index.js';
 import { appointCustodians, type Custody, openCustody } from '../keeper/custody/index.js';
 import {
   changePin,
+  embeddedProfile,
   escrowKeys,
   examine,
   hasToken,
@@ -29,12 +29,9 @@ export interface TokenFlags {
 }
 
 function profileOf({ profile, data }: TokenFlags): Profile {
+  if (!profile) return embeddedProfile(resolve(data));
   process.env.BKV_DATA = resolve(data);
-  if (profile) return loadProfile(profile);
-  const conf = join(resolve(data), 'softhsm2.conf');
-  if (!existsSync(conf)) throw new UsageError(`${data} holds no vault; name the token with --profile FILE`);
-  process.env.SOFTHSM2_CONF ??= conf;
-  return loadProfile(EMBEDDED_PROFILE);
+  return loadProfile(profile);
 }
 
 /** Reads an audit log through. Ends with exit code 1 when something is wrong with it. */

@@ -1,14 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { embeddedFiles } from '../config/index.js';
 import { writeFileAtomic } from '../process/index.js';
 
-/** Makes what the embedded token lacks in its data folder: a home for SoftHSM2, and random PINs. The keeper makes the token. */
+/**
+ * Makes what a data folder lacks for a token to be made in it: its place, and random PINs. The keeper makes the token.
+ * One that is there keeps its PIN: no new one would open it.
+ */
 export async function prepareEmbedded(data: string): Promise<void> {
   const files = embeddedFiles(data);
   mkdirSync(files.tokens, { recursive: true, mode: 0o700 });
-  if (!existsSync(files.softhsm))
-    await writeFileAtomic(files.softhsm, `directories.tokendir = ${files.tokens}\nlog.level = ERROR\n`);
+  if (readdirSync(files.tokens).length > 0) return;
   for (const file of [files.pin, files.soPin])
     if (!existsSync(file)) await writeFileAtomic(file, randomBytes(16).toString('base64url'));
 }

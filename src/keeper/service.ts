@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { authOf, type Config, EMBEDDED_PROFILE, embeddedFiles } from '../config/index.js';
+import { authOf, type Config, embeddedFiles } from '../config/index.js';
 import { stopped, stopSignal, writeFileAtomic } from '../process/index.js';
 import { AccountLimit, authenticator } from './access/index.js';
 import { AuditLog, auditKey } from './audit/index.js';
@@ -8,7 +8,14 @@ import { keeperApi } from './keeper.js';
 import { auditTo, log } from './log/index.js';
 import { renderMetrics } from './metrics/index.js';
 import { renderProcess } from './metrics/process.js';
-import { initializeToken, inspectToken, KEY_LABELS, loadProfile, Token } from './pkcs11/index.js';
+import {
+  embeddedProfile,
+  initializeToken,
+  inspectToken,
+  KEY_LABELS,
+  loadProfile,
+  Token,
+} from './pkcs11/index.js';
 import { lead, Records } from './records/index.js';
 import { ADMIN, API, type Handlers, SOCKETS, SocketServer } from './socket/index.js';
 import { Duty, type Shredded, Vault } from './vault/index.js';
@@ -62,11 +69,11 @@ export async function keep(config: Config, data: string, sockets: string): Promi
 }
 
 async function openToken({ profile: path }: Config, data: string): Promise<Token> {
-  const profile = loadProfile(path ?? EMBEDDED_PROFILE);
+  const profile = path === undefined ? embeddedProfile(data) : loadProfile(path);
   if (path === undefined) {
-    const files = embeddedFiles(data);
-    if (existsSync(files.softhsm)) process.env.SOFTHSM2_CONF ??= files.softhsm;
-    initializeToken(profile, readFileSync(files.soPin, 'utf8'));
+    // Needed only while the token lacks something.
+    const { soPin } = embeddedFiles(data);
+    initializeToken(profile, existsSync(soPin) ? readFileSync(soPin, 'utf8') : '');
   }
   inspectToken(profile);
   return Token.open(profile);

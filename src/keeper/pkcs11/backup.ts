@@ -21,13 +21,13 @@ import {
   rsaSpki,
 } from './session.js';
 import {
-  findSlot,
   graphene,
   hasToken,
   listKeys,
   makeRsaPair,
   P256,
   RW,
+  slotOf,
   usageOf,
   withMadeToken,
   withModule,
@@ -118,7 +118,7 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
       done = session.find(escrow).length > 0;
     });
     if (done) return;
-    const slot = findSlot(module, profile) as Graphene.Slot;
+    const slot = slotOf(module, profile) as Graphene.Slot;
     const session = slot.open(RW);
     try {
       session.login(soPin, graphene.UserType.SO);

@@ -134,7 +134,7 @@ export function examine(profile: Profile, objects = 300): Finding[] {
 
     const value = randomBytes(OBJECT_BYTES);
     let writer = attempt('data object of 4,096 bytes', () => {
-      const handle = open.replaceData(`${PREFIX}data`, value, []);
+      const handle = open.createData(`${PREFIX}data`, value);
       const [found] = open.listData(`${PREFIX}data`);
       if (!found || !value.equals(found.value)) throw new Error('it does not read back as it was written');
       return handle;
@@ -143,17 +143,16 @@ export function examine(profile: Profile, objects = 300): Finding[] {
       attempt(
         'write a counter (object written, the one before destroyed)',
         () => {
-          writer = open.replaceData(`${PREFIX}data`, value, [writer as string], {
-            handle: writer as string,
-            value,
-          });
+          const before = { handle: writer as string, value };
+          writer = open.createData(`${PREFIX}data`, value);
+          open.supersede([before.handle], before);
         },
         10,
       );
       attempt('notice that another writer has come', () => {
         open.destroyData(writer as string);
         try {
-          open.replaceData(`${PREFIX}data`, randomBytes(8), [], { handle: writer as string, value });
+          open.supersede([], { handle: writer as string, value });
         } catch (error) {
           if ((error as { reason?: string }).reason === 'BKV_FENCED') return;
           throw error;
@@ -177,7 +176,7 @@ function room(session: Session, objects: number): string {
   let held = 0;
   try {
     while (held < objects) {
-      session.replaceData(`${PREFIX}room`, randomBytes(OBJECT_BYTES), []);
+      session.createData(`${PREFIX}room`, randomBytes(OBJECT_BYTES));
       held++;
     }
   } catch (error) {

@@ -6,6 +6,7 @@ export {
   restoreSecrets,
 } from './backup.js';
 export { examine, type Finding } from './doctor.js';
+export { embeddedProfile } from './embedded.js';
 export { InvalidPoint, ProfileError, TokenError } from './errors.js';
 export { decompress } from './point.js';
 export { Token } from './pool.js';

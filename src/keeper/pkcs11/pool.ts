@@ -3,11 +3,12 @@ import { Worker } from 'node:worker_threads';
 import { audit, log } from '../log/index.js';
 import { tokenOperations, tokenReopened, tokenSessions, tokenUp } from '../metrics/index.js';
 import { InvalidPoint, PinRefused, TokenError } from './errors.js';
+import { type Calls, type OperationName, operation } from './operations.js';
 import type { Profile, TokenName } from './profile.js';
-import type { Session } from './session.js';
+import type { Writer } from './session.js';
+import { type Question, Witness } from './witness.js';
 import type { Command } from './worker.js';
 
-type Method = Exclude<keyof Session, 'close' | 'learn' | 'alive' | 'destroyKeys'>;
 /** What a worker thread answers for each job of a message, in their order. */
 export type Reply = {
   value?: unknown;
@@ -16,53 +17,11 @@ export type Reply = {
   ms: number;
 };
 type Job = {
-  method: Method;
+  method: OperationName;
   args: unknown[];
   resolve: (value: unknown) => void;
   reject: (error: Error) => void;
 };
-
-/** The mechanism that an operation's time goes to. */
-const MECHANISM: Record<Method, string> = {
-  login: 'CKM_ECDH1_DERIVE',
-  multiply: 'CKM_ECDH1_DERIVE',
-  generateWrapped: 'CKM_EC_KEY_PAIR_GEN',
-  importWrapped: 'CKM_RSA_PKCS_OAEP',
-  rewrap: 'CKM_AES_KEY_WRAP_PAD',
-  hmac: 'CKM_SHA256_HMAC',
-  generateWrappingKey: 'CKM_AES_KEY_GEN',
-  probe: 'none',
-  publicKey: 'none',
-  transportPublicKey: 'none',
-  wrapForBackup: 'CKM_RSA_PKCS_OAEP',
-  listSecretKeys: 'none',
-  destroySecretKey: 'none',
-  replaceData: 'none',
-  destroyData: 'none',
-  listData: 'none',
-};
-
-/** What leaves session objects behind in a module that never frees those. */
-const WEARING: ReadonlySet<Method> = new Set([
-  'login',
-  'multiply',
-  'generateWrapped',
-  'importWrapped',
-  'rewrap',
-]);
-
-/**
- * What looks through the token's objects, or makes or destroys some, runs one at a time: a list would name what is gone
- * when it is read, and SoftHSM2 fails writes while another session searches.
- */
-const OBJECTS: ReadonlySet<Method> = new Set([
-  'listData',
-  'replaceData',
-  'destroyData',
-  'listSecretKeys',
-  'generateWrappingKey',
-  'destroySecretKey',
-]);
 
 /** Jobs that one message brings to a session when many wait. */
 const JOBS_A_MESSAGE = 8;
@@ -107,6 +66,9 @@ export class Token {
   /** the sessions being ended */
   #ending: { since: number; done: Promise<unknown> } | undefined;
   #onReopen: () => void = () => undefined;
+  /** looks into the first token */
+  #witness: Witness | undefined;
+  #writeTrouble: string | undefined;
   readonly #closing = new AbortController();
   #hang: () => void = () => undefined;
   /** resolves when a call into the module does not come back: a thread in it cannot be ended, only the process can */
@@ -148,33 +110,83 @@ export class Token {
     this.#onReopen = listener;
   }
 
-  /** Runs one method of {@link Session} on the next free session. @throws TokenError, InvalidPoint */
-  call<M extends Method>(method: M, ...args: Parameters<Session[M]>): Promise<ReturnType<Session[M]>> {
-    if (!OBJECTS.has(method)) return this.#enqueue(method, args);
-    const mine = this.#objects.then(() => this.#enqueue(method, args));
+  /** Why what was written last is not in the token; `undefined` when it is. */
+  get writeTrouble(): string | undefined {
+    return this.#writeTrouble;
+  }
+
+  /** Runs one operation on the next free session. @throws TokenError, InvalidPoint */
+  call<M extends keyof Calls>(method: M, ...args: Parameters<Calls[M]>): Promise<ReturnType<Calls[M]>>;
+  call(method: keyof Calls, ...args: unknown[]): Promise<unknown> {
+    if (method === 'replaceData')
+      return this.#alone(() => this.#replaceData(...(args as Parameters<Calls['replaceData']>)));
+    const run = () => this.#run(method, ...(args as Parameters<Calls[typeof method]>));
+    return operation(method).objects ? this.#alone(run) : run();
+  }
+
+  /** Runs what touches the token's objects while nothing else does. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#objects.then(work);
     this.#objects = mine.catch(() => undefined);
     return mine;
   }
 
-  #enqueue<M extends Method>(method: M, args: Parameters<Session[M]>): Promise<ReturnType<Session[M]>> {
+  #run<M extends OperationName>(method: M, ...args: Parameters<Calls[M]>): Promise<ReturnType<Calls[M]>> {
     if (this.#state !== 'up' && !this.#refreshing) return Promise.reject(new TokenError(AWAY, 'BKV_AWAY'));
     return new Promise((resolve, reject) => {
       const job = { method, args, resolve: resolve as (value: unknown) => void, reject };
       // Many requests wait for one write of the ledger.
-      (OBJECTS.has(method) ? this.#firstQueue : this.#queue).push(job);
+      (operation(method).objects ? this.#firstQueue : this.#queue).push(job);
       if (this.#idle.length > 0) this.#soon();
     });
   }
 
+  async #replaceData(
+    label: string,
+    value: Uint8Array,
+    superseded: readonly string[],
+    writer?: Writer,
+  ): Promise<string> {
+    const handle = await this.#run('createData', label, value);
+    await this.#confirm({ data: label, value }, () => this.#run('destroyData', handle));
+    if (writer || superseded.length > 0) await this.#run('supersede', superseded, writer);
+    return handle;
+  }
+
+  /** Believes the token only once the witness has seen it too. @param undo takes back what was not kept, if it can */
+  async #confirm(question: Question, undo: () => Promise<unknown> = async () => undefined): Promise<void> {
+    try {
+      await (this.#witness as Witness).confirm(question);
+      this.#writeTrouble = undefined;
+    } catch (error) {
+      this.#writeTrouble = (error as Error).message;
+      await undo().catch(() => undefined);
+      throw error;
+    }
+  }
+
   /** Makes a wrapping key and tells every session. @throws TokenError */
-  async generateWrappingKey(label: string): Promise<void> {
-    this.#tellAll(label, await this.call('generateWrappingKey', label));
+  generateWrappingKey(label: string): Promise<void> {
+    return this.#alone(async () => {
+      this.#tellAll(label, await this.#run('generateWrappingKey', label));
+      const undo = async () => {
+        await this.#run('destroySecretKey', label);
+        this.#tellAll(label);
+      };
+      const check = await this.#run('generateWrapped', label).catch((error) =>
+        undo().then(() => Promise.reject(error)),
+      );
+      await this.#confirm({ wrappingKey: label, ...check }, undo);
+    });
   }
 
   /** Destroys a wrapping key, and with it all that it wrapped. @throws TokenError */
-  async destroyWrappingKey(label: string): Promise<void> {
-    await this.call('destroySecretKey', label);
-    this.#tellAll(label);
+  destroyWrappingKey(label: string): Promise<void> {
+    return this.#alone(async () => {
+      await this.#run('destroySecretKey', label);
+      this.#tellAll(label);
+      await this.#confirm({ noKey: label });
+    });
   }
 
   /** Labels of the wrapping keys in the token now, also those that another program made: every session is told of them. */
@@ -197,7 +209,8 @@ export class Token {
 
   /** Ends every session and logs in again, to the profile's next token where it names several. */
   leave(reason: Error): void {
-    if (this.#state !== 'up') return;
+    // A full disk is not left by logging in again.
+    if (this.#state !== 'up' || reasonOf(reason) === 'BKV_NOT_WRITTEN') return;
     this.#lost(reason);
     this.#tokens.push(this.#tokens.shift() as TokenName);
   }
@@ -259,6 +272,7 @@ export class Token {
       else identity = await begin(worker, first);
     }
     if (this.#state !== 'away') return;
+    this.#witness = new Witness({ ...this.#profile, token: first });
     this.#idle.push(...this.#workers);
     this.#state = 'up';
     tokenUp.set(1);
@@ -313,14 +327,14 @@ export class Token {
     for (const [i, { value, error, ms }] of replies.entries()) {
       const job = running.jobs[i] as Job;
       const { method, resolve, reject } = job;
-      if (WEARING.has(method)) this.#worn++;
+      if (operation(method).wears) this.#worn++;
       if (error?.code === 'BKV_KEY' && this.#onStandby.has(worker)) {
         // The vendor has not copied the key yet.
         this.#firstQueue.push(job);
         continue;
       }
       tokenOperations.observe(
-        { operation: method, mechanism: MECHANISM[method], outcome: error ? 'error' : 'ok' },
+        { operation: method, mechanism: operation(method).mechanism, outcome: error ? 'error' : 'ok' },
         ms / 1000,
       );
       if (!error) {
@@ -383,6 +397,7 @@ export class Token {
 
   /** Ends all sessions, then the module itself: many a network HSM is only found again after that. */
   async #endAll(): Promise<void> {
+    this.#witness?.end();
     const workers = [...this.#workers];
     // A thread that did not end in time has been told already.
     this.#ending ??= {
@@ -430,6 +445,9 @@ export class Token {
     tokenSessions.set({ state: 'waiting' }, this.#queue.length + this.#firstQueue.length);
   }
 }
+
+const reasonOf = (error: unknown): string | undefined =>
+  error instanceof TokenError ? error.reason : undefined;
 
 function toError({ name, message, code }: { name: string; message: string; code?: unknown }): Error {
   if (name === 'InvalidPoint') return new InvalidPoint(message);

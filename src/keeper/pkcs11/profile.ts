@@ -27,6 +27,7 @@ const profileSchema = z.strictObject({
   sessions: z.int().min(1).max(256).default(3),
   callTimeout: z.number().min(1).max(600).default(60),
   renewAfter: z.int().min(100).optional(),
+  files: z.literal('softhsm2').optional(),
 });
 
 /** The last kind is never read from a file: a PIN that custodians hold. */
@@ -59,6 +60,8 @@ export interface Profile {
   readonly callTimeout: number;
   /** evaluations after which the module is initialized anew, for one that never frees the objects of a session */
   readonly renewAfter?: number;
+  /** a software token keeps its objects in files as SoftHSM2 does: what is written there is synced */
+  readonly files?: 'softhsm2';
 }
 
 const expand = (text: string, path: string): string =>
@@ -88,7 +91,7 @@ export function loadProfile(path: string): Profile {
     const field = [...(issue?.path ?? []), ...unknown];
     throw new ProfileError(`${path}:${lineOf(document, text, field)}: ${field.join('.')}: ${issue?.message}`);
   }
-  const { module, token, standby, slot, keyWrap, renewAfter, ...rest } = parsed.data;
+  const { module, token, standby, slot, keyWrap, renewAfter, files, ...rest } = parsed.data;
   const candidates = [module].flat().map((candidate) => expand(candidate, path));
   const found = candidates.find((candidate) => existsSync(candidate));
   if (!found) {
@@ -105,6 +108,7 @@ export function loadProfile(path: string): Profile {
     ...(slot === undefined ? {} : { slot }),
     ...(keyWrap === undefined ? {} : { keyWrap }),
     ...(renewAfter === undefined ? {} : { renewAfter }),
+    ...(files === undefined ? {} : { files }),
   };
 }
 
@@ -117,8 +121,18 @@ function lineOf(document: Document, text: string, field: readonly PropertyKey[])
   return 1;
 }
 
+/** Whether one of the profile's sources has a PIN. @throws ProfileError when others can read it */
+export const hasPin = (profile: Profile): boolean => Boolean(lookForPin(profile));
+
 /** Reads the user PIN from the first of the profile's sources that exists. @throws ProfileError */
 export function readPin(profile: Profile): string {
+  const pin = lookForPin(profile);
+  if (pin) return pin;
+  const tried = profile.pin.map((source) => Object.entries(source)[0]?.join(' ')).join(', ');
+  throw new ProfileError(`${profile.name}: no PIN found (looked for ${tried})`);
+}
+
+function lookForPin(profile: Profile): string | undefined {
   for (const source of profile.pin) {
     if ('held' in source) return source.held;
     if ('env' in source) {
@@ -136,6 +150,5 @@ export function readPin(profile: Profile): string {
     }
     return readFileSync(path, 'utf8').trim();
   }
-  const tried = profile.pin.map((source) => Object.entries(source)[0]?.join(' ')).join(', ');
-  throw new ProfileError(`${profile.name}: no PIN found (looked for ${tried})`);
+  return undefined;
 }

@@ -1,8 +1,9 @@
 import { createCipheriv, createECDH, createPublicKey, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
-import { InvalidPoint, PinRefused, TokenError } from './errors.js';
+import { InvalidPoint, TokenError } from './errors.js';
+import { findSlot, initialize, login } from './login.js';
 import { compress, type Multiplicand, multiply, type PublicPoint, prepare } from './point.js';
-import { type Profile, readPin } from './profile.js';
+import type { Profile } from './profile.js';
 
 /** A P-256 private key that a scalar multiplication uses. Byte lengths: scalar 32, publicKey 33 or 65, wrapped 80. */
 export type PrivateKey =
@@ -93,15 +94,11 @@ export class Session {
     this.#onStandby = onStandby;
     this.#p11 = new pkcs11.PKCS11();
     this.#p11.load(profile.module);
-    try {
-      this.#p11.C_Initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
-    } catch (error) {
-      if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) throw error;
-    }
+    initialize(this.#p11, profile);
     const slot = findSlot(this.#p11, profile);
     this.#session = this.#p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
     this.#keyWrap = keyWrapOf(profile, this.#p11, slot);
-    if (!this.alive) login(this.#p11, this.#session, slot, readPin(profile));
+    if (!this.alive) login(this.#p11, this.#session, slot, profile);
     this.#loadKeys();
   }
 
@@ -354,13 +351,8 @@ export class Session {
       if (label.startsWith(prefix)) this.#p11.C_DestroyObject(this.#session, handle);
   }
 
-  /**
-   * Writes a private token object of class CKO_DATA, then destroys those that it stands in for. What is written is
-   * durable when this returns.
-   * @param writer an object that must still be there between the two; another program destroys it to end this one's
-   * writing. @throws TokenError `BKV_FENCED` when it is gone
-   */
-  replaceData(label: string, value: Uint8Array, superseded: readonly string[], writer?: Writer): string {
+  /** Writes a private token object of class CKO_DATA. @returns its handle */
+  createData(label: string, value: Uint8Array): string {
     const handle = this.#p11.C_CreateObject(this.#session, [
       { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
       { type: pkcs11.CKA_TOKEN, value: true },
@@ -369,10 +361,54 @@ export class Session {
       { type: pkcs11.CKA_LABEL, value: label },
       { type: pkcs11.CKA_VALUE, value: Buffer.from(value) },
     ]);
+    return this.#name(handle);
+  }
+
+  /**
+   * Destroys data objects that another one stands in for.
+   * @param writer an object that must still be there; another program destroys it to end this one's writing
+   * @throws TokenError `BKV_FENCED` when it is gone: then nothing is destroyed
+   */
+  supersede(superseded: readonly string[], writer?: Writer): void {
     if (writer !== undefined && !this.#exists(writer))
       throw new TokenError('another program has become the writer of this token', 'BKV_FENCED');
     for (const old of superseded) this.destroyData(old);
-    return this.#name(handle);
+  }
+
+  /** Whether the token holds a data object with exactly these bytes. */
+  holdsData(label: string, value: Uint8Array): boolean {
+    return this.#find([
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_PRIVATE, value: true },
+      { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
+      { type: pkcs11.CKA_LABEL, value: label },
+    ]).some((handle) => this.#attribute(handle, pkcs11.CKA_VALUE).equals(value));
+  }
+
+  /** Whether the token holds a secret key of this label now. */
+  holdsKey(label: string): boolean {
+    return this.#findSecretKey(label) !== undefined;
+  }
+
+  /** Whether the token holds the key that wrapped a private key (80 bytes) of this public key (65 bytes). */
+  unwraps(wrappingKey: string, wrapped: Uint8Array, publicKey: Uint8Array): boolean {
+    const handle = this.#findSecretKey(wrappingKey);
+    if (!handle) return false;
+    this.learn(wrappingKey, handle.toString('hex'));
+    // Any point will do: a product that lies on the curve proves that the key is the public key's.
+    const point = createECDH('prime256v1').generateKeys();
+    return this.multiply({ wrapped, wrappingKey, publicKey }, point).length === 33;
+  }
+
+  #findSecretKey(label: string): pkcs11.Handle | undefined {
+    const [handle] = this.#find([
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_PRIVATE, value: true },
+      { type: pkcs11.CKA_LABEL, value: label },
+    ]);
+    return handle;
   }
 
   /** Destroys a data object; one that is gone already is no error. */
@@ -399,6 +435,7 @@ export class Session {
     return this.#find([
       { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
       { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_PRIVATE, value: true },
       { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
     ]).flatMap((handle) => {
       try {
@@ -578,18 +615,6 @@ export function keyWrapOf(profile: Profile, p11: pkcs11.PKCS11, slot: pkcs11.Han
 const isGone = (error: unknown): boolean =>
   (error as pkcs11.Pkcs11Error).code === pkcs11.CKR_OBJECT_HANDLE_INVALID;
 
-/** @throws PinRefused, also when a wrong PIN now would lock the token */
-function login(p11: pkcs11.PKCS11, session: pkcs11.Handle, slot: pkcs11.Handle, pin: string): void {
-  PinRefused.check(p11.C_GetTokenInfo(slot).flags);
-  try {
-    p11.C_Login(session, pkcs11.CKU_USER, pin);
-  } catch (error) {
-    const { message, code } = error as pkcs11.Pkcs11Error;
-    if (PinRefused.pattern.test(message)) throw new PinRefused(message);
-    if (code !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
-  }
-}
-
 /** A P-256 private key as PKCS#8, wrapped under an AES-256 key that the host has (RFC 5649): 80 bytes. */
 export function wrapScalar(scalar: Uint8Array, key: Uint8Array): Uint8Array {
   const cipher = createCipheriv('id-aes256-wrap-pad', key, KWP_IV);
@@ -614,29 +639,4 @@ function publicKeyOf(scalar: Uint8Array): Uint8Array {
     throw new InvalidPoint('the bytes are not a scalar of P-256');
   }
   return Uint8Array.from(ecdh.getPublicKey());
-}
-
-function findSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle {
-  const { label, serial } = profile.token;
-  const matching = p11.C_GetSlotList(true).filter((slot, index) => {
-    if (profile.slot !== undefined && profile.slot !== index) return false;
-    const info = p11.C_GetTokenInfo(slot);
-    return (
-      (label === undefined || info.label.trim() === label) &&
-      (serial === undefined || info.serialNumber.trim() === serial)
-    );
-  });
-  const [slot] = matching;
-  const name = label ?? serial;
-  if (!slot)
-    throw new TokenError(
-      `${profile.name} has no token named "${name}". Make one with: bkv token init`,
-      'BKV_NO_TOKEN',
-    );
-  if (matching.length > 1)
-    throw new TokenError(
-      `${matching.length} tokens of ${profile.name} are named "${name}"; name one by serial`,
-      'BKV_TOKENS',
-    );
-  return slot;
 }

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type * as Graphene from 'graphene-pk11';
 import { PinRefused, TokenError } from './errors.js';
+import { findSlot, initialize, login, lookForSlot } from './login.js';
 import { type Profile, readPin } from './profile.js';
 import { APPLICATION, BACKUP_LABEL, KEY_LABELS, type KeyLabel } from './session.js';
 
@@ -11,7 +12,7 @@ export const graphene = createRequire(import.meta.url)('graphene-pk11') as typeo
 export function hasToken(profile: Profile): boolean {
   let found = false;
   withModule(profile, (module) => {
-    found = findSlot(module, profile) !== undefined;
+    found = slotOf(module, profile) !== undefined;
   });
   return found;
 }
@@ -55,7 +56,7 @@ export function withMadeToken(
   soPin: string,
   use: (session: Graphene.Session) => void,
 ): void {
-  if (!findSlot(module, profile)) makeToken(module, profile, soPin);
+  if (!slotOf(module, profile)) makeToken(module, profile, soPin);
   try {
     withSession(module, profile, use);
   } catch (error) {
@@ -66,7 +67,13 @@ export function withMadeToken(
 }
 
 function makeToken(module: Graphene.Module, profile: Profile, soPin: string): void {
-  if (!profile.token.label) throw new TokenError('a new token needs a label in its profile', 'BKV_LABEL');
+  const { label } = profile.token;
+  if (!label) throw new TokenError('a new token needs a label in its profile', 'BKV_LABEL');
+  if (Buffer.byteLength(label) > 32)
+    throw new TokenError(
+      `the label "${label}" has ${Buffer.byteLength(label)} bytes; a token's has 32 at most (CK_TOKEN_INFO)`,
+      'BKV_LABEL',
+    );
   const slots = module.getSlots(true);
   let free: Graphene.Slot | undefined;
   for (let i = 0; i < slots.length && !free; i++) {
@@ -75,12 +82,12 @@ function makeToken(module: Graphene.Module, profile: Profile, soPin: string): vo
   }
   if (!free) throw new TokenError(`${profile.name} has no free slot for a new token`, 'BKV_NO_SLOT');
   // Slot.initToken of graphene-pk11 2.3 trips over the undefined that C_InitToken returns in pkcs11js 2.1.
-  module.lib.C_InitToken(free.handle, soPin, profile.token.label.padEnd(32));
+  module.lib.C_InitToken(free.handle, soPin, label + ' '.repeat(32 - Buffer.byteLength(label)));
   makePin(module, profile, soPin);
 }
 
 function makePin(module: Graphene.Module, profile: Profile, soPin: string): void {
-  const session = (findSlot(module, profile) as Graphene.Slot).open(RW);
+  const session = (slotOf(module, profile) as Graphene.Slot).open(RW);
   session.login(soPin, graphene.UserType.SO);
   session.initPin(readPin(profile));
   session.logout();
@@ -254,24 +261,21 @@ export function listKeys(session: Graphene.Session, template: Graphene.ITemplate
   }));
 }
 
-export function findSlot(module: Graphene.Module, profile: Profile): Graphene.Slot | undefined {
+/** The slot of the profile's token; `undefined` when the module has none. @throws TokenError when two could be meant */
+export function slotOf(module: Graphene.Module, profile: Profile): Graphene.Slot | undefined {
+  const handle = lookForSlot(module.lib, profile);
   const slots = module.getSlots(true);
-  for (let i = 0; i < slots.length; i++) {
+  for (let i = 0; handle && i < slots.length; i++) {
     const slot = slots.items(i);
-    const token = slot.getToken();
-    const { label, serial } = profile.token;
-    if (
-      (label === undefined || token.label.trim() === label) &&
-      (serial === undefined || token.serialNumber.trim() === serial)
-    )
-      return slot;
+    if (slot.handle.equals(handle)) return slot;
   }
   return undefined;
 }
 
 export function withModule(profile: Profile, use: (module: Graphene.Module) => void): void {
   const module = graphene.Module.load(profile.module, profile.name);
-  // The first C_Initialize decides for the whole process; without this flag SoftHSM2 turns its mutexes off.
+  initialize(module.lib, profile);
+  // Done again it changes nothing; graphene-pk11 learns what it tells of the module.
   module.initialize({ flags: CKF_OS_LOCKING_OK });
   use(module);
 }
@@ -281,22 +285,11 @@ export function withSession(
   profile: Profile,
   use: (session: Graphene.Session) => void,
 ): void {
-  const slot = findSlot(module, profile);
-  if (!slot)
-    throw new TokenError(
-      `${profile.name} has no token named "${profile.token.label ?? profile.token.serial}". Make one with: bkv token init`,
-      'BKV_NO_TOKEN',
-    );
+  const handle = findSlot(module.lib, profile);
+  const slot = slotOf(module, profile) as Graphene.Slot;
   const session = slot.open(RW);
   try {
-    try {
-      PinRefused.check(slot.getToken().flags);
-      session.login(readPin(profile));
-    } catch (error) {
-      const { message } = error as Error;
-      if (PinRefused.pattern.test(message)) throw new PinRefused(message);
-      if (!message.includes('ALREADY_LOGGED_IN')) throw error;
-    }
+    login(module.lib, session.handle, handle, profile);
     use(session);
   } finally {
     session.close();

@@ -49,7 +49,9 @@ export class Lifecycle {
     if (this.#renewing) return undefined;
     if (this.#token.state === 'refused') return 'the token refuses the PIN';
     if (this.#token.state !== 'up') return 'the token is away';
-    return this.#ledger.usable ? undefined : 'the retry counters cannot be written to the token';
+    if (this.#ledger.usable) return undefined;
+    const { writeTrouble } = this.#token;
+    return `the retry counters cannot be written to the token${writeTrouble ? ` (${writeTrouble})` : ''}`;
   }
 
   /** From here on the ledger is read again whenever the token has come back. */

@@ -1,0 +1,35 @@
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { EMBEDDED_PROFILE, embeddedFiles } from '../../config/index.js';
+import { ProfileError } from './errors.js';
+import { hasPin, loadProfile, type Profile } from './profile.js';
+
+/**
+ * The SoftHSM2 token of a data folder. Where it lies is told to the module from where the folder is now, whatever
+ * SOFTHSM2_CONF says: a copied or moved folder serves from its own token.
+ * @throws ProfileError when the folder has no place for a token, or the PIN is lost
+ */
+export function embeddedProfile(data: string): Profile {
+  const { tokens, softhsm, pin } = embeddedFiles(data);
+  if (!existsSync(tokens))
+    throw new ProfileError(`${data} holds no vault; name the token with --profile FILE`);
+  const text = `directories.tokendir = ${tokens}\nlog.level = ERROR\n`;
+  if (!existsSync(softhsm) || readFileSync(softhsm, 'utf8') !== text) writeWhole(softhsm, text);
+  Object.assign(process.env, { BKV_DATA: data, SOFTHSM2_CONF: softhsm });
+  const profile = loadProfile(EMBEDDED_PROFILE);
+  if (hasPin(profile)) return profile;
+  throw new ProfileError(
+    `${pin} is missing or empty, and no other PIN opens the token in ${tokens}. Put the file back; nothing was changed.`,
+  );
+}
+
+/** For its owner alone, whole or not at all. */
+function writeWhole(path: string, text: string): void {
+  const file = openSync(`${path}.tmp`, 'w', 0o600);
+  try {
+    writeFileSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(`${path}.tmp`, path);
+}

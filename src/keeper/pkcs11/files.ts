@@ -1,0 +1,140 @@
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { TokenError } from './errors.js';
+
+/**
+ * What a software token keeps in files. SoftHSM2 2.6.1 neither syncs what it writes nor looks whether a write failed:
+ * what is believed of its objects is believed of the files.
+ */
+const TOKEN = 'token.object';
+const COPY = 'token.copy';
+
+/**
+ * The folder in which SoftHSM2 keeps its tokens, as its configuration says (`directories.tokendir`).
+ * @throws TokenError when there is no configuration, or no such folder
+ */
+export function softhsmFolder(): string {
+  const places = [
+    process.env.SOFTHSM2_CONF,
+    join(homedir(), '.config/softhsm2/softhsm2.conf'),
+    '/etc/softhsm/softhsm2.conf',
+  ];
+  const conf = places.find((place) => place !== undefined && existsSync(place));
+  const folder = conf && /^\s*directories\.tokendir\s*=\s*(.+?)\s*$/m.exec(readFileSync(conf, 'utf8'))?.[1];
+  if (folder && existsSync(folder)) return folder;
+  throw new TokenError(
+    `SoftHSM2 has no folder for its tokens: make ${folder ?? 'its configuration, which SOFTHSM2_CONF names'}`,
+    'BKV_FILES',
+  );
+}
+
+/** Folders of the tokens in one of {@link softhsmFolder}. */
+const tokensIn = (folder: string): string[] =>
+  readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join(folder, name));
+
+const read = (path: string): Buffer | undefined => (existsSync(path) ? readFileSync(path) : undefined);
+
+/** Bytes of a value of each kind that SoftHSM2 writes into an object file; `undefined` where the length comes first. */
+const LENGTHS: Readonly<Record<number, number | undefined>> = { 1: 1, 2: 8, 3: undefined };
+
+/** Whether an object file of SoftHSM2 is complete: a counter, then type, kind and value of each attribute (u64 each). */
+function isWhole(file: Buffer | undefined): file is Buffer {
+  if (!file || file.length <= 8) return false;
+  let at = 8;
+  while (at < file.length) {
+    if (at + 24 > file.length && at + 17 !== file.length) return false;
+    const kind = Number(file.readBigUInt64BE(at + 8));
+    if (!(kind in LENGTHS)) return false;
+    at += 16 + (LENGTHS[kind] ?? 8 + Number(file.readBigUInt64BE(at + 16)));
+  }
+  return at === file.length;
+}
+
+/** The first eight bytes count how often the file was written. */
+const isSame = (file: Buffer, copy: Buffer | undefined): boolean =>
+  copy?.subarray(8).equals(file.subarray(8)) ?? false;
+
+/**
+ * Each login has SoftHSM2 empty the file of the token itself and write it anew; on a full disk, or cut off there, the
+ * token is lost with everything in it. So a copy lies beside it before anybody logs in.
+ * @throws TokenError when there is no room for one
+ */
+export function copyTokens(folder: string): void {
+  restoreTokens(folder);
+  for (const token of tokensIn(folder)) {
+    const file = read(join(token, TOKEN));
+    if (!isWhole(file) || isSame(file, read(join(token, COPY)))) continue;
+    try {
+      writeFileSync(join(token, `${COPY}.new`), file, { mode: 0o600 });
+      sync(join(token, `${COPY}.new`));
+      renameSync(join(token, `${COPY}.new`), join(token, COPY));
+      sync(token);
+    } catch (error) {
+      throw new TokenError(
+        `the token cannot be opened safely: no copy of ${join(token, TOKEN)} can be written (${(error as Error).message})`,
+        'BKV_NOT_WRITTEN',
+      );
+    }
+  }
+}
+
+/** Puts the copy of {@link copyTokens} in the place of a token's file that a login has damaged; takes no room. */
+export function restoreTokens(folder: string): void {
+  for (const token of tokensIn(folder)) {
+    const copy = read(join(token, COPY));
+    const file = read(join(token, TOKEN));
+    if (!isWhole(copy) || (isWhole(file) && file.length >= copy.length)) continue;
+    renameSync(join(token, COPY), join(token, TOKEN));
+    sync(token);
+  }
+}
+
+/** Syncs the objects that have come into the tokens of a folder. */
+export class ObjectFiles {
+  readonly #folder: string;
+  readonly #known = new Map<string, ReadonlySet<string>>();
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    for (const token of tokensIn(folder)) this.#known.set(token, new Set(readdirSync(token)));
+  }
+
+  /** Returns once all that was written or deleted since the last call is on the disk. */
+  sync(): void {
+    for (const token of tokensIn(this.#folder)) {
+      const known = this.#known.get(token) ?? new Set();
+      const now = new Set(readdirSync(token));
+      for (const name of now) if (name.endsWith('.object') && !known.has(name)) sync(join(token, name));
+      if (now.size !== known.size || [...now].some((name) => !known.has(name))) sync(token);
+      this.#known.set(token, now);
+    }
+  }
+}
+
+/** One that is gone meanwhile is no error. */
+function sync(path: string): void {
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}

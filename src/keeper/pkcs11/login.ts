@@ -1,0 +1,70 @@
+import pkcs11 from 'pkcs11js';
+import { PinRefused, TokenError } from './errors.js';
+import { copyTokens, restoreTokens, softhsmFolder } from './files.js';
+import { type Profile, readPin } from './profile.js';
+
+/**
+ * Initializes the module for this process, where that was not done; without CKF_OS_LOCKING_OK SoftHSM2 turns its
+ * mutexes off.
+ */
+export function initialize(p11: pkcs11.PKCS11, profile: Profile): void {
+  if (profile.files) restoreTokens(softhsmFolder());
+  try {
+    p11.C_Initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
+  } catch (error) {
+    if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) throw error;
+  }
+}
+
+/** The slot of the profile's token; `undefined` when the module has none. @throws TokenError when two could be meant */
+export function lookForSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle | undefined {
+  const { label, serial } = profile.token;
+  const matching = p11.C_GetSlotList(true).filter((slot, index) => {
+    if (profile.slot !== undefined && profile.slot !== index) return false;
+    const info = p11.C_GetTokenInfo(slot);
+    return (
+      (label === undefined || info.label.trim() === label) &&
+      (serial === undefined || info.serialNumber.trim() === serial)
+    );
+  });
+  if (matching.length > 1)
+    throw new TokenError(
+      `${matching.length} tokens of ${profile.name} are named "${label ?? serial}"; name one by serial`,
+      'BKV_TOKENS',
+    );
+  return matching[0];
+}
+
+/** The slot of the profile's token. @throws TokenError when there is none, or two */
+export function findSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle {
+  const slot = lookForSlot(p11, profile);
+  if (slot) return slot;
+  throw new TokenError(
+    `${profile.name} has no token named "${profile.token.label ?? profile.token.serial}". Make one with: bkv token init`,
+    'BKV_NO_TOKEN',
+  );
+}
+
+/**
+ * Logs the token's user in, unless the process is logged in.
+ * @throws PinRefused, also when a wrong PIN now would lock the token; ProfileError when there is no PIN
+ */
+export function login(
+  p11: pkcs11.PKCS11,
+  session: pkcs11.Handle,
+  slot: pkcs11.Handle,
+  profile: Profile,
+): void {
+  PinRefused.check(p11.C_GetTokenInfo(slot).flags);
+  const pin = readPin(profile);
+  if (profile.files) copyTokens(softhsmFolder());
+  try {
+    p11.C_Login(session, pkcs11.CKU_USER, pin);
+  } catch (error) {
+    const { message, code } = error as pkcs11.Pkcs11Error;
+    if (PinRefused.pattern.test(message)) throw new PinRefused(message);
+    if (code !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
+  } finally {
+    if (profile.files) restoreTokens(softhsmFolder());
+  }
+}

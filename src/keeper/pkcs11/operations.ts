@@ -1,0 +1,48 @@
+import type { Session, Writer } from './session.js';
+
+interface Operation {
+  /** what its time goes to, for the metrics */
+  readonly mechanism: string;
+  /**
+   * It looks through the token's objects, or makes or destroys some, and so runs alone and on the first token: a list
+   * would name what is gone when it is read, and SoftHSM2 fails writes while another session searches.
+   */
+  readonly objects?: true;
+  /** it leaves session objects behind in a module that never frees those */
+  readonly wears?: true;
+}
+
+/** Every operation of a {@link Session} that the pool runs. */
+export const OPERATIONS = {
+  login: { mechanism: 'CKM_ECDH1_DERIVE', wears: true },
+  multiply: { mechanism: 'CKM_ECDH1_DERIVE', wears: true },
+  generateWrapped: { mechanism: 'CKM_EC_KEY_PAIR_GEN', wears: true },
+  importWrapped: { mechanism: 'CKM_RSA_PKCS_OAEP', wears: true },
+  rewrap: { mechanism: 'CKM_AES_KEY_WRAP_PAD', wears: true },
+  hmac: { mechanism: 'CKM_SHA256_HMAC' },
+  probe: { mechanism: 'none' },
+  publicKey: { mechanism: 'none' },
+  transportPublicKey: { mechanism: 'none' },
+  wrapForBackup: { mechanism: 'CKM_RSA_PKCS_OAEP' },
+  generateWrappingKey: { mechanism: 'CKM_AES_KEY_GEN', objects: true },
+  destroySecretKey: { mechanism: 'none', objects: true },
+  listSecretKeys: { mechanism: 'none', objects: true },
+  createData: { mechanism: 'none', objects: true },
+  supersede: { mechanism: 'none', objects: true },
+  destroyData: { mechanism: 'none', objects: true },
+  listData: { mechanism: 'none', objects: true },
+} as const satisfies Partial<Record<keyof Session, Operation>>;
+
+export type OperationName = keyof typeof OPERATIONS;
+export const operation = (name: OperationName): Operation => OPERATIONS[name];
+
+/** What {@link Token.call} runs: the operations, and one that is made of several. */
+export interface Calls extends Pick<Session, OperationName> {
+  /**
+   * Writes a private data object; once the witness has seen it, and `writer` is still there, destroys those that it
+   * stands in for. @returns its handle
+   * @throws TokenError `BKV_NOT_WRITTEN` when the token did not keep it, `BKV_FENCED` when another program is the
+   * writer: then nothing was destroyed
+   */
+  replaceData(label: string, value: Uint8Array, superseded: readonly string[], writer?: Writer): string;
+}

@@ -1,0 +1,120 @@
+/** What must hold of a vault whatever its daemon, its token or its disk did, judged by what its clients know. */
+import assert from 'node:assert/strict';
+import { FleetClient } from '../../src/client/index.js';
+import { Daemon } from './daemon.js';
+import { run } from './token.js';
+
+/** Wrong passwords until an account of these tests is locked. */
+export const MAX = 4;
+export const config = `maxAttempts: ${MAX}\nrateLimit: { account: 1000, address: 1000 }\n`;
+
+/** What the client side knows of an account: only what was acknowledged counts; what is under way may be either. */
+export interface Account {
+  state: 'unregistered' | 'registered' | 'locked' | 'deleting' | 'deleted';
+  password?: string;
+  /** of a registration under way */
+  pending?: string;
+  /** evaluations received since the last success */
+  used: number;
+  /** attempts that may have been counted */
+  underWay?: number;
+}
+export interface Known {
+  serverPublicKey?: string;
+  accounts: Record<string, Account>;
+}
+
+/** Whether the account's client is one of fleets, here of one vault. */
+export const isOfFleet = (name: string): boolean => name === 'dave';
+
+export const fleetClient = async (daemon: Daemon, account: string): Promise<FleetClient> =>
+  new FleetClient({
+    vaults: [await daemon.fleetEntry()],
+    threshold: 1,
+    accessToken: () => daemon.jwt(account),
+  });
+
+async function opens(daemon: Daemon, name: string, password: string): Promise<boolean> {
+  try {
+    if (isOfFleet(name)) await (await fleetClient(daemon, name)).recover(password);
+    else {
+      const { prove, abandon } = await daemon.startRecovery(name, password);
+      await prove().catch((error) => abandon().then(() => Promise.reject(error)));
+    }
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export interface Observed {
+  serverPublicKey: string;
+  accounts: Record<string, { state: string; attemptsRemaining: number; password: string | undefined }>;
+}
+
+/** What a daemon started on a crashed one's data says of each account, and which of its passwords opens it. */
+export async function observe(
+  data: string,
+  passwords: Readonly<Record<string, readonly string[]>>,
+): Promise<Observed> {
+  const daemon = await Daemon.start(data, { config });
+  try {
+    const observed: Observed = { serverPublicKey: daemon.serverPublicKey, accounts: {} };
+    for (const [name, candidates] of Object.entries(passwords)) {
+      const { state, attemptsRemaining = 0 } = await daemon.status(name);
+      let password: string | undefined;
+      for (const candidate of candidates.slice(0, Math.max(1, attemptsRemaining))) {
+        if (state === 'unregistered' || password !== undefined) break;
+        if (await opens(daemon, name, candidate)) password = candidate;
+      }
+      observed.accounts[name] = { state, attemptsRemaining, password };
+    }
+    await daemon.shred();
+    return observed;
+  } finally {
+    await daemon.stop();
+  }
+}
+
+export function judge({ serverPublicKey, accounts }: Observed, known: Known): void {
+  if (known.serverPublicKey) assert.equal(serverPublicKey, known.serverPublicKey, 'another identity');
+  for (const [name, { state, password, pending, used, underWay }] of Object.entries(known.accounts)) {
+    const now = accounts[name] as Observed['accounts'][string];
+    const says = `${name}: ${JSON.stringify(now)}`;
+    if (state === 'locked' || state === 'deleted') {
+      assert.equal(now.password, undefined, `${says} opens again`);
+      assert.equal(now.state, state === 'locked' ? 'locked' : 'unregistered', says);
+    } else if (state === 'unregistered' || state === 'deleting') {
+      const whole = state === 'deleting' ? password : pending;
+      assert.ok(now.state === 'unregistered' || (whole && now.password === whole), `${says} is half there`);
+    } else if (used + (underWay ?? 0) >= MAX && now.state === 'locked') {
+      assert.equal(now.password, undefined, `${says} is locked and opens`);
+    } else {
+      assert.equal(now.state, 'registered', `${says} vanished`);
+      if (now.attemptsRemaining === 0) assert.ok(used + (underWay ?? 0) >= MAX, `${says} lost attempts`);
+      else if (now.password === undefined || now.password !== pending) {
+        assert.equal(now.password, password, `${says} does not open`);
+        assert.ok(now.attemptsRemaining <= MAX - used, `${says}: attempts came back`);
+      }
+    }
+  }
+}
+
+/** Refuses what no part of the vault owns, or what is there twice. */
+export function assertNoOrphans(data: string): void {
+  const labels: string[] = JSON.parse(run('dist/test/support/objects.js', data));
+  const count = (pattern: RegExp) => labels.filter((label) => pattern.test(label)).length;
+  const most: [RegExp, number][] = [
+    [/^bkv\.(static|transport)$/, 4],
+    [/^bkv\.(record|fake|audit|ledger|names)$/, 5],
+    [/^bkv\.audit\.head\.[0-9a-f]{16}$/, 1],
+    [/^bkv\.ledger\.writer$/, 1],
+    [/^bkv\.ledger\.journal$/, 6],
+    [/^bkv\.ledger\.page\.0$/, 1],
+    [/^bkv\.page\.0\.\d+$/, 1],
+  ];
+  for (const [pattern, limit] of most)
+    assert.ok(count(pattern) <= limit, `${count(pattern)} of ${pattern} in the token`);
+  const known = most.reduce((sum, [pattern]) => sum + count(pattern), 0);
+  assert.equal(known, labels.length, `an orphan among ${labels}`);
+}

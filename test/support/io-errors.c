@@ -1,0 +1,181 @@
+/*
+ * Preloaded into a daemon by test/io-errors.test.ts: makes writes below one folder fail as a full or broken disk does.
+ * The file BKV_IO_PLAN holds "first last errno": calls number first to last fail, counted from 1 over all threads and
+ * processes since the file was written. It is mapped, so that the test and every process share the count behind it.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct plan {
+  uint64_t count, first, last, error;
+};
+
+static struct plan *plan;
+static char folder[PATH_MAX];
+static size_t folder_length;
+
+__attribute__((constructor)) static void begin(void) {
+  const char *path = getenv("BKV_IO_PLAN"), *below = getenv("BKV_IO_BELOW");
+  if (!path || !below || !realpath(below, folder)) return;
+  folder_length = strlen(folder);
+  int file = open(path, O_RDWR);
+  if (file < 0) return;
+  void *mapped = mmap(NULL, sizeof(struct plan), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  close(file);
+  if (mapped != MAP_FAILED) plan = mapped;
+}
+
+static int is_below(const char *path) {
+  return plan && !strncmp(path, folder, folder_length) && path[folder_length] == '/' && !strstr(path, "-shm");
+}
+
+static int is_file_below(int file) {
+  char link[64], path[PATH_MAX];
+  if (!plan) return 0;
+  snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+  ssize_t length = readlink(link, path, sizeof path - 1);
+  if (length <= 0) return 0;
+  path[length] = 0;
+  return is_below(path);
+}
+
+/* Whether this call fails; errno is set. */
+static int fails(void) {
+  uint64_t last = __atomic_load_n(&plan->last, __ATOMIC_SEQ_CST);
+  uint64_t now = __atomic_add_fetch(&plan->count, 1, __ATOMIC_SEQ_CST);
+  if (now < plan->first || now > last) return 0;
+  errno = (int)plan->error;
+  return 1;
+}
+
+#define REAL(name) static __typeof__(&name) real; if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
+
+ssize_t write(int file, const void *bytes, size_t length) {
+  REAL(write);
+  return is_file_below(file) && fails() ? -1 : real(file, bytes, length);
+}
+ssize_t pwrite(int file, const void *bytes, size_t length, off_t at) {
+  REAL(pwrite);
+  return is_file_below(file) && fails() ? -1 : real(file, bytes, length, at);
+}
+ssize_t pwrite64(int file, const void *bytes, size_t length, off64_t at) {
+  REAL(pwrite64);
+  return is_file_below(file) && fails() ? -1 : real(file, bytes, length, at);
+}
+ssize_t writev(int file, const struct iovec *parts, int count) {
+  REAL(writev);
+  return is_file_below(file) && fails() ? -1 : real(file, parts, count);
+}
+ssize_t pwritev(int file, const struct iovec *parts, int count, off_t at) {
+  REAL(pwritev);
+  return is_file_below(file) && fails() ? -1 : real(file, parts, count, at);
+}
+int fsync(int file) {
+  REAL(fsync);
+  return is_file_below(file) && fails() ? -1 : real(file);
+}
+int fdatasync(int file) {
+  REAL(fdatasync);
+  return is_file_below(file) && fails() ? -1 : real(file);
+}
+int ftruncate(int file, off_t length) {
+  REAL(ftruncate);
+  return is_file_below(file) && fails() ? -1 : real(file, length);
+}
+int ftruncate64(int file, off64_t length) {
+  REAL(ftruncate64);
+  return is_file_below(file) && fails() ? -1 : real(file, length);
+}
+int rename(const char *from, const char *to) {
+  REAL(rename);
+  return is_below(to) && fails() ? -1 : real(from, to);
+}
+int unlink(const char *path) {
+  REAL(unlink);
+  return is_below(path) && fails() ? -1 : real(path);
+}
+int remove(const char *path) {
+  REAL(remove);
+  return is_below(path) && fails() ? -1 : real(path);
+}
+
+/*
+ * glibc's streams, by which SoftHSM2 writes, reach the kernel past write(). So they are buffered here: 4,096 bytes as
+ * there, and what does not reach the disk at the end is told to fclose, which nobody asks.
+ */
+#define BUFFER 4096
+static struct { char bytes[BUFFER]; size_t length; off_t at; } streams[1024];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int is_stream_below(FILE *stream) {
+  int file = fileno(stream);
+  return file > 2 && file < 1024 && is_file_below(file);
+}
+
+static int flush(FILE *stream) {
+  int file = fileno(stream);
+  size_t length = streams[file].length;
+  streams[file].length = 0;
+  if (length == 0) return 0;
+  static __typeof__(&pwrite) real;
+  if (!real) real = (__typeof__(&pwrite))dlsym(RTLD_NEXT, "pwrite");
+  int failed = fails();
+  int error = errno;
+  /* A disk that fills up: a part may still fit. */
+  if (failed) length = error == ENOSPC && plan->count % 2 ? length / 2 : 0;
+  if (length && real(file, streams[file].bytes, length, streams[file].at) < 0) failed = 1;
+  static __typeof__(&fseek) seek;
+  if (!seek) seek = (__typeof__(&fseek))dlsym(RTLD_NEXT, "fseek");
+  seek(stream, streams[file].at + (off_t)length, SEEK_SET);
+  errno = error;
+  return failed ? EOF : 0;
+}
+
+size_t fwrite(const void *bytes, size_t size, size_t count, FILE *stream) {
+  REAL(fwrite);
+  if (!is_stream_below(stream)) return real(bytes, size, count, stream);
+  int file = fileno(stream);
+  const char *from = bytes;
+  pthread_mutex_lock(&lock);
+  for (size_t left = size * count; left > 0;) {
+    if (streams[file].length == 0) streams[file].at = ftell(stream);
+    size_t room = BUFFER - streams[file].length, part = left < room ? left : room;
+    memcpy(streams[file].bytes + streams[file].length, from, part);
+    streams[file].length += part;
+    from += part;
+    left -= part;
+    if (streams[file].length == BUFFER && flush(stream)) {
+      pthread_mutex_unlock(&lock);
+      return 0;
+    }
+  }
+  pthread_mutex_unlock(&lock);
+  return count;
+}
+int fflush(FILE *stream) {
+  REAL(fflush);
+  return stream && is_stream_below(stream) && flush(stream) ? EOF : real(stream);
+}
+int fseek(FILE *stream, long at, int from) {
+  REAL(fseek);
+  return is_stream_below(stream) && flush(stream) ? -1 : real(stream, at, from);
+}
+int fclose(FILE *stream) {
+  REAL(fclose);
+  int failed = is_stream_below(stream) ? flush(stream) : 0;
+  return real(stream) || failed ? EOF : 0;
+}
