@@ -1,15 +1,15 @@
-import type { Ledger, Slot } from '../src/keeper/ledger/index.js';
+import type { Cell, Ledger } from '../src/keeper/ledger/index.js';
 
-/** Registers accounts in a ledger, as many at once as a page has slots. @returns their slots */
-export async function fill(ledger: Ledger, accounts: number): Promise<Slot[]> {
-  const slots: Slot[] = [];
+/** Registers accounts in a ledger, thousands at once. @returns their cells */
+export async function fill(ledger: Ledger, accounts: number): Promise<Cell[]> {
+  const cells: Cell[] = [];
   for (let at = 0; at < accounts; at += 4000) {
     const some = await Promise.all(
       Array.from({ length: Math.min(4000, accounts - at) }, () => ledger.pick()),
     );
-    await Promise.all(some.map((slot) => ledger.reserve(slot)));
-    await Promise.all(some.map((slot) => ledger.activate(slot)));
-    slots.push(...some);
+    await Promise.all(some.map((cell) => ledger.reserve(cell)));
+    await Promise.all(some.map((cell) => ledger.activate(cell)));
+    cells.push(...some);
   }
-  return slots;
+  return cells;
 }

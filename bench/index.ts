@@ -3,9 +3,8 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { Ledger, type Slot } from '../src/keeper/ledger/index.js';
+import { type Cell, Ledger, tokenStore } from '../src/keeper/ledger/index.js';
 import { initializeToken, loadProfile, Token } from '../src/keeper/pkcs11/index.js';
-import { ledgerStore } from '../src/keeper/vault/index.js';
 import { Daemon } from '../test/support/daemon.js';
 import { softhsmHome } from '../test/support/token.js';
 import type { Mix } from './bare.js';
@@ -55,10 +54,10 @@ async function bare(mix: Mix, count: number): Promise<number> {
 
 async function costOfAttempt(accounts: number): Promise<number> {
   const token = await Token.open(freshProfile());
-  const ledger = await Ledger.open(ledgerStore(token), 200);
-  const slots = await fill(ledger, accounts);
+  const ledger = await Ledger.open(tokenStore(token), { limit: 200 });
+  const cells = await fill(ledger, accounts);
   const spend = async (n: number) => {
-    for (let i = 0; i < n; i++) await ledger.spend(slots[(i * 7919) % slots.length] as Slot).durable;
+    for (let i = 0; i < n; i++) await ledger.spend([cells[(i * 7919) % cells.length] as Cell]).durable;
   };
   // Past the first fold, so that steady work is measured.
   await spend(200);

@@ -2,9 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Ledger, type Slot } from '../src/keeper/ledger/index.js';
+import { type Cell, Ledger, tokenStore } from '../src/keeper/ledger/index.js';
 import { initializeToken, loadProfile, type Profile, Token } from '../src/keeper/pkcs11/index.js';
-import { ledgerStore } from '../src/keeper/vault/index.js';
 import { softhsmHome } from '../test/support/token.js';
 import { fill } from './fill.js';
 
@@ -20,10 +19,12 @@ const percentile = (sorted: number[], share: number): string =>
   (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] as number).toFixed(1);
 
 /** Attempts alone and many at once, in milliseconds; changes lie on all pages, so that each fold writes another. */
-async function attempts(ledger: Ledger, slots: readonly Slot[]): Promise<void> {
+async function attempts(ledger: Ledger, cells: readonly Cell[]): Promise<void> {
   const spend = async (i: number): Promise<number> => {
     const start = performance.now();
-    await ledger.spend(slots[(i * 7919) % slots.length] as Slot).durable;
+    const attempt = ledger.spend([cells[(i * 7919) % cells.length] as Cell]);
+    await attempt.durable;
+    await ledger.fail(attempt);
     return performance.now() - start;
   };
   for (let i = 0; i < 300; i++) await spend(i);
@@ -52,17 +53,21 @@ async function attempts(ledger: Ledger, slots: readonly Slot[]): Promise<void> {
 async function measure(profile: Profile): Promise<void> {
   const opened = performance.now();
   const token = await Token.open(profile);
-  const ledger = await Ledger.open(ledgerStore(token), 200);
+  const ledger = await Ledger.open(tokenStore(token), { limit: 200 });
   say(
     `  opened in ${seconds(opened)}, ${ledger.pages} pages, ${(process.memoryUsage().rss / 1e6).toFixed(0)} MB resident`,
   );
-  // Some of each page: no slot has more attempts than it is given here.
-  const slots = ledger
+  const objects = await token.call('listData', 'bkv.');
+  say(
+    `  ${objects.length} data objects, ${(objects.reduce((sum, { value }) => sum + value.length, 0) / 1e6).toFixed(2)} MB`,
+  );
+  // Some of each page: no cell has more attempts than it is given here.
+  const cells = ledger
     .snapshot()
-    .flatMap(({ page, generation }) =>
-      ledger.liveSlots(page).flatMap((slot, i) => (i < 500 ? { slot, generation } : [])),
+    .flatMap(({ generation }, page) =>
+      ledger.liveCells(page).flatMap((cell, i) => (i % 131 === 0 ? { cell, generation } : [])),
     );
-  await attempts(ledger, slots);
+  await attempts(ledger, cells);
   await ledger.close();
   await token.close();
 }
@@ -84,7 +89,7 @@ try {
     const profile = profileOf(accounts);
     initializeToken(profile, 'bench-so-pin');
     const token = await Token.open(profile);
-    const ledger = await Ledger.open(ledgerStore(token), 200);
+    const ledger = await Ledger.open(tokenStore(token), { limit: 200 });
     const begun = performance.now();
     await fill(ledger, accounts);
     say(`${accounts} accounts, filled in ${seconds(begun)}`);

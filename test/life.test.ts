@@ -69,7 +69,7 @@ describe('life with a token', () => {
           await guess('bob').then(
             () => evaluated++,
             (error) => {
-              if (!(error instanceof HttpFailure) || ![423, 503].includes(error.status)) throw error;
+              if (!(error instanceof HttpFailure) || ![423, 429, 503].includes(error.status)) throw error;
               if (error.status === 423) busy = false;
               else failed++;
             },

@@ -46,11 +46,13 @@ export const ERRORS = {
   'token-failed': answer(15, 503, 'The token failed'),
   'database-failed': answer(16, 503, 'The database failed'),
   'forbidden-origin': answer(17, 403, 'Not from here'),
+  'attempts-under-way': answer(18, 429, 'Every attempt is under way'),
   usage: fatal(32, 'Used wrongly', 2),
   'profile-invalid': fatal(33, 'The profile is wrong', 2),
   'pin-refused': fatal(34, 'The PIN is refused', 78),
   'token-shared': fatal(35, 'Another vault took the token', 78),
   'ledger-corrupt': fatal(36, 'The retry counters are not whole', 1),
+  'foreign-database': fatal(38, 'Database and token are of two vaults', 78),
   'custodians-failed': fatal(37, 'The file of the custodians cannot be opened', 1),
 } as const satisfies Record<string, ErrorRow>;
 

@@ -1,14 +1,7 @@
-export { LedgerCorrupt, MAX_ATTEMPTS } from './format.js';
-export {
-  KEY_PREFIX,
-  Ledger,
-  type LedgerStore,
-  LedgerUnavailable,
-  pageOf,
-  type Rotation,
-  type Slot,
-  SlotClosed,
-  type SlotState,
-  wrappingKeyLabel,
-} from './ledger.js';
-export { restoredLedger } from './restored.js';
+export type { Attempt } from './attempts.js';
+export { CellClosed, LedgerCorrupt, LedgerUnavailable } from './errors.js';
+export { type Cell, type CellState, Ledger, type LedgerOptions, PAGE_CELLS } from './ledger.js';
+export { type BackedUpPage, packWords, restoredLedger, unpackWords } from './restored.js';
+export { KEY_PREFIX, type Rotation } from './rotation.js';
+export { MAX_ATTEMPTS } from './state.js';
+export { type LedgerStore, tokenStore } from './store.js';

@@ -1,243 +1,251 @@
-import { randomBytes, randomInt } from 'node:crypto';
-import { setImmediate } from 'node:timers/promises';
-import { CodedError } from '../../protocol/index.js';
-import { ledgerBatch, ledgerJournal, ledgerSlots } from '../metrics/index.js';
-import { type DataObject, TokenError, type Writer } from '../pkcs11/index.js';
+import { ledgerCells, ledgerJournal } from '../metrics/index.js';
+import { TokenError } from '../pkcs11/index.js';
+import { type Attempt, Attempts } from './attempts.js';
+import { type Commit, Commits } from './commits.js';
+import { CellClosed, LedgerCorrupt } from './errors.js';
+import { Journal } from './journal.js';
+import { checkMark, sealMark } from './mark.js';
+import { Pages } from './pages.js';
+import { KEY_PREFIX, keyLabel, PageKeys, type Rotation } from './rotation.js';
 import {
-  type BackedUpPage,
-  encodeJournal,
-  encodePage,
-  isLive,
-  JOURNAL_LABEL,
-  JOURNAL_SLOTS,
-  LedgerCorrupt,
-  live,
-  PAGE_LABEL,
-  PAGE_SLOTS,
-  SLOT,
-  used,
-  WRITER_LABEL,
-} from './format.js';
-import { type LivePage, replay, type Segment } from './replay.js';
+  activated,
+  DEAD,
+  givenBack,
+  isExhausted,
+  type Live,
+  LOCKED,
+  proven,
+  RESERVED,
+  type CellState as StoredState,
+  spent,
+  type Word,
+} from './state.js';
+import type { LedgerStore } from './store.js';
+import { type TakenOver, takeOver } from './take-over.js';
 
-/** Where the ledger lies: the token's data objects, and the wrapping keys of its pages. */
-export interface LedgerStore {
-  /**
-   * Writes an object; once it is durable, and `writer` is still there, destroys those that it stands in for.
-   * @returns its handle @throws when the `writer` object is gone: then nothing was destroyed
-   */
-  replaceData(
-    label: string,
-    value: Uint8Array,
-    superseded: readonly string[],
-    writer?: Writer,
-  ): Promise<string>;
-  /** Destroys an object; one that is gone already is no error. */
-  destroyData(handle: string): Promise<void>;
-  listData(prefix: string): Promise<DataObject[]>;
-  /** Has {@link listData} show what other programs have written until now. Handles from before are void. */
-  refresh(): Promise<void>;
-  generateWrappingKey(label: string): Promise<void>;
-  destroyWrappingKey(label: string): Promise<void>;
-  listWrappingKeys(prefix: string): Promise<string[]>;
-}
-
-/** The counters cannot be written (or read back) now: nothing may leave the vault. */
-export class LedgerUnavailable extends CodedError {
-  constructor(message: string, options?: ErrorOptions) {
-    super('unavailable', message, {}, options);
-  }
-}
-
-/** No attempt is left, the account is locked, or the slot is not the record's any more. */
-export class SlotClosed extends CodedError {
-  constructor(readonly state: SlotState['state']) {
-    super('unknown-exchange', `the slot is ${state}`);
-  }
-}
-
-/** Where a record's counter lies. The generation is that of the page's wrapping key; a slot is used once in it. */
-export interface Slot {
-  readonly slot: number;
+/** Where a record's counter lies. The generation is that of the page's key; a cell is used once in it. */
+export interface Cell {
+  readonly cell: number;
   readonly generation: number;
 }
 
-export type SlotState =
-  | { readonly state: 'live'; readonly used: number }
-  | { readonly state: 'free' | 'reserved' | 'dead' | 'locked' };
+export type CellState =
+  | (Live & {
+      /** attempts under way */
+      readonly open: number;
+    })
+  | { readonly state: Exclude<StoredState['state'], 'live'> };
 
-/** The records of a page, while they are moved from one wrapping key to another. */
-export interface Rotation {
-  readonly page: number;
-  readonly slots: readonly [first: number, last: number];
-  readonly from: number;
-  readonly to: number;
+export interface LedgerOptions {
+  /** wrong passwords until an account is locked, 1 to 200: of registrations from now on */
+  readonly limit: number;
+  /** what {@link Ledger.mark} gave, newest of all that is remembered outside the token */
+  readonly mark?: Uint8Array | undefined;
+  /** bytes that an object of the ledger has at most */
+  readonly objectBytes?: number;
+  /** cells of a page that is added */
+  readonly pageCells?: number;
 }
 
-type CountedPage = LivePage & {
-  /** what the token holds, page and journals together; `slots` is what has been decided */
-  durable: Uint8Array;
-};
-type OpenSegment = { first: bigint; handle: string | undefined; changes: Map<number, number> };
-type Batch = { changes: Map<number, number>; waiters: Waiter[] };
-type Waiter = { resolve: () => void; reject: (error: Error) => void };
-
-/** Full journal objects that are kept before pages are folded. */
-const SEALED = 4;
-
-export const KEY_PREFIX = 'bkv.page.';
-
-export const pageOf = (slot: number): number => Math.floor(slot / PAGE_SLOTS);
-const keyLabel = (page: number, generation: number): string => `${KEY_PREFIX}${page}.${generation}`;
-const newGeneration = (): number => randomInt(1, 2 ** 32);
-
-/** Label of the token key that wraps the OPRF keys of a slot's page. */
-export const wrappingKeyLabel = ({ slot, generation }: Slot): string => keyLabel(pageOf(slot), generation);
+/** Small tokens take objects of this size. */
+export const OBJECT_BYTES = 4096;
+export const PAGE_CELLS = 65_536;
 
 /**
- * The retry counters, wholly in the token: pages of one byte a slot, and a journal of the changes since.
- *
- * A change is decided on the state in memory, then waits for the journal object that carries it; changes that arrive
- * while one is being written share the next (group commit). A journal object holds the newest value of every slot that
- * changed since it was begun and stands in for the one written before it, so that the token holds few of them. When
- * several are full, each batch also writes one page anew, the one with the oldest change, so that no change pays for
- * more than one page.
- *
- * A write that fails leaves it unknown what the token holds: the ledger refuses everything until it has read the
- * token again. Of several programs on one token the last to open the ledger is its writer; a write of another fails.
+ * The retry counters, wholly in the token. A change is decided here, by the functions of state.ts on the state in memory,
+ * and then waits for the journal object that carries it to the token. Of several programs on one token the last to open
+ * the ledger is its writer; a write of another fails.
  */
 export class Ledger {
   readonly #store: LedgerStore;
-  readonly maxAttempts: number;
-  #pages: CountedPage[] = [];
-  #sealed: Segment[] = [];
-  #open: OpenSegment = { first: 1n, handle: undefined, changes: new Map() };
-  #sequence = 0n;
-  #term = 0;
-  #writer: Writer = { handle: '', value: new Uint8Array() };
-  #batches: Batch[] = [];
-  #flushing = false;
-  #turn: Promise<unknown> = Promise.resolve();
-  #broken: Error | undefined;
-  #free: number[] = [];
-  readonly #picked = new Set<number>();
-  readonly #counts = { free: 0, live: 0, locked: 0, dead: 0 };
+  readonly #options: LedgerOptions;
+  readonly #pages = new Pages();
+  readonly #attempts = new Attempts();
+  readonly #journal: Journal;
+  readonly #commits: Commits;
+  readonly #keys: PageKeys;
+  #mark: Uint8Array | undefined;
 
-  private constructor(store: LedgerStore, maxAttempts: number) {
+  private constructor(store: LedgerStore, options: LedgerOptions) {
+    const { objectBytes = OBJECT_BYTES, pageCells = PAGE_CELLS } = options;
     this.#store = store;
-    this.maxAttempts = maxAttempts;
+    this.#options = options;
+    this.#mark = options.mark;
+    this.#journal = new Journal(store, this.#pages, objectBytes);
+    this.#commits = new Commits(this.#journal, () => this.#publish());
+    this.#keys = new PageKeys(store, this.#pages, this.#journal, this.#commits, pageCells);
   }
 
   /**
-   * Reads pages and journal, refuses a gap, and becomes the ledger's writer. Slots reserved by a registration that did
-   * not end are closed.
-   * @param maxAttempts wrong passwords until an account is locked, 1 to 200
-   * @throws LedgerCorrupt
+   * Takes the ledger over. Cells reserved by a registration that did not end are closed; a ledger of version 2 becomes one
+   * of this version.
+   * @throws LedgerCorrupt when it is not whole, or older than the mark
    */
-  static async open(store: LedgerStore, maxAttempts: number): Promise<Ledger> {
-    const ledger = new Ledger(store, maxAttempts);
+  static async open(store: LedgerStore, options: LedgerOptions): Promise<Ledger> {
+    const ledger = new Ledger(store, options);
     await ledger.#load();
     return ledger;
   }
 
-  /** What the ledger says of a slot; `dead` when the record's generation is over. */
-  state({ slot, generation }: Slot): SlotState {
-    const page = this.#pages[pageOf(slot)];
-    if (!page || (generation !== page.generation && generation !== page.next)) return { state: 'dead' };
-    const value = page.slots[slot % PAGE_SLOTS] as number;
-    if (isLive(value)) return { state: 'live', used: used(value, this.maxAttempts) };
-    if (value === SLOT.free) return { state: 'free' };
-    if (value === SLOT.reserved) return { state: 'reserved' };
-    if (value === SLOT.locked || value === SLOT.shredded) return { state: 'locked' };
-    return { state: 'dead' };
+  /** Wrong passwords until an account is locked that registers now. */
+  get limit(): number {
+    return this.#options.limit;
   }
 
-  /** A free slot, set apart in memory only: {@link reserve} or {@link release} must follow. */
-  async pick(): Promise<Slot> {
-    this.#assertUsable();
-    while (this.#free.length === 0) {
-      await this.#exclusive(async () => {
-        if (this.#free.length === 0) await this.#addPage();
-      });
+  /** What the ledger says of a cell; `dead` when the record's generation is over. */
+  state(cell: Cell): CellState {
+    const stored = this.#stored(cell);
+    if (stored.state === 'live') return { ...stored, open: this.#attempts.on(cell.cell) };
+    return { state: stored.state };
+  }
+
+  /** Label of the token key that a cell's record is under. */
+  keyOf({ cell, generation }: Cell): string {
+    return keyLabel(this.pageOf(cell), generation);
+  }
+
+  pageOf(cell: number): number {
+    return this.#pages.pageOf(cell);
+  }
+
+  /**
+   * A free cell, set apart in memory only: {@link reserve} or {@link release} must follow.
+   * @throws LedgerUnavailable, also when there is none and the token has no room for more
+   */
+  async pick(): Promise<Cell> {
+    this.#commits.assertUsable();
+    for (;;) {
+      const cell = this.#pages.pick();
+      if (cell !== undefined) {
+        const page = this.#pages.page(this.pageOf(cell));
+        return { cell, generation: page.next || page.generation };
+      }
+      await this.#keys.addPage();
+      this.#publish();
     }
-    const slot = this.#free.pop() as number;
-    this.#picked.add(slot);
-    const page = this.#pages[pageOf(slot)] as CountedPage;
-    return { slot, generation: page.next || page.generation };
   }
 
-  /** Gives a picked slot back that was not reserved. */
-  release({ slot }: Slot): void {
-    const value = this.#pages[pageOf(slot)]?.slots[slot % PAGE_SLOTS];
-    if (this.#picked.delete(slot) && value === SLOT.free) this.#free.push(slot);
+  /** Gives a picked cell back that was not reserved. */
+  release({ cell }: Cell): void {
+    if (this.#pages.unpick(cell) && this.#isFree(cell)) this.#pages.free(cell);
   }
 
   /**
-   * Burns a picked slot: from here on it is this registration's or nobody's.
-   * @throws SlotClosed when another program has used it meanwhile, or its generation is over
+   * Burns a picked cell: from here on it is this registration's or nobody's.
+   * @throws CellClosed when another program has used it meanwhile, or its generation is over
    */
-  async reserve(slot: Slot): Promise<void> {
-    if (!this.#is('free', slot)) this.release(slot);
-    this.#assert('free', slot);
-    this.#picked.delete(slot.slot);
-    await this.#change([[slot.slot, SLOT.reserved]]);
+  async reserve(cell: Cell): Promise<void> {
+    if (this.#stored(cell).state !== 'free') this.release(cell);
+    this.#assert('free', cell);
+    this.#pages.unpick(cell.cell);
+    await this.#decide([[cell, RESERVED]]).durable;
   }
 
   /**
-   * Makes a reserved slot the account's, and ends the ones before, in one write.
-   * @throws SlotClosed when it is not reserved any more
+   * Makes a reserved cell the account's, and ends others of it, in one write.
+   * @param inherits live cells of the account, whose largest number of attempts used the new one begins with
+   * @throws CellClosed when it is not reserved any more
    */
-  async activate(slot: Slot, previous: readonly Slot[] = []): Promise<void> {
-    this.#assert('reserved', slot);
-    const ended = previous.filter((one) => this.#is('live', one));
-    await this.#change([
-      [slot.slot, live(0)],
-      ...ended.map(({ slot }): [number, number] => [slot, SLOT.dead]),
-    ]);
+  async activate(
+    cell: Cell,
+    { ends = [], inherits = [] }: { ends?: readonly Cell[]; inherits?: readonly Cell[] } = {},
+  ): Promise<void> {
+    this.#assert('reserved', cell);
+    const used = Math.max(0, ...this.#live(inherits).map(([, { used }]) => used));
+    await this.#decide([[cell, activated(this.limit, used)], ...this.#ended(ends)]).durable;
   }
 
   /**
-   * Spends an attempt: decided when this returns, in the token when `durable` resolves.
-   * @throws SlotClosed; `durable` rejects with LedgerUnavailable
+   * Spends an attempt: decided when this returns, in the token when its `durable` resolves.
+   * @param cells the account's, the one to be proven first; it is spent on all that are live and have one left. None for
+   * an unknown account, which costs the token as much
+   * @throws CellClosed when the first is closed, or `exhausted`: its last attempts are under way
    */
-  spend(slot: Slot): { attemptsRemaining: number; durable: Promise<void> } {
-    const now = this.state(slot);
-    if (now.state !== 'live') throw new SlotClosed(now.state);
-    if (now.used >= this.maxAttempts) throw new SlotClosed('locked');
-    const durable = this.#change([[slot.slot, live(now.used + 1)]]);
-    return { attemptsRemaining: this.maxAttempts - now.used - 1, durable };
+  spend(cells: readonly Cell[]): Attempt {
+    const [first] = cells;
+    const now = first && this.#stored(first);
+    if (now && now.state !== 'live') throw new CellClosed(now.state);
+    if (now && isExhausted(now)) throw new CellClosed('exhausted');
+    const spendable = this.#live(cells).filter(([, live]) => !isExhausted(live));
+    const commit = this.#decide(spendable.map(([cell, live]) => [cell, spent(live)]));
+    const attempt = {
+      cells: spendable.map(([{ cell, generation }]) => ({ cell, generation })),
+      attemptsRemaining: now ? now.limit - now.used - 1 : 0,
+      durable: commit.durable,
+    };
+    this.#attempts.add(attempt, commit);
+    return attempt;
   }
 
-  /** Writes as long as {@link spend} does and changes nothing: an unknown account costs what a known one costs. */
-  spendNothing(): Promise<void> {
-    return this.#change([]);
+  /**
+   * Ends an attempt for which nothing has left the vault: it is given back wherever it still counts, as soon as the token
+   * can be written to.
+   */
+  async giveBack(attempt: Attempt): Promise<void> {
+    const { cells, spent } = this.#attempts.end(attempt);
+    if (!spent) return;
+    if (this.#commits.broken) return this.#attempts.owe(spent);
+    const back = this.#decide(this.#live(cells).map(([cell, live]) => [cell, givenBack(live)]));
+    await back.durable.catch((error) => {
+      this.#attempts.owe(spent, back);
+      throw error;
+    });
   }
 
-  /** A password was proven: all its attempts are given back. @throws SlotClosed when the slot was locked meanwhile */
-  async restore(slot: Slot): Promise<void> {
-    this.#assert('live', slot);
-    await this.#change([[slot.slot, live(0)]]);
+  /**
+   * Ends an attempt whose password was proven: its first cell has all attempts again, the others get this one back.
+   * @throws CellClosed when the first was closed meanwhile
+   */
+  async prove(attempt: Attempt): Promise<void> {
+    const [first] = attempt.cells;
+    const { cells } = this.#attempts.end(attempt);
+    if (!first) throw new CellClosed('free');
+    this.#assert('live', first);
+    const others = this.#live(cells.filter(({ cell }) => cell !== first.cell));
+    this.#attempts.reset(first.cell);
+    await this.#decide([
+      ...this.#live([first]).map(([cell, live]): Change => [cell, proven(live)]),
+      ...others.map(([cell, live]): Change => [cell, givenBack(live)]),
+    ]).durable;
   }
 
-  /** Closes a live slot for ever because its attempts are spent. @throws SlotClosed when it is not live */
-  async lock(slot: Slot): Promise<void> {
-    this.#assert('live', slot);
-    await this.#change([[slot.slot, SLOT.locked]]);
+  /**
+   * Ends an attempt without proof. A cell whose attempts are all spent, and none under way, is locked.
+   * @returns the cells that are locked now
+   */
+  async fail(attempt: Attempt): Promise<Cell[]> {
+    this.#attempts.end(attempt);
+    const spentUp = this.#live(attempt.cells).filter(
+      ([{ cell }, live]) => isExhausted(live) && this.#attempts.on(cell) === 0,
+    );
+    const locked = spentUp.map(([cell]) => cell);
+    if (locked.length > 0) await this.#close(locked, LOCKED);
+    return locked;
   }
 
-  /** Ends those of the slots that are live: their account or dealing is over. */
-  async retire(...slots: readonly Slot[]): Promise<void> {
-    const ended = slots.filter((one) => this.#is('live', one));
-    await this.#change(ended.map(({ slot }): [number, number] => [slot, SLOT.dead]));
+  /** Locks a cell whose last attempt a crash cut off. @throws CellClosed when it is not exhausted, or one is under way */
+  async lock(cell: Cell): Promise<void> {
+    this.#assert('live', cell);
+    const live = this.#stored(cell) as Live;
+    if (!isExhausted(live) || this.#attempts.on(cell.cell) > 0)
+      throw new CellClosed(isExhausted(live) ? 'exhausted' : 'live');
+    await this.#close([cell], LOCKED);
+  }
+
+  /** Ends those of the cells that are live: their account or dealing is over. */
+  async retire(...cells: readonly Cell[]): Promise<void> {
+    const ended = this.#ended(cells);
+    do await this.#decide(ended.splice(0, this.#journal.room)).durable;
+    while (ended.length > 0);
   }
 
   /** Every page as it has been decided, for the backup of the token. */
-  snapshot(): BackedUpPage[] {
-    return this.#pages.map(({ generation, next, slots }, page) => ({
-      page,
+  snapshot(): { first: number; generation: number; next: number; words: Uint32Array }[] {
+    return this.#pages.all().map(({ first, generation, next, words }) => ({
+      first,
       generation,
       next,
-      slots: slots.slice(),
+      words: words.slice(),
     }));
   }
 
@@ -245,72 +253,63 @@ export class Ledger {
     return this.#pages.length;
   }
 
-  /** Pages whose wrapping key still opens what accounts that have ended left in copies of the database. */
+  /** Pages whose key still opens what accounts that have ended left in copies of the database. */
   unshredded(): number[] {
-    return this.#pages.flatMap(({ slots, next }, page) =>
-      next || slots.includes(SLOT.dead) || slots.includes(SLOT.locked) ? [page] : [],
-    );
+    return this.#pages.all().flatMap(({ next }, page) => (next || this.#pages.hasEnded(page) ? [page] : []));
   }
 
-  /** The live slots of a page. */
-  liveSlots(page: number): number[] {
-    const { slots } = this.#pages[page] as CountedPage;
-    return [...slots].flatMap((value, i) => (isLive(value) ? [page * PAGE_SLOTS + i] : []));
+  /** How many cells are in which state. */
+  get counts(): Readonly<Record<'free' | 'live' | 'locked' | 'dead', number>> {
+    return this.#pages.counts;
   }
 
-  /** Gives a page a second wrapping key, for its records to be moved to. Called again, it goes on with that one. */
+  /** The live cells of a page. */
+  liveCells(page: number): number[] {
+    return this.#pages.liveCells(page);
+  }
+
+  /** Gives a page a second key, for its records to be moved to. Called again, it goes on with that one. */
   beginRotation(page: number): Promise<Rotation> {
-    return this.#exclusive(async () => {
-      const rotated = this.#pages[page] as CountedPage;
-      if (!rotated.next) {
-        const next = newGeneration();
-        await this.#store.generateWrappingKey(keyLabel(page, next));
-        // A page written twice at one sequence could not be told from the one before it.
-        await this.#append(new Map());
-        await this.#writePage(page, { next });
-      }
-      const first = page * PAGE_SLOTS;
-      return { page, slots: [first, first + PAGE_SLOTS - 1], from: rotated.generation, to: rotated.next };
-    });
+    return this.#keys.begin(page);
   }
 
   /**
-   * Ends a page's old generation once no record is left in it: destroys its wrapping key, and with it whatever a copy
-   * of the database still holds. Ended slots are free again; locked ones stay so.
+   * Ends a page's old generation once no record is left in it: destroys its key, and with it whatever a copy of the
+   * database still holds. Cells that had ended when the rotation began are free again: the record of one that was locked
+   * must say so by itself.
    */
-  finishRotation({ page, from, to }: Rotation): Promise<void> {
-    return this.#exclusive(async () => {
-      const rotated = this.#pages[page] as CountedPage;
-      if (rotated.generation !== from || rotated.next !== to) return;
-      await this.#append(new Map());
-      const freed: number[] = [];
-      rotated.durable.forEach((value, i) => {
-        // A slot that is being changed now waits for the next rotation.
-        if (rotated.slots[i] !== value || (value !== SLOT.dead && value !== SLOT.locked)) return;
-        const slot = page * PAGE_SLOTS + i;
-        rotated.durable[i] = value === SLOT.dead ? SLOT.free : SLOT.shredded;
-        this.#set(slot, rotated.durable[i]);
-        if (value === SLOT.dead) freed.push(slot);
-      });
-      await this.#writePage(page, { generation: to, next: 0 });
-      await this.#store.destroyWrappingKey(keyLabel(page, from));
-      this.#free.push(...freed);
-    });
+  async finishRotation(rotation: Rotation): Promise<void> {
+    await this.#keys.finish(rotation);
+    this.#publish();
+  }
+
+  /** The newest change that the token holds: grows with each. */
+  get sequence(): bigint {
+    return this.#journal.sequence;
+  }
+
+  /** How new the ledger is, to be remembered outside the token: 68 bytes. See {@link LedgerOptions.mark}. */
+  async mark(): Promise<Uint8Array> {
+    const { ledger, term, sequence } = this.#journal;
+    const mark = await sealMark((data) => this.#store.mac(data), { ledger, term, sequence });
+    this.#mark = mark;
+    return mark;
   }
 
   /** Waits for the write under way. */
-  async close(): Promise<void> {
-    await this.#turn;
+  close(): Promise<void> {
+    return this.#commits.settled();
   }
 
   /** Whether counters can be written. */
   get usable(): boolean {
-    return !this.#broken;
+    return !this.#commits.broken;
   }
 
   /** Whether another program has become the writer: only a {@link reload} takes the ledger back. */
   get fenced(): boolean {
-    return this.#broken instanceof TokenError && this.#broken.reason === 'BKV_FENCED';
+    const { broken } = this.#commits;
+    return broken instanceof TokenError && broken.reason === 'BKV_FENCED';
   }
 
   /**
@@ -318,272 +317,118 @@ export class Ledger {
    * @throws LedgerCorrupt; what the token threw
    */
   reload(reason?: Error): Promise<void> {
-    this.#broken ??= reason;
-    return this.#inTurn(async () => {
-      if (!this.#broken) return;
-      try {
-        await this.#load();
-      } catch (error) {
-        this.#broken = error as Error;
-        throw error;
-      }
+    this.#commits.break(reason);
+    return this.#commits.reload(() => this.#load());
+  }
+
+  #stored({ cell, generation }: Cell): StoredState {
+    const number = this.pageOf(cell);
+    if (number < 0) return DEAD;
+    const page = this.#pages.page(number);
+    return generation === page.generation || generation === page.next ? this.#pages.get(cell) : DEAD;
+  }
+
+  #isFree(cell: number): boolean {
+    return this.pageOf(cell) >= 0 && this.#pages.get(cell).state === 'free';
+  }
+
+  /** Those that are live, each once. */
+  #live(cells: readonly Cell[]): [Cell, Live][] {
+    const once = new Map(cells.map((cell) => [cell.cell, cell]));
+    return [...once.values()].flatMap((cell): [Cell, Live][] => {
+      const stored = this.#stored(cell);
+      return stored.state === 'live' ? [[cell, stored]] : [];
     });
   }
 
-  #is(wanted: SlotState['state'], slot: Slot): boolean {
-    return this.state(slot).state === wanted;
-  }
-
-  #assert(wanted: SlotState['state'], slot: Slot): void {
-    this.#assertUsable();
-    if (!this.#is(wanted, slot)) throw new SlotClosed(this.state(slot).state);
-  }
-
-  #assertUsable(): void {
-    if (this.#broken)
-      throw new LedgerUnavailable('the retry counters cannot be written to the token', {
-        cause: this.#broken,
-      });
-  }
-
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work);
-    this.#turn = mine.catch(() => undefined);
-    return mine;
-  }
-
-  /** Runs `work`, which writes to the token, while nothing else does. */
-  #exclusive<T>(work: () => Promise<T>): Promise<T> {
-    return this.#inTurn(async () => {
-      this.#assertUsable();
-      try {
-        return await work();
-      } catch (error) {
-        throw this.#fail(error as Error, []);
-      }
+  /** What ends the live ones of these cells. */
+  #ended(cells: readonly Cell[]): Change[] {
+    return this.#live(cells).map(([cell]) => {
+      this.#attempts.reset(cell.cell);
+      return [cell, DEAD];
     });
   }
 
-  #change(changes: readonly (readonly [number, number])[]): Promise<void> {
+  async #close(cells: readonly Cell[], state: StoredState): Promise<void> {
+    for (const { cell } of cells) this.#attempts.reset(cell);
+    await this.#decide(cells.map((cell) => [cell, state])).durable;
+  }
+
+  #assert(wanted: StoredState['state'], cell: Cell): void {
+    this.#commits.assertUsable();
+    const { state } = this.#stored(cell);
+    if (state !== wanted) throw new CellClosed(state);
+  }
+
+  /** Decides changes, and has them carried to the token. */
+  #decide(changes: readonly Change[]): Commit {
     try {
-      this.#assertUsable();
+      this.#commits.assertUsable();
     } catch (error) {
-      return Promise.reject(error);
+      return { durable: handled(Promise.reject(error)), sequence: () => undefined };
     }
-    let batch = this.#batches.at(-1);
-    if (!batch || batch.changes.size + changes.length > JOURNAL_SLOTS) {
-      batch = { changes: new Map(), waiters: [] };
-      this.#batches.push(batch);
-    }
-    for (const [slot, value] of changes) {
-      this.#set(slot, value);
-      batch.changes.set(slot, value);
-    }
-    const { waiters } = batch;
-    const done = new Promise<void>((resolve, reject) => waiters.push({ resolve, reject }));
-    if (!this.#flushing) {
-      this.#flushing = true;
-      void this.#inTurn(() => this.#flush());
-    }
-    return done;
-  }
-
-  #set(slot: number, value: number): void {
-    const { slots } = this.#pages[pageOf(slot)] as CountedPage;
-    const at = slot % PAGE_SLOTS;
-    this.#count(slots[at] as number, -1);
-    this.#count(value, 1);
-    slots[at] = value;
-  }
-
-  async #flush(): Promise<void> {
-    // Changes of the same turn of the event loop share the first batch.
-    await setImmediate();
-    for (let batch = this.#batches.shift(); batch; batch = this.#batches.shift()) {
-      const { changes, waiters } = batch;
-      try {
-        await this.#append(changes);
-        ledgerBatch.observe(waiters.length);
-        for (const waiter of waiters) waiter.resolve();
-        await this.#fold();
-      } catch (error) {
-        this.#fail(error as Error, waiters);
-      }
-    }
-    this.#flushing = false;
-    this.#publish();
-  }
-
-  #fail(error: Error, waiters: Waiter[]): LedgerUnavailable {
-    this.#broken = error;
-    const unavailable = new LedgerUnavailable('the retry counters could not be written to the token', {
-      cause: error,
-    });
-    for (const waiter of [...waiters, ...this.#batches.flatMap((batch) => batch.waiters)])
-      waiter.reject(unavailable);
-    this.#batches = [];
-    return unavailable;
-  }
-
-  /** Writes the open journal object anew, with these changes. */
-  async #append(changes: ReadonlyMap<number, number>): Promise<void> {
-    const last = this.#sequence + 1n;
-    if (this.#open.handle && this.#open.changes.size + changes.size > JOURNAL_SLOTS) {
-      this.#sealed.push({ first: this.#open.first, last: this.#sequence, handle: this.#open.handle });
-      this.#open = { first: last, handle: undefined, changes: new Map() };
-    }
-    const open = this.#open;
-    for (const [slot, value] of changes) open.changes.set(slot, value);
-    const folded = this.#folded();
-    // Two for each that is written, so that no request waits long.
-    const trimmed = this.#sealed.slice(0, 2).filter((segment) => segment.last <= folded);
-    open.handle = await this.#store.replaceData(
-      JOURNAL_LABEL,
-      encodeJournal({
-        ...open,
-        last,
-        folded,
-        term: this.#term,
-        pages: this.#pages.length,
-      }),
-      [...(open.handle ? [open.handle] : []), ...trimmed.map(({ handle }) => handle)],
-      this.#writer,
+    const commit = this.#commits.add(
+      new Map(changes.map(([{ cell }, state]): [number, Word] => [cell, this.#pages.set(cell, state)])),
     );
-    this.#sequence = last;
-    this.#sealed.splice(0, trimmed.length);
-    for (const [slot, value] of changes) {
-      const page = this.#pages[pageOf(slot)] as CountedPage;
-      page.durable[slot % PAGE_SLOTS] = value;
-      page.dirtySince ??= last;
-    }
+    return { ...commit, durable: handled(commit.durable) };
   }
 
-  /** Every journal up to here is in the pages. */
-  #folded(): bigint {
-    const oldest = this.#oldest();
-    return oldest ? oldest.dirtySince - 1n : this.#sequence;
-  }
-
-  /** The page with the oldest change that is only in a journal. */
-  #oldest(): { page: number; dirtySince: bigint } | undefined {
-    let oldest: { page: number; dirtySince: bigint } | undefined;
-    this.#pages.forEach(({ dirtySince }, page) => {
-      if (dirtySince !== undefined && (!oldest || dirtySince < oldest.dirtySince))
-        oldest = { page, dirtySince };
-    });
-    return oldest;
-  }
-
-  async #fold(): Promise<void> {
-    const oldest = this.#sealed.length > SEALED && this.#oldest();
-    if (oldest) await this.#writePage(oldest.page);
-  }
-
-  async #writePage(page: number, change: Partial<Pick<LivePage, 'generation' | 'next'>> = {}): Promise<void> {
-    const written = this.#pages[page] as CountedPage;
-    const sequence = this.#sequence;
-    const { generation, next } = { ...written, ...change };
-    const handle = await this.#store.replaceData(
-      PAGE_LABEL + page,
-      encodePage({ page, generation, next, sequence, slots: written.durable }),
-      [written.handle],
-      this.#writer,
-    );
-    Object.assign(written, { generation, next, handle, sequence, dirtySince: undefined });
-    for (const slot of this.#open.changes.keys()) if (pageOf(slot) === page) this.#open.changes.delete(slot);
-  }
-
-  async #addPage(): Promise<void> {
-    const page = this.#pages.length;
-    const generation = newGeneration();
-    const slots = new Uint8Array(PAGE_SLOTS);
-    const sequence = this.#sequence;
-    await this.#store.generateWrappingKey(keyLabel(page, generation));
-    const handle = await this.#store.replaceData(
-      PAGE_LABEL + page,
-      encodePage({ page, generation, next: 0, sequence, slots }),
-      [],
-      this.#writer,
-    );
-    this.#pages.push({
-      generation,
-      next: 0,
-      handle,
-      sequence,
-      slots,
-      durable: slots.slice(),
-      dirtySince: undefined,
-    });
-    await this.#append(new Map());
-    this.#counts.free += PAGE_SLOTS;
-    for (let i = PAGE_SLOTS - 1; i >= 0; i--) this.#free.push(page * PAGE_SLOTS + i);
-    this.#publish();
-  }
-
-  /** Takes the ledger over: the writer before is fenced off first, so that what is read then stays as it is. */
   async #load(): Promise<void> {
-    // Seen by all before any is looked for: of two that come at once, at least one ends the other.
-    const mine = randomBytes(16);
-    await this.#store.replaceData(WRITER_LABEL, mine, []);
-    const isMine = ({ value }: DataObject) => mine.equals(value);
-    await this.#store.refresh();
-    const others = (await this.#store.listData(WRITER_LABEL)).filter((writer) => !isMine(writer));
-    for (const { handle } of others) await this.#store.destroyData(handle);
-    // What another one wrote until then counts.
-    if (others.some(({ value }) => !Buffer.from(value).equals(this.#writer.value)))
-      await this.#store.refresh();
-    const objects = await this.#store.listData('bkv.ledger.');
-    const writer = objects.find(isMine);
-    if (!writer) throw new TokenError('another program became the writer meanwhile', 'BKV_FENCED');
-    this.#writer = writer;
-    const { pages, segments, sequence, term, superseded } = replay(objects);
-    if (sequence < this.#sequence)
+    const taken = await takeOver(this.#store, this.#journal.writer, {
+      limit: this.limit,
+      known: this.#mark !== undefined,
+    });
+    if (taken.sequence < this.#journal.sequence)
       throw new LedgerCorrupt('the token holds counters older than those that were acknowledged');
-    const keys = new Set(
+    if (this.#mark) await checkMark((data) => this.#store.mac(data), this.#mark, taken);
+    const orphans = await this.#orphanedKeys(taken);
+    const ours = taken.term === this.#journal.term;
+    this.#pages.load(taken.pages);
+    this.#journal.begin({ ...taken, term: taken.term + 1 });
+    if (taken.upgrade) for (const [page] of taken.pages.entries()) await this.#journal.writePage(page);
+    await this.#tidy(this.#attempts.due(taken.sequence, ours));
+    this.#attempts.settled(ours);
+    for (const handle of taken.superseded) await this.#store.destroyData(handle);
+    for (const label of orphans) await this.#store.destroyPageKey(label);
+    this.#publish();
+  }
+
+  /** @returns keys of no page @throws LedgerCorrupt when a page lacks its key */
+  async #orphanedKeys({ pages }: TakenOver): Promise<string[]> {
+    const needed = new Set(
       pages.flatMap(({ generation, next }, page) =>
         [generation, next].filter((one) => one).map((one) => keyLabel(page, one)),
       ),
     );
-    const present = await this.#store.listWrappingKeys(KEY_PREFIX);
-    const missing = [...keys].find((label) => !present.includes(label));
-    if (missing) throw new LedgerCorrupt(`the token lacks the wrapping key ${missing}`);
-
-    this.#pages = pages.map((page) => ({ ...page, durable: page.slots.slice() }));
-    this.#sealed = segments;
-    this.#sequence = sequence;
-    this.#term = term + 1;
-    this.#open = { first: sequence + 1n, handle: undefined, changes: new Map() };
-    Object.assign(this.#counts, { free: 0, live: 0, locked: 0, dead: 0 });
-    this.#free = [];
-    const reserved: number[] = [];
-    for (let page = pages.length - 1; page >= 0; page--) {
-      for (let i = PAGE_SLOTS - 1; i >= 0; i--) {
-        const value = (pages[page] as LivePage).slots[i] as number;
-        this.#count(value, 1);
-        const slot = page * PAGE_SLOTS + i;
-        if (value === SLOT.free && !this.#picked.has(slot)) this.#free.push(slot);
-        if (value === SLOT.reserved) reserved.push(page * PAGE_SLOTS + i);
-      }
-    }
-    for (const slot of reserved) this.#set(slot, SLOT.dead);
-    do {
-      await this.#append(new Map(reserved.splice(0, JOURNAL_SLOTS).map((slot) => [slot, SLOT.dead])));
-    } while (reserved.length > 0);
-    for (const handle of superseded) await this.#store.destroyData(handle);
-    for (const label of present) if (!keys.has(label)) await this.#store.destroyWrappingKey(label);
-    this.#broken = undefined;
-    this.#publish();
+    const present = await this.#store.listPageKeys(KEY_PREFIX);
+    const missing = [...needed].find((label) => !present.includes(label));
+    if (missing) throw new LedgerCorrupt(`the token lacks the page key ${missing}`);
+    return present.filter((label) => !needed.has(label));
   }
 
-  #count(value: number, by: number): void {
-    if (isLive(value)) this.#counts.live += by;
-    else if (value === SLOT.free) this.#counts.free += by;
-    else if (value === SLOT.locked || value === SLOT.shredded) this.#counts.locked += by;
-    else this.#counts.dead += by;
+  /** Closes what was reserved, and gives back what is owed. The first write of the new writer. */
+  async #tidy(owed: readonly number[]): Promise<void> {
+    const changes = new Map<number, Word>();
+    for (const cell of this.#pages.reserved()) changes.set(cell, this.#pages.set(cell, DEAD));
+    for (const cell of owed) {
+      const stored = this.#pages.get(cell);
+      if (stored.state === 'live') changes.set(cell, this.#pages.set(cell, givenBack(stored)));
+    }
+    const all = [...changes];
+    do await this.#journal.append(new Map(all.splice(0, this.#journal.room)));
+    while (all.length > 0);
   }
 
   #publish(): void {
-    for (const [state, count] of Object.entries(this.#counts)) ledgerSlots.set({ state }, count);
-    ledgerJournal.set(this.#sealed.length + 1);
+    for (const [state, count] of Object.entries(this.#pages.counts)) ledgerCells.set({ state }, count);
+    ledgerJournal.set(this.#journal.objects);
   }
+}
+
+type Change = readonly [Cell, StoredState];
+
+/** A rejection that somebody hears of later is not one that nobody hears of. */
+function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
 }

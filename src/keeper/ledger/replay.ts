@@ -1,143 +1,195 @@
+import { createHash } from 'node:crypto';
 import type { DataObject } from '../pkcs11/index.js';
-import {
-  decodeJournal,
-  decodePage,
-  JOURNAL_LABEL,
-  type Journal,
-  LedgerCorrupt,
-  PAGE_LABEL,
-  PAGE_SLOTS,
-  type Page,
-} from './format.js';
+import { chain, compare } from './chain.js';
+import { LedgerCorrupt } from './errors.js';
+import { JOURNAL_LABEL, PAGE_LABEL, tagOf } from './formats/frame.js';
+import { decodeJournal, decodePage, type Journal, type PageObject } from './formats/v3.js';
+import type { Word } from './state.js';
 
-/** A page as the token holds it: its object, and the journals since. */
-export interface LivePage {
-  generation: number;
-  next: number;
+/** A run of cells whose counters one object of the token holds, beside the journals since. */
+export interface Leaf {
+  readonly first: number;
+  readonly cells: number;
   handle: string;
+  tag: Uint8Array;
   sequence: bigint;
-  slots: Uint8Array;
   /** the oldest change that is only in a journal */
   dirtySince: bigint | undefined;
 }
 
+/** The cells whose records are under one key. */
+export interface PageState {
+  readonly first: number;
+  generation: number;
+  /** the generation that its records are being moved to, or 0 */
+  next: number;
+  leaves: Leaf[];
+  readonly words: Uint32Array;
+}
+
 /** Journals from `first` to `last` in one object. */
 export interface Segment {
-  first: bigint;
-  last: bigint;
-  handle: string;
+  readonly first: bigint;
+  readonly last: bigint;
+  readonly handle: string;
 }
 
 export interface Replayed {
-  readonly pages: LivePage[];
+  readonly ledger: Uint8Array;
+  readonly pages: PageState[];
   /** oldest first */
   readonly segments: Segment[];
   readonly sequence: bigint;
   readonly term: number;
   /** objects that others stand in for: a crash, or a writer that was fenced off, left them behind */
   readonly superseded: string[];
+  /** objects of another ledger that this token's key authenticates: of one from before a restore */
+  readonly others: string[];
 }
 
-type Held<T> = T & { readonly handle: string };
+type Held<T> = T & { readonly handle: string; readonly tag: Uint8Array };
 
-const compare = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);
+/** What a journal says of the page objects that count. */
+export function digestOf(leaves: readonly Pick<Leaf, 'tag'>[]): Uint8Array {
+  const hash = createHash('sha256');
+  for (const { tag } of leaves) hash.update(tag);
+  return hash.digest();
+}
 
-/** The state that the ledger's objects in a token add up to. @throws LedgerCorrupt when one is missing or damaged */
-export function replay(objects: readonly DataObject[]): Replayed {
+/**
+ * The state that the ledger's objects in a token add up to.
+ * @param objects all of version 3, authenticated
+ * @returns undefined when there is no journal among them
+ * @throws LedgerCorrupt when one is missing, or older than the journals say
+ */
+export function replay(objects: readonly DataObject[]): Replayed | undefined {
   const superseded: string[] = [];
-  const journals = chain(
-    objects
-      .filter(({ label }) => label === JOURNAL_LABEL)
-      .map(({ handle, value }) => ({ handle, ...decodeJournal(value) })),
-    superseded,
-  );
+  const all = objects
+    .filter(({ label }) => label === JOURNAL_LABEL)
+    .map((object) => held(object, decodeJournal));
+  const newestOfAll = all.toSorted((a, b) => compare(b.last, a.last))[0];
+  if (!newestOfAll) return undefined;
+  const isOurs = ({ ledger }: { ledger: Uint8Array }) => Buffer.from(ledger).equals(newestOfAll.ledger);
+  const journals = chain(all.filter(isOurs), superseded);
+  const newest = journals.at(-1) as Held<Journal>;
   const written = objects
     .filter(({ label }) => label.startsWith(PAGE_LABEL))
-    .map(({ handle, value }) => ({ handle, ...decodePage(value) }));
-  const newest = journals.at(-1);
-  if (!newest && written.some(({ sequence }) => sequence > 0n))
-    throw new LedgerCorrupt('the token holds pages but no journal');
-  const pages = newestPages(written, newest, superseded);
-  for (const { first, last, changes } of journals) {
-    for (const [slot, value] of changes) {
-      const page = pages[Math.floor(slot / PAGE_SLOTS)];
-      if (!page) throw new LedgerCorrupt(`journal ${last} changes slot ${slot}, which no page holds`);
-      if (last <= page.sequence) continue;
-      page.slots[slot % PAGE_SLOTS] = value;
-      page.dirtySince ??= first > page.sequence ? first : page.sequence + 1n;
-    }
-  }
+    .map((object) => held(object, decodePage));
+  const pages = toPages(choose(written.filter(isOurs), newest, superseded));
+  for (const journal of journals) apply(journal, pages);
   return {
+    ledger: newest.ledger,
     pages,
     segments: journals.map(({ first, last, handle }) => ({ first, last, handle })),
-    sequence: newest?.last ?? 0n,
-    term: newest?.term ?? 0,
+    sequence: newest.last,
+    term: newest.term,
     superseded,
+    others: [...all, ...written].filter((object) => !isOurs(object)).map(({ handle }) => handle),
   };
 }
 
-/** The journals that count, oldest first. */
-function chain(all: readonly Held<Journal>[], superseded: string[]): Held<Journal>[] {
-  const newestTermFirst = all.toSorted(
-    (a, b) => b.term - a.term || compare(a.first, b.first) || compare(b.last, a.last),
-  );
-  const kept: Held<Journal>[] = [];
-  // What an older term wrote from where a newer one began was never acknowledged: its writer had been fenced off.
-  let begun: bigint | undefined;
-  let lowest: bigint | undefined;
-  let before: Held<Journal> | undefined;
-  for (const journal of newestTermFirst) {
-    if (journal.term !== before?.term) begun = lowest;
-    const void_ = begun !== undefined && journal.last >= begun;
-    const again = journal.term === before?.term && journal.first === before.first;
-    if (void_ || again) {
-      superseded.push(journal.handle);
-      continue;
-    }
-    kept.push(journal);
-    before = journal;
-    if (lowest === undefined || journal.first < lowest) lowest = journal.first;
+const held = <T>({ handle, value }: DataObject, decode: (value: Uint8Array) => T): Held<T> => ({
+  handle,
+  tag: tagOf(value),
+  ...decode(value),
+});
+
+/**
+ * The page objects that the newest journal counts. A page written after it is not counted yet: the one that it is to
+ * replace is still there. One that an older writer left behind, or that somebody put back, may lie beside those that count:
+ * they are found by leaving each such object out in turn.
+ */
+function choose(
+  written: readonly Held<PageObject>[],
+  newest: Held<Journal>,
+  superseded: string[],
+): Held<PageObject>[] {
+  const candidates = written
+    .filter(({ sequence }) => sequence < newest.last)
+    .sort((a, b) => compare(b.sequence, a.sequence) || b.term - a.term);
+  const isCounted = (chosen: readonly Held<PageObject>[]) =>
+    chosen.length === newest.objects && Buffer.from(digestOf(chosen)).equals(newest.digest);
+  const newestFirst = newestOfEach(candidates);
+  let found = isCounted(newestFirst) ? newestFirst : undefined;
+  for (const left of newestFirst) {
+    if (found || candidates.length === newestFirst.length) break;
+    const others = newestOfEach(candidates.filter((one) => one !== left));
+    if (isCounted(others)) found = others;
   }
-  kept.sort((a, b) => compare(a.first, b.first));
-  const newest = kept.at(-1);
-  if (!newest) return [];
-  const live = kept.filter(({ last, handle }) => {
-    if (last > newest.folded) return true;
-    superseded.push(handle);
-    return false;
-  });
-  let expected = newest.folded + 1n;
-  for (const [i, { first, last }] of live.entries()) {
-    // The oldest one may begin before: the pages hold a part of it.
-    if (i === 0 ? first > expected : first !== expected)
-      throw new LedgerCorrupt(`journal ${expected} is missing from the token`);
-    expected = last + 1n;
-  }
-  return live;
+  if (!found) throw uncounted(newestFirst, newest);
+  for (const one of written) if (!found.includes(one)) superseded.push(one.handle);
+  return found;
 }
 
-function newestPages(
-  written: readonly Held<Page>[],
-  newest: Journal | undefined,
-  superseded: string[],
-): LivePage[] {
-  const count = newest?.pages ?? 0;
-  const found: Held<Page>[] = [];
-  for (const page of written) {
-    if (newest && page.sequence > newest.last)
-      throw new LedgerCorrupt(`page ${page.page} is newer than the newest journal`);
-    const other = found[page.page];
-    // A page counts from the journal on that counts it; before, no slot of it was used.
-    if (page.page >= count || (other && other.sequence > page.sequence)) superseded.push(page.handle);
-    else {
-      if (other) superseded.push(other.handle);
-      found[page.page] = page;
-    }
+/** Of objects that hold the same cells the first one named; in the order of their cells. */
+function newestOfEach(newestFirst: readonly Held<PageObject>[]): Held<PageObject>[] {
+  const chosen: Held<PageObject>[] = [];
+  const endOf = ({ first, words }: PageObject): number => first + words.length;
+  for (const one of newestFirst) {
+    const overlaps = chosen.some((other) => one.first < endOf(other) && other.first < endOf(one));
+    if (!overlaps) chosen.push(one);
   }
-  return Array.from({ length: count }, (_, i) => {
-    const page = found[i];
-    if (!page) throw new LedgerCorrupt(`page ${i} is missing from the token`);
-    const { generation, next, handle, sequence, slots } = page;
-    return { generation, next, handle, sequence, slots, dirtySince: undefined };
-  });
+  return chosen.sort((a, b) => a.first - b.first);
+}
+
+function uncounted(chosen: readonly Held<PageObject>[], newest: Journal): LedgerCorrupt {
+  let expected = 0;
+  for (const { page, first, words } of chosen) {
+    if (first > expected)
+      return new LedgerCorrupt(
+        `cells ${expected} to ${first - 1} (before page ${page}) are missing from the token`,
+      );
+    expected = first + words.length;
+  }
+  if (chosen.length < newest.objects)
+    return new LedgerCorrupt(
+      `the token holds ${chosen.length} page objects of ${newest.objects}: some after cell ${expected - 1} are missing`,
+    );
+  return new LedgerCorrupt(
+    'the page objects in the token are not those that the newest journal counts: an older one stands in the place of one',
+  );
+}
+
+function toPages(objects: readonly Held<PageObject>[]): PageState[] {
+  const pages: PageState[] = [];
+  for (const [i, object] of objects.entries()) {
+    if (objects[i - 1]?.page === object.page) continue;
+    const parts = objects.filter(({ page }) => page === object.page);
+    const words = new Uint32Array(parts.reduce((sum, part) => sum + part.words.length, 0));
+    for (const part of parts) words.set(part.words, part.first - object.first);
+    pages.push({
+      first: object.first,
+      generation: object.generation,
+      next: object.next,
+      words,
+      leaves: parts.map(({ first, words, handle, tag, sequence }) => ({
+        first,
+        cells: words.length,
+        handle,
+        tag,
+        sequence,
+        dirtySince: undefined,
+      })),
+    });
+  }
+  return pages;
+}
+
+/** Adds what a journal changed. */
+function apply({ first, last, changes }: Journal, pages: readonly PageState[]): void {
+  for (const [cell, word] of changes) {
+    const page = pages.find((one) => cell >= one.first && cell < one.first + one.words.length);
+    const leaf = page && leafOf(page, cell);
+    if (!leaf) throw new LedgerCorrupt(`journal ${last} changes cell ${cell}, which no page holds`);
+    if (last <= leaf.sequence) continue;
+    page.words[cell - page.first] = word as Word;
+    leaf.dirtySince ??= first > leaf.sequence ? first : leaf.sequence + 1n;
+  }
+}
+
+/** @throws LedgerCorrupt when the page does not hold the cell */
+export function leafOf(page: Pick<PageState, 'leaves'>, cell: number): Leaf {
+  const leaf = page.leaves.find(({ first, cells }) => cell >= first && cell < first + cells);
+  if (!leaf) throw new LedgerCorrupt(`no page holds cell ${cell}`);
+  return leaf;
 }

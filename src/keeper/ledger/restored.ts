@@ -1,45 +1,105 @@
-import {
-  type BackedUpPage,
-  encodeJournal,
-  encodePage,
-  JOURNAL_LABEL,
-  PAGE_LABEL,
-  PAGE_SLOTS,
-  SLOT,
-} from './format.js';
-import { KEY_PREFIX } from './ledger.js';
+import { randomBytes } from 'node:crypto';
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import { JOURNAL_LABEL, PAGE_LABEL, tagInput } from './formats/frame.js';
+import { encodeJournal, encodePage } from './formats/v3.js';
+import { OBJECT_BYTES, PAGE_CELLS } from './ledger.js';
+import { digestOf } from './replay.js';
+import { KEY_PREFIX } from './rotation.js';
+import { type CellState, fromWord, toWord } from './state.js';
+
+/** A page of a ledger that is backed up. */
+export interface BackedUpPage {
+  readonly generation: number;
+  readonly next: number;
+  readonly words: Uint32Array;
+}
+
+/** The cells of a page for a backup: three bytes each, deflated (RFC 1951). */
+export function packWords(words: Uint32Array): Uint8Array {
+  const bytes = Buffer.alloc(words.length * 3);
+  words.forEach((word, i) => {
+    bytes.writeUIntBE(word, i * 3, 3);
+  });
+  return deflateRawSync(bytes);
+}
+
+/** @throws RangeError when they are not whole */
+export function unpackWords(packed: Uint8Array): Uint32Array {
+  const bytes = inflateRawSync(packed, { maxOutputLength: 3 * 2 ** 20 });
+  if (bytes.length % 3) throw new RangeError('cells of a backup are cut off');
+  return Uint32Array.from({ length: bytes.length / 3 }, (_, i) => bytes.readUIntBE(i * 3, 3));
+}
+
+/** What an account has whose limit the backup does not say. */
+const LIMIT = 10;
 
 /**
  * The objects of a ledger that goes on from a backup. What happened since the backup is not known, so every account
- * that could be alive has one attempt: those that were, and whoever has registered in a slot that was free. Accounts
- * that had ended stay so.
- * @param keys labels of the wrapping keys that the backup holds, also of pages newer than `pages`
+ * that could be alive has one attempt: those that were, and whoever has registered in a cell that was free. Accounts
+ * that had ended stay so. It begins after every change that any ledger before it can have counted.
+ * @param keys labels of the page keys that the backup holds, also of pages newer than `pages`
+ * @param mac HMAC under the ledger key of the token that they are for
  */
-export function restoredLedger(pages: readonly BackedUpPage[], keys: readonly string[]) {
+export function restoredLedger(
+  pages: readonly BackedUpPage[],
+  keys: readonly string[],
+  mac: (data: Uint8Array) => Uint8Array,
+): { label: string; value: Uint8Array }[] {
+  const seal = (label: string, body: Uint8Array) => {
+    const tag = mac(tagInput(label, body));
+    return { label, tag, value: Buffer.concat([body, tag]) };
+  };
+  const generations = generationsOf(keys);
+  const count = Math.max(pages.length, ...[...generations.keys()].map((page) => page + 1));
+  const head = { ledger: randomBytes(16), term: 1 };
+  const sequence = BigInt(Date.now()) << 20n;
+  const limit = pages.reduce((largest, { words }) => words.reduce(largestLimit, largest), 0) || LIMIT;
+  const objects = [];
+  for (let page = 0, first = 0; page < count; page++) {
+    const known = pages[page];
+    const [one = 0, other = 0] = generations.get(page) ?? [];
+    const generation = known?.generation ?? one;
+    const next = known?.next || (one === generation ? other : one);
+    const words = (known?.words ?? new Uint32Array(PAGE_CELLS)).map((word) =>
+      toWord(oneAttempt(fromWord(word), limit)),
+    );
+    for (const { body } of encodePage(
+      { ...head, sequence: sequence - 1n, page, generation, next, first, words },
+      OBJECT_BYTES,
+    ))
+      objects.push(seal(PAGE_LABEL + page, body));
+    first += words.length;
+  }
+  const journal = encodeJournal({
+    ...head,
+    first: sequence,
+    last: sequence,
+    folded: sequence - 1n,
+    objects: objects.length,
+    digest: digestOf(objects),
+    changes: new Map(),
+  });
+  return [...objects, seal(JOURNAL_LABEL, journal)];
+}
+
+/** Page → its generations. */
+function generationsOf(keys: readonly string[]): Map<number, number[]> {
   const generations = new Map<number, number[]>();
   for (const label of keys) {
     const [page, generation] = label.slice(KEY_PREFIX.length).split('.').map(Number) as [number, number];
     generations.set(page, [...(generations.get(page) ?? []), generation]);
   }
-  const count = Math.max(pages.length, ...[...generations.keys()].map((page) => page + 1));
-  const written = Array.from({ length: count }, (_, page) => {
-    const known = pages[page];
-    const [first = 0, second = 0] = generations.get(page) ?? [];
-    const generation = known?.generation ?? first;
-    return {
-      page,
-      generation,
-      next: known?.next || (first === generation ? second : first),
-      sequence: 1n,
-      slots: known ? known.slots.map(oneAttempt) : new Uint8Array(PAGE_SLOTS).fill(SLOT.last),
-    };
-  });
-  const journal = { first: 1n, last: 1n, folded: 0n, term: 1, pages: count, changes: new Map() };
-  return [
-    ...written.map((page) => ({ label: PAGE_LABEL + page.page, value: encodePage(page) })),
-    { label: JOURNAL_LABEL, value: encodeJournal(journal) },
-  ];
+  return generations;
 }
 
-const ENDED: readonly number[] = [SLOT.dead, SLOT.locked, SLOT.shredded];
-const oneAttempt = (value: number): number => (ENDED.includes(value) ? value : SLOT.last);
+function largestLimit(largest: number, word: number): number {
+  const cell = fromWord(word);
+  return cell.state === 'live' ? Math.max(largest, cell.limit) : largest;
+}
+
+/** @param limit for a cell that had none */
+function oneAttempt(cell: CellState, limit: number): CellState {
+  if (cell.state === 'dead' || cell.state === 'locked') return cell;
+  if (cell.state === 'live') return { ...cell, used: cell.limit - 1 };
+  return { state: 'live', limit, used: limit - 1, proven: false };
+}

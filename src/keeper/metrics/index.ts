@@ -69,10 +69,16 @@ export const ledgerBatch = histogram({
   buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
 });
 
-export const ledgerSlots = gauge({
-  name: 'bkv_ledger_slots',
-  help: 'Slots of the retry-counter ledger by state.',
+export const ledgerCells = gauge({
+  name: 'bkv_ledger_cells',
+  help: 'Cells of the retry-counter ledger by state.',
   labelNames: ['state'],
+});
+
+export const ledgerRefused = gauge({
+  name: 'bkv_ledger_refused_objects',
+  help: "Objects in the token that look like the ledger's and were passed over when it was read, by reason.",
+  labelNames: ['reason'],
 });
 
 export const ledgerJournal = gauge({
@@ -112,10 +118,10 @@ export const auditFailures = counter({
 
 export const attempts = counter({
   name: 'bkv_attempts_total',
-  help: 'Attempts by their end: the password was proven, was wrong, or the client never came back.',
+  help: 'Attempts by their end: proven, wrong, never ended by the client, or given back since nothing left the vault.',
   labelNames: ['end'],
 });
-for (const end of ['proven', 'failed', 'expired']) attempts.inc({ end }, 0);
+for (const end of ['proven', 'failed', 'expired', 'given back']) attempts.inc({ end }, 0);
 
 export const keeperCalls = counter({
   name: 'bkv_keeper_calls_total',

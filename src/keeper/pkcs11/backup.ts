@@ -183,14 +183,16 @@ function trust(session: Graphene.Session, publicKey: Uint8Array): Graphene.Sessi
 /**
  * Takes the keys of a backup into the token that they are wrapped for, and tries each one.
  * @param keep whether they stay; else they are session objects, gone when this returns: a rehearsal
- * @param objects data objects that are written with them
+ * @param objects data objects that are written with them, by what the ledger key makes of bytes (HMAC-SHA-256)
  * @throws TokenError when the token holds a vault already, or a key is not what the backup says
  */
 export function restoreSecrets(
   profile: Profile,
   { long, wrapping, macs }: TokenSecrets,
   keep: boolean,
-  objects: readonly { label: string; value: Uint8Array }[] = [],
+  objects: (
+    mac: (data: Uint8Array) => Uint8Array,
+  ) => readonly { label: string; value: Uint8Array }[] = () => [],
 ): void {
   if (!hasToken(profile)) throw new TokenError('the backup token is not there', 'BKV_NO_TOKEN');
   withModule(profile, (module) =>
@@ -199,8 +201,10 @@ export function restoreSecrets(
         throw new TokenError('this token holds a vault already', 'BKV_KEY');
       const made: Graphene.SessionObject[] = [];
       try {
-        takeIn(session, profile, { long, wrapping, macs }, keep, made);
-        for (const { label, value } of objects) made.push(createData(session, label, value));
+        const ledgerKey = takeIn(session, profile, { long, wrapping, macs }, keep, made);
+        const mac = (data: Uint8Array) =>
+          session.createSign('SHA256_HMAC', ledgerKey).once(Buffer.from(data));
+        for (const { label, value } of objects(mac)) made.push(createData(session, label, value));
       } catch (error) {
         for (const object of made) object.destroy();
         throw error;
@@ -215,7 +219,7 @@ function takeIn(
   { long, wrapping, macs }: TokenSecrets,
   keep: boolean,
   made: Graphene.SessionObject[],
-): void {
+): Graphene.Key {
   const { ObjectClass, KeyType } = graphene;
   const keyWrap = { name: keyWrapOf(profile, session.lib, session.slot.handle), params: null };
   const unwrapWith = only(session, ObjectClass.PRIVATE_KEY, BACKUP_LABEL);
@@ -271,7 +275,7 @@ function takeIn(
     checkPair(session, pair, decode(check.publicKey), label);
     pair.destroy();
   }
-  if (!keep) return;
+  if (!keep) return keys[KEY_LABELS.ledger];
   const point = Buffer.concat([Buffer.from([4, 65]), decode(long.staticPublicKey)]);
   made.push(
     session.create({
@@ -285,6 +289,7 @@ function takeIn(
     }),
     session.create({ ...rsaTemplate(transport), label: KEY_LABELS.transport }),
   );
+  return keys[KEY_LABELS.ledger];
 }
 
 /** Whether a secret key is that of a public key (65 bytes): both halves agree with a stranger on one secret. */

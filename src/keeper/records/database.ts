@@ -6,7 +6,7 @@ import { CodedError } from '../../protocol/index.js';
 export interface Database {
   records: {
     account: string;
-    slot: number;
+    cell: number;
     generation: number;
     dealing: string;
     wrapped_key: Buffer;
@@ -14,6 +14,12 @@ export interface Database {
     registration_record: Buffer;
     encrypted_backup_key: Buffer;
     mac: Buffer;
+  };
+  /** one row: which vault this database belongs to */
+  vault: {
+    id: number;
+    server_public_key: Buffer;
+    mark: Buffer;
   };
 }
 

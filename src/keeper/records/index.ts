@@ -1,3 +1,3 @@
 export { DatabaseError } from './database.js';
 export { type Leadership, lead } from './leadership.js';
-export { macInput, Records, type Row } from './records.js';
+export { type Binding, isLockedRow, macInput, Records, type Row } from './records.js';

@@ -1,11 +1,14 @@
-import { type CompiledQuery, type Kysely, PostgresAdapter, type Selectable } from 'kysely';
+import type { CompiledQuery, Kysely, Selectable } from 'kysely';
 import { type Database, open } from './database.js';
+import { migrate } from './migrations/index.js';
 
 /** One registration. Byte lengths: wrappedKey 80, publicKey 65, registrationRecord 129, mac 32. */
 export interface Row {
   /** hash of the account id */
   readonly account: string;
-  readonly slot: number;
+  /** where its counter lies in the token's ledger */
+  readonly cell: number;
+  /** of the page key that it is under; 0 when the account is locked: then the row holds nothing else */
   readonly generation: number;
   /** which dealing of shares the key belongs to, 32 hexadecimal digits; empty for a key made in this token */
   readonly dealing: string;
@@ -18,12 +21,24 @@ export interface Row {
   readonly mac: Uint8Array;
 }
 
+/** Which vault a database belongs to. */
+export interface Binding {
+  /** 33 bytes */
+  readonly serverPublicKey: Uint8Array;
+  /** what the ledger's `mark()` gave, 68 bytes */
+  readonly mark: Uint8Array;
+}
+
+/** A row's generation when its account is locked. */
+const LOCKED = 0;
+export const isLockedRow = ({ generation }: Pick<Row, 'generation'>): boolean => generation === LOCKED;
+
 /** What the token vouches for: every field of a row, each with its length, so that none can be moved or edited. */
 export function macInput(row: Omit<Row, 'mac'>): Uint8Array {
   const fields = [
     Buffer.from('bkv record v1'),
     Buffer.from(row.account),
-    Buffer.from(`${row.slot}.${row.generation}`),
+    Buffer.from(`${row.cell}.${row.generation}`),
     Buffer.from(row.dealing),
     row.wrappedKey,
     row.publicKey,
@@ -58,38 +73,18 @@ export class Records {
     return new Records(await open(where));
   }
 
-  /** Makes the table where there is none. Call it as the only writer. */
-  async prepare(): Promise<void> {
-    const blob = this.#db.getExecutor().adapter instanceof PostgresAdapter ? 'bytea' : 'blob';
-    await this.#db.schema
-      .createTable('records')
-      .ifNotExists()
-      .addColumn('account', 'text', (column) => column.notNull())
-      .addColumn('slot', 'bigint', (column) => column.notNull())
-      .addColumn('generation', 'bigint', (column) => column.notNull())
-      .addColumn('dealing', 'text', (column) => column.notNull())
-      .addColumn('wrapped_key', blob, (column) => column.notNull())
-      .addColumn('public_key', blob, (column) => column.notNull())
-      .addColumn('registration_record', blob, (column) => column.notNull())
-      .addColumn('encrypted_backup_key', blob, (column) => column.notNull())
-      .addColumn('mac', blob, (column) => column.notNull())
-      .addPrimaryKeyConstraint('records_key', ['account', 'slot'])
-      .execute();
-    await this.#db.schema
-      .createIndex('records_slot')
-      .ifNotExists()
-      .on('records')
-      .columns(['slot', 'generation'])
-      .execute();
+  /** Brings the tables into the form that this program knows. Call it as the only writer. @throws DatabaseError */
+  prepare(): Promise<void> {
+    return migrate(this.#db);
   }
 
-  /** The rows of slots `first` to `last` in one generation. */
-  async inSlots(first: number, last: number, generation: number): Promise<Row[]> {
+  /** The rows of cells `first` to `last` in one generation. */
+  async inCells(first: number, last: number, generation: number): Promise<Row[]> {
     const rows = await this.#db
       .selectFrom('records')
       .selectAll()
-      .where('slot', '>=', first)
-      .where('slot', '<=', last)
+      .where('cell', '>=', first)
+      .where('cell', '<=', last)
       .where('generation', '=', generation)
       .execute();
     return rows.map(toRow);
@@ -104,7 +99,7 @@ export class Records {
     return rows.map(toRow);
   }
 
-  /** Writes a row, in place of the one that the account had in that slot. */
+  /** Writes a row, in place of the one that the account had in that cell. */
   async put(row: Row): Promise<void> {
     const content = {
       generation: row.generation,
@@ -117,17 +112,18 @@ export class Records {
     };
     await this.#db
       .insertInto('records')
-      .values({ account: row.account, slot: row.slot, ...content })
-      .onConflict((conflict) => conflict.columns(['account', 'slot']).doUpdateSet(content))
+      .values({ account: row.account, cell: row.cell, ...content })
+      .onConflict((conflict) => conflict.columns(['account', 'cell']).doUpdateSet(content))
       .execute();
   }
 
-  /** Destroys what the row held and leaves its account and slot, to tell a locked account from an unknown one. */
-  async scrub({ account, slot }: Pick<Row, 'account' | 'slot'>): Promise<void> {
+  /** Destroys what the row held and has it say that its account is locked, whoever has its cell later. */
+  async scrub({ account, cell }: Pick<Row, 'account' | 'cell'>): Promise<void> {
     const nothing = Buffer.alloc(0);
     await this.#db
       .updateTable('records')
       .set({
+        generation: LOCKED,
         wrapped_key: nothing,
         public_key: nothing,
         registration_record: nothing,
@@ -135,17 +131,33 @@ export class Records {
         mac: nothing,
       })
       .where('account', '=', account)
-      .where('slot', '=', slot)
+      .where('cell', '=', cell)
       .execute();
   }
 
-  async delete({ account, slot }: Pick<Row, 'account' | 'slot'>): Promise<void> {
-    await this.#db.deleteFrom('records').where('account', '=', account).where('slot', '=', slot).execute();
+  async delete({ account, cell }: Pick<Row, 'account' | 'cell'>): Promise<void> {
+    await this.#db.deleteFrom('records').where('account', '=', account).where('cell', '=', cell).execute();
   }
 
-  /** Account, slot and generation of every row. */
-  async slots(): Promise<{ account: string; slot: number; generation: number }[]> {
-    return this.#db.selectFrom('records').select(['account', 'slot', 'generation']).execute();
+  /** Account, cell and generation of every row. */
+  async cells(): Promise<{ account: string; cell: number; generation: number }[]> {
+    return this.#db.selectFrom('records').select(['account', 'cell', 'generation']).execute();
+  }
+
+  /** Which vault the database belongs to; `undefined` until {@link bind}. */
+  async binding(): Promise<Binding | undefined> {
+    const row = await this.#db.selectFrom('vault').selectAll().executeTakeFirst();
+    return row && { serverPublicKey: row.server_public_key, mark: row.mark };
+  }
+
+  /** Has the database belong to a vault, and remembers how new its ledger is. */
+  async bind({ serverPublicKey, mark }: Binding): Promise<void> {
+    const content = { server_public_key: Buffer.from(serverPublicKey), mark: Buffer.from(mark) };
+    await this.#db
+      .insertInto('vault')
+      .values({ id: 1, ...content })
+      .onConflict((conflict) => conflict.column('id').doUpdateSet(content))
+      .execute();
   }
 
   close(): Promise<void> {
@@ -155,7 +167,7 @@ export class Records {
 
 const toRow = (row: Selectable<Database['records']>): Row => ({
   account: row.account,
-  slot: row.slot,
+  cell: row.cell,
   generation: row.generation,
   dealing: row.dealing,
   wrappedKey: row.wrapped_key,

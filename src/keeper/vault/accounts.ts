@@ -1,9 +1,9 @@
 import { timingSafeEqual } from 'node:crypto';
-import { type Ledger, LedgerCorrupt, type Slot } from '../ledger/index.js';
+import type { Cell, Ledger } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { lockouts, tamperedRecords } from '../metrics/index.js';
 import { KEY_LABELS, type Token } from '../pkcs11/index.js';
-import { macInput, type Records, type Row } from '../records/index.js';
+import { isLockedRow, macInput, type Records, type Row } from '../records/index.js';
 import { AccountLocked } from './errors.js';
 import { Turns } from './turns.js';
 
@@ -45,10 +45,11 @@ export class Accounts {
     if (live.length > 0) return live;
     // An unknown or locked account costs the check of a row too.
     await this.#token.call('hmac', KEY_LABELS.record, NO_ROW);
-    if (rows.some((other) => this.#ledger.state(other).state === 'locked')) throw new AccountLocked();
-    // A registration may have ended their slots since they were read, and put a row of its own before that.
-    const isNew = ({ slot, generation }: Row) =>
-      !rows.some((row) => row.slot === slot && row.generation === generation);
+    const isLocked = (row: Row) => isLockedRow(row) || this.#ledger.state(row).state === 'locked';
+    if (rows.some(isLocked)) throw new AccountLocked();
+    // A registration may have ended their cells since they were read, and put a row of its own before that.
+    const isNew = ({ cell, generation }: Row) =>
+      !rows.some((row) => row.cell === cell && row.generation === generation);
     const replaced = rows.length > 0 && (await this.#records.find(account)).some(isNew);
     return replaced ? this.current(account) : [];
   }
@@ -58,7 +59,7 @@ export class Accounts {
     return this.#live(await this.#records.find(account));
   }
 
-  /** Those rows that the token vouches for and whose slot is their own. */
+  /** Those rows that the token vouches for and whose cell is their own. */
   async #live(rows: readonly Row[]): Promise<Row[]> {
     const isLive = (row: Row) => this.#ledger.state(row).state === 'live';
     const genuine: Row[] = [];
@@ -71,18 +72,18 @@ export class Accounts {
     const mac = await this.#token.call('hmac', KEY_LABELS.record, macInput(row));
     if (mac.length === row.mac.length && timingSafeEqual(mac, row.mac)) return true;
     tamperedRecords.inc();
-    audit('record refused', { account: row.account, slot: row.slot });
+    audit('record refused', { account: row.account, cell: row.cell });
     return false;
   }
 
-  /** Writes a row and makes its slot live, in place of the account's live rows that it `replaces`. */
+  /** Writes a row and makes its cell live, in place of the account's live rows that it `replaces`. */
   async store(row: Omit<Row, 'mac'>, replaces: (old: Row) => boolean): Promise<void> {
     const mac = await this.#token.call('hmac', KEY_LABELS.record, macInput(row));
     await this.#ledger.reserve(row);
     const before = await this.#records.find(row.account);
     const previous = (await this.#live(before)).filter(replaces);
     await this.#records.put({ ...row, mac });
-    await this.#ledger.activate(row, previous);
+    await this.#ledger.activate(row, { ends: previous });
     for (const old of before) {
       if (this.#ledger.state(old).state !== 'live') await this.#records.delete(old);
     }
@@ -96,7 +97,7 @@ export class Accounts {
       if (now?.state !== 'live') return { state: 'unregistered' };
       return {
         state: 'registered',
-        attemptsRemaining: Math.max(0, this.#ledger.maxAttempts - now.used),
+        attemptsRemaining: now.limit - now.used,
         dealings: rows.flatMap(({ dealing }) => dealing || []),
       };
     } catch (error) {
@@ -120,37 +121,34 @@ export class Accounts {
     for (const row of rows) await this.#records.delete(row);
   }
 
-  /** @param scrubbing runs what is left to do after the answer, whose time would tell of it; its failure is made up for by {@link tidy} */
-  async lock(
-    account: string,
-    slot: Slot,
-    scrubbing: (work: () => Promise<void>) => Promise<void>,
-  ): Promise<void> {
-    await this.#ledger.lock(slot);
+  /**
+   * The counter of a row was locked: its account is told so from now on.
+   * @param scrubbing runs what is left to do after the answer, whose time would tell of it; its failure is made up for by
+   * {@link tidy}
+   */
+  locked(account: string, { cell }: Cell, scrubbing: (work: () => Promise<void>) => Promise<void>): void {
     setImmediate(() => {
       lockouts.inc();
       audit('locked', { account });
-      scrubbing(() => this.#records.scrub({ account, slot: slot.slot })).catch(() => undefined);
+      scrubbing(() => this.#records.scrub({ account, cell })).catch(() => undefined);
     });
   }
 
-  /**
-   * Ends what a crash left half-way: rows of closed slots, and accounts whose last attempt was under way.
-   * @throws LedgerCorrupt
-   */
+  /** Ends what a crash left half-way: rows of closed cells. */
   async tidy(): Promise<void> {
-    const held = await this.#records.slots();
-    if (held.length > 0 && this.#ledger.pages === 0)
-      throw new LedgerCorrupt(
-        `the token has no counters, but the database has ${held.length} records: start a new vault with an empty database`,
-      );
-    for (const { account, slot, generation } of held) {
-      const at = { slot, generation };
-      const now = this.#ledger.state(at);
-      if (now.state === 'locked') await this.#records.scrub({ account, slot });
-      else if (now.state === 'dead') await this.#records.delete({ account, slot });
-      else if (now.state === 'live' && now.used >= this.#ledger.maxAttempts)
-        await this.lock(account, at, (work) => work());
+    for (const row of await this.#records.cells()) {
+      if (isLockedRow(row)) continue;
+      const { state } = this.#ledger.state(row);
+      if (state === 'locked') await this.#records.scrub(row);
+      else if (state === 'dead') await this.#records.delete(row);
     }
+  }
+
+  /** Whether the token vouches for any row. */
+  async vouchesForAny(): Promise<boolean> {
+    for (const { account } of await this.#records.cells())
+      for (const row of await this.#records.find(account))
+        if (!isLockedRow(row) && (await this.genuine(row))) return true;
+    return false;
   }
 }

@@ -1,4 +1,4 @@
-import { type Ledger, wrappingKeyLabel } from '../ledger/index.js';
+import type { Ledger } from '../ledger/index.js';
 import { type Token, TokenError } from '../pkcs11/index.js';
 import type { Accounts } from './accounts.js';
 import { InvalidMessage, UnknownExchange } from './errors.js';
@@ -48,15 +48,15 @@ export class Dealings {
       const held = new Set((await this.#accounts.live(account)).map((row) => row.dealing)).add(dealing);
       if (held.size > MAX_DEALINGS)
         throw new InvalidMessage('too many registrations of this account were cut off; recover or delete it');
-      const slot = await this.#ledger.pick();
+      const cell = await this.#ledger.pick();
       let reserved = false;
       try {
-        const wrappedKey = await this.#import(share, wrappingKeyLabel(slot), publicKey, clientPublicKey);
+        const wrappedKey = await this.#import(share, this.#ledger.keyOf(cell), publicKey, clientPublicKey);
         const row = { account, dealing, wrappedKey, publicKey, registrationRecord, encryptedBackupKey };
         reserved = true;
-        await this.#accounts.store({ ...row, ...slot }, (old) => old.dealing === dealing);
+        await this.#accounts.store({ ...row, ...cell }, (old) => old.dealing === dealing);
       } finally {
-        if (!reserved) this.#ledger.release(slot);
+        if (!reserved) this.#ledger.release(cell);
       }
     });
   }

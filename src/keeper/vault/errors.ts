@@ -16,6 +16,16 @@ export class AccountLocked extends CodedError {
   }
 }
 
+/** No attempt is left unless one of those that are under way proves the password. Nothing was spent. */
+export class AttemptsUnderWay extends CodedError {
+  constructor() {
+    super('attempts-under-way', 'every attempt that is left is under way; try again when those have ended', {
+      attemptsRemaining: 0,
+      retryAfter: 60,
+    });
+  }
+}
+
 /** The registration or recovery is not under way: it ended, timed out, or belongs to another account. */
 export class UnknownExchange extends CodedError {
   constructor(message: string) {

@@ -6,4 +6,4 @@ export { Duty, TokenShared } from './duty.js';
 export { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
 export type { Shredded } from './shredder.js';
 export { type RestoredToken, restoreToken, TokenBackupError } from './token-backup.js';
-export { ledgerStore, Vault, type VaultOptions } from './vault.js';
+export { Vault, type VaultOptions } from './vault.js';

@@ -1,13 +1,27 @@
 import { timingSafeEqual } from 'node:crypto';
-import { type Ledger, SlotClosed } from '../ledger/index.js';
+import { CellClosed, type Ledger } from '../ledger/index.js';
 import { log } from '../log/index.js';
 import { KEY_LABELS, type Token, TokenError } from '../pkcs11/index.js';
-import { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
+import {
+  AccountLocked,
+  AttemptsUnderWay,
+  InvalidMessage,
+  UnknownExchange,
+  VaultUnavailable,
+  WrongPassword,
+} from './errors.js';
 
 /** Waits before the token is read again, milliseconds; the last one stays. */
 const RETRY_MS = [500, 1000, 5000, 10_000, 30_000];
 /** What a request may end with; every other error is a failure of token, ledger or database. */
-const ANSWERS = [AccountLocked, WrongPassword, UnknownExchange, InvalidMessage, VaultUnavailable];
+const ANSWERS = [
+  AccountLocked,
+  AttemptsUnderWay,
+  WrongPassword,
+  UnknownExchange,
+  InvalidMessage,
+  VaultUnavailable,
+];
 
 /**
  * What keeps a vault answering: it knows which requests are under way, translates failures, reads the ledger again
@@ -97,7 +111,7 @@ export class Lifecycle {
       return await work();
     } catch (error) {
       if (ANSWERS.some((answer) => error instanceof answer)) throw error;
-      if (error instanceof SlotClosed)
+      if (error instanceof CellClosed)
         throw new UnknownExchange('the account changed meanwhile; start again');
       this.#failed(error as Error);
       throw new VaultUnavailable('the vault cannot answer now', { cause: error });

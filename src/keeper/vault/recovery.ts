@@ -1,6 +1,6 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { generateKE2, parseKE1, parseRegistrationRecord } from '../../protocol/index.js';
-import { type Ledger, type Slot, SlotClosed, wrappingKeyLabel } from '../ledger/index.js';
+import { type Attempt, type Cell, CellClosed, type Ledger } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { attempts, pendingLogins } from '../metrics/index.js';
 import { KEY_LABELS, type PrivateKey, type Token } from '../pkcs11/index.js';
@@ -8,7 +8,7 @@ import type { Row } from '../records/index.js';
 import type { Accounts } from './accounts.js';
 import { CONTEXT } from './context.js';
 import { toElement } from './elements.js';
-import { AccountLocked, UnknownExchange, WrongPassword } from './errors.js';
+import { AccountLocked, AttemptsUnderWay, UnknownExchange, WrongPassword } from './errors.js';
 import { Exchanges } from './exchanges.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { UnknownAccounts } from './unknown.js';
@@ -21,17 +21,17 @@ export interface Credential {
   readonly encryptedBackupKey: Uint8Array;
 }
 
-/** An attempt that is decided on; the token has it when `durable` resolves. */
+/** An attempt that was spent, and what is left should it fail. */
 export interface Spent {
+  readonly attempt: Attempt;
   readonly attemptsRemaining: number;
-  readonly durable: Promise<unknown>;
 }
 
 /** A recovery between its two messages. */
 export interface Recovery {
   readonly account: string;
-  /** the slots an attempt was spent on, the one to be proven first; none for an unknown account */
-  readonly slots: readonly Slot[];
+  /** without cells for an unknown account */
+  readonly attempt: Attempt;
   readonly attemptsRemaining: number;
   readonly expectedKE3: Uint8Array;
   readonly encryptedBackupKey: Uint8Array;
@@ -51,19 +51,13 @@ export function readLogin(KE1: Uint8Array): Login {
   return { KE1, blindedElement: toElement(blindedElement), clientKeyshare: toElement(clientKeyshare) };
 }
 
-const credentialOf = (row: Row): Credential => ({
-  key: { wrapped: row.wrappedKey, wrappingKey: wrappingKeyLabel(row), publicKey: row.publicKey },
-  record: row.registrationRecord,
-  encryptedBackupKey: row.encryptedBackupKey,
-});
-
 /** Of an account's live rows the one that a login asks for, with those after it that an attempt is spent on too. */
 function chosen(rows: readonly Row[], dealing: string): readonly Row[] {
   const row = rows.find((one) => one.dealing === dealing);
   return row ? [row, ...rows.filter((other) => other !== row)] : [];
 }
 
-/** Logins: an attempt is spent before anything leaves the vault, and a proof gives all attempts back. */
+/** Logins: an attempt is spent before anything leaves the vault, and a proof gives all attempts back. An attempt for which nothing left is given back too. */
 export class Recoveries {
   readonly #token: Token;
   readonly #ledger: Ledger;
@@ -92,23 +86,35 @@ export class Recoveries {
     });
   }
 
-  /** @throws AccountLocked when no attempt is left */
+  /** @throws AccountLocked when no attempt is left; AttemptsUnderWay when the last ones are under way */
   async start(account: string, login: Login, dealing: string) {
     const standIn = this.#unknown.credential(account);
     const spentOn = chosen(await this.#accounts.current(account), dealing);
     const [row] = spentOn;
-    const credential = row ? credentialOf(row) : standIn;
-    const { attemptsRemaining, durable } = row ? this.#spend(spentOn) : this.#unknown.spend(account);
-    const { KE2, expectedKE3 } = await this.#answer(login, credential, durable);
-    const recoveryId = this.open.add({
-      account,
-      slots: spentOn.map(({ slot, generation }) => ({ slot, generation })),
-      attemptsRemaining,
-      expectedKE3,
-      encryptedBackupKey: credential.encryptedBackupKey,
-    });
-    pendingLogins.set(this.open.size);
-    return { recoveryId, KE2, attemptsRemaining };
+    const credential = row ? this.#credentialOf(row) : standIn;
+    const isOpen = this.open.of(account).length > 0;
+    const spent = row ? await this.#spend(account, spentOn) : this.#unknown.spend(account, isOpen);
+    const { attemptsRemaining } = spent;
+    try {
+      const { KE2, expectedKE3 } = await this.#answer(login, credential, spent.attempt.durable);
+      const { encryptedBackupKey } = credential;
+      const recoveryId = this.open.add({ account, ...spent, expectedKE3, encryptedBackupKey });
+      pendingLogins.set(this.open.size);
+      return { recoveryId, KE2, attemptsRemaining };
+    } catch (error) {
+      attempts.inc({ end: 'given back' });
+      if (!row) this.#unknown.giveBack(account);
+      await this.#ledger.giveBack(spent.attempt).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #credentialOf(row: Row): Credential {
+    return {
+      key: { wrapped: row.wrappedKey, wrappingKey: this.#ledger.keyOf(row), publicKey: row.publicKey },
+      record: row.registrationRecord,
+      encryptedBackupKey: row.encryptedBackupKey,
+    };
   }
 
   /** The evaluation is made while the token takes the counter, and leaves only when the token has it. */
@@ -140,51 +146,50 @@ export class Recoveries {
 
   /** @param KE3 32 bytes @returns the encrypted backup key @throws WrongPassword */
   async finish(recovery: Recovery, KE3: Uint8Array): Promise<Uint8Array> {
-    const { account, slots, expectedKE3, encryptedBackupKey, attemptsRemaining } = recovery;
-    const [slot] = slots;
+    const { account, attempt, expectedKE3, encryptedBackupKey, attemptsRemaining } = recovery;
     const proven = KE3.length === expectedKE3.length && timingSafeEqual(KE3, expectedKE3);
     expectedKE3.fill(0);
-    if (!proven || !slot) {
+    if (!proven || attempt.cells.length === 0) {
       await this.fail(recovery, 'failed');
       throw new WrongPassword(attemptsRemaining);
     }
-    await this.#ledger.restore(slot);
+    await this.#ledger.prove(attempt);
     attempts.inc({ end: 'proven' });
     audit('recovered', { account });
     return encryptedBackupKey;
   }
 
   /** An attempt ended without proof. At the limit, once no other attempt is open, the account is locked. */
-  async fail({ account, slots, attemptsRemaining }: Recovery, end: 'failed' | 'expired'): Promise<void> {
+  async fail({ account, attempt, attemptsRemaining }: Recovery, end: 'failed' | 'expired'): Promise<void> {
     pendingLogins.set(this.open.size);
     attempts.inc({ end });
     audit('attempt failed', { account, attemptsRemaining });
     await this.#accounts.inTurn(account, async () => {
-      const open = this.open.of(account);
-      if (slots.length === 0 && open.length === 0) await this.#unknown.lock(account);
-      for (const slot of slots) {
-        const now = this.#ledger.state(slot);
-        const isOpen = open.some((other) => other.slots.some((one) => one.slot === slot.slot));
-        if (now.state === 'live' && now.used >= this.#ledger.maxAttempts && !isOpen)
-          await this.#accounts.lock(account, slot, (work) => this.#lifecycle.request(work));
-      }
+      if (attempt.cells.length === 0 && this.open.of(account).length === 0) await this.#unknown.lock(account);
+      for (const cell of await this.#ledger.fail(attempt)) this.#locked(account, cell);
     });
   }
 
-  /** @throws AccountLocked when the first has no attempt left; the others then are passed over */
-  #spend([row, ...others]: readonly Row[]): Spent {
+  #locked(account: string, cell: Cell): void {
+    this.#accounts.locked(account, cell, (work) => this.#lifecycle.request(work));
+  }
+
+  /** @throws AccountLocked, AttemptsUnderWay */
+  async #spend(account: string, rows: readonly Row[]): Promise<Spent> {
     try {
-      const spent = this.#ledger.spend(row as Row);
-      const alsoDurable = others.flatMap((other) => {
-        const now = this.#ledger.state(other);
-        return now.state === 'live' && now.used < this.#ledger.maxAttempts
-          ? this.#ledger.spend(other).durable
-          : [];
-      });
-      return { ...spent, durable: Promise.all([spent.durable, ...alsoDurable]) };
+      const attempt = this.#ledger.spend(rows);
+      return { attempt, attemptsRemaining: attempt.attemptsRemaining };
     } catch (error) {
-      if (error instanceof SlotClosed && error.state === 'locked') throw new AccountLocked();
-      throw error;
+      if (!(error instanceof CellClosed)) throw error;
+      if (error.state === 'locked') throw new AccountLocked();
+      if (error.state !== 'exhausted') throw error;
+      const [row] = rows as [Row];
+      const now = this.#ledger.state(row);
+      if (now.state === 'live' && now.open > 0) throw new AttemptsUnderWay();
+      // The last attempts were under way when the vault ended: none of them was proven.
+      await this.#ledger.lock(row);
+      this.#locked(account, row);
+      throw new AccountLocked();
     }
   }
 }

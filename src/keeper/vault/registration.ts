@@ -1,4 +1,4 @@
-import { type Ledger, type Slot, wrappingKeyLabel } from '../ledger/index.js';
+import type { Cell, Ledger } from '../ledger/index.js';
 import type { Token } from '../pkcs11/index.js';
 import type { Accounts } from './accounts.js';
 import { UnknownExchange } from './errors.js';
@@ -7,7 +7,7 @@ import { Exchanges } from './exchanges.js';
 /** A registration between its two messages. */
 export interface Registration {
   readonly account: string;
-  readonly slot: Slot;
+  readonly cell: Cell;
   readonly wrappedKey: Uint8Array;
   readonly publicKey: Uint8Array;
 }
@@ -23,20 +23,20 @@ export class Registrations {
     this.#token = token;
     this.#ledger = ledger;
     this.#accounts = accounts;
-    this.open = new Exchanges(lifetime, ({ slot }) => ledger.release(slot));
+    this.open = new Exchanges(lifetime, ({ cell }) => ledger.release(cell));
   }
 
   /** @param blindedElement 65 bytes */
   async start(account: string, blindedElement: Uint8Array) {
-    const slot = await this.#ledger.pick();
+    const cell = await this.#ledger.pick();
     try {
-      const wrappingKey = wrappingKeyLabel(slot);
+      const wrappingKey = this.#ledger.keyOf(cell);
       const { wrapped, publicKey } = await this.#token.call('generateWrapped', wrappingKey);
       const key = { wrapped, wrappingKey, publicKey };
       const evaluated = await this.#token.call('multiply', key, blindedElement);
-      return { registrationId: this.open.add({ account, slot, wrappedKey: wrapped, publicKey }), evaluated };
+      return { registrationId: this.open.add({ account, cell, wrappedKey: wrapped, publicKey }), evaluated };
     } catch (error) {
-      this.#ledger.release(slot);
+      this.#ledger.release(cell);
       throw error;
     }
   }
@@ -49,11 +49,11 @@ export class Registrations {
   }
 
   async finish(
-    { account, slot, wrappedKey, publicKey }: Registration,
+    { account, cell, wrappedKey, publicKey }: Registration,
     registrationRecord: Uint8Array,
     encryptedBackupKey: Uint8Array,
   ): Promise<void> {
     const row = { account, dealing: '', wrappedKey, publicKey, registrationRecord, encryptedBackupKey };
-    await this.#accounts.inTurn(account, () => this.#accounts.store({ ...row, ...slot }, () => true));
+    await this.#accounts.inTurn(account, () => this.#accounts.store({ ...row, ...cell }, () => true));
   }
 }

@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
-import { type Ledger, type Rotation, wrappingKeyLabel } from '../ledger/index.js';
+import type { Ledger, Rotation } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { shreddedPages } from '../metrics/index.js';
 import { KEY_LABELS, type Token } from '../pkcs11/index.js';
@@ -40,18 +40,19 @@ const POLL_MS = 250;
 export async function shred(vault: Shreddable, page: number, abandonLost: boolean): Promise<Shredded> {
   const { ledger, records, signal } = vault;
   const rotation = await ledger.beginRotation(page);
-  const left = (): Promise<Row[]> => records.inSlots(...rotation.slots, rotation.from);
   const refused = new Set<number>();
   let moved = 0;
   const moveAll = async (): Promise<number> => {
-    const rows = (await left()).filter(({ slot }) => !refused.has(slot));
-    for (const { account, slot } of rows) {
+    let found = 0;
+    for await (const { account, cell } of rowsOf(records, rotation, rotation.from)) {
+      if (refused.has(cell)) continue;
       signal.throwIfAborted();
-      const done = await vault.inTurn(account, () => move(vault, rotation, account, slot));
-      if (done === 'refused') refused.add(slot);
+      const done = await vault.inTurn(account, () => move(vault, rotation, account, cell));
+      if (done === 'refused') refused.add(cell);
       if (done === 'moved') moved++;
+      found++;
     }
-    return rows.length;
+    return found;
   };
   for (;;) {
     if ((await moveAll()) > 0) continue;
@@ -65,10 +66,10 @@ export async function shred(vault: Shreddable, page: number, abandonLost: boolea
     if (!vault.holds(rotation) && (await moveAll()) === 0) break;
   }
 
-  const lost = await lostSlots(vault, rotation);
+  const lost = await lostCells(vault, rotation);
   if (lost.length > 0 && !abandonLost) return { page, moved, lost: lost.length, done: false };
-  await ledger.retire(...lost.map((slot) => ({ slot, generation: rotation.to })));
-  for (const row of await left()) await records.delete(row);
+  await ledger.retire(...lost.map((cell) => ({ cell, generation: rotation.to })));
+  for await (const row of rowsOf(records, rotation, rotation.from)) await records.delete(row);
   await ledger.finishRotation(rotation);
   shreddedPages.inc();
   audit('wrapping key destroyed', { page, moved, lost: lost.length });
@@ -79,13 +80,13 @@ async function move(
   { token, ledger, records, genuine }: Shreddable,
   { from, to }: Rotation,
   account: string,
-  slot: number,
+  cell: number,
 ): Promise<'moved' | 'refused' | 'ended'> {
-  const row = (await records.find(account)).find((one) => one.slot === slot && one.generation === from);
+  const row = (await records.find(account)).find((one) => one.cell === cell && one.generation === from);
   if (!row) return 'ended';
   const { state } = ledger.state(row);
   if (state === 'locked') {
-    await records.put({ ...row, generation: to });
+    await records.scrub(row);
     return 'ended';
   }
   if (state !== 'live') {
@@ -94,22 +95,26 @@ async function move(
   }
   if (!(await genuine(row))) return 'refused';
   const next = { ...row, generation: to };
-  const wrappedKey = await token.call(
-    'rewrap',
-    row.wrappedKey,
-    wrappingKeyLabel(row),
-    wrappingKeyLabel(next),
-  );
+  const wrappedKey = await token.call('rewrap', row.wrappedKey, ledger.keyOf(row), ledger.keyOf(next));
   const mac = await token.call('hmac', KEY_LABELS.record, macInput({ ...next, wrappedKey }));
   await records.put({ ...next, wrappedKey, mac });
   return 'moved';
 }
 
-/** A record is written before its slot becomes live and deleted after: one that is missing in between is lost. */
-async function lostSlots({ ledger, records, genuine }: Shreddable, { page, slots, to }: Rotation) {
-  const before = ledger.liveSlots(page);
+/** Rows that are read at once: a page has many. */
+const READ_CELLS = 4096;
+
+/** The rows of a page that are in a generation. */
+async function* rowsOf(records: Records, { cells: [first, last] }: Rotation, generation: number) {
+  for (let from = first; from <= last; from += READ_CELLS)
+    yield* await records.inCells(from, Math.min(last, from + READ_CELLS - 1), generation);
+}
+
+/** A record is written before its cell becomes live and deleted after: one that is missing in between is lost. */
+async function lostCells({ ledger, records, genuine }: Shreddable, rotation: Rotation): Promise<number[]> {
+  const before = ledger.liveCells(rotation.page);
   const held = new Set<number>();
-  for (const row of await records.inSlots(...slots, to)) if (await genuine(row)) held.add(row.slot);
-  const after = new Set(ledger.liveSlots(page));
-  return before.filter((slot) => after.has(slot) && !held.has(slot));
+  for await (const row of rowsOf(records, rotation, rotation.to)) if (await genuine(row)) held.add(row.cell);
+  const after = new Set(ledger.liveCells(rotation.page));
+  return before.filter((cell) => after.has(cell) && !held.has(cell));
 }

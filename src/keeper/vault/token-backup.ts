@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { CodedError } from '../../protocol/index.js';
-import { KEY_PREFIX, type Ledger, restoredLedger } from '../ledger/index.js';
+import { KEY_PREFIX, type Ledger, packWords, restoredLedger, unpackWords } from '../ledger/index.js';
 import {
   ESCROW_LABEL,
   type EscrowedKeys,
@@ -35,10 +35,10 @@ const contentSchema = z.strictObject({
     }),
   ),
   macs: z.array(z.strictObject({ label: z.enum(KEY_LABELS), mac: base64 })),
-  pages: z.array(z.strictObject({ page: z.int(), generation: z.int(), next: z.int(), slots: base64 })),
+  pages: z.array(z.strictObject({ generation: z.int(), next: z.int(), cells: base64 })),
 });
 const fileSchema = z.strictObject({
-  format: z.literal('bkv token backup v1'),
+  format: z.literal('bkv token backup v2'),
   content: contentSchema,
   mac: base64,
 });
@@ -50,7 +50,7 @@ const decode = (text: string): Buffer => Buffer.from(text, 'base64');
 
 /** What the token's audit key authenticates a backup by. */
 const macOf = (content: unknown): Uint8Array =>
-  Buffer.from(`bkv token backup v1 ${createHash('sha256').update(JSON.stringify(content)).digest('hex')}`);
+  Buffer.from(`bkv token backup v2 ${createHash('sha256').update(JSON.stringify(content)).digest('hex')}`);
 
 /**
  * All that a backup token needs to stand in for a vault's token: its keys, wrapped for that one, and which accounts
@@ -80,10 +80,12 @@ export async function backUpToken(token: Token, ledger: Ledger): Promise<string>
     long: JSON.parse(Buffer.from(escrowed.value).toString()) as EscrowedKeys,
     wrapping,
     macs,
-    pages: ledger.snapshot().map(({ slots, ...page }) => ({ ...page, slots: encode(slots) })),
+    pages: ledger
+      .snapshot()
+      .map(({ generation, next, words }) => ({ generation, next, cells: encode(packWords(words)) })),
   };
   const mac = encode(await token.call('hmac', KEY_LABELS.audit, macOf(content)));
-  return `${JSON.stringify({ format: 'bkv token backup v1', content, mac })}\n`;
+  return `${JSON.stringify({ format: 'bkv token backup v2', content, mac })}\n`;
 }
 
 /** What a backup held. */
@@ -100,10 +102,9 @@ export interface RestoredToken {
  */
 export function restoreToken(profile: Profile, text: string, keep: boolean): RestoredToken {
   const { content, mac, authenticated } = read(text);
-  const pages = content.pages.map(({ slots, ...page }) => ({
-    ...page,
-    slots: Uint8Array.from(decode(slots)),
-  }));
+  // Only once the backup is known to be authentic.
+  const pages = () =>
+    content.pages.map(({ cells, ...page }) => ({ ...page, words: unpackWords(decode(cells)) }));
   const labels = content.wrapping.map(({ label }) => label);
   const macs = content.macs.map(({ label, mac }) => ({ label, data: CHECK, mac: decode(mac) }));
   restoreSecrets(
@@ -113,7 +114,7 @@ export function restoreToken(profile: Profile, text: string, keep: boolean): Res
       macs: [...macs, { label: KEY_LABELS.audit, data: macOf(authenticated), mac: decode(mac) }],
     },
     keep,
-    keep ? restoredLedger(pages, labels) : [],
+    (mac) => (keep ? restoredLedger(pages(), labels, mac) : []),
   );
   return { created: content.created, wrappingKeys: labels.length };
 }

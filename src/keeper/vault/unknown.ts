@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { Ledger } from '../ledger/index.js';
-import { AccountLocked } from './errors.js';
+import { AccountLocked, AttemptsUnderWay } from './errors.js';
 import type { Credential, Spent } from './recovery.js';
 
 /** Unknown accounts whose attempts are counted. */
@@ -33,20 +33,26 @@ export class UnknownAccounts {
     };
   }
 
-  /** @throws AccountLocked */
-  spend(account: string): Spent {
-    const limit = this.#ledger.maxAttempts;
+  /** @param isOpen whether attempts are under way @throws AccountLocked, AttemptsUnderWay */
+  spend(account: string, isOpen: boolean): Spent {
+    const { limit } = this.#ledger;
     const used = this.#used.get(account) ?? 0;
-    if (used >= limit) throw new AccountLocked();
+    if (used >= limit) throw isOpen ? new AttemptsUnderWay() : new AccountLocked();
     this.#used.delete(account);
     this.#used.set(account, used + 1);
     if (this.#used.size > REMEMBERED) this.#used.delete(this.#used.keys().next().value as string);
-    return { attemptsRemaining: limit - used - 1, durable: this.#ledger.spendNothing() };
+    return { attempt: this.#ledger.spend([]), attemptsRemaining: limit - used - 1 };
+  }
+
+  /** Nothing left the vault for an attempt. */
+  giveBack(account: string): void {
+    const used = this.#used.get(account);
+    if (used) this.#used.set(account, used - 1);
   }
 
   /** Takes as long as locking a known account does. */
   async lock(account: string): Promise<void> {
-    if ((this.#used.get(account) ?? 0) >= this.#ledger.maxAttempts) await this.#ledger.spendNothing();
+    if ((this.#used.get(account) ?? 0) >= this.#ledger.limit) await this.#ledger.retire();
   }
 
   /** The account is known from now on. */

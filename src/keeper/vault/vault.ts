@@ -1,9 +1,10 @@
 import { parseRegistrationRecord } from '../../protocol/index.js';
-import { Ledger, type LedgerStore, pageOf, type Rotation, type Slot } from '../ledger/index.js';
+import { type Cell, Ledger, type Rotation, tokenStore } from '../ledger/index.js';
 import { accountHash, audit } from '../log/index.js';
 import { KEY_LABELS, type Token } from '../pkcs11/index.js';
 import type { Records } from '../records/index.js';
 import { Accounts, type Status } from './accounts.js';
+import { assertOneVault, knownMark, Marks } from './binding.js';
 import { Dealings, type ShareRegistration } from './dealings.js';
 import { toElement } from './elements.js';
 import { Lifecycle } from './lifecycle.js';
@@ -22,18 +23,6 @@ export interface VaultOptions {
   /** keeps a backup of the token: called when the vault opens, and whenever its wrapping keys have changed */
   readonly keepBackup?: (backup: string) => Promise<void>;
 }
-
-/** The ledger's home in a token. */
-export const ledgerStore = (token: Token): LedgerStore => ({
-  replaceData: (label, value, superseded, writer) =>
-    token.call('replaceData', label, value, superseded, writer),
-  destroyData: (handle) => token.call('destroyData', handle),
-  listData: (prefix) => token.call('listData', prefix),
-  refresh: () => token.refresh(),
-  generateWrappingKey: (label) => token.generateWrappingKey(label),
-  destroyWrappingKey: (label) => token.destroyWrappingKey(label),
-  listWrappingKeys: (prefix) => token.listWrappingKeys(prefix),
-});
 
 /** What the token says of itself when the vault opens. */
 interface Identity {
@@ -57,6 +46,7 @@ export class Vault {
   readonly #registrations: Registrations;
   readonly #recoveries: Recoveries;
   readonly #dealings: Dealings;
+  readonly #marks: Marks;
   /** the vault's identity, which clients pin: 33 bytes */
   readonly serverPublicKey: Uint8Array;
   /** what shares are wrapped for, pinned too: RSA, SubjectPublicKeyInfo */
@@ -84,6 +74,7 @@ export class Vault {
     this.#unknown = unknown;
     this.#registrations = new Registrations(token, ledger, accounts, lifetime);
     this.#dealings = new Dealings(token, ledger, accounts);
+    this.#marks = new Marks(ledger, records, serverPublicKey);
     this.#recoveries = new Recoveries(token, ledger, accounts, unknown, lifecycle, {
       serverPublicKey,
       lifetime,
@@ -96,19 +87,23 @@ export class Vault {
    */
   static async open(token: Token, records: Records, options: VaultOptions): Promise<Vault> {
     let changed = async (): Promise<void> => undefined;
-    const store = ledgerStore(token);
-    const generateWrappingKey = (label: string) => store.generateWrappingKey(label).then(() => changed());
-    const destroyWrappingKey = (label: string) => store.destroyWrappingKey(label).then(() => changed());
+    const store = tokenStore(token);
+    const generatePageKey = (label: string) => store.generatePageKey(label).then(() => changed());
+    const destroyPageKey = (label: string) => store.destroyPageKey(label).then(() => changed());
+    const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
+    const mark = await knownMark(records, serverPublicKey);
     const ledger = await Ledger.open(
-      { ...store, generateWrappingKey, destroyWrappingKey },
-      options.maxAttempts,
+      { ...store, generatePageKey, destroyPageKey },
+      { limit: options.maxAttempts, mark },
     );
     const identity = {
-      serverPublicKey: await token.call('publicKey', KEY_LABELS.static),
+      serverPublicKey,
       transportPublicKey: await token.call('transportPublicKey'),
       fakeSeed: await token.call('hmac', KEY_LABELS.fake, Buffer.from('bkv fake records v1')),
     };
     const vault = new Vault(token, ledger, records, identity, options);
+    if (!mark) await assertOneVault(ledger, records, vault.#accounts, serverPublicKey);
+    await vault.#marks.keep();
     await vault.#accounts.tidy();
     changed = () => vault.keepBackup();
     await changed();
@@ -117,7 +112,7 @@ export class Vault {
   }
 
   get maxAttempts(): number {
-    return this.#ledger.maxAttempts;
+    return this.#ledger.limit;
   }
 
   /** Why no attempt could be counted now; `undefined` when one could. */
@@ -262,14 +257,15 @@ export class Vault {
     this.#registrations.open.close();
     this.#recoveries.open.close();
     await this.#ledger.close();
+    await this.#marks.close();
     this.#unknown.close();
   }
 
   #holds({ page, from }: Rotation): boolean {
-    const of = ({ slot, generation }: Slot) => generation === from && pageOf(slot) === page;
+    const of = ({ cell, generation }: Cell) => generation === from && this.#ledger.pageOf(cell) === page;
     return (
-      this.#registrations.open.values().some(({ slot }) => of(slot)) ||
-      this.#recoveries.open.values().some(({ slots }) => slots.some(of))
+      this.#registrations.open.values().some(({ cell }) => of(cell)) ||
+      this.#recoveries.open.values().some(({ attempt }) => attempt.cells.some(of))
     );
   }
 }

@@ -1,0 +1,137 @@
+import { setImmediate } from 'node:timers/promises';
+import { ledgerBatch } from '../metrics/index.js';
+import { LedgerUnavailable } from './errors.js';
+import type { Journal } from './journal.js';
+import type { Word } from './state.js';
+
+type Waiter = { resolve: () => void; reject: (error: Error) => void };
+type Batch = { changes: Map<number, Word>; waiters: Waiter[]; sequence?: bigint };
+
+/** A change that was decided. */
+export interface Commit {
+  /** resolves when the token holds it; rejects with LedgerUnavailable */
+  readonly durable: Promise<void>;
+  /** the journal that carried it to the token, if one was tried: it is there if the token's newest one is not older */
+  sequence(): bigint | undefined;
+}
+
+/**
+ * Group commit: changes that arrive while a journal object is being written share the next. Whatever writes to the token
+ * takes its turn here. A write that fails leaves it unknown what the token holds: all is refused until it was read again.
+ */
+export class Commits {
+  readonly #journal: Journal;
+  readonly #onIdle: () => void;
+  #batches: Batch[] = [];
+  #flushing = false;
+  #turn: Promise<unknown> = Promise.resolve();
+  #broken: Error | undefined;
+
+  constructor(journal: Journal, onIdle: () => void) {
+    this.#journal = journal;
+    this.#onIdle = onIdle;
+  }
+
+  /** Why nothing can be written; `undefined` when something can. */
+  get broken(): Error | undefined {
+    return this.#broken;
+  }
+
+  /** @throws LedgerUnavailable */
+  assertUsable(): void {
+    if (this.#broken)
+      throw new LedgerUnavailable('the retry counters cannot be written to the token', {
+        cause: this.#broken,
+      });
+  }
+
+  /** Carries changes that are decided to the token, all in one object. */
+  add(changes: ReadonlyMap<number, Word>): Commit {
+    let batch = this.#batches.at(-1);
+    if (!batch || batch.changes.size + changes.size > this.#journal.room) {
+      batch = { changes: new Map(), waiters: [] };
+      this.#batches.push(batch);
+    }
+    const mine = batch;
+    for (const [cell, word] of changes) mine.changes.set(cell, word);
+    const durable = new Promise<void>((resolve, reject) => mine.waiters.push({ resolve, reject }));
+    if (!this.#flushing) {
+      this.#flushing = true;
+      void this.inTurn(() => this.#flush());
+    }
+    return { durable, sequence: () => mine.sequence };
+  }
+
+  /** Runs `work`, which writes to the token, while nothing else does. @throws LedgerUnavailable */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    return this.inTurn(async () => {
+      this.assertUsable();
+      try {
+        return await work();
+      } catch (error) {
+        throw this.#fail(error as Error, []);
+      }
+    });
+  }
+
+  /** Runs `work` after all that is under way, whether or not the token can be written to. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work);
+    this.#turn = mine.catch(() => undefined);
+    return mine;
+  }
+
+  /** Has everything refused for this reason, if it is not already. */
+  break(reason: Error | undefined): void {
+    this.#broken ??= reason;
+  }
+
+  /** Reads the token again by `load`, and goes on if that succeeds. */
+  reload(load: () => Promise<void>): Promise<void> {
+    return this.inTurn(async () => {
+      if (!this.#broken) return;
+      try {
+        await load();
+        this.#broken = undefined;
+      } catch (error) {
+        this.#broken = error as Error;
+        throw error;
+      }
+    });
+  }
+
+  /** Waits for the write under way. */
+  async settled(): Promise<void> {
+    await this.#turn;
+  }
+
+  async #flush(): Promise<void> {
+    // Changes of the same turn of the event loop share the first batch.
+    await setImmediate();
+    for (let batch = this.#batches.shift(); batch; batch = this.#batches.shift()) {
+      const { changes, waiters } = batch;
+      batch.sequence = this.#journal.sequence + 1n;
+      try {
+        await this.#journal.append(changes);
+        ledgerBatch.observe(waiters.length);
+        for (const waiter of waiters) waiter.resolve();
+        await this.#journal.fold();
+      } catch (error) {
+        this.#fail(error as Error, waiters);
+      }
+    }
+    this.#flushing = false;
+    this.#onIdle();
+  }
+
+  #fail(error: Error, waiters: Waiter[]): LedgerUnavailable {
+    this.#broken = error;
+    const unavailable = new LedgerUnavailable('the retry counters could not be written to the token', {
+      cause: error,
+    });
+    for (const waiter of [...waiters, ...this.#batches.flatMap((batch) => batch.waiters)])
+      waiter.reject(unavailable);
+    this.#batches = [];
+    return unavailable;
+  }
+}

@@ -1,0 +1,23 @@
+import { CodedError } from '../../protocol/index.js';
+import type { CellState } from './state.js';
+
+/** The ledger in the token is not one that this program wrote whole, or is an older one. */
+export class LedgerCorrupt extends CodedError {
+  constructor(message: string) {
+    super('ledger-corrupt', message);
+  }
+}
+
+/** The counters cannot be written (or read back) now: nothing may leave the vault. */
+export class LedgerUnavailable extends CodedError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('unavailable', message, {}, options);
+  }
+}
+
+/** The move is not one that the cell's state allows. `exhausted`: it is live, but every attempt is spent. */
+export class CellClosed extends CodedError {
+  constructor(readonly state: CellState['state'] | 'exhausted') {
+    super('unknown-exchange', `the cell is ${state}`);
+  }
+}

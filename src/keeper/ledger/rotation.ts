@@ -1,0 +1,100 @@
+import { randomInt } from 'node:crypto';
+import type { Commits } from './commits.js';
+import { LedgerUnavailable } from './errors.js';
+import type { Journal } from './journal.js';
+import type { Pages } from './pages.js';
+import { whenMoved, whenShredded } from './state.js';
+import type { LedgerStore } from './store.js';
+
+/** The records of a page, while they are moved from one page key to another. */
+export interface Rotation {
+  readonly page: number;
+  readonly cells: readonly [first: number, last: number];
+  readonly from: number;
+  readonly to: number;
+}
+
+export const KEY_PREFIX = 'bkv.page.';
+export const keyLabel = (page: number, generation: number): string => `${KEY_PREFIX}${page}.${generation}`;
+export const newGeneration = (): number => randomInt(1, 2 ** 32);
+
+/** What makes, changes and destroys the keys of pages. */
+export class PageKeys {
+  constructor(
+    private readonly store: LedgerStore,
+    private readonly pages: Pages,
+    private readonly journal: Journal,
+    private readonly commits: Commits,
+    private readonly pageCells: number,
+  ) {}
+
+  /**
+   * Adds a page of free cells.
+   * @throws LedgerUnavailable; when the token has no room for it, nothing else fails by that
+   */
+  addPage(): Promise<void> {
+    return this.#withKey(this.pages.length, async (generation) => {
+      const page = {
+        first: this.pages.end,
+        generation,
+        next: 0,
+        leaves: [],
+        words: new Uint32Array(this.pageCells),
+      };
+      const leaves = await this.journal.newPage(this.pages.length, page).catch((error: Error) => error);
+      if (leaves instanceof Error) return leaves;
+      this.pages.add({ ...page, leaves });
+      await this.journal.append(new Map());
+      return undefined;
+    });
+  }
+
+  /** Gives a page a second key, for its records to be moved to. Called again, it goes on with that one. */
+  async begin(page: number): Promise<Rotation> {
+    const rotated = this.pages.page(page);
+    if (!rotated.next)
+      await this.#withKey(page, async (next) => {
+        // A page written twice at one sequence could not be told from the one before it.
+        await this.journal.append(new Map());
+        this.pages.transform(page, whenMoved);
+        await this.journal.writePage(page, { next });
+        await this.journal.append(new Map());
+        return undefined;
+      });
+    const { first, words, generation, next } = rotated;
+    return { page, cells: [first, first + words.length - 1], from: generation, to: next };
+  }
+
+  /**
+   * Ends a page's old generation once no record is left in it: destroys its key, and with it whatever a copy of the
+   * database still holds. Cells that had ended when the rotation began are free again.
+   */
+  finish({ page, from, to }: Rotation): Promise<void> {
+    return this.commits.exclusive(async () => {
+      const rotated = this.pages.page(page);
+      if (rotated.generation !== from || rotated.next !== to) return;
+      await this.journal.append(new Map());
+      const freed = this.pages.transform(page, whenShredded);
+      await this.journal.writePage(page, { generation: to, next: 0 });
+      // The old key is needed until the token counts the new page.
+      await this.journal.append(new Map());
+      await this.store.destroyPageKey(keyLabel(page, from));
+      this.pages.free(...freed);
+    });
+  }
+
+  /** Makes a key for `work`. Without room for the key, or when work returns an error, the ledger goes on without it. */
+  async #withKey(page: number, work: (generation: number) => Promise<Error | undefined>): Promise<void> {
+    const generation = newGeneration();
+    const label = keyLabel(page, generation);
+    const failed = await this.commits.exclusive(async () => {
+      const made = await this.store.generatePageKey(label).catch((error: Error) => error);
+      if (made) return made;
+      const error = await work(generation);
+      if (error) await this.store.destroyPageKey(label).catch(() => undefined);
+      return error;
+    });
+    if (failed)
+      throw new LedgerUnavailable('the token takes no further page of retry counters', { cause: failed });
+  }
+}

@@ -1,0 +1,41 @@
+import { type DataObject, KEY_LABELS, type Token, type Writer } from '../pkcs11/index.js';
+
+/** The token key that every object of the ledger is authenticated by (HMAC-SHA-256). */
+const LEDGER_KEY = KEY_LABELS.ledger;
+
+/** Where the ledger lies: the token's data objects, and the keys of its pages. */
+export interface LedgerStore {
+  /**
+   * Writes an object; once it is durable, and `writer` is still there, destroys those that it stands in for.
+   * @returns its handle @throws when the `writer` object is gone: then nothing was destroyed
+   */
+  replaceData(
+    label: string,
+    value: Uint8Array,
+    superseded: readonly string[],
+    writer?: Writer,
+  ): Promise<string>;
+  /** Destroys an object; one that is gone already is no error. */
+  destroyData(handle: string): Promise<void>;
+  listData(prefix: string): Promise<DataObject[]>;
+  /** Has {@link listData} show what other programs have written until now. Handles from before are void. */
+  refresh(): Promise<void>;
+  /** HMAC-SHA-256 under the token's ledger key, 32 bytes. */
+  mac(data: Uint8Array): Promise<Uint8Array>;
+  generatePageKey(label: string): Promise<void>;
+  destroyPageKey(label: string): Promise<void>;
+  listPageKeys(prefix: string): Promise<string[]>;
+}
+
+/** The ledger's home in a token. */
+export const tokenStore = (token: Token): LedgerStore => ({
+  replaceData: (label, value, superseded, writer) =>
+    token.call('replaceData', label, value, superseded, writer),
+  destroyData: (handle) => token.call('destroyData', handle),
+  listData: (prefix) => token.call('listData', prefix),
+  refresh: () => token.refresh(),
+  mac: (data) => token.call('hmac', LEDGER_KEY, data),
+  generatePageKey: (label) => token.generateWrappingKey(label),
+  destroyPageKey: (label) => token.destroyWrappingKey(label),
+  listPageKeys: (prefix) => token.listWrappingKeys(prefix),
+});

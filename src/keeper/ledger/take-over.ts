@@ -1,0 +1,96 @@
+import { randomBytes } from 'node:crypto';
+import { log } from '../log/index.js';
+import { ledgerRefused } from '../metrics/index.js';
+import { type DataObject, TokenError, type Writer } from '../pkcs11/index.js';
+import { LedgerCorrupt } from './errors.js';
+import { isGenuine, JOURNAL_LABEL, PAGE_LABEL, VERSION, versionOf, WRITER_LABEL } from './formats/frame.js';
+import { isV2 } from './formats/v2.js';
+import { type Replayed, replay } from './replay.js';
+import type { LedgerStore } from './store.js';
+import { replayV2 } from './upgrade.js';
+
+/** What whoever takes the ledger over finds. */
+export type TakenOver = Replayed & {
+  readonly writer: Writer;
+  /** whether its pages are to be written anew, in this version */
+  readonly upgrade: boolean;
+};
+
+/**
+ * Becomes the ledger's writer and reads what the token holds: the writer before is fenced off first, so that what is read
+ * then stays as it is.
+ * @param limit that a ledger of version 2 was used with @param known whether this version's ledger was here before
+ * @throws LedgerCorrupt; TokenError when another program does the same at this time
+ */
+export async function takeOver(
+  store: LedgerStore,
+  before: Writer,
+  { limit, known }: { limit: number; known: boolean },
+): Promise<TakenOver> {
+  const { writer, objects } = await fence(store, before);
+  const { genuine, v2 } = await sort(store, objects);
+  const found = replay(genuine);
+  if (found) {
+    refused('of another ledger', found.others.length);
+    const superseded = [...found.superseded, ...v2.map(({ handle }) => handle)];
+    return { ...found, superseded, writer, upgrade: false };
+  }
+  // Pages of this version without a journal: an upgrade was cut off. The older ledger is whole until the end of it.
+  const superseded = [...genuine, ...v2].map(({ handle }) => handle);
+  const fresh = { ledger: randomBytes(16), segments: [], superseded, others: [], writer };
+  if (v2.length > 0) {
+    if (known)
+      throw new LedgerCorrupt(
+        'the token holds a ledger of version 2 only, but the database knows a newer one: the token is an older one',
+      );
+    return { ...fresh, ...replayV2(v2, limit), upgrade: true };
+  }
+  if (genuine.length > 0) throw new LedgerCorrupt('the token holds pages but no journal');
+  return { ...fresh, pages: [], sequence: 0n, term: 0, upgrade: false };
+}
+
+async function fence(store: LedgerStore, before: Writer): Promise<{ writer: Writer; objects: DataObject[] }> {
+  // Seen by all before any is looked for: of two that come at once, at least one ends the other.
+  const mine = randomBytes(16);
+  await store.replaceData(WRITER_LABEL, mine, []);
+  const isMine = ({ label, value }: DataObject) => label === WRITER_LABEL && mine.equals(value);
+  await store.refresh();
+  const others = (await store.listData(WRITER_LABEL)).filter((writer) => !isMine(writer));
+  for (const { handle } of others) await store.destroyData(handle);
+  // What another one wrote until then counts.
+  if (others.some(({ value }) => !Buffer.from(value).equals(before.value))) await store.refresh();
+  const objects = await store.listData('bkv.ledger.');
+  const writer = objects.find(isMine);
+  if (!writer) throw new TokenError('another program became the writer meanwhile', 'BKV_FENCED');
+  return { writer, objects };
+}
+
+/**
+ * Tells what only this program wrote from what is passed over: whoever can put an object into the token without its key
+ * changes nothing by it.
+ * @throws LedgerCorrupt when a newer version of this program has written
+ */
+async function sort(store: LedgerStore, objects: readonly DataObject[]) {
+  const ledger = objects.filter(({ label }) => label === JOURNAL_LABEL || label.startsWith(PAGE_LABEL));
+  const v2 = ledger.filter(({ value }) => isV2(value));
+  const rest = ledger.filter((object) => !v2.includes(object));
+  const verdicts = await Promise.all(
+    rest.map(({ label, value }) => isGenuine((data) => store.mac(data), label, value)),
+  );
+  const genuine = rest.filter((_, i) => verdicts[i]);
+  const newest = Math.max(VERSION, ...genuine.map(({ value }) => versionOf(value)));
+  if (newest > VERSION)
+    throw new LedgerCorrupt(
+      `the ledger in the token is of version ${newest}, and this program knows version ${VERSION}: run the program that wrote it, or a newer one`,
+    );
+  const strange = rest.filter((_, i) => !verdicts[i]);
+  refused('not authentic', strange.length);
+  if (strange.length > 0)
+    log.error('objects of the ledger are not authentic: they were altered or put there by others', {
+      labels: [...new Set(strange.map(({ label }) => label))].slice(0, 10),
+      count: strange.length,
+    });
+  return { genuine, v2 };
+}
+
+const refused = (reason: string, count: number): void => ledgerRefused.set({ reason }, count);

@@ -1,0 +1,23 @@
+import { type Kysely, type Migration, Migrator } from 'kysely';
+import { type Database, DatabaseError } from '../database.js';
+import * as records from './1-records.js';
+import * as cells from './2-cells.js';
+
+/** In the order of their names; a name that was ever released stays. */
+const MIGRATIONS: Record<string, Migration> = { '1 records': records, '2 cells': cells };
+
+/**
+ * Brings the tables of a database into the form that this program knows, whatever older form they have.
+ * @throws DatabaseError when a newer program has been at work, or a step fails: then the tables are as before it
+ */
+export async function migrate(db: Kysely<Database>): Promise<void> {
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
+  const { error } = await migrator.migrateToLatest();
+  if (!error) return;
+  const { message } = error as Error;
+  throw new DatabaseError(
+    /previously executed migration .* is missing/.test(message)
+      ? `the database was written by a newer version of this program; run that one (${message})`
+      : `the tables of the database cannot be brought up to date: ${message}`,
+  );
+}

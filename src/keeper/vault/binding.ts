@@ -1,0 +1,100 @@
+import { CodedError } from '../../protocol/index.js';
+import type { Ledger } from '../ledger/index.js';
+import { log } from '../log/index.js';
+import { isLockedRow, type Records } from '../records/index.js';
+import type { Accounts } from './accounts.js';
+
+/** Database and token are not of one vault. */
+export class ForeignDatabase extends CodedError {
+  constructor(message: string) {
+    super('foreign-database', message);
+  }
+}
+
+const KEEP_MS = 1000;
+
+const name = (serverPublicKey: Uint8Array): string => Buffer.from(serverPublicKey).toString('base64url');
+
+/**
+ * What the database remembers of the ledger.
+ * @param serverPublicKey the token's, 33 bytes
+ * @throws ForeignDatabase when the database belongs to another vault
+ */
+export async function knownMark(
+  records: Records,
+  serverPublicKey: Uint8Array,
+): Promise<Uint8Array | undefined> {
+  const binding = await records.binding();
+  if (!binding || Buffer.from(binding.serverPublicKey).equals(serverPublicKey)) return binding?.mark;
+  throw new ForeignDatabase(
+    `the database belongs to the vault ${name(binding.serverPublicKey)}, but the token is that of the vault ${name(serverPublicKey)}: name the database of the token's vault, or the token of the database's`,
+  );
+}
+
+/**
+ * Of a database that no vault has claimed yet: it is empty and the token new, or both are of one vault.
+ * @throws ForeignDatabase
+ */
+export async function assertOneVault(
+  ledger: Ledger,
+  records: Records,
+  accounts: Accounts,
+  serverPublicKey: Uint8Array,
+): Promise<void> {
+  const rows = (await records.cells()).filter((row) => !isLockedRow(row)).length;
+  const token = `the token of the vault ${name(serverPublicKey)}`;
+  const { live } = ledger.counts;
+  if (rows > 0 && ledger.pages === 0)
+    throw new ForeignDatabase(
+      `the database has ${rows} records, but ${token} has no counters: the database is of another vault, or the token was emptied. Name an empty database for a new vault`,
+    );
+  if (rows === 0 && live > 0)
+    throw new ForeignDatabase(
+      `${token} has the counters of ${live} accounts, but the database is empty: it is not this vault's. Name the database of this vault; if it is lost, so are the accounts, and a new vault needs a new token (bkv token init)`,
+    );
+  if (rows > 0 && !(await accounts.vouchesForAny()))
+    throw new ForeignDatabase(
+      `${token} vouches for none of the ${rows} records in the database: the database is of another vault. Name the database of this vault`,
+    );
+}
+
+/** Keeps in the database how new the ledger is, so that a token that was put back to an older state is known by it. */
+export class Marks {
+  readonly #ledger: Ledger;
+  readonly #records: Records;
+  readonly #serverPublicKey: Uint8Array;
+  readonly #timer: NodeJS.Timeout;
+  #kept = -1n;
+  #keeping: Promise<void> = Promise.resolve();
+
+  constructor(ledger: Ledger, records: Records, serverPublicKey: Uint8Array) {
+    this.#ledger = ledger;
+    this.#records = records;
+    this.#serverPublicKey = serverPublicKey;
+    this.#timer = setInterval(() => this.#soon(), KEEP_MS).unref();
+  }
+
+  /** @throws what database or token threw */
+  async keep(): Promise<void> {
+    const { sequence } = this.#ledger;
+    const mark = await this.#ledger.mark();
+    await this.#records.bind({ serverPublicKey: this.#serverPublicKey, mark });
+    this.#kept = sequence;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#soon();
+  }
+
+  /** A mark that cannot be kept now is kept later. One that is fenced off says nothing. */
+  #soon(): Promise<void> {
+    this.#keeping = this.#keeping.then(async () => {
+      if (!this.#ledger.usable || this.#ledger.sequence === this.#kept) return;
+      await this.keep().catch((error: Error) =>
+        log.debug('the mark of the ledger was not kept', { reason: error.message }),
+      );
+    });
+    return this.#keeping;
+  }
+}

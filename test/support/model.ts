@@ -1,0 +1,100 @@
+import type { Attempt, Cell, CellState } from '../../src/keeper/ledger/index.js';
+
+/** A cell as the plainest program would count it. */
+export interface ModelCell {
+  state: 'live' | 'dead' | 'locked';
+  used: number;
+  limit: number;
+  proven: boolean;
+  open: Set<number>;
+}
+
+/** What the ledger must do, as a map of plain counters: no journal, no pages, no crash. */
+export class LedgerModel {
+  readonly cells: ModelCell[] = [];
+  /** attempts under way: on which cells they still count as spent */
+  readonly attempts = new Map<number, { cells: number[]; spentOn: Set<number> }>();
+  #next = 0;
+
+  register(limit: number, inherits: readonly number[]): number {
+    const used = Math.max(
+      0,
+      ...inherits.map((i) => this.cell(i)).flatMap((one) => (one.state === 'live' ? one.used : [])),
+    );
+    this.cells.push({ state: 'live', used: Math.min(used, limit), limit, proven: false, open: new Set() });
+    return this.cells.length - 1;
+  }
+
+  cell(i: number): ModelCell {
+    return this.cells[i] as ModelCell;
+  }
+
+  canSpend(i: number): boolean {
+    const { state, used, limit } = this.cell(i);
+    return state === 'live' && used < limit;
+  }
+
+  spend(cells: readonly number[]): number {
+    const spentOn = cells.filter((i) => this.canSpend(i));
+    const attempt = this.#next++;
+    for (const i of spentOn) {
+      this.cell(i).used++;
+      this.cell(i).open.add(attempt);
+    }
+    this.attempts.set(attempt, { cells: spentOn, spentOn: new Set(spentOn) });
+    return attempt;
+  }
+
+  #end(attempt: number) {
+    const ended = this.attempts.get(attempt) as { cells: number[]; spentOn: Set<number> };
+    this.attempts.delete(attempt);
+    for (const i of ended.cells) this.cell(i).open.delete(attempt);
+    return ended;
+  }
+
+  #reset(i: number): void {
+    for (const { spentOn } of this.attempts.values()) spentOn.delete(i);
+  }
+
+  giveBack(attempt: number): void {
+    for (const i of this.#end(attempt).spentOn) if (this.cell(i).state === 'live') this.cell(i).used--;
+  }
+
+  /** @returns whether the first cell was live */
+  prove(attempt: number): boolean {
+    const { cells, spentOn } = this.#end(attempt);
+    const first = cells[0] as number;
+    if (this.cell(first).state !== 'live') return false;
+    this.#reset(first);
+    Object.assign(this.cell(first), { used: 0, proven: true });
+    for (const i of spentOn) if (i !== first && this.cell(i).state === 'live') this.cell(i).used--;
+    return true;
+  }
+
+  fail(attempt: number): void {
+    for (const i of this.#end(attempt).cells) {
+      const { state, used, limit, open } = this.cell(i);
+      if (state === 'live' && used >= limit && open.size === 0) this.cell(i).state = 'locked';
+    }
+  }
+
+  retire(i: number): void {
+    if (this.cell(i).state !== 'live') return;
+    this.#reset(i);
+    this.cell(i).state = 'dead';
+  }
+
+  /** What the ledger has to say of a cell. */
+  expected(i: number): CellState {
+    const { state, used, limit, proven, open } = this.cell(i);
+    return state === 'live' ? { state, used, limit, proven, open: open.size } : { state };
+  }
+}
+
+/** A registration under test: where the ledger keeps it, and where the model does. */
+export interface Registered {
+  cell: Cell;
+  model: number;
+}
+
+export type Pair = { attempt: Attempt; model: number };
