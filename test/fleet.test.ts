@@ -171,7 +171,7 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
         await client.delete();
         await client.register('old', first);
         for (const [i, line] of lines.entries()) line.remaining = i < behind ? cut + ahead : cut;
-        await client.register('new', second).catch(() => undefined);
+        await client.register('new', second, { replace: true }).catch(() => undefined);
         for (const line of lines) line.remaining = Number.POSITIVE_INFINITY;
         // One vault is down when it matters.
         (lines[4] as Line).mode = 'cut';
@@ -287,7 +287,7 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
       if (what === 0) {
         const [password, key] = [`password ${step}`, newBackupKey()];
         try {
-          await client.register(password, key);
+          await client.register(password, key, { replace: true });
           possible = new Map([[password, key]]);
           counts.registered++;
           [guesses, interrupted] = [0, 0];

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isRemembered, makeReminder, newBackupKey, passwordStrength } from '../src/client/index.js';
 import { preparePassword } from '../src/client/password.js';
+import * as unicode from '../src/client/unicode.js';
 import { Daemon } from './support/daemon.js';
 
 const RIGHT = 'purple otter under glass';
@@ -23,8 +24,76 @@ describe('passwords', () => {
     ] as const)
       assert.equal(Buffer.from(preparePassword(typed)).toString(), prepared);
     assert.throws(() => preparePassword(''), { code: 'EmptyPassword' });
-    for (const refused of ['my cat is a \tby', 'a\u200bb', '\ud800', '\u{e0001}', '\uffff'])
+    for (const refused of [
+      'my cat is a \tby',
+      'a\u200bb',
+      '\ud800',
+      '\u{e0001}',
+      '\uffff',
+      '\ue000',
+      '\u2028',
+    ])
       assert.throws(() => preparePassword(refused), { code: 'InvalidPassword' });
+  });
+
+  it('keep to the contextual rules of RFC 5892, and to what docs/passwords.md adds for emoji', () => {
+    const taken: [string, string][] = [
+      ['می‌خواهم', 'می‌خواهم'],
+      ['क्‍ष', 'क्‍ष'],
+      ['ක්‍ර', 'ක්‍ර'],
+      ['l·l', 'l·l'],
+      ['\u0375α', '\u0375α'],
+      ['ג׳', 'ג׳'],
+      ['ア・イ', 'ア・イ'],
+      ['٣٤', '٣٤'],
+      ['❤\ufe0f', '❤'],
+      ['1\ufe0f\u20e3', '1\u20e3'],
+      ['👩🏽‍❤\ufe0f‍💋‍👨🏿', '👩🏽‍❤‍💋‍👨🏿'],
+      ['👨‍👩‍👧', '👨‍👩‍👧'],
+      ['🏴󠁧󠁢󠁥󠁮󠁧󠁿', '🏴󠁧󠁢󠁥󠁮󠁧󠁿'],
+      ['葛\u{e0100}', '葛'],
+    ];
+    for (const [typed, prepared] of taken)
+      assert.equal(Buffer.from(preparePassword(typed)).toString(), prepared, typed);
+    for (const refused of [
+      'a\u200db',
+      'a\u200cb',
+      '👨\u200d',
+      '\u200d👨',
+      'a·b',
+      '\u0375a',
+      'a׳',
+      'x・y',
+      '٣۴',
+      '🏴󠁧󠁢',
+      'ـ',
+    ])
+      assert.throws(() => preparePassword(refused), { code: 'InvalidPassword' }, JSON.stringify(refused));
+    assert.throws(() => preparePassword('\ufe0f'), { code: 'EmptyPassword' });
+  });
+
+  it('do not depend on the age of the engine: what Unicode 13.0 lacks is taken, and not composed', () => {
+    // U+105D2 U+0307 compose to U+105C9 since Unicode 16.0; U+1FAE9 is an emoji of 16.0, U+378 nothing yet.
+    for (const newer of ['\u{105d2}\u0307', '\u{1fae9}', '\u0378'])
+      assert.equal(Buffer.from(preparePassword(newer)).toString(), newer);
+    for (let codePoint = 0x20; codePoint < 0x110000; codePoint++) {
+      const char = String.fromCodePoint(codePoint);
+      const known = unicode.isIn(unicode.ASSIGNED, codePoint);
+      if (known)
+        assert.ok(!/\p{Cn}/u.test(char) || /\p{Noncharacter_Code_Point}/u.test(char), codePoint.toString(16));
+      if (known && /\p{Cc}|\p{Cs}|\p{Co}|\p{Zl}|\p{Zp}/u.test(char))
+        assert.ok(unicode.isIn(unicode.DISALLOWED, codePoint), codePoint.toString(16));
+      if (/\p{Extended_Pictographic}/u.test(char))
+        assert.ok(unicode.isIn(unicode.PICTOGRAPH, codePoint), codePoint.toString(16));
+    }
+  });
+
+  it('have a length', () => {
+    assert.equal(preparePassword('x'.repeat(1024)).length, 1024);
+    for (const long of ['x'.repeat(1025), 'é'.repeat(513), 'x'.repeat(100_000), '\ufe0f'.repeat(1e6)])
+      assert.throws(() => preparePassword(long), { code: 'PasswordTooLong' });
+    for (const other of [42, undefined, null, {}, new Uint8Array(8)])
+      assert.throws(() => preparePassword(other as never), { code: 'InvalidPassword' });
   });
 
   it('are weighed, and advice is given', async () => {
@@ -80,7 +149,7 @@ describe('passwords', () => {
       const weak = bkv(['key', 'register'], key, 'password');
       assert.equal(weak.status, 2);
       assert.match(weak.stderr, /among the first that are guessed/);
-      const registered = bkv(['key', 'register'], key, RIGHT);
+      const registered = bkv(['key', 'register', '--remember'], key, RIGHT);
       assert.equal(registered.status, 0, registered.stderr);
       assert.match(registered.stderr, /This password is (good|strong)\./);
       assert.equal(bkv(['key', 'change-password'], 'wrong', 'another good one of mine').status, 3);
@@ -105,6 +174,20 @@ describe('passwords', () => {
       assert.match(readFileSync(out, 'utf8'), /^([0-9a-f]{4} ){4} \d\d\n/);
       assert.deepEqual(await attempts('alice'), { state: 'unregistered' });
       assert.equal(bkv(['key', 'check-password'], 'another good one of mine').status, 2);
+    });
+
+    it('leaves nothing on the device unless that is wanted, and a folder that is not to be written is no error', async () => {
+      await as('carl');
+      const key = Buffer.from(newBackupKey()).toString('hex');
+      env.XDG_STATE_HOME = join(work, 'untouched');
+      assert.equal(bkv(['key', 'register'], key, RIGHT).status, 0);
+      assert.ok(!existsSync(join(work, 'untouched')));
+      writeFileSync(join(work, 'a-file'), '');
+      env.XDG_STATE_HOME = join(work, 'a-file');
+      const recovered = bkv(['key', 'recover', '--raw', '--remember'], RIGHT);
+      assert.equal(recovered.stdout, `${key}\n`);
+      assert.equal(recovered.status, 0);
+      assert.match(recovered.stderr, /warning: ENOTDIR/);
     });
 
     describe('the key opens other backup programs', () => {

@@ -43,7 +43,7 @@ describe('the vault over HTTP, on a token of its own', () => {
     assert.deepEqual(await alice.recover('Pa\u0308sswort\u00a0🔑'), key, 'normalised as RFC 8265 says');
     assert.deepEqual(await alice.status(), { state: 'registered', attemptsRemaining: 10, dealings: [] });
     const other = newBackupKey();
-    await alice.register('second', other);
+    await alice.register('second', other, { replace: true });
     await assert.rejects(alice.recover('Pässwort 🔑'), WrongPassword);
     assert.deepEqual(await alice.recover('second'), other);
     await alice.delete();
@@ -226,7 +226,7 @@ describe('the vault over HTTP, on a token of its own', () => {
       string,
       unknown
     >;
-    await heidi.register('second', newBackupKey());
+    await heidi.register('second', newBackupKey(), { replace: true });
     db.prepare('DELETE FROM records WHERE account = ?').run(row.account);
     db.prepare(
       `INSERT INTO records (${Object.keys(row).join()}) VALUES (${Object.keys(row)

@@ -1,8 +1,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { FleetClient, VaultClient } from '../client/index.js';
-import { say } from './say.js';
-import { UsageError } from './terminal.js';
+import { UsageError } from './errors.js';
+import { say, sayJson } from './say.js';
 
 /** Which account is meant, and at which vault or fleet. */
 export interface AccountFlags {
@@ -28,13 +28,18 @@ const accessToken = ({ tokenFile }: AccountFlags): string => {
     if (process.env.BKV_ACCESS_TOKEN) return process.env.BKV_ACCESS_TOKEN;
     throw new UsageError("give the account's JWT: --token-file FILE, or BKV_ACCESS_TOKEN");
   }
-  if (statSync(tokenFile).mode & 0o077) process.stderr.write(`warning: others can read ${tokenFile}\n`);
-  return readFileSync(tokenFile, 'utf8').trim();
+  try {
+    if (statSync(tokenFile).mode & 0o077) process.stderr.write(`warning: others can read ${tokenFile}\n`);
+    return readFileSync(tokenFile, 'utf8').trim();
+  } catch (error) {
+    throw new UsageError(`${tokenFile}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
 };
 
 /** The client of a fleet, or of a single vault; both do the same for an account. */
 export async function accountClient(flags: AccountFlags): Promise<VaultClient | FleetClient> {
   const { vault, serverKey, fleet } = flags;
+  accessToken(flags);
   if (fleet)
     return new FleetClient({
       ...(await import('./fleet-file.js')).loadFleet(fleet),
@@ -51,20 +56,26 @@ export async function accountClient(flags: AccountFlags): Promise<VaultClient | 
 }
 
 /** What tells the account from others on this device. */
-export const accountName = async (flags: AccountFlags): Promise<string> => {
+export async function accountName(flags: AccountFlags): Promise<string> {
   const { decodeJwt } = await import('jose');
-  return `${flags.fleet ?? flags.vault} ${decodeJwt(accessToken(flags)).sub}`;
-};
+  const token = accessToken(flags);
+  try {
+    return `${flags.fleet ?? flags.vault} ${decodeJwt(token).sub}`;
+  } catch {
+    throw new UsageError('the access token is not a JWT');
+  }
+}
+
+async function status({ json, ...flags }: AccountFlags & { json?: boolean }): Promise<void> {
+  const account = await (await accountClient(flags)).status();
+  if (json) return sayJson(account);
+  say(
+    account.state === 'registered' ? `registered, ${account.attemptsRemaining} attempts left` : account.state,
+  );
+}
 
 export function accountCommands(program: Command): void {
-  withAccount(program.command('status').description('what the vault says of the account')).action(
-    async (flags: AccountFlags) => {
-      const status = await (await accountClient(flags)).status();
-      say(
-        status.state === 'registered'
-          ? `registered, ${status.attemptsRemaining} attempts left`
-          : status.state,
-      );
-    },
-  );
+  withAccount(program.command('status').description('what the vault says of the account'))
+    .option('--json', 'print JSON')
+    .action(status);
 }

@@ -2,11 +2,11 @@ import { type Command, Option } from 'commander';
 import { migrate, type Problem, prune, snapshots } from '../backup/index.js';
 import { backup, check, restore } from '../files/index.js';
 import { openStorage, type Storage } from '../storage/index.js';
-import { INCOMPLETE } from './errors.js';
+import { INCOMPLETE, UsageError } from './errors.js';
 import { readKey, withKeyFile } from './key-file.js';
+import { progressBar } from './progress.js';
 import { say } from './say.js';
 import { compareWithSeen } from './seen.js';
-import { progressBar, UsageError } from './terminal.js';
 
 const size = (bytes: number): string =>
   bytes < 1e6

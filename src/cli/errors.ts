@@ -1,7 +1,36 @@
+import { CommanderError } from 'commander';
 import { BackupError } from '../backup/index.js';
 import { BkvError } from '../client/index.js';
 import { CodedError, ERRORS } from '../protocol/index.js';
 import { StorageError } from '../storage/index.js';
+
+/** A command was used wrongly, or what it needs is missing. Ends with exit code 2. */
+export class UsageError extends CodedError {
+  constructor(message: string) {
+    super('usage', message);
+  }
+}
+
+/** A person pressed Ctrl-C. */
+export class Interrupted extends CodedError {
+  constructor(message = 'interrupted; nothing was done') {
+    super('interrupted', message);
+  }
+}
+
+/** Exit codes of what the client library throws; 1 for all others. README.md names them. */
+const EXIT_CODES: Readonly<Record<string, number>> = {
+  EmptyPassword: 2,
+  InvalidFleet: 2,
+  InvalidKey: 2,
+  InvalidPassword: 2,
+  InvalidServerKey: 2,
+  InvalidUrl: 2,
+  KeyExists: 2,
+  PasswordTooLong: 2,
+  WrongPassword: 3,
+  Locked: 4,
+};
 
 /** An error as a person is told of it: its name as well when nobody foresaw it. */
 export function told(error: Error): string {
@@ -13,7 +42,7 @@ export function told(error: Error): string {
 export const INCOMPLETE = 5;
 
 export function exitCode(error: Error): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : ERRORS.usage.exit;
   if (error instanceof CodedError) return ERRORS[error.code].exit;
-  if (!(error instanceof BkvError)) return 1;
-  return { WrongPassword: 3, Locked: 4 }[error.code] ?? 1;
+  return error instanceof BkvError ? (EXIT_CODES[error.code] ?? 1) : 1;
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import type { FleetOptions } from '../client/index.js';
-import { UsageError } from './terminal.js';
+import { UsageError } from './errors.js';
 
 const base64url = z.string().regex(/^[A-Za-z0-9_-]+$/, 'must be base64url');
 
@@ -40,7 +40,7 @@ export function loadFleet(path: string): Pick<FleetOptions, 'threshold' | 'vault
 export async function pinFleet(urls: readonly string[], threshold: number): Promise<string> {
   const vaults = await Promise.all(
     urls.map(async (url) => {
-      const response = await fetch(new URL('/v1/identity', url)).catch(() => undefined);
+      const response = await fetch(`${url.replace(/\/+$/, '')}/v1/identity`).catch(() => undefined);
       if (!response?.ok) throw new UsageError(`${url} does not say who it is; is a vault there?`);
       const { serverPublicKey, transportPublicKey } = (await response.json()) as Record<string, string>;
       return { url, serverPublicKey, transportPublicKey };

@@ -1,6 +1,16 @@
 import type { Command } from 'commander';
 import { FleetClient } from '../client/index.js';
-import { say } from './say.js';
+import { say, sayJson } from './say.js';
+
+async function check({ fleet, json }: { fleet: string; json?: boolean }): Promise<void> {
+  const { threshold, vaults } = (await import('./fleet-file.js')).loadFleet(fleet);
+  const checked = await new FleetClient({ threshold, vaults, accessToken: () => '' }).check();
+  const good = checked.filter(({ state }) => state === 'ok').length;
+  if (good < threshold || checked.some(({ state }) => state === 'another identity')) process.exitCode = 1;
+  if (json) return sayJson({ threshold, vaults: checked });
+  for (const { url, state, detail } of checked) say(`${url}  ${state}${detail ? `: ${detail}` : ''}`);
+  say(`${good} of ${vaults.length} vaults answer, and ${threshold} are needed`);
+}
 
 export function fleetCommands(program: Command): void {
   const fleet = program.command('fleet').description('look after the vaults of a fleet');
@@ -17,12 +27,6 @@ export function fleetCommands(program: Command): void {
     .command('check')
     .description('show the state of each vault, and whether its keys are the pinned ones')
     .requiredOption('--fleet <file>', 'fleet file (BKV_FLEET)', process.env.BKV_FLEET)
-    .action(async ({ fleet }) => {
-      const { threshold, vaults } = (await import('./fleet-file.js')).loadFleet(fleet);
-      const checked = await new FleetClient({ threshold, vaults, accessToken: () => '' }).check();
-      for (const { url, state, detail } of checked) say(`${url}  ${state}${detail ? `: ${detail}` : ''}`);
-      const good = checked.filter(({ state }) => state === 'ok').length;
-      say(`${good} of ${vaults.length} vaults answer, and ${threshold} are needed`);
-      if (good < threshold || checked.some(({ state }) => state === 'another identity')) process.exitCode = 1;
-    });
+    .option('--json', 'print JSON')
+    .action(check);
 }

@@ -1,24 +1,24 @@
-import { readFileSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { type FleetClient, formatKey, newBackupKey, VaultClient } from '../client/index.js';
-import { accountClient, accountName, withAccount } from './account.js';
+import { type AccountFlags, accountClient, accountName, withAccount } from './account.js';
+import { expectNew } from './file.js';
+import { expectKept, type GiveOutOptions, giveOut } from './give-out.js';
 import { readKey, withKeyFile, writeKey } from './key-file.js';
+import { readNewPassword, readOldPassword, readPassword, withPasswordFile } from './passwords.js';
 import * as reminder from './reminder.js';
 import { say } from './say.js';
-import { readNewPassword, readSecret, UsageError } from './terminal.js';
+import { confirmLoss } from './terminal.js';
 
-const withPasswordFile = (command: Command): Command =>
-  command.option('--password-file <file>', 'file with the password, for a program that cannot ask');
-
-/** The password, from a file or as any secret. */
-async function readPassword({ passwordFile }: { passwordFile?: string }): Promise<string> {
-  if (passwordFile === undefined) return readSecret('Password: ');
-  if (statSync(passwordFile).mode & 0o077)
-    throw new UsageError(`others can read ${passwordFile}. Run: chmod 600 ${passwordFile}`);
-  return readFileSync(passwordFile, 'utf8').replace(/\r?\n$/, '');
+interface Remember {
+  /** whether this device keeps what `bkv key check-password` needs */
+  readonly remember?: boolean;
 }
+type RegisterFlags = AccountFlags & Remember & { keyFile?: string; replace?: boolean };
+type RecoverFlags = AccountFlags & Remember & { out?: string; raw?: boolean; passwordFile?: string };
 
-async function recoverKey(client: VaultClient | FleetClient, password: string): Promise<Uint8Array> {
+type Client = VaultClient | FleetClient;
+
+async function recoverKey(client: Client, password: string): Promise<Uint8Array> {
   if (client instanceof VaultClient) return client.recover(password);
   const { backupKey, liars, repaired } = await client.recover(password);
   for (const url of liars) process.stderr.write(`warning: ${url} gave a wrong answer; do not trust it\n`);
@@ -26,6 +26,85 @@ async function recoverKey(client: VaultClient | FleetClient, password: string): 
     process.stderr.write(`A vault had no share: all were dealt anew, and ${repaired} vaults hold one now.\n`);
   return backupKey;
 }
+
+const LOSS =
+  'The vault holds a key for this account. Without it, what was backed up with it cannot be opened, unless you have its 64 digits.';
+
+/** @returns whether the key that the account may have is given up */
+async function mayReplace(client: Client, replace: boolean): Promise<boolean> {
+  if (replace || (await client.status()).state !== 'registered') return replace;
+  await confirmLoss(`${LOSS} Another key would take its place for ever.`, 'replace', '--replace');
+  return true;
+}
+
+async function register({ keyFile, replace, remember, ...flags }: RegisterFlags): Promise<void> {
+  const client = await accountClient(flags);
+  const mayBeReplaced = await mayReplace(client, replace === true);
+  const backupKey = await readKey(keyFile);
+  const password = await readNewPassword();
+  await client.register(password, backupKey, { replace: mayBeReplaced });
+  await reminder.keep(await accountName(flags), password, remember === true);
+  say('The vault holds the key. It opens with the password, and with nothing else.');
+}
+
+async function recover({ out, raw, remember, passwordFile, ...flags }: RecoverFlags): Promise<void> {
+  expectNew(out);
+  const client = await accountClient(flags);
+  const password = await readPassword({ ...(passwordFile !== undefined && { passwordFile }) });
+  const recovered = await recoverKey(client, password);
+  if (out !== undefined) writeKey(out, recovered);
+  await reminder.keep(await accountName(flags), password, remember === true);
+  const digits = raw ? Buffer.from(recovered).toString('hex') : formatKey(recovered);
+  say(out === undefined ? digits : `The key is in ${out}.`);
+}
+
+async function changePassword({ remember, ...flags }: AccountFlags & Remember): Promise<void> {
+  const client = await accountClient(flags);
+  const old = await readOldPassword('Old password: ');
+  const password = await readNewPassword();
+  await client.changePassword(old, password);
+  await reminder.keep(await accountName(flags), password, remember === true);
+  say('The new password opens the key, the old one does not any more.');
+}
+
+async function toDigits({ out, yes, ...flags }: AccountFlags & GiveOutOptions): Promise<void> {
+  const where = { ...(out !== undefined && { out }), ...(yes !== undefined && { yes }) };
+  expectKept(where);
+  const client = await accountClient(flags);
+  const recovered = await recoverKey(client, await readOldPassword());
+  try {
+    await giveOut(recovered, where);
+  } catch (error) {
+    process.stderr.write('The vault still holds the key.\n');
+    throw error;
+  }
+  await client.delete();
+  reminder.forget(await accountName(flags));
+  process.stderr.write('The vault has forgotten the key; these digits are all there is.\n');
+}
+
+async function deleteKey({ yes, ...flags }: AccountFlags & { yes?: boolean }): Promise<void> {
+  const client = await accountClient(flags);
+  if (!yes) await confirmLoss(LOSS, 'delete', '--yes');
+  await client.delete();
+  reminder.forget(await accountName(flags));
+  say('The vault has forgotten the key.');
+}
+
+async function checkPassword(flags: AccountFlags): Promise<void> {
+  if (await reminder.check(await accountName(flags), await readOldPassword()))
+    return say('That is your password.');
+  say(
+    'That is not your password. While this device has the key, choose a new one: bkv key register --replace',
+  );
+  process.exitCode = 3;
+}
+
+const withRemember = (command: Command): Command =>
+  command.option(
+    '--remember',
+    'keep on this device what bkv key check-password needs; a thief of the device could guess at it',
+  );
 
 export function keyCommands(program: Command): void {
   const key = program.command('key').description('make, show, register, recover or delete a backup key');
@@ -41,66 +120,38 @@ export function keyCommands(program: Command): void {
   withKeyFile(key.command('show').description('show a key as 64 digits with their check digits')).action(
     async ({ keyFile }) => say(formatKey(await readKey(keyFile))),
   );
-  withAccount(
-    withKeyFile(key.command('register').description('have the vault hold the key under a password')),
-  ).action(async (options) => {
-    const client = await accountClient(options);
-    const backupKey = await readKey(options.keyFile);
-    const password = await readNewPassword();
-    await client.register(password, backupKey);
-    await reminder.keep(await accountName(options), password);
-    say('The vault holds the key. It opens with the password, and with nothing else.');
-  });
-  withPasswordFile(withAccount(key.command('recover').description('get the key back with the password')))
+  withRemember(
+    withAccount(
+      withKeyFile(key.command('register').description('have the vault hold the key under a password')),
+    ),
+  )
+    .option('--replace', 'give up the key that the vault holds for the account, without asking')
+    .action(register);
+  withRemember(
+    withPasswordFile(withAccount(key.command('recover').description('get the key back with the password'))),
+  )
     .option('--out <file>', 'write it to this file instead of showing it')
     .option('--raw', 'print the 64 digits in one line, for another program')
-    .action(async (options) => {
-      const password = await readPassword(options);
-      const recovered = await recoverKey(await accountClient(options), password);
-      if (!options.raw) await reminder.keep(await accountName(options), password);
-      if (options.out) writeKey(options.out, recovered);
-      const digits = options.raw ? Buffer.from(recovered).toString('hex') : formatKey(recovered);
-      say(options.out ? `The key is in ${options.out}.` : digits);
-    });
-  withAccount(
-    key
-      .command('change-password')
-      .description('put a new password in place of the old one; the backup stays'),
-  ).action(async (options) => {
-    const client = await accountClient(options);
-    const old = await readSecret('Old password: ');
-    const password = await readNewPassword();
-    await client.changePassword(old, password);
-    await reminder.keep(await accountName(options), password);
-    say('The new password opens the key, the old one does not any more.');
-  });
+    .action(recover);
+  withRemember(
+    withAccount(
+      key
+        .command('change-password')
+        .description('put a new password in place of the old one; the backup stays'),
+    ),
+  ).action(changePassword);
   withAccount(
     key.command('to-digits').description('keep the key as 64 digits from now on; the vault forgets it'),
   )
     .option('--out <file>', 'write it to this file instead of showing it')
-    .action(async (options) => {
-      const client = await accountClient(options);
-      const recovered = await recoverKey(client, await readSecret('Password: '));
-      if (options.out) writeKey(options.out, recovered);
-      else say(formatKey(recovered));
-      await client.delete();
-      reminder.forget(await accountName(options));
-      say('The vault has forgotten the key; these digits are all there is.');
-    });
+    .option('--yes', 'vouch that what reads standard output keeps the digits')
+    .action(toDigits);
   withAccount(
     key
       .command('check-password')
       .description('do you still know it? asked on this device alone, and costs no attempt'),
-  ).action(async (options) => {
-    if (await reminder.check(await accountName(options), await readSecret('Password: ')))
-      return say('That is your password.');
-    say('That is not your password. While this device has the key, choose a new one: bkv key register');
-    process.exitCode = 3;
-  });
-  withAccount(key.command('delete').description('make the key in the vault unreachable for ever')).action(
-    async (options) => {
-      await (await accountClient(options)).delete();
-      say('The vault has forgotten the key.');
-    },
-  );
+  ).action(checkPassword);
+  withAccount(key.command('delete').description('make the key in the vault unreachable for ever'))
+    .option('--yes', 'do not ask')
+    .action(deleteKey);
 }

@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
 import { accountCommands } from './account.js';
 import { backupCommands } from './backups.js';
@@ -11,7 +11,8 @@ import { tokenCommands } from './tokens.js';
 const program = new Command('bkv')
   .description('End-to-end encrypted backups, with a key that a password opens')
   .version(version)
-  .showHelpAfterError();
+  .showHelpAfterError()
+  .exitOverride();
 daemonCommands(program);
 backupCommands(program);
 keyCommands(program);
@@ -24,7 +25,8 @@ export async function run(): Promise<void> {
   try {
     await program.parseAsync();
   } catch (error) {
-    process.stderr.write(`bkv: ${told(error as Error)}\n`);
+    // Commander has told of its own.
+    if (!(error instanceof CommanderError)) process.stderr.write(`bkv: ${told(error as Error)}\n`);
     process.exit(exitCode(error as Error));
   } finally {
     process.stdin.destroy();

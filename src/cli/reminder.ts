@@ -1,21 +1,27 @@
 import { createHash } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { isRemembered, makeReminder } from '../client/index.js';
+import { UsageError } from './errors.js';
 import { readState, statePath, writeState } from './state.js';
-import { UsageError } from './terminal.js';
 
 const nameOf = (account: string): string =>
   `reminder-${createHash('sha256').update(account).digest('hex').slice(0, 16)}`;
 
-/** Keeps on this device what tells later whether a password is still known. */
-export async function keep(account: string, password: string): Promise<void> {
+/**
+ * Keeps on this device what tells later whether a password is still known, when that is wanted or was before.
+ */
+export async function keep(account: string, password: string, wanted: boolean): Promise<void> {
+  if (!wanted && !readState(nameOf(account))) return;
   writeState(nameOf(account), await makeReminder(password));
 }
 
-/** @throws UsageError when this device has never registered the account */
+/** @throws UsageError when this device keeps nothing of the account */
 export async function check(account: string, password: string): Promise<boolean> {
   const reminder = readState(nameOf(account));
-  if (!reminder) throw new UsageError('no key was registered on this device; only the vault could tell');
+  if (!reminder)
+    throw new UsageError(
+      'this device keeps nothing of the password, so that only the vault could tell; bkv key register and recover keep it with --remember',
+    );
   return isRemembered(reminder, password);
 }
 

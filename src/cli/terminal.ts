@@ -1,96 +1,142 @@
-import { openSync } from 'node:fs';
-import { createInterface } from 'node:readline';
-import { StringDecoder } from 'node:string_decoder';
-import { ReadStream } from 'node:tty';
-import { passwordStrength } from '../client/index.js';
-import { CodedError } from '../protocol/index.js';
+import { closeSync, openSync } from 'node:fs';
+import { createInterface, type Interface, type Key } from 'node:readline';
+import { Writable } from 'node:stream';
+import { ReadStream, WriteStream } from 'node:tty';
+import { Interrupted, UsageError } from './errors.js';
 
-/** A command was used wrongly, or what it needs is missing. Ends with exit code 2. */
-export class UsageError extends CodedError {
-  constructor(message: string) {
-    super('usage', message);
+/** A terminal that a person sits at: what they type comes from `input`, what they are asked goes to `output`. */
+interface Terminal {
+  readonly input: ReadStream;
+  readonly output: Writable;
+  readonly close: () => void;
+}
+
+/** Whether a person can be asked: standard input is a terminal. */
+export const isInteractive = (): boolean => process.stdin.isTTY === true;
+
+/** The terminal of the process, even when another program has taken its standard input or error. @throws UsageError */
+function openTerminal(): Terminal {
+  const opened: (ReadStream | WriteStream)[] = [];
+  const open = <T extends ReadStream | WriteStream>(make: (fd: number) => T, flags: string): T => {
+    const fd = openSync('/dev/tty', flags);
+    try {
+      const stream = make(fd);
+      opened.push(stream);
+      return stream;
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  };
+  try {
+    const input = isInteractive() ? process.stdin : open((fd) => new ReadStream(fd), 'r');
+    const output = process.stderr.isTTY ? process.stderr : open((fd) => new WriteStream(fd), 'w');
+    return { input, output, close: () => opened.forEach((stream) => void stream.destroy()) };
+  } catch {
+    throw new UsageError('there is no terminal, and standard input ended; give the answer as a line of it');
   }
 }
 
-let pipedLines: AsyncIterator<string> | undefined;
+let piped: AsyncIterator<string> | undefined;
 
 async function pipedLine(): Promise<string | undefined> {
-  pipedLines ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-  const { value, done } = await pipedLines.next();
+  piped ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  const { value, done } = await piped.next();
   return done ? undefined : value;
 }
 
-/** The terminal itself, for a program whose standard input another one has taken away. */
-function terminal(): ReadStream {
+/** Lines that came with an earlier one, as when several are pasted, and what was typed after the last of them. */
+const ahead: { lines: string[]; begun: string } = { lines: [], begun: '' };
+
+/** readline deletes one code point; what one key typed may be several (an accent, a family of emoji). */
+function deleteWholeCharacters(lines: Interface, input: ReadStream): () => void {
+  const segmenter = new Intl.Segmenter();
+  let rest = 0;
+  const before = (_: string | undefined, key: Key | undefined) => {
+    const last =
+      key?.name === 'backspace'
+        ? [...segmenter.segment(lines.line.slice(0, lines.cursor))].at(-1)
+        : undefined;
+    rest = last ? [...last.segment].length - 1 : 0;
+  };
+  const after = () => {
+    const more = rest;
+    rest = 0;
+    for (let i = 0; i < more; i++) lines.write(null as never, { name: 'backspace' });
+  };
+  input.prependListener('keypress', before);
+  input.on('keypress', after);
+  return () => {
+    input.off('keypress', before);
+    input.off('keypress', after);
+  };
+}
+
+/** Keys do what they do in a shell. Nothing is kept in a history, and nothing is shown unless `echo` says so. */
+async function askTerminal(prompt: string, echo = false): Promise<string> {
+  const next = ahead.lines.shift();
+  if (next !== undefined) return next;
+  const { input, output, close } = openTerminal();
+  const hangUp = () => {
+    input.setRawMode(false);
+    process.kill(process.pid, 'SIGHUP');
+  };
+  process.once('SIGHUP', hangUp);
+  const muted = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const lines = createInterface({
+    input,
+    output: echo ? output : muted,
+    terminal: true,
+    historySize: 0,
+    prompt,
+  });
+  // Only now, as the terminal has ceased to echo.
+  if (echo) lines.prompt();
+  else output.write(prompt);
+  lines.write(ahead.begun);
+  const restoreKeys = deleteWholeCharacters(lines, input);
+  let answered = false;
   try {
-    return new ReadStream(openSync('/dev/tty', 'r+'));
-  } catch {
-    throw new UsageError('there is no terminal, and standard input ended; give the secret as a line of it');
+    return await new Promise<string>((resolve, reject) => {
+      // What was pasted behind the line is read before the prompt ends.
+      lines.once('line', (line) => {
+        answered = true;
+        lines.on('line', (more) => ahead.lines.push(more));
+        setImmediate(resolve, line);
+      });
+      lines.once('SIGINT', () => reject(new Interrupted()));
+      lines.once('close', () => reject(new UsageError('nothing was typed')));
+      input.once('error', () => reject(new UsageError('the terminal went away')));
+    });
+  } finally {
+    ahead.begun = lines.line;
+    process.off('SIGHUP', hangUp);
+    restoreKeys();
+    lines.close();
+    if (!(echo && answered)) output.write('\n');
+    close();
   }
 }
 
 /** Reads a secret from the terminal without echo, or a line of standard input when that is no terminal and has one. */
 export async function readSecret(prompt: string): Promise<string> {
-  const { stderr } = process;
-  const line = process.stdin.isTTY ? undefined : await pipedLine();
-  if (line !== undefined) return line;
-  const stdin = process.stdin.isTTY ? process.stdin : terminal();
-  stderr.write(prompt);
-  stdin.setRawMode(true);
-  stdin.resume();
-  const decoder = new StringDecoder('utf8');
-  let secret = '';
-  try {
-    for await (const chunk of stdin.iterator({ destroyOnReturn: false })) {
-      for (const char of decoder.write(chunk as Buffer)) {
-        if (char === '\r' || char === '\n') return secret;
-        if (char === '\u0003') throw new UsageError('interrupted');
-        if (char === '\u007f' || char === '\b') secret = [...secret].slice(0, -1).join('');
-        else if (char >= ' ') secret += char;
-      }
-    }
-    return secret;
-  } finally {
-    stdin.setRawMode(false);
-    stdin.pause();
-    if (stdin !== process.stdin) stdin.destroy();
-    stderr.write('\n');
-  }
+  const line = isInteractive() ? undefined : await pipedLine();
+  return line ?? askTerminal(prompt);
+}
+
+/** Has a person at a terminal type something that can be seen. @throws UsageError without a terminal */
+export function readLine(prompt: string): Promise<string> {
+  return askTerminal(prompt, true);
 }
 
 /**
- * Asks for a new password, twice on a terminal, and says how strong it is.
- * @param least the lowest score taken, 0 to 4
- * @throws UsageError when it is too weak
+ * Has a person at a terminal agree to a loss.
+ * @param instead what a script says in place of it
+ * @throws UsageError without a terminal, or when they do not agree
  */
-export async function readNewPassword(least = 1): Promise<string> {
-  const password = await readSecret('New password: ');
-  const { score, advice } = await passwordStrength(password);
-  const words = ['very weak', 'weak', 'fair', 'good', 'strong'];
-  if (score < least)
-    throw new UsageError(
-      score === 0
-        ? `this password is among the first that are guessed. ${advice.join(' ')}`
-        : `this password is ${words[score]}, and must be ${words[least]} here. ${advice.join(' ')}`,
-    );
-  process.stderr.write(`This password is ${words[score]}. ${advice.join(' ')}`.trimEnd().concat('\n'));
-  if (process.stdin.isTTY && (await readSecret('Once more:    ')) !== password)
-    throw new UsageError('the two passwords differ');
-  return password;
-}
-
-/** A bar on a terminal; nothing elsewhere. */
-export function progressBar(label: string): ((done: number, total: number) => void) | undefined {
-  if (!process.stderr.isTTY) return undefined;
-  let last = 0;
-  return (done, total) => {
-    const now = Date.now();
-    if (done < total && now - last < 100) return;
-    last = now;
-    const share = total === 0 ? 1 : done / total;
-    const filled = Math.round(share * 30);
-    process.stderr.write(
-      `\r${label} [${'█'.repeat(filled)}${'░'.repeat(30 - filled)}] ${(share * 100).toFixed(0).padStart(3)} %${done >= total ? '\n' : ''}`,
-    );
-  };
+export async function confirmLoss(loss: string, word: string, instead: string): Promise<void> {
+  if (!isInteractive()) throw new UsageError(`${loss} If that is meant, say ${instead}`);
+  process.stderr.write(`${loss}\n`);
+  if ((await readLine(`Type "${word}" to go on: `)).trim().toLowerCase() !== word)
+    throw new UsageError('nothing was done');
 }

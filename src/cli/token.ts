@@ -1,5 +1,5 @@
 import { createHash, createPublicKey } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
@@ -19,8 +19,11 @@ import {
   Token,
 } from '../keeper/pkcs11/index.js';
 import { restoreToken, type Shredded } from '../keeper/vault/index.js';
+import { UsageError } from './errors.js';
+import { expectNew, writeNew } from './file.js';
+import { readNewPassword } from './passwords.js';
 import type { Say } from './say.js';
-import { readNewPassword, readSecret, UsageError } from './terminal.js';
+import { readSecret } from './terminal.js';
 
 /** Where a command finds its token: a profile, or the embedded one of a data folder. */
 export interface TokenFlags {
@@ -94,13 +97,13 @@ const fingerprint = (publicKey: Uint8Array): string =>
 
 /** Shares the PINs of a ceremony out among custodians. */
 export async function appoint(file: string, threshold: number, count: number, say: Say): Promise<void> {
-  if (existsSync(file)) throw new UsageError(`${file} is there already; name another file`);
+  expectNew(file);
   const passphrases: string[] = [];
   while (passphrases.length < count) {
     process.stderr.write(`Custodian ${passphrases.length + 1} of ${count}\n`);
     passphrases.push(await readNewPassword(3));
   }
-  writeFileSync(file, await appointCustodians(threshold, passphrases), { mode: 0o600, flag: 'wx' });
+  writeNew(file, await appointCustodians(threshold, passphrases));
   say(
     `${threshold} of the ${count} passphrases open ${file}. Keep copies of it; without it they open nothing.`,
   );
@@ -114,11 +117,12 @@ const heldBy = (profile: Profile, { backupPin }: Custody): Profile => ({
 
 /** Makes a backup token, and writes its public key to a file. */
 export async function initBackup(flags: TokenFlags & CustodyFlags, out: string, say: Say): Promise<void> {
+  expectNew(out);
   const profile = profileOf(flags);
   const custodians = await custody(flags);
   const publicKey = initializeBackupToken(heldBy(profile, custodians), custodians.backupSoPin);
   const pem = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
-  writeFileSync(out, pem.export({ type: 'spki', format: 'pem' }));
+  writeNew(out, pem.export({ type: 'spki', format: 'pem' }));
   say(`the backup token is ${fingerprint(publicKey)}; its public key is in ${out}`);
 }
 

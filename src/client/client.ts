@@ -6,12 +6,20 @@ import {
   generateKE1,
   generateKE3,
   ServerAuthenticationError,
-  type Stretch,
 } from '../protocol/index.js';
 import { Connection, fromBase64url, toBase64url } from './connection.js';
-import { BkvError, VaultIdentityMismatch, WrongPassword } from './errors.js';
-import { argon2, preparePassword } from './password.js';
+import {
+  BkvError,
+  ExchangeExpired,
+  KeyExists,
+  VaultError,
+  VaultIdentityMismatch,
+  WrongPassword,
+} from './errors.js';
+import { checkKey } from './key.js';
+import { preparePassword } from './password.js';
 import { openKey, sealKey } from './sealed-key.js';
+import { argon2, type StretchPassword, stretchOutput, tryDevice } from './stretching.js';
 
 /** Bound into every key exchange. */
 export const CONTEXT = new TextEncoder().encode('backup-key-vault v1');
@@ -25,8 +33,13 @@ export interface VaultClientOptions {
   readonly accessToken: () => string | Promise<string>;
   /** milliseconds for one request; 30,000 unless told */
   readonly timeout?: number;
-  /** Argon2id (3 passes, 64 MiB, 4 lanes, 32 bytes out) where the program has a way of its own, such as a Worker */
-  readonly stretch?: typeof argon2;
+  /** where Argon2id runs; on the calling thread unless told */
+  readonly stretch?: StretchPassword;
+}
+
+export interface RegisterOptions {
+  /** whether the key that the account may have is given up for this one; not unless told */
+  readonly replace?: boolean;
 }
 
 export type AccountStatus =
@@ -38,24 +51,34 @@ export type AccountStatus =
 export class VaultClient {
   readonly #options: VaultClientOptions;
   readonly #vault: Connection;
-  readonly #stretch: Stretch;
+  readonly #stretch: StretchPassword;
 
+  /** @throws BkvError `InvalidServerKey`, `InvalidUrl` */
   constructor(options: VaultClientOptions) {
-    if (options.serverPublicKey.length !== 33)
+    if (!(options.serverPublicKey instanceof Uint8Array && options.serverPublicKey.length === 33))
       throw new BkvError('InvalidServerKey', 'the pinned public key of a vault has 33 bytes');
     this.#options = options;
-    const { stretch: run = argon2 } = options;
-    this.#stretch = (oprfOutput) => run(oprfOutput, new Uint8Array(16));
     this.#vault = new Connection(options.url, options.accessToken, options.timeout);
+    this.#stretch = options.stretch ?? argon2;
   }
 
   /**
-   * Has the vault hold a backup key (32 bytes) under a password, in place of what it held for the account.
-   * @throws VaultIdentityMismatch, VaultError
+   * Has the vault hold a backup key (32 bytes) under a password.
+   * @throws KeyExists when the account has a key, unless `replace` gives it up
+   * @throws BkvError `InvalidKey`, and as {@link preparePassword}
+   * @throws StretchingUnavailable, VaultIdentityMismatch, VaultError
    */
-  async register(password: string, backupKey: Uint8Array): Promise<void> {
+  async register(
+    password: string,
+    backupKey: Uint8Array,
+    { replace = false }: RegisterOptions = {},
+  ): Promise<void> {
+    checkKey(backupKey);
     const secret = preparePassword(password);
+    const stretch = stretchOutput(this.#stretch);
     try {
+      await tryDevice(this.#stretch);
+      if (!replace && (await this.status()).state === 'registered') throw new KeyExists();
       const { blind, registrationRequest } = createRegistrationRequest(secret);
       const started = await this.#vault.request('POST', '/v1/registration/start', {
         registrationRequest: toBase64url(registrationRequest),
@@ -64,18 +87,12 @@ export class VaultClient {
       if (!equal(response.subarray(33), this.#options.serverPublicKey)) {
         throw new VaultIdentityMismatch('it answered a registration with another static public key');
       }
-      const { registrationRecord, exportKey } = await finalizeRegistration(
-        secret,
-        blind,
-        response,
-        this.#stretch,
-        {
-          context: CONTEXT,
-        },
-      );
+      const { registrationRecord, exportKey } = await finalizeRegistration(secret, blind, response, stretch, {
+        context: CONTEXT,
+      });
       blind.fill(0);
       const encrypted = await sealKey(exportKey, backupKey);
-      await this.#vault.request('POST', '/v1/registration/finish', {
+      await this.#vault.command('POST', '/v1/registration/finish', {
         registrationId: started.registrationId,
         registrationRecord: toBase64url(registrationRecord),
         encryptedBackupKey: toBase64url(encrypted),
@@ -87,35 +104,36 @@ export class VaultClient {
 
   /**
    * Gets the backup key (32 bytes) back. A wrong password costs one attempt for good.
-   * @throws WrongPassword, Locked, VaultIdentityMismatch, VaultError
+   * @throws StretchingUnavailable before any attempt is spent; BkvError as {@link preparePassword}
+   * @throws WrongPassword, Locked, ExchangeExpired, VaultIdentityMismatch, VaultError
    */
   async recover(password: string): Promise<Uint8Array> {
     const secret = preparePassword(password);
+    const stretch = stretchOutput(this.#stretch);
     try {
+      const needed = await tryDevice(this.#stretch);
       const login = generateKE1(secret);
       const started = await this.#vault.request('POST', '/v1/recovery/start', {
         KE1: toBase64url(login.KE1),
       });
-      const { KE3, exportKey, sessionKey } = await generateKE3(
-        login,
-        fromBase64url(started.KE2),
-        this.#stretch,
-        {
-          context: CONTEXT,
-          pinnedServerPublicKey: this.#options.serverPublicKey,
-        },
-      ).catch(async (error: unknown) => {
+      const { KE3, exportKey, sessionKey } = await generateKE3(login, fromBase64url(started.KE2), stretch, {
+        context: CONTEXT,
+        pinnedServerPublicKey: this.#options.serverPublicKey,
+      }).catch(async (error: unknown) => {
         if (error instanceof ServerAuthenticationError) throw new VaultIdentityMismatch(error.message);
         if (!(error instanceof EnvelopeRecoveryError)) throw error;
         // Says that the attempt is over; the vault learns it by itself a little later if this is lost.
-        await this.#vault.request('DELETE', `/v1/recovery/${started.recoveryId}`).catch(() => undefined);
+        await this.#vault.command('DELETE', `/v1/recovery/${started.recoveryId}`).catch(() => undefined);
         throw new WrongPassword(Number(started.attemptsRemaining));
       });
       sessionKey.fill(0);
-      const finished = await this.#vault.request('POST', '/v1/recovery/finish', {
-        recoveryId: started.recoveryId,
-        KE3: toBase64url(KE3),
-      });
+      const finished = await this.#vault
+        .request('POST', '/v1/recovery/finish', { recoveryId: started.recoveryId, KE3: toBase64url(KE3) })
+        .catch((error: unknown) => {
+          throw error instanceof VaultError && error.kind === 'unknown-exchange'
+            ? new ExchangeExpired(needed)
+            : error;
+        });
       return await openKey(exportKey, fromBase64url(finished.encryptedBackupKey));
     } finally {
       secret.fill(0);
@@ -130,7 +148,7 @@ export class VaultClient {
     preparePassword(newPassword).fill(0);
     const backupKey = await this.recover(oldPassword);
     try {
-      await this.register(newPassword, backupKey);
+      await this.register(newPassword, backupKey, { replace: true });
     } finally {
       backupKey.fill(0);
     }
@@ -138,11 +156,14 @@ export class VaultClient {
 
   /** @throws VaultError */
   async status(): Promise<AccountStatus> {
-    return (await this.#vault.request('GET', '/v1/account')) as AccountStatus;
+    const status = await this.#vault.request('GET', '/v1/account');
+    if (!['unregistered', 'registered', 'locked'].includes(String(status.state)))
+      throw new VaultError(200, 'the vault answered without the state of the account');
+    return status as AccountStatus;
   }
 
   /** Makes the account's key unreachable for ever. @throws VaultError */
   async delete(): Promise<void> {
-    await this.#vault.request('DELETE', '/v1/account');
+    await this.#vault.command('DELETE', '/v1/account');
   }
 }

@@ -1,4 +1,4 @@
-import { Locked, VaultError, WrongPassword } from './errors.js';
+import { AccessTokenUnavailable, BkvError, KeyExists, Locked, VaultError, WrongPassword } from './errors.js';
 
 export const toBase64url = (bytes: Uint8Array): string =>
   btoa(String.fromCharCode(...bytes))
@@ -7,45 +7,118 @@ export const toBase64url = (bytes: Uint8Array): string =>
     .replaceAll('=', '');
 
 export const fromBase64url = (text: unknown): Uint8Array => {
-  if (typeof text !== 'string') throw new VaultError(200, 'the vault answered without a field that it owes');
+  if (typeof text !== 'string' || !/^[\w-]*$/.test(text) || text.length % 4 === 1)
+    throw new VaultError(200, 'the vault answered without a field that it owes');
   return Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));
+};
+
+type Answer = Record<string, unknown>;
+
+const PROBLEM = 'urn:bkv:problem:';
+
+/** The address of a vault, with a path that it may have. @throws BkvError `InvalidUrl` */
+const parseUrl = (url: string): URL => {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (!parsed || !/^https?:$/.test(parsed.protocol))
+    throw new BkvError('InvalidUrl', `the address of a vault begins with https://; "${url}" does not`);
+  return parsed;
 };
 
 /** Requests to one vault, for one account. */
 export class Connection {
+  readonly #base: URL;
+
+  /** @throws BkvError `InvalidUrl` */
   constructor(
     readonly url: string,
     readonly accessToken: () => string | Promise<string>,
     /** milliseconds for one request; 30,000 unless told */
     readonly timeout?: number,
-  ) {}
+  ) {
+    this.#base = parseUrl(url);
+  }
 
-  /** @throws Locked, WrongPassword, VaultError */
-  async request(method: string, path: string, body?: object): Promise<Record<string, unknown>> {
-    const { url, accessToken, timeout = 30_000 } = this;
-    let response: Response;
+  /**
+   * Asks for an object.
+   * @throws AccessTokenUnavailable, Locked, WrongPassword, KeyExists, VaultError
+   */
+  async request(method: string, path: string, body?: object): Promise<Answer> {
+    const response = await this.#send(method, path, body);
+    const answer = await read(response);
+    if (!response.ok) throw refusal(response, answer);
+    if (response.status !== 200 || !answer) throw this.#notAVault(response);
+    return answer;
+  }
+
+  /** Has something done that is answered by nothing (204). @throws as {@link request} */
+  async command(method: string, path: string, body?: object): Promise<void> {
+    const response = await this.#send(method, path, body);
+    if (!response.ok) throw refusal(response, await read(response));
+    if (response.status !== 204) throw this.#notAVault(response);
+  }
+
+  async #send(method: string, path: string, body?: object): Promise<Response> {
+    const url = new URL(this.#base);
+    url.pathname = url.pathname.replace(/\/+$/, '') + path;
+    const authorization = `Bearer ${await this.#accessToken()}`;
     try {
-      response = await fetch(new URL(path, url), {
+      return await fetch(url, {
         method,
-        headers: {
-          authorization: `Bearer ${await accessToken()}`,
-          ...(body && { 'content-type': 'application/json' }),
-        },
+        headers: { authorization, ...(body && { 'content-type': 'application/json' }) },
         body: body ? JSON.stringify(body) : null,
         redirect: 'error',
-        signal: AbortSignal.timeout(timeout),
+        signal: AbortSignal.timeout(this.timeout ?? 30_000),
       });
-    } catch (error) {
-      throw new VaultError(0, `the vault at ${url} did not answer; check the address and the network`, {
-        cause: error,
+    } catch (cause) {
+      throw new VaultError(0, `the vault at ${this.url} did not answer; check the address and the network`, {
+        cause,
       });
     }
-    if (response.status === 204) return {};
-    const answer = (await response.json().catch(() => ({}))) as Record<string, unknown>;
-    if (response.ok) return answer;
-    if (response.status === 423) throw new Locked();
-    if (answer.type === 'urn:bkv:problem:wrong-password')
-      throw new WrongPassword(Number(answer.attemptsRemaining));
-    throw new VaultError(response.status, String(answer.detail ?? `the vault answered ${response.status}`));
   }
+
+  async #accessToken(): Promise<string> {
+    let token: unknown;
+    try {
+      token = await this.accessToken();
+    } catch (cause) {
+      throw new AccessTokenUnavailable({ cause });
+    }
+    // What is no header's value would fail in `fetch`, and look like a network that is down.
+    if (typeof token !== 'string' || !/^[\x21-\x7e]*$/.test(token)) throw new AccessTokenUnavailable();
+    return token;
+  }
+
+  #notAVault({ status }: Response): VaultError {
+    return new VaultError(
+      status,
+      `what answers at ${this.url} is not a vault; perhaps a network asks to sign in first, or the address is another one`,
+    );
+  }
+}
+
+/** The object of a JSON answer; `undefined` when it is something else. @throws VaultError when it is cut off */
+async function read(response: Response): Promise<Answer | undefined> {
+  let text: string;
+  try {
+    text = await response.text();
+  } catch (cause) {
+    throw new VaultError(0, "the vault's answer was cut off; check the network", { cause });
+  }
+  if (!/^application\/(problem\+)?json\b/i.test(response.headers.get('content-type') ?? '')) return undefined;
+  try {
+    const answer: unknown = JSON.parse(text);
+    return answer !== null && typeof answer === 'object' ? (answer as Answer) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a vault refused, by its problem document (RFC 9457). Nothing else says that an account is locked. */
+function refusal({ status }: Response, problem: Answer = {}): BkvError {
+  const type = String(problem.type ?? '');
+  const kind = type.startsWith(PROBLEM) ? type.slice(PROBLEM.length) : undefined;
+  if (kind === 'locked') return new Locked();
+  if (kind === 'key-exists') return new KeyExists();
+  if (kind === 'wrong-password') return new WrongPassword(Number(problem.attemptsRemaining));
+  return new VaultError(status, String(problem.detail ?? `the vault answered ${status}`), { kind });
 }

@@ -33,11 +33,42 @@ export class VaultIdentityMismatch extends BkvError {
 
 /** The vault refused, or could not be reached. `status` is 0 when no answer came. */
 export class VaultError extends BkvError {
+  /** of the problem document (RFC 9457), such as `unavailable`; `undefined` when there was none */
+  readonly kind: string | undefined;
   constructor(
     readonly status: number,
     message: string,
-    options?: ErrorOptions,
+    { kind, ...options }: ErrorOptions & { kind?: string | undefined } = {},
   ) {
     super('VaultError', message, options);
+    this.kind = kind;
+  }
+}
+
+/** The account has a key, which a registration would make unreachable. */
+export class KeyExists extends BkvError {
+  constructor() {
+    super(
+      'KeyExists',
+      'the vault holds a key for this account already; replaced, it is gone for ever, and what was backed up with it cannot be opened',
+    );
+  }
+}
+
+/** The vault no longer waits for the proof of a password, which may be right. The attempt is spent. */
+export class ExchangeExpired extends BkvError {
+  /** @param needed milliseconds that this device needs to stretch a password */
+  constructor(readonly needed: number) {
+    super(
+      'ExchangeExpired',
+      `the proof of the password came too late for the vault, which counted an attempt; this device needs some ${Math.ceil(needed / 1000)} seconds for it: keep it awake, and close other programs`,
+    );
+  }
+}
+
+/** The app gave no access token. Nothing was sent. */
+export class AccessTokenUnavailable extends BkvError {
+  constructor(options?: ErrorOptions) {
+    super('AccessTokenUnavailable', 'there is no access token for the account; sign in again', options);
   }
 }

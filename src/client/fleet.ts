@@ -16,11 +16,13 @@ import {
   type Stretch,
   subsets,
 } from '../protocol/index.js';
-import { type AccountStatus, CONTEXT } from './client.js';
+import { type AccountStatus, CONTEXT, type RegisterOptions } from './client.js';
 import { Connection, fromBase64url, toBase64url } from './connection.js';
-import { BkvError, Locked, VaultIdentityMismatch, WrongPassword } from './errors.js';
-import { preparePassword, stretch } from './password.js';
+import { BkvError, KeyExists, Locked, VaultIdentityMismatch, WrongPassword } from './errors.js';
+import { checkKey } from './key.js';
+import { preparePassword } from './password.js';
 import { openKey, sealKey } from './sealed-key.js';
+import { argon2, type StretchPassword, stretchOutput, tryDevice } from './stretching.js';
 
 export interface FleetVault {
   readonly url: string;
@@ -41,6 +43,8 @@ export interface FleetOptions {
   readonly timeout?: number;
   /** milliseconds until another vault is asked beside one that is slow; 800 unless told */
   readonly hedge?: number;
+  /** where Argon2id runs; on the calling thread unless told */
+  readonly stretch?: StretchPassword;
 }
 
 /** Fewer vaults than the threshold answered: nothing can be recovered now. */
@@ -92,7 +96,8 @@ const PKCS8_PREFIX = Uint8Array.from(
 const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Argon2id once for each OPRF output, though every vault's envelope needs it. */
-const remembered = (): Stretch => {
+const remembered = (stretchPassword: StretchPassword): Stretch => {
+  const stretch = stretchOutput(stretchPassword);
   const known = new Map<string, Promise<Uint8Array>>();
   return async (output) => {
     const name = toBase64url(output);
@@ -110,9 +115,17 @@ export class FleetClient {
   readonly #members: readonly Member[];
   readonly #threshold: number;
   readonly #hedge: number;
+  readonly #stretch: StretchPassword;
 
   /** @throws BkvError `InvalidFleet` */
-  constructor({ vaults, threshold, accessToken, timeout = 10_000, hedge = 800 }: FleetOptions) {
+  constructor({
+    vaults,
+    threshold,
+    accessToken,
+    timeout = 10_000,
+    hedge = 800,
+    stretch = argon2,
+  }: FleetOptions) {
     if (!(threshold > vaults.length / 2 && threshold <= vaults.length))
       throw new BkvError(
         'InvalidFleet',
@@ -127,6 +140,7 @@ export class FleetClient {
     }));
     this.#threshold = threshold;
     this.#hedge = hedge;
+    this.#stretch = stretch;
   }
 
   /** Asks each vault who it is. */
@@ -159,10 +173,20 @@ export class FleetClient {
    * Deals a fresh key to all vaults, and has each keep the backup key (32 bytes) under the password. Cut off at any
    * point, what was registered before still opens, or the new does.
    * @returns how many vaults hold a share: at least the threshold
-   * @throws TooFewVaults, VaultIdentityMismatch
+   * @throws KeyExists when the account has a key, unless `replace` gives it up
+   * @throws BkvError `InvalidKey`, and as {@link preparePassword}
+   * @throws StretchingUnavailable, TooFewVaults, VaultIdentityMismatch
    */
-  async register(password: string, backupKey: Uint8Array): Promise<number> {
+  async register(
+    password: string,
+    backupKey: Uint8Array,
+    { replace = false }: RegisterOptions = {},
+  ): Promise<number> {
+    checkKey(backupKey);
+    preparePassword(password).fill(0);
+    await tryDevice(this.#stretch);
     const { held, strangers } = await this.#held();
+    if (!replace && [...held.values()].some(({ state }) => state === 'registered')) throw new KeyExists();
     const [stranger] = strangers.values();
     if (stranger) throw stranger;
     const newest =
@@ -181,7 +205,7 @@ export class FleetClient {
     try {
       const { blind, registrationRequest } = createRegistrationRequest(secret);
       const evaluated = evaluate(key, registrationRequest);
-      const once = remembered();
+      const once = remembered(this.#stretch);
       const done = await Promise.allSettled(
         this.#members.map(async (member, i) => {
           const response = Uint8Array.from([...evaluated, ...member.serverPublicKey]);
@@ -194,7 +218,7 @@ export class FleetClient {
               context: CONTEXT,
             },
           );
-          await member.connection.request('POST', '/v1/share/register', {
+          await member.connection.command('POST', '/v1/share/register', {
             dealing,
             ...(await this.#wrap(member, shares[i] as Share)),
             registrationRecord: toBase64url(registrationRecord),
@@ -207,7 +231,7 @@ export class FleetClient {
       if (holders.length < this.#threshold) throw this.#tooFew(holders.length, done);
       // From here on the new dealing opens; the old one is ended so that an old password does not live on.
       await Promise.allSettled(
-        holders.map(({ connection }) => connection.request('POST', '/v1/share/commit', { dealing })),
+        holders.map(({ connection }) => connection.command('POST', '/v1/share/commit', { dealing })),
       );
       return holders.length;
     } finally {
@@ -225,7 +249,7 @@ export class FleetClient {
     preparePassword(newPassword).fill(0);
     const { backupKey } = await this.recover(oldPassword);
     try {
-      await this.register(newPassword, backupKey);
+      await this.register(newPassword, backupKey, { replace: true });
     } finally {
       backupKey.fill(0);
     }
@@ -234,9 +258,12 @@ export class FleetClient {
   /**
    * Gets the backup key back from any `threshold` vaults. A wrong password costs an attempt at each vault that was
    * asked. When a vault is found without its share, all shares are dealt anew.
+   * @throws StretchingUnavailable before any attempt is spent; BkvError as {@link preparePassword}
    * @throws WrongPassword, Locked, TooFewVaults, VaultIdentityMismatch
    */
   async recover(password: string): Promise<FleetRecovery> {
+    preparePassword(password).fill(0);
+    await tryDevice(this.#stretch);
     const { held, strangers } = await this.#held();
     const dealing = this.#newest(held);
     const holders = this.#members.filter((member) => held.get(member)?.dealings.includes(dealing));
@@ -253,7 +280,7 @@ export class FleetClient {
       };
       const waiting = [...holders];
       let started = await this.#ask(waiting, this.#threshold, start);
-      const once = remembered();
+      const once = remembered(this.#stretch);
       const open = (honest: readonly Started[], answers: readonly Started[]) =>
         this.#open(honest, answers, once, (member) => {
           const state = logins.get(member) as ReturnType<typeof login>;
@@ -281,7 +308,7 @@ export class FleetClient {
       const repaired =
         held.size < this.#members.length || holders.length === this.#members.length
           ? undefined
-          : await this.register(password, backupKey).catch(() => undefined);
+          : await this.register(password, backupKey, { replace: true }).catch(() => undefined);
       const distrusted = [...lied.map(({ member }) => member), ...strangers.keys()];
       return { backupKey, liars: distrusted.map(({ url }) => url), repaired };
     } finally {
@@ -308,7 +335,7 @@ export class FleetClient {
   /** Makes the account's key unreachable for ever: that of `threshold` vaults is enough. @throws TooFewVaults */
   async delete(): Promise<void> {
     const done = await Promise.allSettled(
-      this.#members.map(({ connection }) => connection.request('DELETE', '/v1/account')),
+      this.#members.map(({ connection }) => connection.command('DELETE', '/v1/account')),
     );
     const deleted = done.filter(({ status }) => status === 'fulfilled').length;
     // As many as leave fewer than the threshold behind.
@@ -454,7 +481,7 @@ export class FleetClient {
   async #wrong(started: readonly Started[]): Promise<WrongPassword> {
     await Promise.allSettled(
       started.map(({ member, answer }) =>
-        member.connection.request('DELETE', `/v1/recovery/${answer.recoveryId}`),
+        member.connection.command('DELETE', `/v1/recovery/${answer.recoveryId}`),
       ),
     );
     const status = await this.status().catch(() => undefined);

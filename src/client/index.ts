@@ -1,5 +1,14 @@
-export { type AccountStatus, VaultClient, type VaultClientOptions } from './client.js';
-export { BkvError, Locked, VaultError, VaultIdentityMismatch, WrongPassword } from './errors.js';
+export { type AccountStatus, type RegisterOptions, VaultClient, type VaultClientOptions } from './client.js';
+export {
+  AccessTokenUnavailable,
+  BkvError,
+  ExchangeExpired,
+  KeyExists,
+  Locked,
+  VaultError,
+  VaultIdentityMismatch,
+  WrongPassword,
+} from './errors.js';
 export {
   FleetClient,
   type FleetOptions,
@@ -9,6 +18,7 @@ export {
   type VaultCheck,
 } from './fleet.js';
 export { formatKey, looksLikeKey, newBackupKey, parseKey } from './key.js';
-export { argon2, preparePassword } from './password.js';
+export { preparePassword } from './password.js';
 export { isRemembered, makeReminder } from './reminder.js';
 export { passwordStrength, type Strength } from './strength.js';
+export { argon2, StretchingUnavailable, type StretchPassword } from './stretching.js';

@@ -1,19 +1,34 @@
+import { type Digit, readDigits } from './digits.js';
 import { BkvError } from './errors.js';
 
+const LINES = 4;
 const LINE_DIGITS = 16;
+const CHECKED_DIGITS = LINE_DIGITS + 2;
 
 /** ISO 7064 MOD 97-10: finds every single mistyped digit and every swap of two neighbours. */
 const checkDigits = (line: string): string =>
   String(98n - ((BigInt(`0x${line}`) * 100n) % 97n)).padStart(2, '0');
 
+const isWhole = (line: string): boolean =>
+  line.length === CHECKED_DIGITS && checkDigits(line.slice(0, LINE_DIGITS)) === line.slice(LINE_DIGITS);
+
 /** A random backup key, 32 bytes. */
 export const newBackupKey = (): Uint8Array => crypto.getRandomValues(new Uint8Array(32));
+
+/** @throws BkvError `InvalidKey` for all but 32 bytes */
+export function checkKey(key: Uint8Array): void {
+  if (!(key instanceof Uint8Array))
+    throw new BkvError('InvalidKey', 'a backup key is a Uint8Array of 32 bytes');
+  if (key.length !== 32) throw new BkvError('InvalidKey', `a backup key has 32 bytes, not ${key.length}`);
+}
 
 /**
  * A backup key (32 bytes) as 64 hexadecimal digits: four lines of four groups of four, and two decimal check digits
  * behind each line.
+ * @throws BkvError `InvalidKey` for all but 32 bytes
  */
 export function formatKey(key: Uint8Array): string {
+  checkKey(key);
   const digits = [...key].map((byte) => byte.toString(16).padStart(2, '0')).join('');
   const lines = digits.match(/.{16}/g) as string[];
   return lines
@@ -21,34 +36,68 @@ export function formatKey(key: Uint8Array): string {
     .join('\n');
 }
 
+const written = (digits: readonly Digit[]): string => digits.map(({ value }) => value).join('');
+
+const miscounted = (has: number, wanted: number): string => {
+  const n = Math.abs(wanted - has);
+  const digits = n === 1 ? 'a digit is' : `${n} digits are`;
+  return has < wanted ? `${digits} missing` : `${digits} too many`;
+};
+
+/** Of a key that has no line or digit too many or too few as it is written: what is wrong, as far as can be told. */
+function miscount(digits: readonly Digit[]): string {
+  const lines = [...new Set(digits.map(({ line }) => line))].map((n) =>
+    digits.filter(({ line }) => line === n),
+  );
+  const checked = digits.length > 68;
+  const wanted = checked ? CHECKED_DIGITS : LINE_DIGITS;
+  const odd = lines.length === LINES ? lines.find((line) => line.length !== wanted) : undefined;
+  if (odd)
+    return `line ${odd[0]?.line} has ${odd.length} digits in place of ${wanted}: ${miscounted(odd.length, wanted)}`;
+  const [all, of] = checked ? [LINES * CHECKED_DIGITS, ' with its check digits'] : [LINES * LINE_DIGITS, ''];
+  const found = `a key has ${all} digits${of}, and these are ${digits.length}: ${miscounted(digits.length, all)}`;
+  if (!checked) return found;
+  const groups = written(digits).match(new RegExp(`.{1,${CHECKED_DIGITS}}`, 'g')) as string[];
+  return `${found}, in line ${Math.min(groups.findIndex((line) => !isWhole(line)) + 1, LINES)} of the key`;
+}
+
+const invalid = (detail: string): BkvError => new BkvError('InvalidKey', detail);
+
 /**
- * Reads what {@link formatKey} wrote, or the 64 digits alone; spaces, line ends, dashes and capitals do not matter.
- * @throws BkvError `InvalidKey`, naming the line that is mistyped
+ * Reads what {@link formatKey} wrote, or the 64 digits alone. Spaces, line ends, dashes, capitals and what cannot be seen
+ * do not matter; digits of other scripts are read, and O, I and l as 0 and 1, which no digit looks like otherwise.
+ * @throws BkvError `InvalidKey`, naming the line that is mistyped, and the character where it is known
  */
 export function parseKey(text: string): Uint8Array {
-  const digits = text.replace(/[\s-]/g, '').toLowerCase();
-  if (!/^[0-9a-f]*$/.test(digits))
-    throw new BkvError('InvalidKey', 'a key has only the digits 0 to 9 and a to f');
-  const withChecks = digits.length === 4 * (LINE_DIGITS + 2);
-  if (!withChecks && digits.length !== 64) {
-    throw new BkvError('InvalidKey', `a key has 64 digits (72 with its check digits), not ${digits.length}`);
-  }
-  let key = digits;
+  if (typeof text !== 'string') throw invalid('the digits of a key are a string');
+  const { digits, strange } = readDigits(text);
+  if (strange)
+    throw invalid(
+      `line ${strange.line}, character ${strange.column}: "${strange.char}" is no digit of a key, which are 0 to 9 and a to f`,
+    );
+  if (digits.length === 0) throw invalid('there are no digits');
+  const withChecks = digits.length === LINES * CHECKED_DIGITS;
+  if (!withChecks && digits.length !== LINES * LINE_DIGITS) throw invalid(miscount(digits));
+  let key = written(digits);
   if (withChecks) {
-    const lines = digits.match(/.{18}/g) as string[];
-    lines.forEach((line, i) => {
-      if (checkDigits(line.slice(0, LINE_DIGITS)) !== line.slice(LINE_DIGITS)) {
-        throw new BkvError('InvalidKey', `line ${i + 1} of the key is mistyped`);
-      }
-    });
+    const lines = key.match(/.{18}/g) as string[];
+    const bad = lines.findIndex((line) => !isWhole(line));
+    if (bad >= 0) throw invalid(`line ${bad + 1} of the key is mistyped: its check digits do not fit`);
     key = lines.map((line) => line.slice(0, LINE_DIGITS)).join('');
   }
   return Uint8Array.from(key.match(/../g) as string[], (pair) => Number.parseInt(pair, 16));
 }
 
-/** Whether a text is more likely 64 digits, with or without typing errors, than a password. */
+/**
+ * Whether a text is meant as the digits of a key, mistyped perhaps, or as a line of them. Such a text is never a
+ * password: sent to a vault as one, it would cost an attempt.
+ */
 export function looksLikeKey(text: string): boolean {
-  const typed = text.normalize('NFKC').replace(/[\s\p{Pd}]/gu, '');
-  const digits = typed.match(/[0-9a-fil|os\p{Nd}]/giu)?.length ?? 0;
-  return typed.length >= 40 && digits >= typed.length * 0.9;
+  const { digits, others } = readDigits(text);
+  if (digits.length >= 40 && others * 10 <= digits.length) return true;
+  return (
+    others === 0 &&
+    /^\s*(\S{4} ){4} \S{2}\s*$/.test(text.split(/\r?\n/, 1)[0] ?? '') &&
+    isWhole(written(digits.slice(0, CHECKED_DIGITS)))
+  );
 }

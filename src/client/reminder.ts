@@ -1,5 +1,6 @@
 import { equal } from '../protocol/index.js';
-import { argon2, preparePassword } from './password.js';
+import { preparePassword } from './password.js';
+import { argon2 } from './stretching.js';
 
 const SALT = 16;
 

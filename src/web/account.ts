@@ -46,7 +46,7 @@ class Account {
         const vault = await this.#vault(stretch);
         if (!replace && (await vault.status()).state !== 'unregistered')
           throw new BkvError('KeyExists', 'the vault holds a key of this account already');
-        await vault.register(password, key);
+        await vault.register(password, key, { replace });
       });
     // Two tabs that register at the same time: the second one learns of the first.
     await (navigator.locks ? navigator.locks.request(`register ${this.name}`, work) : work());

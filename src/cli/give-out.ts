@@ -1,0 +1,56 @@
+import { formatKey } from '../client/index.js';
+import { UsageError } from './errors.js';
+import { expectNew } from './file.js';
+import { writeKey } from './key-file.js';
+import { say, saysToFile, syncSaid } from './say.js';
+import { isInteractive, readLine } from './terminal.js';
+
+const TRIES = 5;
+
+export interface GiveOutOptions {
+  /** a file for the key, in place of standard output */
+  readonly out?: string;
+  /** whether the person vouches that what reads standard output keeps the digits */
+  readonly yes?: boolean;
+}
+
+const shows = (): boolean => process.stdout.isTTY === true && isInteractive();
+
+/** Finds out whether a key can be given out for certain, before anything is asked. @throws UsageError */
+export function expectKept({ out, yes }: GiveOutOptions): void {
+  expectNew(out);
+  if (out !== undefined || yes || shows() || saysToFile()) return;
+  throw new UsageError(
+    'nothing tells whether what reads standard output keeps the digits: name a file with --out, or vouch for it with --yes',
+  );
+}
+
+/** What is typed may lack its check digits, but no other. */
+const isLineOf = (typed: string, line: string): boolean => {
+  const plain = typed.replace(/[\s-]/g, '').toLowerCase();
+  const digits = line.replaceAll(' ', '');
+  return plain === digits || plain === digits.slice(0, -2);
+};
+
+/** @throws UsageError when no line was typed as it stands there */
+async function typedBack(key: Uint8Array): Promise<void> {
+  const lines = formatKey(key).split('\n');
+  const n = (crypto.getRandomValues(new Uint8Array(1))[0] as number) % lines.length;
+  process.stderr.write('\nWrite these digits down. They are all there will be.\n');
+  for (let tries = TRIES; tries > 0; tries--) {
+    if (isLineOf(await readLine(`Type line ${n + 1} from what you wrote: `), lines[n] as string)) return;
+    process.stderr.write('That is not the line.\n');
+  }
+  throw new UsageError('the line was not typed as it is');
+}
+
+/**
+ * Gives a key out, and makes sure that it has arrived: written and synced, or a line of it typed back.
+ * @throws UsageError, Interrupted when it may not have
+ */
+export async function giveOut(key: Uint8Array, { out, yes }: GiveOutOptions): Promise<void> {
+  if (out !== undefined) return writeKey(out, key);
+  say(formatKey(key));
+  if (saysToFile()) return syncSaid();
+  if (!yes) await typedBack(key);
+}

@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import {
+  argon2,
+  type BkvError,
+  FleetClient,
+  formatKey,
+  looksLikeKey,
+  newBackupKey,
+  parseKey,
+  StretchingUnavailable,
+  VaultClient,
+} from '../src/client/index.js';
+
+const key = Uint8Array.from({ length: 32 }, (_, i) => i * 7);
+
+describe('the digits of a key', () => {
+  const digits = formatKey(key);
+  const inDigitsFrom = (zero: number) =>
+    digits.replace(/[0-9]/g, (digit) => String.fromCodePoint(zero + Number(digit)));
+
+  it('are read however they are typed', () => {
+    const plain = Buffer.from(key).toString('hex');
+    for (const typed of [
+      digits.replaceAll('0', 'O').replaceAll('1', 'l'),
+      digits.replaceAll('0', 'о').replaceAll('1', 'I').replaceAll('a', 'а').replaceAll('c', 'С'),
+      inDigitsFrom(0x660),
+      inDigitsFrom(0x6f0),
+      inDigitsFrom(0x966),
+      inDigitsFrom(0xff10),
+      inDigitsFrom(0x1d7ce),
+      digits.replaceAll(' ', '\u2013'),
+      digits.replaceAll(' ', '\u2212'),
+      `\ufeff${digits.replaceAll('\n', '\r\n')}\r\n\u200b`,
+      plain,
+      plain.toUpperCase(),
+      plain.replace(/.{4}/g, '$&\u00a0'),
+    ])
+      assert.deepEqual(parseKey(typed), key, JSON.stringify(typed));
+  });
+
+  it('are not read when they are mistyped, and the error says where', () => {
+    const says = (text: string, message: RegExp) => {
+      assert.throws(() => parseKey(text), { code: 'InvalidKey', message }, JSON.stringify(text));
+      assert.ok(looksLikeKey(text), JSON.stringify(text));
+    };
+    const lines = digits.split('\n');
+    const without = (i: number) => digits.slice(0, i) + digits.slice(i + 1);
+    says(
+      without(lines.slice(0, 2).join().length + 1),
+      /line 3 has 17 digits in place of 18: a digit is missing/,
+    );
+    says(without(30).replaceAll('\n', ''), /71: a digit is missing, in line 2/);
+    says(`${digits.replaceAll('\n', '')}0`, /73: a digit is too many, in line 4/);
+    says(Buffer.from(key).toString('hex').slice(1), /63: a digit is missing/);
+    says(digits.replace(/.$/, 'x'), /line 4, character 23: "x"/);
+    says(
+      lines
+        .map((line, i) => (i === 1 ? line.replace(/^./, (c) => (c === '3' ? '4' : '3')) : line))
+        .join('\n'),
+      /line 2 of the key is mistyped/,
+    );
+    assert.throws(() => parseKey(''), { code: 'InvalidKey' });
+    assert.throws(() => parseKey(undefined as never), { code: 'InvalidKey' });
+    assert.ok(looksLikeKey(lines[0] as string));
+    for (const password of [
+      'purple otter under glass',
+      'd41d8cd98f00b204e9800998ecf8427e',
+      'beef dead cafe babe  12',
+      '',
+    ])
+      assert.ok(!looksLikeKey(password), password);
+  });
+});
+
+describe('the client library, before it asks and when it is answered', () => {
+  const asked: string[] = [];
+  let answer: RequestListener = () => undefined;
+  let server: Server;
+  let url: string;
+  before(async () => {
+    server = createServer((incoming, outgoing) => {
+      asked.push(`${incoming.method} ${incoming.url}`);
+      answer(incoming, outgoing);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+  after(() => server.close());
+  beforeEach(() => {
+    asked.length = 0;
+    answer = (_incoming, outgoing) => outgoing.writeHead(503).end();
+  });
+
+  const serverPublicKey = new Uint8Array(33).fill(2);
+  const options = { url: '', serverPublicKey, accessToken: () => 'jwt' };
+  const vault = (more: object = {}) => new VaultClient({ ...options, url, ...more });
+  const fleet = (more: object = {}) =>
+    new FleetClient({
+      vaults: [{ url, serverPublicKey, transportPublicKey: new Uint8Array() }],
+      threshold: 1,
+      accessToken: () => 'jwt',
+      ...more,
+    });
+  const clients = (more: object = {}) => [vault(more), fleet(more)];
+
+  it('takes 32 bytes as a key, and text as a password', async () => {
+    for (const client of clients()) {
+      for (const wrong of [new Uint8Array(5), new Uint8Array(33), 'text', undefined])
+        await assert.rejects(client.register('right', wrong as never), { code: 'InvalidKey' });
+      for (const [password, code] of [
+        ['', 'EmptyPassword'],
+        [42, 'InvalidPassword'],
+        ['x'.repeat(100_000), 'PasswordTooLong'],
+      ]) {
+        await assert.rejects(client.register(password as never, key), { code });
+        await assert.rejects(client.recover(password as never), { code });
+        await assert.rejects(client.changePassword('old', password as never), { code });
+      }
+    }
+    assert.deepEqual(asked, []);
+    for (const wrong of [new Uint8Array(5), undefined])
+      assert.throws(() => formatKey(wrong as never), { code: 'InvalidKey' });
+    for (const wrong of ['vault.example', 'ftp://vault.example', ''])
+      assert.throws(() => vault({ url: wrong }), { code: 'InvalidUrl' });
+  });
+
+  it('tries all that can fail on the device before it asks', async () => {
+    const tried = async (client: VaultClient | FleetClient) => {
+      await assert.rejects(client.recover('right'), StretchingUnavailable);
+      await assert.rejects(client.register('right', key), StretchingUnavailable);
+      await assert.rejects(client.changePassword('right', 'new one'), StretchingUnavailable);
+    };
+    const fails = () => Promise.reject(new RangeError('Array buffer allocation failed'));
+    const wrong = () => Promise.resolve(new Uint8Array(32));
+    const weaker = (password: Uint8Array) => argon2(password, new Uint8Array(16).fill(1));
+    for (const stretch of [fails, wrong, weaker])
+      for (const client of clients({ stretch })) await tried(client);
+    const { instantiate } = WebAssembly;
+    const subtle = Object.getOwnPropertyDescriptor(
+      Object.getPrototypeOf(crypto),
+      'subtle',
+    ) as PropertyDescriptor;
+    for (const [spoil, mend] of [
+      [
+        () => Object.assign(WebAssembly, { instantiate: fails }),
+        () => Object.assign(WebAssembly, { instantiate }),
+      ],
+      [
+        () =>
+          Object.defineProperty(Object.getPrototypeOf(crypto), 'subtle', {
+            value: undefined,
+            configurable: true,
+          }),
+        () => Object.defineProperty(Object.getPrototypeOf(crypto), 'subtle', subtle),
+      ],
+    ] as const) {
+      spoil();
+      try {
+        for (const client of clients()) await tried(client);
+      } finally {
+        mend();
+      }
+    }
+    assert.deepEqual(asked, []);
+  });
+
+  it('believes no success that is not a vault’s', async () => {
+    const html: RequestListener = (_incoming, outgoing) =>
+      outgoing.writeHead(200, { 'content-type': 'text/html' }).end('<title>Hotel</title>');
+    const json: RequestListener = (_incoming, outgoing) =>
+      outgoing.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+    for (answer of [html, json]) {
+      await assert.rejects(vault().delete(), { code: 'VaultError' });
+      await assert.rejects(vault().status(), { code: 'VaultError' });
+      await assert.rejects(vault().register('right', key), { code: 'VaultError' });
+      await assert.rejects(fleet().delete(), { code: 'TooFewVaults' });
+    }
+    answer = (_incoming, outgoing) => outgoing.writeHead(423).end();
+    await assert.rejects(vault().status(), (error: BkvError) => error.code === 'VaultError');
+  });
+
+  it('keeps a path of the address', async () => {
+    for (const path of ['/some/path', '/some/path/'])
+      await assert.rejects(vault({ url: url + path }).status());
+    assert.deepEqual(asked, ['GET /some/path/v1/account', 'GET /some/path/v1/account']);
+  });
+
+  it('says when the app has no access token, and asks for nothing', async () => {
+    for (const accessToken of [
+      () => Promise.reject(new Error('signed out')),
+      () => {
+        throw new Error('signed out');
+      },
+      () => undefined as never,
+      () => 'two\nlines',
+    ])
+      await assert.rejects(vault({ accessToken }).status(), { code: 'AccessTokenUnavailable' });
+    assert.deepEqual(asked, []);
+  });
+
+  it('refuses a second key unless the first is given up', async () => {
+    answer = (incoming, outgoing) => {
+      if (incoming.url === '/v1/account')
+        outgoing
+          .writeHead(200, { 'content-type': 'application/json' })
+          .end(JSON.stringify({ state: 'registered', attemptsRemaining: 10, dealings: [] }));
+      else outgoing.writeHead(503).end();
+    };
+    await assert.rejects(vault().register('right', newBackupKey()), { code: 'KeyExists' });
+    assert.deepEqual(asked, ['GET /v1/account']);
+    await assert.rejects(vault().register('right', newBackupKey(), { replace: true }), {
+      code: 'VaultError',
+    });
+    assert.equal(asked.at(-1), 'POST /v1/registration/start');
+  });
+});
