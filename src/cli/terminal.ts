@@ -94,6 +94,8 @@ async function askTerminal(prompt: string, echo = false): Promise<string> {
   if (echo) lines.prompt();
   else output.write(prompt);
   lines.write(ahead.begun);
+  // Where it is false, as within a paste, readline adds characters at the line's end wherever the cursor stands.
+  Object.defineProperty(lines, 'isCompletionEnabled', { get: () => true, set: () => undefined });
   const restoreKeys = deleteWholeCharacters(lines, input);
   let answered = false;
   try {
