@@ -14,7 +14,12 @@ for (let i = 0; i < 5; i++) {
 }
 const vaults = await Promise.all(daemons.map((daemon) => daemon.fleetEntry()));
 const jwts = new Map(await Promise.all(daemons.map(async (d) => [d.url, await d.jwt('fleet')] as const)));
-const fleet = new FleetClient({ vaults, threshold: 3, accessToken: (url) => jwts.get(url) as string });
+const fleet = new FleetClient({
+  vaults,
+  threshold: 3,
+  account: 'fleet',
+  accessToken: ({ url }) => jwts.get(url) as string,
+});
 const first = daemons[0] as Daemon;
 const single = first.client('single');
 await fleet.register('right', newBackupKey());

@@ -9,7 +9,7 @@ step 'Starting five vaults, each a process with a token, a database and counters
 echo 'rateLimit: { account: 100000, address: 100000 }' >"$work/first.yaml"
 start_vault vault1 127.0.0.1:0 --config "$work/first.yaml"
 cat "$work/first.yaml" - >"$work/others.yaml" <<EOF
-auth: { jwks: $work/vault1/issuer.jwks.json, issuer: bkv-embedded, audience: backup-key-vault }
+auth: { jwks: $work/vault1/issuer.jwks.json, issuer: bkv-embedded }
 EOF
 for n in 2 3 4 5; do start_vault "vault$n" 127.0.0.1:0 --config "$work/others.yaml"; done
 urls=()
@@ -17,7 +17,13 @@ for n in 1 2 3 4 5; do urls+=("$(field "vault$n" url)"); done
 export BKV_FLEET=$work/fleet.yaml
 bkv fleet pin --threshold 3 "${urls[@]}" >"$BKV_FLEET"
 bkv fleet check
-(umask 077; bkv jwt --data "$work/vault1" --account alice >"$work/alice.jwt")
+# One for each vault, which takes no other.
+(
+  umask 077
+  for n in 1 2 3 4 5; do
+    bkv jwt --data "$work/vault1" --account alice --server-key "$(cat "$work/vault$n/identity")"
+  done >"$work/alice.jwt"
+)
 key=(--token-file "$work/alice.jwt")
 
 step 'The phone makes a key, deals its OPRF key to the five, and has each keep a share, wrapped for its token.'

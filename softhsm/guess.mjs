@@ -1,13 +1,15 @@
 // Guesses at an account through every subset of a fleet's vaults, part of the time in a partition, until none answers.
 // Then counts, from the counters in the tokens, how many evaluations the vaults gave.
 import { readFileSync } from 'node:fs';
-import { loadFleet } from '../dist/src/cli/fleet.js';
+import { loadFleet } from '../dist/src/cli/fleet-file.js';
 import { FleetClient, WrongPassword } from '../dist/src/client/index.js';
-import { subsets } from '../dist/src/protocol/index.js';
+import { audienceOf, subsets } from '../dist/src/protocol/index.js';
 
 const [fleetFile, jwtFile, ...partitioned] = process.argv.slice(2);
 const { threshold, vaults } = loadFleet(fleetFile);
-const jwt = readFileSync(jwtFile, 'utf8').trim();
+const jwts = readFileSync(jwtFile, 'utf8').trim().split('\n');
+const claims = (jwt) => JSON.parse(Buffer.from(jwt.split('.')[1], 'base64url'));
+const jwtFor = (identity) => jwts.find((jwt) => claims(jwt).aud === audienceOf(identity));
 const nowhere = 'http://127.0.0.1:9';
 
 // Through the clients' own eyes only these vaults exist; the others do not answer.
@@ -15,7 +17,8 @@ const seeing = (some) =>
   new FleetClient({
     threshold,
     vaults: vaults.map((vault) => (some.includes(vault) ? vault : { ...vault, url: nowhere })),
-    accessToken: () => jwt,
+    account: claims(jwts[0]).sub,
+    accessToken: ({ identity }) => jwtFor(identity),
     timeout: 3000,
     hedge: 500,
   });
@@ -49,7 +52,8 @@ for (let i = 0; failures < all.length; i++) {
 
 let maxAttempts = 0;
 let spent = 0;
-for (const { url } of vaults) {
+for (const { url, serverPublicKey } of vaults) {
+  const jwt = jwtFor(Buffer.from(serverPublicKey).toString('base64url'));
   const answer = async (path, headers) => (await fetch(new URL(path, url), { headers })).json();
   const { maxAttempts: max } = await answer('/v1/identity', {});
   const { attemptsRemaining } = await answer('/v1/account', { authorization: `Bearer ${jwt}` });

@@ -12,6 +12,7 @@ import {
   StretchingUnavailable,
   VaultClient,
 } from '../src/client/index.js';
+import { deriveKeyPair } from '../src/protocol/index.js';
 
 const key = Uint8Array.from({ length: 32 }, (_, i) => i * 7);
 
@@ -81,8 +82,12 @@ describe('the client library, before it asks and when it is answered', () => {
   let url: string;
   before(async () => {
     server = createServer((incoming, outgoing) => {
+      if (incoming.url?.endsWith('/v1/identity'))
+        return outgoing
+          .writeHead(200, { 'content-type': 'application/json' })
+          .end(JSON.stringify({ serverPublicKey: Buffer.from(serverPublicKey).toString('base64url') }));
       asked.push(`${incoming.method} ${incoming.url}`);
-      answer(incoming, outgoing);
+      return answer(incoming, outgoing);
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -93,13 +98,14 @@ describe('the client library, before it asks and when it is answered', () => {
     answer = (_incoming, outgoing) => outgoing.writeHead(503).end();
   });
 
-  const serverPublicKey = new Uint8Array(33).fill(2);
-  const options = { url: '', serverPublicKey, accessToken: () => 'jwt' };
+  const serverPublicKey = deriveKeyPair(new Uint8Array(32)).publicKey;
+  const options = { url: '', serverPublicKey, account: 'alice', accessToken: () => 'jwt' };
   const vault = (more: object = {}) => new VaultClient({ ...options, url, ...more });
   const fleet = (more: object = {}) =>
     new FleetClient({
       vaults: [{ url, serverPublicKey, transportPublicKey: new Uint8Array() }],
       threshold: 1,
+      account: 'alice',
       accessToken: () => 'jwt',
       ...more,
     });

@@ -100,7 +100,8 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
       threshold,
       hedge: 300,
       timeout: 5000,
-      accessToken: (url) => (lines.find((line) => line.url === url) as Line).daemon.jwt(account),
+      account,
+      accessToken: ({ url }) => (lines.find((line) => line.url === url) as Line).daemon.jwt(account),
     });
   };
   const cutAllBut = (open: readonly Line[]) => {

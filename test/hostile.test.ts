@@ -9,6 +9,7 @@ import { setTimeout } from 'node:timers/promises';
 import { p256 } from '@noble/curves/nist.js';
 import fc from 'fast-check';
 import { SignJWT, UnsecuredJWT } from 'jose';
+import { audienceOf } from '../src/protocol/index.js';
 import { Daemon } from './support/daemon.js';
 import { seed } from './support/random.js';
 import { discardData } from './support/token.js';
@@ -17,8 +18,8 @@ import { discardData } from './support/token.js';
 const cases = Number(process.env.BKV_FUZZ_CASES ?? 3000);
 
 const ROUTES: [string, string, string[]][] = [
-  ['POST', '/v1/registration/start', ['registrationRequest']],
-  ['POST', '/v1/registration/finish', ['registrationId', 'registrationRecord', 'encryptedBackupKey']],
+  ['POST', '/v1/registration/start', ['registrationRequest', 'keyshare']],
+  ['POST', '/v1/registration/finish', ['registrationId', 'registrationRecord', 'encryptedBackupKey', 'mac']],
   ['POST', '/v1/recovery/start', ['KE1', 'dealing']],
   ['POST', '/v1/recovery/finish', ['recoveryId', 'KE3']],
   ['DELETE', '/v1/recovery/AAAAAAAAAAAAAAAAAAAAAA', []],
@@ -141,7 +142,13 @@ describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
     const own = (await import('node:crypto')).createPrivateKey(readFileSync(join(data, 'issuer.key.pem')));
     const now = Math.floor(Date.now() / 1000);
     const signed = (claims: object, key = own, alg = 'RS256') =>
-      new SignJWT({ sub: 'alice', iss: 'bkv-embedded', aud: 'backup-key-vault', exp: now + 60, ...claims })
+      new SignJWT({
+        sub: 'alice',
+        iss: 'bkv-embedded',
+        aud: audienceOf(daemon.serverPublicKey),
+        exp: now + 60,
+        ...claims,
+      })
         .setProtectedHeader({ alg })
         .sign(key);
     assert.equal(await send('GET', '/v1/account', '', { authorization: `Bearer ${await signed({})}` }), 200);
@@ -149,7 +156,7 @@ describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
     const confused = await new SignJWT({
       sub: 'alice',
       iss: 'bkv-embedded',
-      aud: 'backup-key-vault',
+      aud: audienceOf(daemon.serverPublicKey),
       exp: now + 60,
     })
       .setProtectedHeader({ alg: 'HS256' })
@@ -164,7 +171,7 @@ describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
       'the public key as a secret': confused,
       unsigned: new UnsecuredJWT({ sub: 'alice' })
         .setIssuer('bkv-embedded')
-        .setAudience('backup-key-vault')
+        .setAudience(audienceOf(daemon.serverPublicKey))
         .encode(),
       'not a JWT': 'x.y.z',
       'with a byte more': `${await signed({})}A`,

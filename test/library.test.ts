@@ -48,7 +48,7 @@ describe('the client library', () => {
     writeFileSync(
       join(work, 'app.ts'),
       `import { VaultClient, WrongPassword, type AccountStatus } from 'backup-key-vault/client';
-const client = new VaultClient({ url: 'https://vault.example', serverPublicKey: new Uint8Array(33), accessToken: () => 'jwt' });
+const client = new VaultClient({ url: 'https://vault.example', serverPublicKey: new Uint8Array(33), account: 'alice', accessToken: () => 'jwt' });
 export const status: Promise<AccountStatus> = client.status();
 export const left = (error: unknown): number => (error instanceof WrongPassword ? error.attemptsRemaining : 0);
 // @ts-expect-error a password is text

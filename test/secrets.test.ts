@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pkcs11 from 'pkcs11js';
 import { newBackupKey } from '../src/client/index.js';
-import { accountHash } from '../src/keeper/log/index.js';
 import { inspectToken, type Profile } from '../src/keeper/pkcs11/index.js';
 import { Daemon } from './support/daemon.js';
 import { freshToken, run } from './support/token.js';
@@ -62,10 +61,10 @@ describe('secrets', () => {
       'backup key, in hexadecimal': Buffer.from(Buffer.from(backupKey).toString('hex')),
       'OPRF key': oprfKey,
       // What must be there: the search itself is tested.
-      'account hash': Buffer.from(accountHash('alice')),
+      'account name': Buffer.from(await daemon.nameOf('alice')),
     };
     const { keeper, workers } = daemon.processes();
-    assert.deepEqual(searchMemory(keeper as number, secrets), ['account hash']);
+    assert.deepEqual(searchMemory(keeper as number, secrets), ['account name']);
     for (const worker of workers) assert.deepEqual(searchMemory(worker, secrets), []);
     await daemon.stop();
     for (const secret of Object.values(secrets).slice(0, -1))

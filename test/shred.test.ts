@@ -4,7 +4,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
-import { accountHash } from '../src/keeper/log/index.js';
 import { Daemon, type HttpFailure } from './support/daemon.js';
 
 const config = 'maxAttempts: 3\nexchangeSeconds: 2\nrateLimit: { account: 1000, address: 100000 }\n';
@@ -19,11 +18,10 @@ describe('wrapping keys are destroyed while the vault serves', () => {
   };
   const status = (account: string) => daemon.status(account);
   const database = () => new SQLite(join(data, 'records.sqlite'));
-  const take = (account: string) =>
-    database().prepare('SELECT * FROM records WHERE account = ?').get(accountHash(account)) as Record<
-      string,
-      unknown
-    >;
+  const take = async (account: string) =>
+    database()
+      .prepare('SELECT * FROM records WHERE account = ?')
+      .get(await daemon.nameOf(account)) as Record<string, unknown>;
   const put = (row: Record<string, unknown>) =>
     database()
       .prepare(`INSERT OR REPLACE INTO records VALUES (${Object.keys(row).map((name) => `@${name}`)})`)
@@ -41,7 +39,7 @@ describe('wrapping keys are destroyed while the vault serves', () => {
     assert.deepEqual(await daemon.shred(), [], 'no account has ended');
     await (await daemon.startRecovery('alice', 'wrong')).abandon();
     for (let i = 0; i < 3; i++) await (await daemon.startRecovery('bob', 'wrong')).abandon();
-    const carol = take('carol');
+    const carol = await take('carol');
     await daemon.fetch('carol', 'DELETE', '/v1/account');
     const [before] = wrappingKeys(daemon);
 
@@ -114,8 +112,10 @@ describe('wrapping keys are destroyed while the vault serves', () => {
 
   it('keeps the old key while the database lacks the record of a live counter', async () => {
     await daemon.register('dave', 'right');
-    const dave = take('dave');
-    database().prepare('DELETE FROM records WHERE account = ?').run(accountHash('dave'));
+    const dave = await take('dave');
+    database()
+      .prepare('DELETE FROM records WHERE account = ?')
+      .run(await daemon.nameOf('dave'));
     const [kept] = await daemon.shred({ all: true });
     assert.deepEqual([kept?.lost, kept?.done], [1, false]);
     assert.equal(wrappingKeys(daemon).length, 2);
@@ -127,7 +127,9 @@ describe('wrapping keys are destroyed while the vault serves', () => {
     assert.deepEqual([done?.moved, done?.lost, done?.done], [1, 0, true]);
     await opens('dave');
 
-    database().prepare('DELETE FROM records WHERE account = ?').run(accountHash('dave'));
+    database()
+      .prepare('DELETE FROM records WHERE account = ?')
+      .run(await daemon.nameOf('dave'));
     await daemon.shred({ all: true });
     const [given] = await daemon.shred({ abandonLost: true });
     assert.deepEqual([given?.lost, given?.done], [1, true]);

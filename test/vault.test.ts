@@ -11,7 +11,6 @@ import {
   VaultIdentityMismatch,
   WrongPassword,
 } from '../src/client/index.js';
-import { accountHash } from '../src/keeper/log/index.js';
 import { generateKE1 } from '../src/protocol/index.js';
 import { Daemon } from './support/daemon.js';
 
@@ -74,13 +73,14 @@ describe('the vault over HTTP, on a token of its own', () => {
     const eve = daemon.client('eve');
     await eve.register('right', newBackupKey());
     const database = new SQLite(join(data, 'records.sqlite'), { readonly: true });
+    const name = await daemon.nameOf('eve');
     const bytes = () =>
       database
         .prepare(
           'SELECT length(wrapped_key) + length(registration_record) + length(encrypted_backup_key) FROM records WHERE account = ?',
         )
         .pluck()
-        .get(accountHash('eve'));
+        .get(name);
     assert.ok(Number(bytes()) > 200);
     for (let i = 0; i < 10; i++) await assert.rejects(eve.recover('wrong'), /wrong password|locked/i);
     for (let i = 0; i < 100 && bytes() !== 0; i++) await setTimeout(20);
@@ -204,12 +204,10 @@ describe('the vault over HTTP, on a token of its own', () => {
   it('refuses rows that were moved to another account or edited, and tells the operator', async () => {
     await daemon.client('frank').register('right', newBackupKey());
     await daemon.client('grace').register('right', newBackupKey());
+    const [frank, grace] = [await daemon.nameOf('frank'), await daemon.nameOf('grace')];
     const db = new SQLite(join(data, 'records.sqlite'));
-    db.prepare('DELETE FROM records WHERE account = ?').run(accountHash('grace'));
-    db.prepare('UPDATE records SET account = ? WHERE account = ?').run(
-      accountHash('grace'),
-      accountHash('frank'),
-    );
+    db.prepare('DELETE FROM records WHERE account = ?').run(grace);
+    db.prepare('UPDATE records SET account = ? WHERE account = ?').run(grace, frank);
     db.close();
     await assert.rejects(daemon.client('grace').recover('right'), WrongPassword);
     assert.deepEqual(await daemon.client('grace').status(), { state: 'unregistered' });
@@ -221,11 +219,9 @@ describe('the vault over HTTP, on a token of its own', () => {
   it('refuses a row of an earlier registration that was put back', async () => {
     const heidi = daemon.client('heidi');
     await heidi.register('first', newBackupKey());
+    const name = await daemon.nameOf('heidi');
     const db = new SQLite(join(data, 'records.sqlite'));
-    const row = db.prepare('SELECT * FROM records WHERE account = ?').get(accountHash('heidi')) as Record<
-      string,
-      unknown
-    >;
+    const row = db.prepare('SELECT * FROM records WHERE account = ?').get(name) as Record<string, unknown>;
     await heidi.register('second', newBackupKey(), { replace: true });
     db.prepare('DELETE FROM records WHERE account = ?').run(row.account);
     db.prepare(

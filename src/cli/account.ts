@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { FleetClient, VaultClient } from '../client/index.js';
+import { audienceOf } from '../protocol/index.js';
 import { UsageError } from './errors.js';
 import { say, sayJson } from './say.js';
 
@@ -8,7 +9,9 @@ import { say, sayJson } from './say.js';
 export interface AccountFlags {
   readonly vault?: string;
   readonly serverKey?: string;
+  readonly account?: string;
   readonly tokenFile?: string;
+  readonly plainHttp?: boolean;
   readonly fleet?: string;
 }
 
@@ -21,29 +24,70 @@ export const withAccount = (command: Command): Command =>
       process.env.BKV_SERVER_KEY,
     )
     .option('--fleet <file>', 'fleet file, in place of a single vault (BKV_FLEET)', process.env.BKV_FLEET)
-    .option('--token-file <file>', "file with the account's JWT (or the variable BKV_ACCESS_TOKEN)");
+    .option(
+      '--account <id>',
+      "the account, which its registration is bound to; what the JWT's `sub` says, unless told (BKV_ACCOUNT)",
+      process.env.BKV_ACCOUNT,
+    )
+    .option(
+      '--token-file <file>',
+      "file with the account's JWT, of a fleet one for each vault (or the variable BKV_ACCESS_TOKEN)",
+    )
+    .option('--plain-http', 'take http: to other machines too: what you send can be read on the way');
 
-const accessToken = ({ tokenFile }: AccountFlags): string => {
-  if (tokenFile === undefined) {
-    if (process.env.BKV_ACCESS_TOKEN) return process.env.BKV_ACCESS_TOKEN;
-    throw new UsageError("give the account's JWT: --token-file FILE, or BKV_ACCESS_TOKEN");
-  }
+function readTokenFile(path: string): string {
   try {
-    if (statSync(tokenFile).mode & 0o077) process.stderr.write(`warning: others can read ${tokenFile}\n`);
-    return readFileSync(tokenFile, 'utf8').trim();
+    if (statSync(path).mode & 0o077) process.stderr.write(`warning: others can read ${path}\n`);
+    return readFileSync(path, 'utf8');
   } catch (error) {
-    throw new UsageError(`${tokenFile}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    throw new UsageError(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
   }
-};
+}
+
+/** The claims of a JWT, unchecked: the vault checks them. */
+async function claims(token: string): Promise<{ sub?: string; aud?: string | string[] }> {
+  const { decodeJwt } = await import('jose');
+  try {
+    return decodeJwt(token);
+  } catch {
+    throw new UsageError('the access token is not a JWT');
+  }
+}
+
+/** The account's JWTs: one for each vault. */
+function accessTokens({ tokenFile }: AccountFlags): readonly [string, ...string[]] {
+  const text = tokenFile ? readTokenFile(tokenFile) : (process.env.BKV_ACCESS_TOKEN ?? '');
+  const [first, ...others] = text.split(/\s+/).filter(Boolean);
+  if (!first) throw new UsageError("give the account's JWT: --token-file FILE, or BKV_ACCESS_TOKEN");
+  return [first, ...others];
+}
+
+/** The one for a vault; the first when none says so, for the vault to refuse. */
+async function accessTokenFor(flags: AccountFlags, identity: string): Promise<string> {
+  const tokens = accessTokens(flags);
+  for (const token of tokens)
+    if ([(await claims(token)).aud].flat().includes(audienceOf(identity))) return token;
+  return tokens[0];
+}
+
+/** The account that is meant: it should be told, or else it is what the access token says. */
+async function accountId(flags: AccountFlags): Promise<string> {
+  if (flags.account) return flags.account;
+  const { sub } = await claims(accessTokens(flags)[0]);
+  if (!sub) throw new UsageError('the JWT names no account: give --account ID, or BKV_ACCOUNT');
+  return sub;
+}
 
 /** The client of a fleet, or of a single vault; both do the same for an account. */
 export async function accountClient(flags: AccountFlags): Promise<VaultClient | FleetClient> {
   const { vault, serverKey, fleet } = flags;
-  accessToken(flags);
+  accessTokens(flags);
   if (fleet)
     return new FleetClient({
       ...(await import('./fleet-file.js')).loadFleet(fleet),
-      accessToken: () => accessToken(flags),
+      account: await accountId(flags),
+      allowPlainHttp: flags.plainHttp === true,
+      accessToken: ({ identity }) => accessTokenFor(flags, identity),
     });
   if (!vault) throw new UsageError('name the vault: --vault URL (BKV_VAULT), or --fleet FILE (BKV_FLEET)');
   if (!serverKey)
@@ -51,20 +95,15 @@ export async function accountClient(flags: AccountFlags): Promise<VaultClient | 
   return new VaultClient({
     url: vault,
     serverPublicKey: Buffer.from(serverKey, 'base64url'),
-    accessToken: () => accessToken(flags),
+    account: await accountId(flags),
+    allowPlainHttp: flags.plainHttp === true,
+    accessToken: () => accessTokenFor(flags, serverKey),
   });
 }
 
 /** What tells the account from others on this device. */
-export async function accountName(flags: AccountFlags): Promise<string> {
-  const { decodeJwt } = await import('jose');
-  const token = accessToken(flags);
-  try {
-    return `${flags.fleet ?? flags.vault} ${decodeJwt(token).sub}`;
-  } catch {
-    throw new UsageError('the access token is not a JWT');
-  }
-}
+export const accountName = async (flags: AccountFlags): Promise<string> =>
+  `${flags.fleet ?? flags.vault} ${await accountId(flags)}`;
 
 async function status({ json, ...flags }: AccountFlags & { json?: boolean }): Promise<void> {
   const account = await (await accountClient(flags)).status();

@@ -22,8 +22,12 @@ export function daemonCommands(program: Command): void {
     .description('print a JWT of the embedded issuer, to try the vault out')
     .requiredOption('--account <id>', 'the account')
     .option('--data <folder>', "the vault's data folder", 'data')
+    .option(
+      '--server-key <key>',
+      'public key of the vault that it is for; that of the data folder, unless told',
+    )
     .option('--seconds <n>', 'how long it is good', '3600')
-    .action(async ({ data, account, seconds }) =>
-      say(await (await import('../daemon/index.js')).embeddedJwt(data, account, Number(seconds))),
+    .action(async ({ data, account, seconds, serverKey }) =>
+      say(await (await import('../daemon/index.js')).embeddedJwt(data, account, Number(seconds), serverKey)),
     );
 }

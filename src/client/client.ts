@@ -1,40 +1,28 @@
-import {
-  createRegistrationRequest,
-  EnvelopeRecoveryError,
-  equal,
-  finalizeRegistration,
-  generateKE1,
-  generateKE3,
-  ServerAuthenticationError,
-} from '../protocol/index.js';
-import { Connection, fromBase64url, toBase64url } from './connection.js';
-import {
-  BkvError,
-  ExchangeExpired,
-  KeyExists,
-  VaultError,
-  VaultIdentityMismatch,
-  WrongPassword,
-} from './errors.js';
+import { equal, type Stretch } from '../protocol/index.js';
+import { Connection } from './connection.js';
+import { BkvError, KeyExists, RegistrationUnproven, VaultError } from './errors.js';
 import { checkKey } from './key.js';
 import { preparePassword } from './password.js';
-import { openKey, sealKey } from './sealed-key.js';
+import { recover } from './recovery.js';
+import { type Registrant, register } from './registration.js';
+import { stretchedOnce } from './stretched-once.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from './stretching.js';
-
-/** Bound into every key exchange. */
-export const CONTEXT = new TextEncoder().encode('backup-key-vault v1');
 
 export interface VaultClientOptions {
   /** where the vault is, such as `https://vault.example` */
   readonly url: string;
   /** the vault's static public key, 33 bytes: from the app's own build or configuration, not from the network */
   readonly serverPublicKey: Uint8Array;
-  /** a JWT for the account */
+  /** the account's id, as the app knows it and the access token's `sub` has it: what is registered opens for it alone */
+  readonly account: string;
+  /** a JWT for the account at this vault: its `aud` is `bkv:` and the vault's public key, base64url */
   readonly accessToken: () => string | Promise<string>;
   /** milliseconds for one request; 30,000 unless told */
   readonly timeout?: number;
   /** where Argon2id runs; on the calling thread unless told */
   readonly stretch?: StretchPassword;
+  /** whether `http:` is taken to other addresses than this device's own: for trials behind a tunnel */
+  readonly allowPlainHttp?: boolean;
 }
 
 export interface RegisterOptions {
@@ -53,20 +41,21 @@ export class VaultClient {
   readonly #vault: Connection;
   readonly #stretch: StretchPassword;
 
-  /** @throws BkvError `InvalidServerKey`, `InvalidUrl` */
+  /** @throws BkvError `InvalidServerKey`, `InvalidUrl`, `PlainHttp` */
   constructor(options: VaultClientOptions) {
     if (!(options.serverPublicKey instanceof Uint8Array && options.serverPublicKey.length === 33))
       throw new BkvError('InvalidServerKey', 'the pinned public key of a vault has 33 bytes');
     this.#options = options;
-    this.#vault = new Connection(options.url, options.accessToken, options.timeout);
+    this.#vault = new Connection(options.url, options);
     this.#stretch = options.stretch ?? argon2;
   }
 
   /**
-   * Has the vault hold a backup key (32 bytes) under a password.
+   * Has the vault hold a backup key (32 bytes) under a password. At the end the key is recovered once, so that what was
+   * registered is known to open.
    * @throws KeyExists when the account has a key, unless `replace` gives it up
    * @throws BkvError `InvalidKey`, and as {@link preparePassword}
-   * @throws StretchingUnavailable, VaultIdentityMismatch, VaultError
+   * @throws StretchingUnavailable, VaultIdentityMismatch, RegistrationUnproven, VaultError
    */
   async register(
     password: string,
@@ -75,28 +64,17 @@ export class VaultClient {
   ): Promise<void> {
     checkKey(backupKey);
     const secret = preparePassword(password);
-    const stretch = stretchOutput(this.#stretch);
     try {
-      await tryDevice(this.#stretch);
+      const needed = await tryDevice(this.#stretch);
       if (!replace && (await this.status()).state === 'registered') throw new KeyExists();
-      const { blind, registrationRequest } = createRegistrationRequest(secret);
-      const started = await this.#vault.request('POST', '/v1/registration/start', {
-        registrationRequest: toBase64url(registrationRequest),
+      const registrant = this.#registrant(needed);
+      const exportKey = await register(this.#vault, registrant, secret, backupKey);
+      const opened = await recover(this.#vault, registrant, secret).catch((cause: unknown) => {
+        throw new RegistrationUnproven({ cause });
       });
-      const response = fromBase64url(started.registrationResponse);
-      if (!equal(response.subarray(33), this.#options.serverPublicKey)) {
-        throw new VaultIdentityMismatch('it answered a registration with another static public key');
-      }
-      const { registrationRecord, exportKey } = await finalizeRegistration(secret, blind, response, stretch, {
-        context: CONTEXT,
-      });
-      blind.fill(0);
-      const encrypted = await sealKey(exportKey, backupKey);
-      await this.#vault.command('POST', '/v1/registration/finish', {
-        registrationId: started.registrationId,
-        registrationRecord: toBase64url(registrationRecord),
-        encryptedBackupKey: toBase64url(encrypted),
-      });
+      const same = equal(opened.exportKey, exportKey) && equal(opened.backupKey, backupKey);
+      for (const key of [exportKey, opened.exportKey, opened.backupKey]) key.fill(0);
+      if (!same) throw new RegistrationUnproven();
     } finally {
       secret.fill(0);
     }
@@ -109,32 +87,11 @@ export class VaultClient {
    */
   async recover(password: string): Promise<Uint8Array> {
     const secret = preparePassword(password);
-    const stretch = stretchOutput(this.#stretch);
     try {
-      const needed = await tryDevice(this.#stretch);
-      const login = generateKE1(secret);
-      const started = await this.#vault.request('POST', '/v1/recovery/start', {
-        KE1: toBase64url(login.KE1),
-      });
-      const { KE3, exportKey, sessionKey } = await generateKE3(login, fromBase64url(started.KE2), stretch, {
-        context: CONTEXT,
-        pinnedServerPublicKey: this.#options.serverPublicKey,
-      }).catch(async (error: unknown) => {
-        if (error instanceof ServerAuthenticationError) throw new VaultIdentityMismatch(error.message);
-        if (!(error instanceof EnvelopeRecoveryError)) throw error;
-        // Says that the attempt is over; the vault learns it by itself a little later if this is lost.
-        await this.#vault.command('DELETE', `/v1/recovery/${started.recoveryId}`).catch(() => undefined);
-        throw new WrongPassword(Number(started.attemptsRemaining));
-      });
-      sessionKey.fill(0);
-      const finished = await this.#vault
-        .request('POST', '/v1/recovery/finish', { recoveryId: started.recoveryId, KE3: toBase64url(KE3) })
-        .catch((error: unknown) => {
-          throw error instanceof VaultError && error.kind === 'unknown-exchange'
-            ? new ExchangeExpired(needed)
-            : error;
-        });
-      return await openKey(exportKey, fromBase64url(finished.encryptedBackupKey));
+      const registrant = this.#registrant(await tryDevice(this.#stretch));
+      const { backupKey, exportKey } = await recover(this.#vault, registrant, secret);
+      exportKey.fill(0);
+      return backupKey;
     } finally {
       secret.fill(0);
     }
@@ -165,5 +122,11 @@ export class VaultClient {
   /** Makes the account's key unreachable for ever. @throws VaultError */
   async delete(): Promise<void> {
     await this.#vault.command('DELETE', '/v1/account');
+  }
+
+  #registrant(needed: number): Registrant {
+    const { account, serverPublicKey } = this.#options;
+    const stretch: Stretch = stretchedOnce(stretchOutput(this.#stretch));
+    return { account, serverPublicKey, stretch, needed };
   }
 }

@@ -1,4 +1,15 @@
-import { AccessTokenUnavailable, BkvError, KeyExists, Locked, VaultError, WrongPassword } from './errors.js';
+import { audienceOf, equal } from '../protocol/index.js';
+import { isForAnother, refusePlainHttp } from './access.js';
+import {
+  AccessTokenForAnother,
+  AccessTokenUnavailable,
+  BkvError,
+  KeyExists,
+  Locked,
+  VaultError,
+  VaultIdentityMismatch,
+  WrongPassword,
+} from './errors.js';
 
 export const toBase64url = (bytes: Uint8Array): string =>
   btoa(String.fromCharCode(...bytes))
@@ -24,50 +35,93 @@ const parseUrl = (url: string): URL => {
   return parsed;
 };
 
+export interface ConnectionOptions {
+  /** 33 bytes, pinned */
+  readonly serverPublicKey: Uint8Array;
+  readonly accessToken: () => string | Promise<string>;
+  /** milliseconds for one request; 30,000 unless told */
+  readonly timeout?: number;
+  /** whether `http:` is taken to other addresses than this device's own */
+  readonly allowPlainHttp?: boolean;
+}
+
 /** Requests to one vault, for one account. */
 export class Connection {
   readonly #base: URL;
+  readonly #options: ConnectionOptions;
+  #identity: Promise<Answer> | undefined;
 
-  /** @throws BkvError `InvalidUrl` */
+  /** @throws BkvError `InvalidUrl`, `PlainHttp` */
   constructor(
     readonly url: string,
-    readonly accessToken: () => string | Promise<string>,
-    /** milliseconds for one request; 30,000 unless told */
-    readonly timeout?: number,
+    options: ConnectionOptions,
   ) {
     this.#base = parseUrl(url);
+    if (!options.allowPlainHttp) refusePlainHttp(this.#base);
+    this.#options = options;
+  }
+
+  /** Asks the vault who it is, without an access token. @throws VaultIdentityMismatch, VaultError */
+  identify(): Promise<Answer> {
+    const identity = this.#identify();
+    this.#identity = identity;
+    identity.catch(() => {
+      if (this.#identity === identity) this.#identity = undefined;
+    });
+    return identity;
+  }
+
+  async #identify(): Promise<Answer> {
+    const identity = await this.#answer(await this.#send('GET', '/v1/identity', undefined, {}));
+    if (!equal(fromBase64url(identity.serverPublicKey), this.#options.serverPublicKey))
+      throw new VaultIdentityMismatch(`the vault at ${this.url} shows another public key`);
+    return identity;
   }
 
   /**
    * Asks for an object.
-   * @throws AccessTokenUnavailable, Locked, WrongPassword, KeyExists, VaultError
+   * @throws VaultIdentityMismatch, AccessTokenForAnother, AccessTokenUnavailable, Locked, WrongPassword, KeyExists, VaultError
    */
   async request(method: string, path: string, body?: object): Promise<Answer> {
-    const response = await this.#send(method, path, body);
+    return this.#answer(await this.#ask(method, path, body));
+  }
+
+  /** Has something done that is answered by nothing (204). @throws as {@link request} */
+  async command(method: string, path: string, body?: object): Promise<void> {
+    const response = await this.#ask(method, path, body);
+    if (!response.ok) throw refusal(response, await read(response));
+    if (response.status !== 204) throw this.#notAVault(response);
+  }
+
+  async #answer(response: Response): Promise<Answer> {
     const answer = await read(response);
     if (!response.ok) throw refusal(response, answer);
     if (response.status !== 200 || !answer) throw this.#notAVault(response);
     return answer;
   }
 
-  /** Has something done that is answered by nothing (204). @throws as {@link request} */
-  async command(method: string, path: string, body?: object): Promise<void> {
-    const response = await this.#send(method, path, body);
-    if (!response.ok) throw refusal(response, await read(response));
-    if (response.status !== 204) throw this.#notAVault(response);
+  /** Another vault sees no access token, and is asked nothing. */
+  async #ask(method: string, path: string, body?: object): Promise<Response> {
+    const authorization = `Bearer ${await this.#accessToken()}`;
+    await (this.#identity ?? this.identify());
+    return this.#send(method, path, body, { authorization });
   }
 
-  async #send(method: string, path: string, body?: object): Promise<Response> {
+  async #send(
+    method: string,
+    path: string,
+    body: object | undefined,
+    authorization: { authorization?: string },
+  ): Promise<Response> {
     const url = new URL(this.#base);
     url.pathname = url.pathname.replace(/\/+$/, '') + path;
-    const authorization = `Bearer ${await this.#accessToken()}`;
     try {
       return await fetch(url, {
         method,
-        headers: { authorization, ...(body && { 'content-type': 'application/json' }) },
+        headers: { ...authorization, ...(body && { 'content-type': 'application/json' }) },
         body: body ? JSON.stringify(body) : null,
         redirect: 'error',
-        signal: AbortSignal.timeout(this.timeout ?? 30_000),
+        signal: AbortSignal.timeout(this.#options.timeout ?? 30_000),
       });
     } catch (cause) {
       throw new VaultError(0, `the vault at ${this.url} did not answer; check the address and the network`, {
@@ -79,12 +133,14 @@ export class Connection {
   async #accessToken(): Promise<string> {
     let token: unknown;
     try {
-      token = await this.accessToken();
+      token = await this.#options.accessToken();
     } catch (cause) {
       throw new AccessTokenUnavailable({ cause });
     }
     // What is no header's value would fail in `fetch`, and look like a network that is down.
     if (typeof token !== 'string' || !/^[\x21-\x7e]*$/.test(token)) throw new AccessTokenUnavailable();
+    if (isForAnother(token, audienceOf(toBase64url(this.#options.serverPublicKey))))
+      throw new AccessTokenForAnother(this.url);
     return token;
   }
 

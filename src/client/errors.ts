@@ -31,6 +31,27 @@ export class VaultIdentityMismatch extends BkvError {
   }
 }
 
+/** The access token is for another vault. It was not sent. */
+export class AccessTokenForAnother extends BkvError {
+  constructor(url: string) {
+    super(
+      'AccessTokenForAnother',
+      `the access token is not for the vault at ${url}; get one for its identity`,
+    );
+  }
+}
+
+/** The vault took a registration, and the login that tries it did not open. What was there before is gone: register again. */
+export class RegistrationUnproven extends BkvError {
+  constructor(options?: ErrorOptions) {
+    super(
+      'RegistrationUnproven',
+      'the vault took the registration, but a login did not open it; keep the key on this device and register again',
+      options,
+    );
+  }
+}
+
 /** The vault refused, or could not be reached. `status` is 0 when no answer came. */
 export class VaultError extends BkvError {
   /** of the problem document (RFC 9457), such as `unavailable`; `undefined` when there was none */

@@ -9,6 +9,7 @@ import {
   finalizeRegistration,
   generateKE1,
   generateKE3,
+  identities,
   interpolate,
   liars,
   ServerAuthenticationError,
@@ -16,12 +17,13 @@ import {
   type Stretch,
   subsets,
 } from '../protocol/index.js';
-import { type AccountStatus, CONTEXT, type RegisterOptions } from './client.js';
+import type { AccountStatus, RegisterOptions } from './client.js';
 import { Connection, fromBase64url, toBase64url } from './connection.js';
 import { BkvError, KeyExists, Locked, VaultIdentityMismatch, WrongPassword } from './errors.js';
 import { checkKey } from './key.js';
 import { preparePassword } from './password.js';
 import { openKey, sealKey } from './sealed-key.js';
+import { stretchedOnce } from './stretched-once.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from './stretching.js';
 
 export interface FleetVault {
@@ -37,14 +39,21 @@ export interface FleetOptions {
   readonly vaults: readonly FleetVault[];
   /** how many vaults must answer: more than half of them */
   readonly threshold: number;
-  /** a JWT for the account, at the vault of that URL */
-  readonly accessToken: (url: string) => string | Promise<string>;
+  /** the account's id, as the app knows it and the access tokens' `sub` has it */
+  readonly account: string;
+  /** a JWT for the account at one vault: its `aud` is `bkv:` and the vault's identity, its public key as base64url */
+  readonly accessToken: (vault: {
+    readonly url: string;
+    readonly identity: string;
+  }) => string | Promise<string>;
   /** milliseconds for one request; 10,000 unless told */
   readonly timeout?: number;
   /** milliseconds until another vault is asked beside one that is slow; 800 unless told */
   readonly hedge?: number;
   /** where Argon2id runs; on the calling thread unless told */
   readonly stretch?: StretchPassword;
+  /** whether `http:` is taken to other addresses than this device's own */
+  readonly allowPlainHttp?: boolean;
 }
 
 /** Fewer vaults than the threshold answered: nothing can be recovered now. */
@@ -95,18 +104,6 @@ const PKCS8_PREFIX = Uint8Array.from(
 
 const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** Argon2id once for each OPRF output, though every vault's envelope needs it. */
-const remembered = (stretchPassword: StretchPassword): Stretch => {
-  const stretch = stretchOutput(stretchPassword);
-  const known = new Map<string, Promise<Uint8Array>>();
-  return async (output) => {
-    const name = toBase64url(output);
-    const made = known.get(name) ?? stretch(output);
-    known.set(name, made);
-    return (await made).slice();
-  };
-};
-
 /**
  * One account over several independent vaults, any `threshold` of which give its key back. The vaults do not know of
  * each other; all that joins them is done here.
@@ -116,15 +113,18 @@ export class FleetClient {
   readonly #threshold: number;
   readonly #hedge: number;
   readonly #stretch: StretchPassword;
+  readonly #account: string;
 
   /** @throws BkvError `InvalidFleet` */
   constructor({
     vaults,
     threshold,
+    account,
     accessToken,
     timeout = 10_000,
     hedge = 800,
     stretch = argon2,
+    allowPlainHttp = false,
   }: FleetOptions) {
     if (!(threshold > vaults.length / 2 && threshold <= vaults.length))
       throw new BkvError(
@@ -136,9 +136,15 @@ export class FleetClient {
     this.#members = vaults.map((vault, i) => ({
       ...vault,
       index: i + 1,
-      connection: new Connection(vault.url, () => accessToken(vault.url), timeout),
+      connection: new Connection(vault.url, {
+        serverPublicKey: vault.serverPublicKey,
+        accessToken: () => accessToken({ url: vault.url, identity: toBase64url(vault.serverPublicKey) }),
+        timeout,
+        allowPlainHttp,
+      }),
     }));
     this.#threshold = threshold;
+    this.#account = account;
     this.#hedge = hedge;
     this.#stretch = stretch;
   }
@@ -160,13 +166,10 @@ export class FleetClient {
   }
 
   /** @throws VaultIdentityMismatch when the vault's keys are not the pinned ones */
-  async #identify({ url, connection, serverPublicKey, transportPublicKey }: Member): Promise<void> {
-    const identity = await connection.request('GET', '/v1/identity');
-    if (
-      !equal(fromBase64url(identity.serverPublicKey), serverPublicKey) ||
-      !equal(fromBase64url(identity.transportPublicKey), transportPublicKey)
-    )
-      throw new VaultIdentityMismatch(`the vault at ${url} shows other keys`);
+  async #identify({ url, connection, transportPublicKey }: Member): Promise<void> {
+    const identity = await connection.identify();
+    if (!equal(fromBase64url(identity.transportPublicKey), transportPublicKey))
+      throw new VaultIdentityMismatch(`the vault at ${url} shows another transport key`);
   }
 
   /**
@@ -205,7 +208,7 @@ export class FleetClient {
     try {
       const { blind, registrationRequest } = createRegistrationRequest(secret);
       const evaluated = evaluate(key, registrationRequest);
-      const once = remembered(this.#stretch);
+      const once = stretchedOnce(stretchOutput(this.#stretch));
       const done = await Promise.allSettled(
         this.#members.map(async (member, i) => {
           const response = Uint8Array.from([...evaluated, ...member.serverPublicKey]);
@@ -214,9 +217,7 @@ export class FleetClient {
             blind,
             response,
             once,
-            {
-              context: CONTEXT,
-            },
+            identities(this.#account, member.serverPublicKey),
           );
           await member.connection.command('POST', '/v1/share/register', {
             dealing,
@@ -280,7 +281,7 @@ export class FleetClient {
       };
       const waiting = [...holders];
       let started = await this.#ask(waiting, this.#threshold, start);
-      const once = remembered(this.#stretch);
+      const once = stretchedOnce(stretchOutput(this.#stretch));
       const open = (honest: readonly Started[], answers: readonly Started[]) =>
         this.#open(honest, answers, once, (member) => {
           const state = logins.get(member) as ReturnType<typeof login>;
@@ -446,7 +447,11 @@ export class FleetClient {
           login(member),
           fromBase64url(answer.KE2),
           once,
-          { context: CONTEXT, pinnedServerPublicKey: member.serverPublicKey, combinedElement },
+          {
+            ...identities(this.#account, member.serverPublicKey),
+            pinnedServerPublicKey: member.serverPublicKey,
+            combinedElement,
+          },
         );
         sessionKey.fill(0);
         opened.push({ member, exportKey, KE3, recoveryId: String(answer.recoveryId) });

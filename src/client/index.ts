@@ -1,10 +1,12 @@
 export { type AccountStatus, type RegisterOptions, VaultClient, type VaultClientOptions } from './client.js';
 export {
+  AccessTokenForAnother,
   AccessTokenUnavailable,
   BkvError,
   ExchangeExpired,
   KeyExists,
   Locked,
+  RegistrationUnproven,
   VaultError,
   VaultIdentityMismatch,
   WrongPassword,

@@ -63,7 +63,7 @@ const daemon = fields({
   rateLimit: withDefault(rateLimit, { account: 60, address: 600 }),
   trustedProxies: withDefault(list(network), []),
   tls: optional(fields({ cert: path, key: path, clientCa: optional(path) })),
-  auth: optional(fields({ jwks: text, issuer: text, audience: text })),
+  auth: optional(fields({ jwks: text, issuer: text })),
 });
 
 /** What docs/operator.md describes field by field. */

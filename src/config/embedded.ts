@@ -16,16 +16,16 @@ export const embeddedFiles = (data: string) => ({
   soPin: join(data, 'token-so-pin'),
   issuerKey: join(data, 'issuer.key.pem'),
   issuerJwks: join(data, 'issuer.jwks.json'),
+  /** the vault's public key, base64url: what its access tokens are for */
+  identity: join(data, 'identity'),
 });
 
 export const EMBEDDED_ISSUER = 'bkv-embedded';
-export const EMBEDDED_AUDIENCE = 'backup-key-vault';
 
 /** Says that the embedded issuer is trusted. */
 export const embeddedAuth = (data: string): Auth => ({
   jwks: embeddedFiles(data).issuerJwks,
   issuer: EMBEDDED_ISSUER,
-  audience: EMBEDDED_AUDIENCE,
 });
 
 /**
@@ -38,12 +38,12 @@ export function authOf({ auth, profile, listen }: Config, data: string): Auth {
   if (profile !== undefined)
     throw new CodedError(
       'usage',
-      'auth: is missing. A vault with a profile needs the identity provider: jwks, issuer, audience',
+      'auth: is missing. A vault with a profile needs the identity provider: jwks, issuer',
     );
   if (!isLoopback(listen))
     throw new CodedError(
       'usage',
-      `auth: is missing. A vault that other machines reach (${listen.host}) needs the identity provider: jwks, issuer, audience`,
+      `auth: is missing. A vault that other machines reach (${listen.host}) needs the identity provider: jwks, issuer`,
     );
   return embeddedAuth(data);
 }

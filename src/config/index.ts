@@ -2,7 +2,6 @@ export * from './check.js';
 export { type Auth, type Config, type HostPort, isLoopback, loadConfig } from './daemon.js';
 export {
   authOf,
-  EMBEDDED_AUDIENCE,
   EMBEDDED_ISSUER,
   EMBEDDED_PROFILE,
   embeddedAuth,

@@ -1,9 +1,9 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { exportJWK, SignJWT } from 'jose';
-import { EMBEDDED_AUDIENCE, EMBEDDED_ISSUER, embeddedFiles } from '../config/index.js';
+import { EMBEDDED_ISSUER, embeddedFiles } from '../config/index.js';
 import { writeFileAtomic } from '../process/index.js';
-import { CodedError } from '../protocol/index.js';
+import { audienceOf, CodedError } from '../protocol/index.js';
 
 /** Makes the embedded JWT issuer of a data folder, unless it is there. */
 export async function makeIssuer(data: string): Promise<void> {
@@ -17,16 +17,25 @@ export async function makeIssuer(data: string): Promise<void> {
   await writeFileAtomic(issuerKey, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
 }
 
-/** A JWT of the embedded issuer, for trying the vault out. @throws CodedError usage when there is no such issuer */
-export async function embeddedJwt(data: string, account: string, seconds: number): Promise<string> {
-  const { issuerKey } = embeddedFiles(data);
+/**
+ * A JWT of the embedded issuer, for trying the vault out.
+ * @param serverKey of the vault that it is for, base64url; that of the data folder, unless told
+ * @throws CodedError usage when there is no such issuer
+ */
+export async function embeddedJwt(
+  data: string,
+  account: string,
+  seconds: number,
+  serverKey?: string,
+): Promise<string> {
+  const { issuerKey, identity } = embeddedFiles(data);
   if (!existsSync(issuerKey))
     throw new CodedError('usage', `${data} has no embedded issuer; run bkv serve first`);
   return new SignJWT()
     .setProtectedHeader({ alg: 'RS256' })
     .setSubject(account)
     .setIssuer(EMBEDDED_ISSUER)
-    .setAudience(EMBEDDED_AUDIENCE)
+    .setAudience(audienceOf(serverKey ?? readFileSync(identity, 'utf8')))
     .setIssuedAt()
     .setExpirationTime(Math.floor(Date.now() / 1000) + seconds)
     .sign(createPrivateKey(readFileSync(issuerKey)));

@@ -11,7 +11,6 @@ interface Call {
 /** `handle` resolves to what is answered as JSON; `undefined` is 204. */
 export type Endpoint = Route & { readonly handle: (call: Call) => Promise<object | undefined> };
 
-const CONTEXT = 'backup-key-vault v1';
 const decode = (text: string | undefined): Uint8Array => Buffer.from(text as string, 'base64url');
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 
@@ -31,7 +30,7 @@ export const endpoints: readonly Endpoint[] = [
         serverPublicKey: encode(serverPublicKey),
         transportPublicKey: encode(transportPublicKey),
         suite: 'P256-SHA256',
-        context: CONTEXT,
+        wireVersion: 2,
         maxAttempts,
       };
     },
@@ -65,11 +64,16 @@ export const endpoints: readonly Endpoint[] = [
     answer: schemas.RegistrationStarted,
     errors: [400, 401, 413, 429, 503],
     handle: async ({ keeper, caller, body }) => {
-      const { registrationId, registrationResponse } = await keeper.startRegistration({
+      const { registrationResponse, mac, ...started } = await keeper.startRegistration({
         caller,
         registrationRequest: decode(body.registrationRequest),
+        ...(body.keyshare !== undefined && { keyshare: decode(body.keyshare) }),
       });
-      return { registrationId, registrationResponse: encode(registrationResponse) };
+      return {
+        ...started,
+        registrationResponse: encode(registrationResponse),
+        ...(mac && { mac: encode(mac) }),
+      };
     },
   },
   {
@@ -79,13 +83,14 @@ export const endpoints: readonly Endpoint[] = [
     summary: 'Last message of a registration: replaces what the account had',
     authenticated: true,
     body: schemas.RegistrationFinish,
-    errors: [400, 401, 404, 413, 429, 503],
+    errors: [400, 401, 404, 410, 413, 429, 503],
     handle: ({ keeper, caller, body }) =>
       keeper.finishRegistration({
         caller,
         registrationId: body.registrationId as string,
         registrationRecord: decode(body.registrationRecord),
         encryptedBackupKey: decode(body.encryptedBackupKey),
+        ...(body.mac !== undefined && { mac: decode(body.mac) }),
       }),
   },
   {
@@ -144,7 +149,7 @@ export const endpoints: readonly Endpoint[] = [
     authenticated: true,
     body: schemas.RecoveryFinish,
     answer: schemas.RecoveryFinished,
-    errors: [400, 401, 403, 404, 413, 429, 503],
+    errors: [400, 401, 403, 404, 410, 413, 429, 503],
     handle: async ({ keeper, caller, body }) => {
       const { encryptedBackupKey } = await keeper.finishRecovery({
         caller,
@@ -160,7 +165,7 @@ export const endpoints: readonly Endpoint[] = [
     operation: 'recoveryAbandon',
     summary: 'Ends a recovery whose password was wrong; the attempt stays spent',
     authenticated: true,
-    errors: [401, 404, 429, 503],
+    errors: [401, 404, 410, 429, 503],
     handle: ({ keeper, caller, params }) =>
       keeper.abandonRecovery({ caller, recoveryId: params.recoveryId as string }),
   },

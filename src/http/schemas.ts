@@ -28,7 +28,7 @@ export const Identity = z.strictObject({
     .string()
     .describe('RSA key that shares are wrapped for; SPKI, base64url, to be pinned'),
   suite: z.literal('P256-SHA256'),
-  context: z.string(),
+  wireVersion: z.literal(2).describe('of the registration: docs/protocol.md'),
   maxAttempts: z.int().min(1),
 });
 export const Status = z.strictObject({
@@ -38,15 +38,22 @@ export const Status = z.strictObject({
 });
 export const RegistrationStart = z.strictObject({
   registrationRequest: base64url('blindedElement', SIZES.registrationRequest),
+  keyshare: base64url(
+    'X, a fresh key share; a plain client of RFC 9807 leaves it out, and then nothing but TLS protects the registration',
+    SIZES.element,
+  ).optional(),
 });
 export const RegistrationStarted = z.strictObject({
   registrationId: exchangeId,
   registrationResponse: base64url('evaluatedElement and serverPublicKey', SIZES.registrationResponse),
+  limit: z.int().min(1).describe('wrong passwords until the account is locked'),
+  mac: base64url('start MAC, for a client that sent a key share', SIZES.mac).optional(),
 });
 export const RegistrationFinish = z.strictObject({
   registrationId: exchangeId,
   registrationRecord: base64url('clientPublicKey, maskingKey and envelope', SIZES.registrationRecord),
   encryptedBackupKey: base64url('the backup key, encrypted under a key made from the export key', 1, 512),
+  mac: base64url('finish MAC, of a client that sent a key share', SIZES.mac).optional(),
 });
 export const ShareRegister = z.strictObject({
   dealing,

@@ -1,11 +1,14 @@
 import type { AccountLimit, Authenticate } from './access/index.js';
-import type { Caller, Duty, KeeperApi } from './vault/index.js';
+import { log } from './log/index.js';
+import type { AccountId, Caller, Duty, KeeperApi } from './vault/index.js';
 
 /** The seam in process: who may speak for an account, how often, and the vault that is on duty. */
 export function keeperApi(duty: Duty, authenticate: Authenticate, limit: AccountLimit): KeeperApi {
-  const accountOf = async ({ accessToken }: Caller): Promise<string> => {
+  const accountOf = async ({ accessToken, requestId }: Caller): Promise<AccountId> => {
     const account = await authenticate(accessToken);
-    limit.count(account);
+    const name = duty.vault.nameOf(account);
+    log.info('request of an account', { requestId, account: name });
+    limit.count(name);
     return account;
   };
   return {
@@ -22,13 +25,13 @@ export function keeperApi(duty: Duty, authenticate: Authenticate, limit: Account
       await duty.vault.delete(account);
       return undefined;
     },
-    startRegistration: async ({ caller, registrationRequest }) => {
+    startRegistration: async ({ caller, ...request }) => {
       const account = await accountOf(caller);
-      return duty.vault.startRegistration(account, registrationRequest);
+      return duty.vault.startRegistration(account, request);
     },
-    finishRegistration: async ({ caller, registrationId, registrationRecord, encryptedBackupKey }) => {
+    finishRegistration: async ({ caller, ...message }) => {
       const account = await accountOf(caller);
-      await duty.vault.finishRegistration(account, registrationId, registrationRecord, encryptedBackupKey);
+      await duty.vault.finishRegistration(account, message);
       return undefined;
     },
     registerShare: async ({ caller, ...share }) => {

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { authOf, type Config, embeddedFiles } from '../config/index.js';
 import { stopped, stopSignal, writeFileAtomic } from '../process/index.js';
+import { audienceOf } from '../protocol/index.js';
 import { AccountLimit, authenticator } from './access/index.js';
 import { AuditLog, auditKey } from './audit/index.js';
 import { keeperApi } from './keeper.js';
@@ -28,7 +29,7 @@ const HOUR_MS = 3_600_000;
 
 /** Opens token and database, and answers on the sockets until the process is to stop. @throws CodedError */
 export async function keep(config: Config, data: string, sockets: string): Promise<void> {
-  const authenticate = authenticator(authOf(config, data));
+  const issuer = authOf(config, data);
   const token = await openToken(config, data);
   // A thread that hangs in the module keeps the process from ending, and a keeper that stands by from taking over.
   void token.hung.then(() => process.kill(process.pid, 'SIGKILL'));
@@ -36,6 +37,10 @@ export async function keep(config: Config, data: string, sockets: string): Promi
   try {
     if (stopSignal.aborted) return;
     const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
+    const identity = Buffer.from(serverPublicKey).toString('base64url');
+    const authenticate = authenticator({ ...issuer, audience: audienceOf(identity) });
+    // What `bkv jwt` makes access tokens for.
+    await writeFileAtomic(embeddedFiles(data).identity, identity);
     const database = config.database ?? join(data, 'records.sqlite');
     const records = await Records.open(database);
     closing.unshift(() => records.close());

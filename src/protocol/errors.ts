@@ -45,6 +45,7 @@ export const ERRORS = {
   unavailable: answer(14, 503, 'Not available'),
   'token-failed': answer(15, 503, 'The token failed'),
   'database-failed': answer(16, 503, 'The database failed'),
+  'exchange-expired': answer(18, 410, 'The exchange has expired'),
   'forbidden-origin': answer(17, 403, 'Not from here'),
   'attempts-under-way': answer(18, 429, 'Every attempt is under way'),
   usage: fatal(32, 'Used wrongly', 2),

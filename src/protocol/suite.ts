@@ -25,7 +25,8 @@ export const bytes = utf8ToBytes;
 export const concat = concatBytes;
 export const hash = sha256;
 export const mac = (key: Uint8Array, data: Uint8Array): Uint8Array => hmac(sha256, key, data);
-export const hkdfExtract = (ikm: Uint8Array): Uint8Array => extract(sha256, ikm, new Uint8Array(0));
+export const hkdfExtract = (ikm: Uint8Array, salt: Uint8Array = new Uint8Array(0)): Uint8Array =>
+  extract(sha256, ikm, salt);
 export const hkdfExpand = (key: Uint8Array, info: Uint8Array, length: number = SIZES.hash): Uint8Array =>
   expand(sha256, key, info, length);
 
@@ -47,9 +48,12 @@ export function equal(a: Uint8Array, b: Uint8Array): boolean {
 export const deriveKeyPair = (seed: Uint8Array): { secretKey: Uint8Array; publicKey: Uint8Array } =>
   oprf.deriveKeyPair(seed, bytes('OPAQUE-DeriveDiffieHellmanKeyPair'));
 
-/** DiffieHellman (RFC 9807, section 2.1): a compressed point, 33 bytes. */
+/** DiffieHellman (RFC 9807, section 2.1): a compressed point, 33 bytes; {@link xOf} has its x-coordinate. */
 export const diffieHellman = (secretKey: Uint8Array, publicKey: Uint8Array): Uint8Array =>
   p256.getSharedSecret(secretKey, publicKey, true);
+
+/** The x-coordinate of a compressed point, 32 bytes. */
+export const xOf = (point: Uint8Array): Uint8Array => point.slice(1);
 
 /** Cuts a message into fields of the given lengths. @throws RangeError when the whole is not their sum */
 export function split<const L extends readonly number[]>(

@@ -56,6 +56,7 @@ class Account {
     const body = this.name;
     const { serverPublicKey } = await this.#config();
     return new VaultClient({
+      account: this.name,
       url: location.origin,
       serverPublicKey: Uint8Array.from(atob(serverPublicKey), (char) => char.charCodeAt(0)),
       accessToken: async () =>

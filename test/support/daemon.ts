@@ -1,4 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
@@ -10,15 +11,21 @@ import { embeddedJwt, makeIssuer } from '../../src/daemon/index.js';
 import type { Shredded } from '../../src/keeper/vault/index.js';
 import {
   createRegistrationRequest,
+  deriveKeyPair,
+  diffieHellman,
   finalizeRegistration,
+  finishMac,
   generateKE1,
   generateKE3,
+  identities,
+  registrationKeys,
+  xOf,
 } from '../../src/protocol/index.js';
 import { cpuOf, type DaemonProcesses, isAlive, processesOf } from './processes.js';
 import { tokenConfig } from './token.js';
 
 const MAIN = 'dist/src/cli/main.js';
-const CONTEXT = Buffer.from('backup-key-vault v1');
+const decode = (text: string | undefined): Uint8Array => Buffer.from(text as string, 'base64url');
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 
 /** Stretching is the client's work; where the vault is tested or measured it is left out. */
@@ -123,6 +130,7 @@ export class Daemon {
     return new VaultClient({
       url: this.url,
       serverPublicKey: Buffer.from(serverPublicKey, 'base64url'),
+      account,
       accessToken: () => this.jwt(account),
     });
   }
@@ -134,6 +142,17 @@ export class Daemon {
       headers: { ...(authorization && { authorization }), 'content-type': 'application/json' },
       body: body === undefined ? null : typeof body === 'string' ? body : JSON.stringify(body),
     });
+  }
+
+  /** What database and logs call an account: told by the line of a request that asks for its status. */
+  async nameOf(account: string): Promise<string> {
+    const id = (await this.fetch(account, 'GET', '/v1/account')).headers.get('x-request-id') as string;
+    for (let i = 0; i < 200; i++) {
+      const line = this.logs.split('\n').find((one) => one.includes(id) && one.includes('"account"'));
+      if (line) return (JSON.parse(line) as { account: string }).account;
+      await setTimeout(10);
+    }
+    throw new Error('the request was not logged');
   }
 
   /** What the vault says of an account. */
@@ -186,17 +205,27 @@ export class Daemon {
     const jwt = await this.jwt(account);
     const secret = Buffer.from(password);
     const { blind, registrationRequest } = createRegistrationRequest(secret);
+    const share = deriveKeyPair(randomBytes(32));
     const started = await this.post(jwt, '/v1/registration/start', {
       registrationRequest: encode(registrationRequest),
+      keyshare: encode(share.publicKey),
     });
-    const response = Buffer.from(started.registrationResponse as string, 'base64url');
-    const { registrationRecord } = await finalizeRegistration(secret, blind, response, identity, {
-      context: CONTEXT,
-    });
+    const response = decode(started.registrationResponse);
+    const serverPublicKey = decode(this.serverPublicKey);
+    const { registrationRecord } = await finalizeRegistration(
+      secret,
+      blind,
+      response,
+      identity,
+      identities(account, serverPublicKey),
+    );
+    const encryptedBackupKey = Buffer.alloc(60);
+    const { finish } = registrationKeys(xOf(diffieHellman(share.secretKey, serverPublicKey)));
     await this.post(jwt, '/v1/registration/finish', {
       registrationId: started.registrationId,
       registrationRecord: encode(registrationRecord),
-      encryptedBackupKey: encode(Buffer.alloc(60)),
+      encryptedBackupKey: encode(encryptedBackupKey),
+      mac: encode(finishMac(finish, decode(started.mac), { registrationRecord, encryptedBackupKey })),
     });
   }
 
@@ -246,7 +275,8 @@ export class Daemon {
         attemptsRemaining: Number(started.attemptsRemaining),
         prepareProof: async () => {
           const KE2 = Buffer.from(started.KE2 as string, 'base64url');
-          const { KE3 } = await generateKE3(login, KE2, identity, { context: CONTEXT });
+          const names = identities(account, decode(this.serverPublicKey));
+          const { KE3 } = await generateKE3(login, KE2, identity, names);
           const proof = { recoveryId: started.recoveryId, KE3: encode(KE3) };
           return () => this.post(jwt, '/v1/recovery/finish', proof);
         },

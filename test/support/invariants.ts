@@ -31,6 +31,7 @@ export const fleetClient = async (daemon: Daemon, account: string): Promise<Flee
   new FleetClient({
     vaults: [await daemon.fleetEntry()],
     threshold: 1,
+    account,
     accessToken: () => daemon.jwt(account),
   });
 

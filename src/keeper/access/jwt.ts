@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { errors, jwtVerify } from 'jose';
 import { CodedError } from '../../protocol/index.js';
+import type { AccountId } from '../vault/index.js';
 import { keySource } from './keys.js';
 
 /** Who says which account a caller acts for. */
@@ -8,11 +9,12 @@ export interface Issuer {
   /** URL of a JWKS, or the path of one in a file */
   readonly jwks: string;
   readonly issuer: string;
+  /** the vault's, for which alone access tokens are: see `audienceOf` */
   readonly audience: string;
 }
 
 /** Tells the account that a JWT names. @throws CodedError unauthorized, unavailable */
-export type Authenticate = (accessToken: string) => Promise<string>;
+export type Authenticate = (accessToken: string) => Promise<AccountId>;
 
 /** JWTs remembered as valid, and for how many milliseconds at most: an exchange has two requests. */
 const REMEMBERED = 10_000;
@@ -25,7 +27,7 @@ const refused = (detail: string): CodedError => new CodedError('unauthorized', d
 /** Accepts a JWT (RFC 7519) of the issuer, for the audience, not expired; its `sub` is the account. */
 export function authenticator({ jwks, issuer, audience }: Issuer): Authenticate {
   const keys = keySource(jwks);
-  const valid = new Map<string, { account: string; until: number }>();
+  const valid = new Map<string, { account: AccountId; until: number }>();
   return async (accessToken) => {
     if (!/^[\w.-]+$/.test(accessToken)) throw refused('send "Authorization: Bearer <JWT>" for the account');
     const digest = createHash('sha256').update(accessToken).digest('base64');
@@ -42,13 +44,14 @@ export function authenticator({ jwks, issuer, audience }: Issuer): Authenticate 
       const { sub, exp } = payload;
       if (!sub || sub.length > 256)
         throw refused('the JWT names no account: "sub" must have 1 to 256 characters');
+      const account = { issuer, subject: sub };
       valid.delete(digest);
       valid.set(digest, {
-        account: sub,
+        account,
         until: Math.min(((exp as number) + TOLERANCE) * 1000, Date.now() + REMEMBERED_MS),
       });
       if (valid.size > REMEMBERED) valid.delete(valid.keys().next().value as string);
-      return sub;
+      return account;
     } catch (error) {
       if (error instanceof errors.JWTExpired) throw refused('the JWT has expired; get a new one');
       if (error instanceof errors.JOSEError) throw refused(`the JWT is not valid (${error.code})`);

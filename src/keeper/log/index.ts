@@ -1,6 +1,4 @@
-import { createHash } from 'node:crypto';
-
-/** What stands beside a line's message. Never a secret, never a plain account id: see {@link accountHash}. */
+/** What stands beside a line's message. Never a secret, never a plain account id: accounts have names of the vault's. */
 export type Details = Readonly<Record<string, unknown>>;
 type AuditSink = (event: string, details: Details) => void;
 
@@ -42,7 +40,3 @@ export function auditTo(sink: AuditSink): () => void {
     if (auditSink === sink) auditSink = undefined;
   };
 }
-
-/** What stands for an account outside its requests: SHA-256 of its id, 64 hexadecimal digits. */
-export const accountHash = (account: string): string =>
-  createHash('sha256').update('bkv account\0').update(account).digest('hex');

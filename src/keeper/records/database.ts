@@ -9,6 +9,7 @@ export interface Database {
     cell: number;
     generation: number;
     dealing: string;
+    named: number;
     wrapped_key: Buffer;
     public_key: Buffer;
     registration_record: Buffer;

@@ -12,6 +12,8 @@ export interface Row {
   readonly generation: number;
   /** which dealing of shares the key belongs to, 32 hexadecimal digits; empty for a key made in this token */
   readonly dealing: string;
+  /** whether account and vault are bound into the registration; not for a plain client of RFC 9807 */
+  readonly named: boolean;
   readonly wrappedKey: Uint8Array;
   readonly publicKey: Uint8Array;
   readonly registrationRecord: Uint8Array;
@@ -40,6 +42,7 @@ export function macInput(row: Omit<Row, 'mac'>): Uint8Array {
     Buffer.from(row.account),
     Buffer.from(`${row.cell}.${row.generation}`),
     Buffer.from(row.dealing),
+    Buffer.of(row.named ? 1 : 0),
     row.wrappedKey,
     row.publicKey,
     row.registrationRecord,
@@ -104,6 +107,7 @@ export class Records {
     const content = {
       generation: row.generation,
       dealing: row.dealing,
+      named: row.named ? 1 : 0,
       wrapped_key: Buffer.from(row.wrappedKey),
       public_key: Buffer.from(row.publicKey),
       registration_record: Buffer.from(row.registrationRecord),
@@ -170,6 +174,7 @@ const toRow = (row: Selectable<Database['records']>): Row => ({
   cell: row.cell,
   generation: row.generation,
   dealing: row.dealing,
+  named: row.named === 1,
   wrappedKey: row.wrapped_key,
   publicKey: row.public_key,
   registrationRecord: row.registration_record,

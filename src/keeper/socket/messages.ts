@@ -55,12 +55,27 @@ export const API = {
   delete: { number: 3, arguments: struct({ caller }), result: nothing },
   startRegistration: {
     number: 4,
-    arguments: struct({ caller, registrationRequest: fixed(SIZES.registrationRequest) }),
-    result: struct({ registrationId: exchange, registrationResponse: fixed(SIZES.registrationResponse) }),
+    arguments: struct({
+      caller,
+      registrationRequest: fixed(SIZES.registrationRequest),
+      keyshare: optional(fixed(SIZES.element)),
+    }),
+    result: struct({
+      registrationId: exchange,
+      registrationResponse: fixed(SIZES.registrationResponse),
+      limit: uint(1),
+      mac: optional(fixed(SIZES.mac)),
+    }),
   },
   finishRegistration: {
     number: 5,
-    arguments: struct({ caller, registrationId: exchange, registrationRecord: record, encryptedBackupKey }),
+    arguments: struct({
+      caller,
+      registrationId: exchange,
+      registrationRecord: record,
+      encryptedBackupKey,
+      mac: optional(fixed(SIZES.mac)),
+    }),
     result: nothing,
   },
   registerShare: {

@@ -1,5 +1,6 @@
 import type { Status } from './accounts.js';
 import type { ShareRegistration } from './dealings.js';
+import type { RegistrationFinish, RegistrationRequest } from './registration.js';
 
 /** Whom a call is for, as the keeper's caller received it. */
 export interface Caller {
@@ -37,17 +38,15 @@ export interface KeeperApi {
   /** @throws CodedError unauthorized, as every method for an account */
   status(call: For): Promise<Status>;
   delete(call: For): Promise<undefined>;
-  /** @param call registrationRequest: 33 bytes @returns registrationResponse: 66 bytes @throws CodedError invalid-message */
-  startRegistration(
-    call: For<{ registrationRequest: Uint8Array }>,
-  ): Promise<{ registrationId: string; registrationResponse: Uint8Array }>;
   /**
-   * @param call registrationRecord: 129 bytes; encryptedBackupKey: 1 to 512 bytes
-   * @throws CodedError unknown-exchange, invalid-message
+   * @returns registrationResponse, 66 bytes; limit, the wrong passwords until a lock; mac, 32 bytes, for a client that
+   * sent a key share @throws CodedError invalid-message
    */
-  finishRegistration(
-    call: For<{ registrationId: string; registrationRecord: Uint8Array; encryptedBackupKey: Uint8Array }>,
-  ): Promise<undefined>;
+  startRegistration(
+    call: For<RegistrationRequest>,
+  ): Promise<{ registrationId: string; registrationResponse: Uint8Array; limit: number; mac?: Uint8Array }>;
+  /** The same message again is answered the same. @throws CodedError unknown-exchange, exchange-expired, invalid-message */
+  finishRegistration(call: For<RegistrationFinish>): Promise<undefined>;
   /** @throws CodedError invalid-message */
   registerShare(call: For<ShareRegistration>): Promise<undefined>;
   /** @throws CodedError unknown-exchange */
@@ -56,7 +55,7 @@ export interface KeeperApi {
   startRecovery(
     call: For<{ KE1: Uint8Array; dealing?: string }>,
   ): Promise<{ recoveryId: string; KE2: Uint8Array; attemptsRemaining: number }>;
-  /** @param call KE3: 32 bytes @throws CodedError wrong-password, unknown-exchange */
+  /** @param call KE3: 32 bytes @throws CodedError wrong-password, unknown-exchange, exchange-expired */
   finishRecovery(
     call: For<{ recoveryId: string; KE3: Uint8Array }>,
   ): Promise<{ encryptedBackupKey: Uint8Array }>;

@@ -52,7 +52,15 @@ export class Dealings {
       let reserved = false;
       try {
         const wrappedKey = await this.#import(share, this.#ledger.keyOf(cell), publicKey, clientPublicKey);
-        const row = { account, dealing, wrappedKey, publicKey, registrationRecord, encryptedBackupKey };
+        const row = {
+          account,
+          dealing,
+          named: true,
+          wrappedKey,
+          publicKey,
+          registrationRecord,
+          encryptedBackupKey,
+        };
         reserved = true;
         await this.#accounts.store({ ...row, ...cell }, (old) => old.dealing === dealing);
       } finally {

@@ -33,6 +33,13 @@ export class UnknownExchange extends CodedError {
   }
 }
 
+/** The second message came later than the vault waits. A recovery's attempt stays spent, though its password may be right. */
+export class ExchangeExpired extends CodedError {
+  constructor() {
+    super('exchange-expired', 'the second message came too late; start again, and be quicker');
+  }
+}
+
 /** A message of the protocol is malformed. Nothing was spent. */
 export class InvalidMessage extends CodedError {
   constructor(message: string) {

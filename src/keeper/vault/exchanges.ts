@@ -1,13 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import { VaultUnavailable } from './errors.js';
+import { ExchangeExpired, UnknownExchange, VaultUnavailable } from './errors.js';
 
-/** Exchanges of one kind that may be open at the same time. */
+/** Exchanges of one kind that may be open at the same time, and expired ones that are remembered as such. */
 const LIMIT = 100_000;
 
-/** First halves of two-message exchanges, in memory, each to be taken once and within a time. */
+/** @returns a random id, 16 bytes as 22 base64url characters */
+export const newExchangeId = (): string => randomBytes(16).toString('base64url');
+
+/** First halves of two-message exchanges, in memory, each to be taken once and within a time that no clock can alter. */
 export class Exchanges<T extends { readonly account: string }> {
   readonly #open = new Map<string, { value: T; expires: number }>();
   readonly #byAccount = new Map<string, Set<T>>();
+  /** accounts of exchanges that expired, by their ids */
+  readonly #expired = new Map<string, string>();
   readonly #timer: NodeJS.Timeout;
 
   /** @param lifetime milliseconds @param onExpire is called once for each that was not taken in time */
@@ -31,22 +36,33 @@ export class Exchanges<T extends { readonly account: string }> {
     return [...(this.#byAccount.get(account) ?? [])];
   }
 
-  /** @returns a random id, 16 bytes as 22 base64url characters @throws VaultUnavailable when too many are open */
-  add(value: T): string {
+  /** @throws VaultUnavailable when too many are open */
+  add(id: string, value: T): void {
     if (this.#open.size >= LIMIT) throw new VaultUnavailable('too many exchanges are under way');
-    const id = randomBytes(16).toString('base64url');
-    this.#open.set(id, { value, expires: Date.now() + this.lifetime });
+    this.#open.set(id, { value, expires: performance.now() + this.lifetime });
     const { account } = value;
     this.#byAccount.set(account, (this.#byAccount.get(account) ?? new Set()).add(value));
-    return id;
   }
 
-  /** Takes an exchange out; `undefined` when there is none of that id, or it is another account's. */
-  take(id: string, account: string): T | undefined {
-    const found = this.#open.get(id);
-    if (found?.value.account !== account) return undefined;
-    this.#delete(id, found.value);
-    return found.value;
+  /** @throws UnknownExchange when there is none of that id, or it is another account's; ExchangeExpired */
+  get(id: string, account: string): T {
+    const found = this.find(id, account);
+    if (found) return found;
+    if (this.#expired.get(id) === account) throw new ExchangeExpired();
+    throw new UnknownExchange('this exchange is not under way; start again');
+  }
+
+  /** The exchange of that id, when it is open and the account's. */
+  find(id: string, account: string): T | undefined {
+    const found = this.#open.get(id)?.value;
+    return found?.account === account ? found : undefined;
+  }
+
+  /** Takes an exchange out. @throws as {@link get} */
+  take(id: string, account: string): T {
+    const value = this.get(id, account);
+    this.#delete(id, value);
+    return value;
   }
 
   close(): void {
@@ -54,10 +70,12 @@ export class Exchanges<T extends { readonly account: string }> {
   }
 
   #expire(): void {
-    const now = Date.now();
+    const now = performance.now();
     for (const [id, { value, expires }] of this.#open) {
       if (expires > now) return;
       this.#delete(id, value);
+      this.#expired.set(id, value.account);
+      if (this.#expired.size > LIMIT) this.#expired.delete(this.#expired.keys().next().value as string);
       this.onExpire(value);
     }
   }

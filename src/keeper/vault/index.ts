@@ -1,9 +1,17 @@
 export type { Status } from './accounts.js';
 export type { Caller, For, KeeperApi } from './api.js';
-export { CONTEXT } from './context.js';
 export type { ShareRegistration } from './dealings.js';
 export { Duty, TokenShared } from './duty.js';
-export { AccountLocked, InvalidMessage, UnknownExchange, VaultUnavailable, WrongPassword } from './errors.js';
+export {
+  AccountLocked,
+  ExchangeExpired,
+  InvalidMessage,
+  UnknownExchange,
+  VaultUnavailable,
+  WrongPassword,
+} from './errors.js';
+export type { AccountId } from './names.js';
+export type { RegistrationFinish, RegistrationRequest } from './registration.js';
 export type { Shredded } from './shredder.js';
 export { type RestoredToken, restoreToken, TokenBackupError } from './token-backup.js';
 export { Vault, type VaultOptions } from './vault.js';

@@ -5,6 +5,7 @@ import { KEY_LABELS, type Token, TokenError } from '../pkcs11/index.js';
 import {
   AccountLocked,
   AttemptsUnderWay,
+  ExchangeExpired,
   InvalidMessage,
   UnknownExchange,
   VaultUnavailable,
@@ -19,6 +20,7 @@ const ANSWERS = [
   AttemptsUnderWay,
   WrongPassword,
   UnknownExchange,
+  ExchangeExpired,
   InvalidMessage,
   VaultUnavailable,
 ];

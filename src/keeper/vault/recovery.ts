@@ -1,16 +1,16 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { generateKE2, parseKE1, parseRegistrationRecord } from '../../protocol/index.js';
+import { generateKE2, identities, PLAIN, parseKE1, parseRegistrationRecord } from '../../protocol/index.js';
 import { type Attempt, type Cell, CellClosed, type Ledger } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { attempts, pendingLogins } from '../metrics/index.js';
 import { KEY_LABELS, type PrivateKey, type Token } from '../pkcs11/index.js';
 import type { Row } from '../records/index.js';
 import type { Accounts } from './accounts.js';
-import { CONTEXT } from './context.js';
 import { toElement } from './elements.js';
-import { AccountLocked, AttemptsUnderWay, UnknownExchange, WrongPassword } from './errors.js';
-import { Exchanges } from './exchanges.js';
+import { AccountLocked, AttemptsUnderWay, WrongPassword } from './errors.js';
+import { Exchanges, newExchangeId } from './exchanges.js';
 import type { Lifecycle } from './lifecycle.js';
+import type { Account } from './names.js';
 import type { UnknownAccounts } from './unknown.js';
 
 /** What a login is answered from: an account's row, or what stands in for one. */
@@ -19,6 +19,8 @@ export interface Credential {
   /** 129 bytes */
   readonly record: Uint8Array;
   readonly encryptedBackupKey: Uint8Array;
+  /** whether account and vault are bound into it, or it is a plain client's of RFC 9807 */
+  readonly named: boolean;
 }
 
 /** An attempt that was spent, and what is left should it fail. */
@@ -87,7 +89,7 @@ export class Recoveries {
   }
 
   /** @throws AccountLocked when no attempt is left; AttemptsUnderWay when the last ones are under way */
-  async start(account: string, login: Login, dealing: string) {
+  async start({ name: account, subject }: Account, login: Login, dealing: string) {
     const standIn = this.#unknown.credential(account);
     const spentOn = chosen(await this.#accounts.current(account), dealing);
     const [row] = spentOn;
@@ -96,9 +98,10 @@ export class Recoveries {
     const spent = row ? await this.#spend(account, spentOn) : this.#unknown.spend(account, isOpen);
     const { attemptsRemaining } = spent;
     try {
-      const { KE2, expectedKE3 } = await this.#answer(login, credential, spent.attempt.durable);
+      const { KE2, expectedKE3 } = await this.#answer(subject, login, credential, spent.attempt.durable);
       const { encryptedBackupKey } = credential;
-      const recoveryId = this.open.add({ account, ...spent, expectedKE3, encryptedBackupKey });
+      const recoveryId = newExchangeId();
+      this.open.add(recoveryId, { account, ...spent, expectedKE3, encryptedBackupKey });
       pendingLogins.set(this.open.size);
       return { recoveryId, KE2, attemptsRemaining };
     } catch (error) {
@@ -114,18 +117,24 @@ export class Recoveries {
       key: { wrapped: row.wrappedKey, wrappingKey: this.#ledger.keyOf(row), publicKey: row.publicKey },
       record: row.registrationRecord,
       encryptedBackupKey: row.encryptedBackupKey,
+      named: row.named,
     };
   }
 
   /** The evaluation is made while the token takes the counter, and leaves only when the token has it. */
-  async #answer({ KE1, ...elements }: Login, { key, record }: Credential, durable: Promise<unknown>) {
+  async #answer(
+    subject: string,
+    { KE1, ...elements }: Login,
+    { key, record, named }: Credential,
+    durable: Promise<unknown>,
+  ) {
     const { clientPublicKey } = parseRegistrationRecord(record);
     const [evaluation] = await Promise.all([
       this.#token.call('login', key, { label: KEY_LABELS.static }, { ...elements, clientPublicKey }),
       durable,
     ]);
     const { KE2, expectedKE3, sessionKey } = generateKE2({
-      context: CONTEXT,
+      ...(named ? identities(subject, this.#serverPublicKey) : PLAIN),
       KE1,
       record,
       serverPublicKey: this.#serverPublicKey,
@@ -135,13 +144,6 @@ export class Recoveries {
     });
     for (const secret of [evaluation.dh1, evaluation.dh2, evaluation.dh3, sessionKey]) secret.fill(0);
     return { KE2, expectedKE3 };
-  }
-
-  /** @throws UnknownExchange */
-  take(account: string, recoveryId: string): Recovery {
-    const recovery = this.open.take(recoveryId, account);
-    if (!recovery) throw new UnknownExchange('this recovery is not under way; start again');
-    return recovery;
   }
 
   /** @param KE3 32 bytes @returns the encrypted backup key @throws WrongPassword */

@@ -30,6 +30,7 @@ export class UnknownAccounts {
       key: { scalar },
       record: Buffer.concat([this.#serverPublicKey, derive('MaskingKey'), new Uint8Array(64)]),
       encryptedBackupKey: new Uint8Array(0),
+      named: true,
     };
   }
 

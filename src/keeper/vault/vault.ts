@@ -1,6 +1,6 @@
 import { parseRegistrationRecord } from '../../protocol/index.js';
 import { type Cell, Ledger, type Rotation, tokenStore } from '../ledger/index.js';
-import { accountHash, audit } from '../log/index.js';
+import { audit } from '../log/index.js';
 import { KEY_LABELS, type Token } from '../pkcs11/index.js';
 import type { Records } from '../records/index.js';
 import { Accounts, type Status } from './accounts.js';
@@ -8,8 +8,9 @@ import { assertOneVault, knownMark, Marks } from './binding.js';
 import { Dealings, type ShareRegistration } from './dealings.js';
 import { toElement } from './elements.js';
 import { Lifecycle } from './lifecycle.js';
+import { type Account, type AccountId, AccountNames } from './names.js';
 import { Recoveries, readLogin } from './recovery.js';
-import { Registrations } from './registration.js';
+import { type RegistrationFinish, type RegistrationRequest, Registrations } from './registration.js';
 import type { Shreddable, Shredded } from './shredder.js';
 import { backUpToken } from './token-backup.js';
 import { UnknownAccounts } from './unknown.js';
@@ -29,6 +30,7 @@ interface Identity {
   readonly serverPublicKey: Uint8Array;
   readonly transportPublicKey: Uint8Array;
   readonly fakeSeed: Uint8Array;
+  readonly namesKey: Uint8Array;
 }
 
 /**
@@ -42,6 +44,7 @@ export class Vault {
   readonly #keepBackup: VaultOptions['keepBackup'];
   readonly #lifecycle: Lifecycle;
   readonly #accounts: Accounts;
+  readonly #names: AccountNames;
   readonly #unknown: UnknownAccounts;
   readonly #registrations: Registrations;
   readonly #recoveries: Recoveries;
@@ -56,7 +59,7 @@ export class Vault {
     token: Token,
     ledger: Ledger,
     records: Records,
-    { serverPublicKey, transportPublicKey, fakeSeed }: Identity,
+    { serverPublicKey, transportPublicKey, fakeSeed, namesKey }: Identity,
     options: VaultOptions,
   ) {
     this.#token = token;
@@ -72,7 +75,8 @@ export class Vault {
     this.#lifecycle = lifecycle;
     this.#accounts = accounts;
     this.#unknown = unknown;
-    this.#registrations = new Registrations(token, ledger, accounts, lifetime);
+    this.#names = new AccountNames(namesKey);
+    this.#registrations = new Registrations(token, ledger, accounts, { serverPublicKey, lifetime });
     this.#dealings = new Dealings(token, ledger, accounts);
     this.#marks = new Marks(ledger, records, serverPublicKey);
     this.#recoveries = new Recoveries(token, ledger, accounts, unknown, lifecycle, {
@@ -100,6 +104,7 @@ export class Vault {
       serverPublicKey,
       transportPublicKey: await token.call('transportPublicKey'),
       fakeSeed: await token.call('hmac', KEY_LABELS.fake, Buffer.from('bkv fake records v1')),
+      namesKey: await token.call('hmac', KEY_LABELS.names, Buffer.from('bkv account names 2')),
     };
     const vault = new Vault(token, ledger, records, identity, options);
     if (!mark) await assertOneVault(ledger, records, vault.#accounts, serverPublicKey);
@@ -125,40 +130,30 @@ export class Vault {
     return this.#lifecycle.fenced;
   }
 
+  /** What the account is called in database and logs: 64 hexadecimal digits. */
+  nameOf(id: AccountId): string {
+    return this.#names.of(id);
+  }
+
   /**
-   * @param registrationRequest blindedElement, 33 bytes
-   * @returns an id and evaluatedElement ‖ serverPublicKey, 66 bytes
+   * @returns an id, evaluatedElement ‖ serverPublicKey (66 bytes), the wrong passwords until a lock, and for a client
+   * that sent a key share the start MAC (32 bytes)
    * @throws InvalidMessage, VaultUnavailable
    */
-  async startRegistration(accountId: string, registrationRequest: Uint8Array) {
-    const blindedElement = toElement(registrationRequest);
-    const { registrationId, evaluated } = await this.#lifecycle.request(() =>
-      this.#registrations.start(accountHash(accountId), blindedElement),
-    );
-    return { registrationId, registrationResponse: Buffer.concat([evaluated, this.serverPublicKey]) };
+  startRegistration(id: AccountId, request: RegistrationRequest) {
+    return this.#lifecycle.request(() => this.#registrations.start(this.#account(id), request));
   }
 
   /**
    * Replaces what the account had. When this resolves, token and database hold the registration; cut off before,
-   * the account's older one still works.
-   * @param registrationRecord 129 bytes
-   * @param encryptedBackupKey bytes that the client encrypted; kept as they are
-   * @throws InvalidMessage, UnknownExchange, VaultUnavailable
+   * the account's older one still works. The same message again is answered the same for as long as an exchange lives.
+   * @throws InvalidMessage, UnknownExchange, ExchangeExpired, VaultUnavailable
    */
-  async finishRegistration(
-    accountId: string,
-    registrationId: string,
-    registrationRecord: Uint8Array,
-    encryptedBackupKey: Uint8Array,
-  ): Promise<void> {
-    const account = accountHash(accountId);
-    toElement(parseRegistrationRecord(registrationRecord).clientPublicKey);
-    const registration = this.#registrations.take(account, registrationId);
-    await this.#lifecycle.request(() =>
-      this.#registrations.finish(registration, registrationRecord, encryptedBackupKey),
-    );
-    this.#unknown.forget(account);
-    audit('registered', { account });
+  async finishRegistration(id: AccountId, message: RegistrationFinish): Promise<void> {
+    const account = this.#account(id);
+    await this.#lifecycle.request(() => this.#registrations.finish(account, message));
+    this.#unknown.forget(account.name);
+    audit('registered', { account: account.name });
   }
 
   /**
@@ -166,8 +161,8 @@ export class Vault {
    * again, it replaces itself.
    * @throws InvalidMessage when the share is not one for this token, or is not that of its public key
    */
-  async registerShare(accountId: string, share: ShareRegistration): Promise<void> {
-    const account = accountHash(accountId);
+  async registerShare(id: AccountId, share: ShareRegistration): Promise<void> {
+    const account = this.nameOf(id);
     const publicKey = toElement(share.sharePublicKey);
     const clientPublicKey = toElement(parseRegistrationRecord(share.registrationRecord).clientPublicKey);
     await this.#lifecycle.request(() => this.#dealings.register(account, share, publicKey, clientPublicKey));
@@ -176,8 +171,8 @@ export class Vault {
   }
 
   /** Ends every other dealing of the account. @throws UnknownExchange when this one is not held */
-  async commitDealing(accountId: string, dealing: string): Promise<void> {
-    const account = accountHash(accountId);
+  async commitDealing(id: AccountId, dealing: string): Promise<void> {
+    const account = this.nameOf(id);
     await this.#lifecycle.request(() => this.#dealings.commit(account, dealing));
     audit('dealing committed', { account, dealing });
   }
@@ -189,33 +184,33 @@ export class Vault {
    * @returns an id, KE2 (259 bytes), and the attempts left should this one fail
    * @throws AccountLocked when no attempt is left; InvalidMessage; VaultUnavailable
    */
-  async startRecovery(accountId: string, KE1: Uint8Array, dealing = '') {
+  async startRecovery(id: AccountId, KE1: Uint8Array, dealing = '') {
     const login = readLogin(KE1);
-    return this.#lifecycle.request(() => this.#recoveries.start(accountHash(accountId), login, dealing));
+    return this.#lifecycle.request(() => this.#recoveries.start(this.#account(id), login, dealing));
   }
 
   /**
    * Gives the attempts back and the encrypted backup key out, when KE3 (32 bytes) proves the password.
-   * @throws WrongPassword, UnknownExchange, VaultUnavailable
+   * @throws WrongPassword, UnknownExchange, ExchangeExpired, VaultUnavailable
    */
-  async finishRecovery(accountId: string, recoveryId: string, KE3: Uint8Array): Promise<Uint8Array> {
-    const recovery = this.#recoveries.take(accountHash(accountId), recoveryId);
+  async finishRecovery(id: AccountId, recoveryId: string, KE3: Uint8Array): Promise<Uint8Array> {
+    const recovery = this.#recoveries.open.take(recoveryId, this.nameOf(id));
     return this.#lifecycle.request(() => this.#recoveries.finish(recovery, KE3));
   }
 
   /** Ends a recovery that the client knows has failed: the attempt stays spent. @throws UnknownExchange */
-  async abandonRecovery(accountId: string, recoveryId: string): Promise<void> {
-    const recovery = this.#recoveries.take(accountHash(accountId), recoveryId);
+  async abandonRecovery(id: AccountId, recoveryId: string): Promise<void> {
+    const recovery = this.#recoveries.open.take(recoveryId, this.nameOf(id));
     await this.#lifecycle.request(() => this.#recoveries.fail(recovery, 'failed'));
   }
 
-  status(accountId: string): Promise<Status> {
-    return this.#lifecycle.request(() => this.#accounts.status(accountHash(accountId)));
+  status(id: AccountId): Promise<Status> {
+    return this.#lifecycle.request(() => this.#accounts.status(this.nameOf(id)));
   }
 
   /** Forgets the account: its key is unreachable for ever. */
-  async delete(accountId: string): Promise<void> {
-    const account = accountHash(accountId);
+  async delete(id: AccountId): Promise<void> {
+    const account = this.nameOf(id);
     await this.#lifecycle.request(() => this.#accounts.delete(account));
     audit('deleted', { account });
   }
@@ -254,11 +249,16 @@ export class Vault {
 
   async close(): Promise<void> {
     await this.#lifecycle.close();
-    this.#registrations.open.close();
+    this.#registrations.close();
     this.#recoveries.open.close();
     await this.#ledger.close();
     await this.#marks.close();
     this.#unknown.close();
+    this.#names.close();
+  }
+
+  #account(id: AccountId): Account {
+    return { name: this.nameOf(id), subject: id.subject };
   }
 
   #holds({ page, from }: Rotation): boolean {

@@ -2,9 +2,10 @@ import { type Kysely, type Migration, Migrator } from 'kysely';
 import { type Database, DatabaseError } from '../database.js';
 import * as records from './1-records.js';
 import * as cells from './2-cells.js';
+import * as named from './3-named.js';
 
 /** In the order of their names; a name that was ever released stays. */
-const MIGRATIONS: Record<string, Migration> = { '1 records': records, '2 cells': cells };
+const MIGRATIONS: Record<string, Migration> = { '1 records': records, '2 cells': cells, '3 named': named };
 
 /**
  * Brings the tables of a database into the form that this program knows, whatever older form they have.

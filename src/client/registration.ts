@@ -1,0 +1,103 @@
+import {
+  createRegistrationRequest,
+  deriveKeyPair,
+  diffieHellman,
+  equal,
+  finalizeRegistration,
+  finishMac,
+  forget,
+  identities,
+  registrationKeys,
+  type Stretch,
+  startMac,
+  xOf,
+} from '../protocol/index.js';
+import { type Connection, fromBase64url, toBase64url } from './connection.js';
+import { VaultError, VaultIdentityMismatch } from './errors.js';
+import { sealKey } from './sealed-key.js';
+
+/** Whose registration it is, and at which vault. */
+export interface Registrant {
+  /** the account as the app knows it */
+  readonly account: string;
+  /** 33 bytes, pinned */
+  readonly serverPublicKey: Uint8Array;
+  readonly stretch: Stretch;
+  /** milliseconds that this device takes to stretch */
+  readonly needed: number;
+}
+
+/** How often a finish is sent whose answer did not come: the vault answers the same again. */
+const TRIES = 3;
+
+/**
+ * Registers at one vault (docs/protocol.md): nothing that depends on the password's stretching leaves before the vault
+ * has proven with its static key that the evaluation is its own.
+ * @param secret the prepared password @param backupKey 32 bytes
+ * @returns the export key, 32 bytes, that a login must give again
+ * @throws VaultIdentityMismatch, VaultError
+ */
+export async function register(
+  vault: Connection,
+  { account, serverPublicKey, stretch }: Registrant,
+  secret: Uint8Array,
+  backupKey: Uint8Array,
+): Promise<Uint8Array> {
+  const { blind, registrationRequest } = createRegistrationRequest(secret);
+  const share = deriveKeyPair(crypto.getRandomValues(new Uint8Array(32)));
+  const keys = registrationKeys(xOf(diffieHellman(share.secretKey, serverPublicKey)));
+  share.secretKey.fill(0);
+  try {
+    const started = await vault.request('POST', '/v1/registration/start', {
+      registrationRequest: toBase64url(registrationRequest),
+      keyshare: toBase64url(share.publicKey),
+    });
+    const response = fromBase64url(started.registrationResponse);
+    const expected = startMac(keys.start, {
+      serverPublicKey,
+      keyshare: share.publicKey,
+      account,
+      registrationId: fromBase64url(started.registrationId),
+      blindedElement: registrationRequest,
+      evaluatedElement: response.subarray(0, 33),
+      transportKey: new Uint8Array(0),
+      limit: Number(started.limit),
+    });
+    if (
+      !equal(response.subarray(33), serverPublicKey) ||
+      typeof started.mac !== 'string' ||
+      !equal(fromBase64url(started.mac), expected)
+    )
+      throw new VaultIdentityMismatch('it could not prove that the answer to this registration is its own');
+    const { registrationRecord, exportKey } = await finalizeRegistration(
+      secret,
+      blind,
+      response,
+      stretch,
+      identities(account, serverPublicKey),
+    );
+    const encryptedBackupKey = await sealKey(exportKey.slice(), backupKey);
+    const mac = finishMac(keys.finish, expected, { registrationRecord, encryptedBackupKey });
+    await finish(vault, {
+      registrationId: started.registrationId,
+      registrationRecord: toBase64url(registrationRecord),
+      encryptedBackupKey: toBase64url(encryptedBackupKey),
+      mac: toBase64url(mac),
+    });
+    return exportKey;
+  } finally {
+    blind.fill(0);
+    forget(keys);
+  }
+}
+
+async function finish(vault: Connection, message: object): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await vault.command('POST', '/v1/registration/finish', message);
+      return;
+    } catch (error) {
+      if (tries === TRIES || !(error instanceof VaultError && error.status === 0)) throw error;
+    }
+  }
+}

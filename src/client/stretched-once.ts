@@ -1,0 +1,13 @@
+import type { Stretch } from '../protocol/index.js';
+import { toBase64url } from './connection.js';
+
+/** Stretches each OPRF output once, however often it is asked for: a registration's login, and every vault of a fleet, need the same. */
+export function stretchedOnce(stretch: Stretch): Stretch {
+  const known = new Map<string, Promise<Uint8Array>>();
+  return async (output) => {
+    const name = toBase64url(output);
+    const made = known.get(name) ?? stretch(output);
+    known.set(name, made);
+    return (await made).slice();
+  };
+}

@@ -1,0 +1,40 @@
+import { createHmac } from 'node:crypto';
+
+/** An account as the identity provider names it. */
+export interface AccountId {
+  /** `iss` of the access token */
+  readonly issuer: string;
+  /** `sub` of the access token, 1 to 256 characters */
+  readonly subject: string;
+}
+
+/** An account, by its id and by the name that database and logs have. */
+export interface Account {
+  readonly name: string;
+  readonly subject: string;
+}
+
+/** What accounts are called in database, logs and audit log: nobody without the token's key can try ids against them. */
+export class AccountNames {
+  readonly #key: Uint8Array;
+
+  /** @param key 32 bytes, derived from a key of the token; zeroed by {@link close} */
+  constructor(key: Uint8Array) {
+    this.#key = key;
+  }
+
+  /** HMAC-SHA-256 over issuer and subject, each behind its length (4 bytes): 64 hexadecimal digits. */
+  of({ issuer, subject }: AccountId): string {
+    const hmac = createHmac('sha256', this.#key);
+    for (const part of [issuer, subject]) {
+      const length = Buffer.alloc(4);
+      length.writeUInt32BE(Buffer.byteLength(part));
+      hmac.update(length).update(part);
+    }
+    return hmac.digest('hex');
+  }
+
+  close(): void {
+    this.#key.fill(0);
+  }
+}

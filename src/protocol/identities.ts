@@ -1,0 +1,22 @@
+import { bytes, concat } from './suite.js';
+import type { Identities } from './transcript.js';
+
+const VERSION = bytes('bkv2\0');
+
+/**
+ * What a registration and each login bind besides the keys (RFC 9807, section 4): the account and the vault, under the
+ * version of the wire. The context is empty, as plain clients of RFC 9807 have it.
+ * @param account as the app and the access token's `sub` name it, UTF-8, 1 to 256 characters
+ * @param serverPublicKey the vault's, 33 bytes
+ */
+export const identities = (account: string, serverPublicKey: Uint8Array): Identities => ({
+  context: PLAIN.context,
+  clientIdentity: concat(VERSION, bytes(account)),
+  serverIdentity: concat(VERSION, serverPublicKey),
+});
+
+/** The identities of a plain client of RFC 9807: the public keys stand for both. */
+export const PLAIN: Identities = { context: new Uint8Array(0) };
+
+/** The `aud` (RFC 7519) of an access token, which one vault alone takes. @param identity its public key, base64url */
+export const audienceOf = (identity: string): string => `bkv:${identity}`;

@@ -1,0 +1,267 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { client as plain, ready } from '@serenity-kit/opaque-p256';
+import {
+  AccessTokenForAnother,
+  type BkvError,
+  newBackupKey,
+  VaultClient,
+  VaultError,
+  VaultIdentityMismatch,
+  WrongPassword,
+} from '../src/client/index.js';
+import { embeddedJwt } from '../src/daemon/index.js';
+import { deriveKeyPair, evaluate } from '../src/protocol/index.js';
+import { Daemon, type HttpFailure } from './support/daemon.js';
+import { Relay } from './support/relay.js';
+import { discardData } from './support/token.js';
+
+type Json = Record<string, unknown>;
+const bytes = (text: unknown): Uint8Array => new Uint8Array(Buffer.from(String(text), 'base64url'));
+const text = (data: Uint8Array): string => Buffer.from(data).toString('base64url');
+const flipped = (value: unknown): string => {
+  const data = bytes(value);
+  data[data.length - 1] = (data[data.length - 1] as number) ^ 1;
+  return text(data);
+};
+
+describe('wire protocol 2', function () {
+  this.timeout(120_000);
+  const data = mkdtempSync(join(tmpdir(), 'bkv-wire-'));
+  let daemon: Daemon;
+  let relay: Relay;
+  let mallory: { account: string; password: string };
+  before(async () => {
+    daemon = await Daemon.start(data, { config: 'rateLimit: { account: 1000, address: 10000 }\n' });
+    mallory = { account: 'mallory', password: 'of an attacker' };
+  });
+  after(async () => {
+    await daemon.stop();
+    discardData(data);
+  });
+  beforeEach(async () => {
+    relay = await Relay.open(daemon.url);
+  });
+  afterEach(() => relay.close());
+
+  const through = (account: string, options: object = {}) =>
+    new VaultClient({
+      url: relay.url,
+      serverPublicKey: bytes(daemon.serverPublicKey),
+      account,
+      accessToken: () => daemon.jwt(account),
+      ...options,
+    });
+  const atPath = (wanted: string, change: (body: Json) => Json) => (path: string, body: Json) =>
+    path === wanted ? change(body) : body;
+  const START = '/v1/registration/start';
+  const FINISH = '/v1/registration/finish';
+  const finishes = () => relay.seen.filter(({ path }) => path === FINISH);
+
+  describe('whoever is below TLS', () => {
+    it('learns nothing of a password by an OPRF key of their own (A6)', async () => {
+      const { secretKey } = deriveKeyPair(new Uint8Array(32).fill(7));
+      let blinded = new Uint8Array();
+      relay.onRequest = atPath(START, (body) => {
+        blinded = bytes(body.registrationRequest) as Uint8Array<ArrayBuffer>;
+        return body;
+      });
+      relay.onAnswer = atPath(START, (answer) => ({
+        ...answer,
+        registrationResponse: text(
+          Buffer.concat([evaluate(secretKey, blinded), bytes(daemon.serverPublicKey)]),
+        ),
+      }));
+      await assert.rejects(through('alice').register('right', newBackupKey()), VaultIdentityMismatch);
+      assert.deepEqual(finishes(), [], 'no record was sent that could be tried offline');
+    });
+
+    const answers: Record<string, (answer: Json) => Json> = {
+      'the limit': (answer) => ({ ...answer, limit: 200 }),
+      'the MAC': (answer) => ({ ...answer, mac: flipped(answer.mac) }),
+      'the MAC, left out': ({ mac: _, ...answer }) => answer,
+      'the exchange': (answer) => ({ ...answer, registrationId: flipped(answer.registrationId) }),
+    };
+    for (const [what, change] of Object.entries(answers)) {
+      it(`cannot alter what the vault answers: ${what}`, async () => {
+        relay.onAnswer = atPath(START, change);
+        await assert.rejects(through('alice').register('right', newBackupKey()), VaultIdentityMismatch);
+        assert.deepEqual(finishes(), []);
+      });
+    }
+
+    it('cannot have a client registered as a plain one, or with a key share of their own', async () => {
+      for (const change of [
+        ({ keyshare: _, ...body }: Json) => body,
+        (body: Json) => ({ ...body, keyshare: text(deriveKeyPair(new Uint8Array(32).fill(1)).publicKey) }),
+        (body: Json) => ({ ...body, registrationRequest: text(deriveKeyPair(new Uint8Array(32)).publicKey) }),
+      ]) {
+        relay.onRequest = atPath(START, change);
+        await assert.rejects(through('alice').register('right', newBackupKey()), (error: Error) => {
+          assert.ok(error instanceof VaultIdentityMismatch || error instanceof VaultError, error.stack);
+          return true;
+        });
+        assert.deepEqual(finishes(), []);
+      }
+    });
+
+    it('cannot have the start answered to another account', async () => {
+      relay.onRequest = (_path, body) => body;
+      const client = through('alice', { accessToken: () => daemon.jwt('mallory') });
+      await assert.rejects(client.register('right', newBackupKey()), VaultIdentityMismatch);
+      assert.deepEqual(finishes(), []);
+    });
+
+    it('cannot swap the record or the sealed key, nor leave the MAC out; what was there stays', async () => {
+      const key = newBackupKey();
+      await daemon.client('bob').register('right', key);
+      let theirs: Json = {};
+      relay.onRequest = atPath(FINISH, (body) => {
+        theirs = body;
+        return body;
+      });
+      await through(mallory.account).register(mallory.password, newBackupKey());
+      for (const change of [
+        (body: Json) => ({ ...body, registrationRecord: theirs.registrationRecord }),
+        (body: Json) => ({ ...body, encryptedBackupKey: theirs.encryptedBackupKey }),
+        (body: Json) => ({ ...theirs, registrationId: body.registrationId }),
+        ({ mac: _, ...body }: Json) => body,
+      ]) {
+        relay.onRequest = atPath(FINISH, change);
+        await assert.rejects(
+          through('bob').register('new', newBackupKey(), { replace: true }),
+          (error) => error instanceof VaultError && error.status === 400,
+        );
+        assert.deepEqual(await daemon.client('bob').recover('right'), key);
+      }
+    });
+
+    it('cannot send a recorded start again, nor a recorded finish for another account (A2)', async () => {
+      await through('carol').register('right', newBackupKey());
+      const of = (path: string) => relay.seen.find((one) => one.path === path)?.body as Json;
+      const post = async (account: string, path: string) =>
+        daemon.post(await daemon.jwt(account), path, of(path));
+      await assert.rejects(post('carol', START), (error: HttpFailure) => error.status === 400);
+      await assert.rejects(post('dave', FINISH), (error: HttpFailure) => error.status === 404);
+    });
+
+    it('sees no access token when it is another vault', async () => {
+      relay.onAnswer = atPath('/v1/identity', (answer) => ({
+        ...answer,
+        serverPublicKey: text(deriveKeyPair(new Uint8Array(32)).publicKey),
+      }));
+      await assert.rejects(through('alice').status(), VaultIdentityMismatch);
+      assert.ok(relay.seen.every(({ authorization }) => authorization === undefined));
+    });
+  });
+
+  it('has a finish whose answer was lost sent again, and answers it the same', async () => {
+    const key = newBackupKey();
+    relay.lost.push(FINISH, FINISH);
+    await through('erin').register('right', key);
+    assert.equal(finishes().length, 3);
+    assert.deepEqual(await daemon.client('erin').recover('right'), key);
+    const again = finishes()[0]?.body as Json;
+    await daemon.post(await daemon.jwt('erin'), FINISH, again);
+    await assert.rejects(
+      daemon.post(await daemon.jwt('erin'), FINISH, { ...again, mac: flipped(again.mac) }),
+      (error: HttpFailure) => error.status === 404,
+    );
+  });
+
+  it('ends a registration with a login, and says when that does not open', async () => {
+    relay.onAnswer = atPath('/v1/recovery/finish', (answer) => ({
+      ...answer,
+      encryptedBackupKey: flipped(answer.encryptedBackupKey),
+    }));
+    await assert.rejects(
+      through('frank').register('right', newBackupKey()),
+      (error: BkvError) => error.code === 'RegistrationUnproven',
+    );
+  });
+
+  it('opens for the account alone that it was registered for (A13)', async () => {
+    await daemon.client('grace').register('right', newBackupKey());
+    const renamed = new VaultClient({
+      url: daemon.url,
+      serverPublicKey: bytes(daemon.serverPublicKey),
+      account: 'grace-2',
+      accessToken: () => daemon.jwt('grace'),
+    });
+    await assert.rejects(renamed.recover('right'), WrongPassword);
+  });
+
+  it('takes access tokens for itself alone (A5)', async () => {
+    const other = text(deriveKeyPair(new Uint8Array(32).fill(9)).publicKey);
+    const foreign = await embeddedJwt(data, 'alice', 60, other);
+    const answer = await fetch(new URL('/v1/account', daemon.url), {
+      headers: { authorization: `Bearer ${foreign}` },
+    });
+    assert.equal(answer.status, 401);
+    await assert.rejects(through('alice', { accessToken: () => foreign }).status(), AccessTokenForAnother);
+    assert.ok(relay.seen.every(({ authorization }) => authorization === undefined));
+  });
+
+  it('is spoken in clear to this device alone, unless told otherwise', () => {
+    const client = (url: string, more: object = {}) =>
+      new VaultClient({
+        url,
+        serverPublicKey: new Uint8Array(33),
+        account: 'a',
+        accessToken: () => '',
+        ...more,
+      });
+    for (const url of ['http://vault.example', 'http://10.0.0.1:8200', 'http://127.0.0.1.example'])
+      assert.throws(
+        () => client(url),
+        (error: BkvError) => error.code === 'PlainHttp',
+      );
+    client('http://vault.example', { allowPlainHttp: true });
+    for (const url of ['https://vault.example', 'http://127.0.0.1:1', 'http://[::1]:1', 'http://localhost'])
+      client(url);
+  });
+
+  describe('an untouched client of RFC 9807 (@serenity-kit/opaque-p256)', () => {
+    const password = 'correct horse battery staple';
+    const post = async (path: string, body: object) => daemon.post(await daemon.jwt('plain'), path, body);
+    const login = async (tried: string) => {
+      const { clientLoginState, startLoginRequest } = plain.startLogin({ password: tried });
+      const started = await post('/v1/recovery/start', { KE1: startLoginRequest });
+      const finished = plain.finishLogin({
+        clientLoginState,
+        loginResponse: started.KE2 as string,
+        password: tried,
+      });
+      return { started, finished };
+    };
+
+    it('registers, recovers, and has wrong passwords counted', async () => {
+      await ready;
+      const { clientRegistrationState, registrationRequest } = plain.startRegistration({ password });
+      const started = await post(START, { registrationRequest });
+      assert.equal(started.mac, undefined);
+      const { registrationRecord, exportKey, serverStaticPublicKey } = plain.finishRegistration({
+        clientRegistrationState,
+        registrationResponse: started.registrationResponse as string,
+        password,
+      });
+      assert.equal(serverStaticPublicKey, daemon.serverPublicKey);
+      const encryptedBackupKey = text(Buffer.from('sealed by the app'));
+      const { registrationId } = started;
+      await post(FINISH, { registrationId, registrationRecord, encryptedBackupKey });
+
+      assert.equal((await login('wrong')).finished, undefined);
+      assert.equal((await daemon.status('plain')).attemptsRemaining, 9);
+      const { started: answer, finished } = await login(password);
+      assert.equal(finished?.exportKey, exportKey);
+      const proven = await post('/v1/recovery/finish', {
+        recoveryId: answer.recoveryId,
+        KE3: finished?.finishLoginRequest,
+      });
+      assert.equal(proven.encryptedBackupKey, encryptedBackupKey);
+      assert.equal((await daemon.status('plain')).attemptsRemaining, 10);
+    });
+  });
+});
