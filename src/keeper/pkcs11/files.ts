@@ -16,7 +16,7 @@ import { TokenError } from './errors.js';
  * What a software token keeps in files. SoftHSM2 2.6.1 neither syncs what it writes nor looks whether a write failed:
  * what is believed of its objects is believed of the files.
  */
-const TOKEN = 'token.object';
+export const TOKEN = 'token.object';
 const COPY = 'token.copy';
 
 /**
@@ -39,7 +39,7 @@ export function softhsmFolder(): string {
 }
 
 /** Folders of the tokens in one of {@link softhsmFolder}. */
-const tokensIn = (folder: string): string[] =>
+export const tokensIn = (folder: string): string[] =>
   readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => join(folder, name));
@@ -65,6 +65,13 @@ function isWhole(file: Buffer | undefined): file is Buffer {
 /** The first eight bytes count how often the file was written. */
 const isSame = (file: Buffer, copy: Buffer | undefined): boolean =>
   copy?.subarray(8).equals(file.subarray(8)) ?? false;
+
+/** The file of a token, or its copy where a login is just writing it anew. @throws TokenError when neither is complete */
+export function readToken(token: string): Buffer {
+  const whole = [read(join(token, TOKEN)), read(join(token, COPY))].find(isWhole);
+  if (whole) return whole;
+  throw new TokenError(`${join(token, TOKEN)} is damaged, and there is no copy of it`, 'BKV_FILES');
+}
 
 /**
  * Each login has SoftHSM2 empty the file of the token itself and write it anew; on a full disk, or cut off there, the
@@ -101,39 +108,18 @@ export function restoreTokens(folder: string): void {
   }
 }
 
-/** Syncs the objects that have come into the tokens of a folder. */
-export class ObjectFiles {
-  readonly #folder: string;
-  readonly #known = new Map<string, ReadonlySet<string>>();
-
-  constructor(folder: string) {
-    this.#folder = folder;
-    for (const token of tokensIn(folder)) this.#known.set(token, new Set(readdirSync(token)));
-  }
-
-  /** Returns once all that was written or deleted since the last call is on the disk. */
-  sync(): void {
-    for (const token of tokensIn(this.#folder)) {
-      const known = this.#known.get(token) ?? new Set();
-      const now = new Set(readdirSync(token));
-      for (const name of now) if (name.endsWith('.object') && !known.has(name)) sync(join(token, name));
-      if (now.size !== known.size || [...now].some((name) => !known.has(name))) sync(token);
-      this.#known.set(token, now);
-    }
-  }
-}
-
-/** One that is gone meanwhile is no error. */
-function sync(path: string): void {
+/** @returns whether the file is there: one that is gone meanwhile is no error */
+export function sync(path: string): boolean {
   let file: number;
   try {
     file = openSync(path, 'r');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw error;
   }
   try {
     fsyncSync(file);
+    return true;
   } finally {
     closeSync(file);
   }

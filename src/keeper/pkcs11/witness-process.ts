@@ -1,17 +1,25 @@
 /** The process behind {@link Witness}: its first message is the profile of its token, each other one a question. */
-import { ObjectFiles, softhsmFolder } from './files.js';
 import type { Profile } from './profile.js';
 import { Session } from './session.js';
+import { View } from './view.js';
 import type { Question, Testimony } from './witness.js';
 
 let session: Session | undefined;
-let files: ObjectFiles | undefined;
+let view: View | undefined;
 
 function open(profile: Profile): Testimony {
-  session = new Session(profile);
-  files = profile.files && new ObjectFiles(softhsmFolder());
+  view = profile.files && new View();
+  try {
+    session = new Session(profile);
+  } finally {
+    view?.entered();
+  }
   return undefined;
 }
+
+/** Also the key that shall be gone is sought among all. */
+const lookIntoView = (asked: Session, question: Question): Testimony =>
+  view ? view.during(() => look(asked, question), 'noKey' in question) : look(asked, question);
 
 function look(asked: Session, question: Question): Testimony {
   if ('data' in question) {
@@ -20,7 +28,6 @@ function look(asked: Session, question: Question): Testimony {
     if (asked.holdsKey(question.noKey)) return `the token still holds ${question.noKey}`;
   } else if (!asked.unwraps(question.wrappingKey, question.wrapped, question.publicKey))
     return `the token did not keep the key ${question.wrappingKey}`;
-  files?.sync();
   return undefined;
 }
 
@@ -31,7 +38,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => un
 process.on('message', (message: Profile | Question) => {
   let seen: Testimony;
   try {
-    seen = session ? look(session, message as Question) : open(message as Profile);
+    seen = session ? lookIntoView(session, message as Question) : open(message as Profile);
   } catch (error) {
     seen = (error as Error).message;
   }

@@ -1,0 +1,87 @@
+import { linkSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { readToken, softhsmFolder, sync, TOKEN, tokensIn } from './files.js';
+
+const VIEW = 'witness.';
+/** What is older, milliseconds, has reached the disk by itself. */
+const YOUNG = 60_000;
+const isObject = (name: string): boolean => name.endsWith('.object') && name !== TOKEN;
+
+/**
+ * The witness's view of SoftHSM2's tokens: of all their objects only those that have come since its last look, at
+ * first those of the last minute. SoftHSM2
+ * opens every object of a token to find one; here a look costs the same however many there are.
+ *
+ * It is a folder within a token's own, where SoftHSM2 does not look, and which surely has room and the right owner. While
+ * a look lasts it holds links to the new objects, else nothing: no link keeps a key alive that is destroyed.
+ */
+export class View {
+  readonly #tokens: readonly string[];
+  readonly #folder: string;
+  readonly #known: Map<string, ReadonlySet<string>>;
+
+  /** Has this process's module find the view in place of the tokens, until {@link entered}. @throws TokenError */
+  constructor() {
+    this.#tokens = tokensIn(softhsmFolder());
+    for (const token of this.#tokens) removeViews(token);
+    this.#known = new Map(
+      this.#tokens.map((token) => [
+        token,
+        new Set(objectsOf(token).filter((name) => isOld(join(token, name)))),
+      ]),
+    );
+    this.#folder = join(this.#tokens[0] ?? softhsmFolder(), `${VIEW}${process.pid}`);
+    for (const token of this.#tokens) {
+      mkdirSync(this.#of(token), { recursive: true, mode: 0o700 });
+      // A login writes this file anew, so it is no link.
+      writeFileSync(join(this.#of(token), TOKEN), readToken(token), { mode: 0o600 });
+    }
+    const conf = join(this.#folder, 'softhsm2.conf');
+    writeFileSync(conf, `directories.tokendir = ${this.#folder}\nlog.level = ERROR\n`);
+    process.env.SOFTHSM2_CONF = conf;
+  }
+
+  /** The module is logged in, and asks for the files of the tokens no more. */
+  entered(): void {
+    rmSync(this.#folder, { recursive: true });
+  }
+
+  /**
+   * Syncs the objects that have come or gone since the last time, and has the module see those that have come.
+   * @param all whether those of before are shown too
+   */
+  during<T>(look: () => T, all = false): T {
+    const listed = this.#tokens.map((token) => ({ token, names: new Set(objectsOf(token)) }));
+    try {
+      for (const { token, names } of listed) this.#show(token, names, all);
+      const seen = look();
+      for (const { token, names } of listed) this.#known.set(token, names);
+      return seen;
+    } finally {
+      rmSync(this.#folder, { recursive: true, force: true });
+    }
+  }
+
+  #show(token: string, names: ReadonlySet<string>, all: boolean): void {
+    const known = this.#known.get(token) ?? new Set();
+    mkdirSync(this.#of(token), { recursive: true, mode: 0o700 });
+    const come = [...names].filter((name) => !known.has(name));
+    const there = come.filter((name) => sync(join(token, name)));
+    for (const name of all ? names : there) linkSync(join(token, name), join(this.#of(token), name));
+    if (come.length > 0 || names.size !== known.size) sync(token);
+  }
+
+  #of(token: string): string {
+    return join(this.#folder, basename(token));
+  }
+}
+
+const objectsOf = (token: string): string[] => readdirSync(token).filter(isObject);
+const isOld = (path: string): boolean =>
+  Math.abs(Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0)) > YOUNG;
+
+/** Views that a kill left behind. */
+function removeViews(token: string): void {
+  for (const name of readdirSync(token))
+    if (name.startsWith(VIEW)) rmSync(join(token, name), { recursive: true, force: true });
+}
