@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Token, TokenError } from '../src/keeper/pkcs11/index.js';
+import type { Profile } from '../src/keeper/pkcs11/profile.js';
+import { type Question, Witness } from '../src/keeper/pkcs11/witness.js';
+import { freshToken, isOpenCryptoki, softhsmHome } from './support/token.js';
+
+describe('the witness of what a token was told to keep', () => {
+  let data: string;
+  let folder: string;
+  let profile: Profile;
+  let token: Token;
+  let witness: Witness;
+  before(async function () {
+    if (isOpenCryptoki) return this.skip();
+    data = softhsmHome('bkv-witness-');
+    profile = freshToken();
+    folder = join(data, 'tokens', readdirSync(join(data, 'tokens'))[0] as string);
+    token = await Token.open(profile);
+    witness = new Witness(profile);
+  });
+  after(async () => {
+    witness?.end();
+    await token?.close();
+    if (data) rmSync(data, { recursive: true });
+  });
+
+  const objects = () => new Set(readdirSync(folder).filter((name) => name.endsWith('.object')));
+  const views = () => readdirSync(folder).filter((name) => name.startsWith('witness.'));
+  /** Runs `make`, and says which file it made. */
+  const fileOf = async (make: () => Promise<unknown>): Promise<string> => {
+    const before = objects();
+    await make();
+    const [made, ...others] = [...objects()].filter((name) => !before.has(name));
+    assert.ok(made && others.length === 0);
+    return join(folder, made);
+  };
+  const refuses = (question: Question) =>
+    assert.rejects(
+      () => witness.confirm(question),
+      (error) => error instanceof TokenError && error.reason === 'BKV_NOT_WRITTEN',
+    );
+  const value = Buffer.alloc(3000, 7);
+
+  it('sees an object that is whole, and leaves no link to it', async () => {
+    for (const data of ['bkv.one', 'bkv.two', 'bkv.three']) {
+      await token.call('createData', data, value);
+      await witness.confirm({ data, value });
+      assert.deepEqual(views(), []);
+    }
+  });
+
+  it('sees at any length that an object was cut off', async () => {
+    const path = await fileOf(() => token.call('createData', 'bkv.cut', value));
+    const whole = readFileSync(path);
+    for (const length of [0, 8, 100, whole.length >> 1, whole.length - 1]) {
+      // Each time a new file: an object is looked at when it has just come.
+      rmSync(path);
+      await witness.confirm({ noKey: 'none' });
+      writeFileSync(path, whole.subarray(0, length), { mode: 0o600 });
+      await refuses({ data: 'bkv.cut', value });
+    }
+  });
+
+  it('sees that an object is not there, or has other bytes', async () => {
+    await refuses({ data: 'bkv.absent', value });
+    await token.call('createData', 'bkv.other', value);
+    await refuses({ data: 'bkv.other', value: Buffer.alloc(3000, 8) });
+  });
+
+  it('sees whether a wrapping key was kept, and whether it is gone', async () => {
+    const make = async (label: string) => {
+      let question: Question | undefined;
+      const path = await fileOf(async () => {
+        await token.generateWrappingKey(label);
+        question = { wrappingKey: label, ...(await token.call('generateWrapped', label)) };
+      });
+      return { path, question: question as Question };
+    };
+    const kept = await make('bkv.page.1');
+    await witness.confirm(kept.question);
+    const cut = await make('bkv.page.2');
+    truncateSync(cut.path, 300);
+    await refuses(cut.question);
+    await refuses({ noKey: 'bkv.page.1' });
+    await token.destroyWrappingKey('bkv.page.1');
+    await witness.confirm({ noKey: 'bkv.page.1' });
+  });
+
+  it('sees what came before it began, and removes what one that was killed left behind', async () => {
+    mkdirSync(join(folder, 'witness.1'));
+    writeFileSync(join(folder, 'witness.1', 'left.object'), '');
+    const second = new Witness(profile);
+    await token.call('createData', 'bkv.early', value);
+    await second.confirm({ data: 'bkv.early', value });
+    second.end();
+    assert.deepEqual(views(), []);
+  });
+});
