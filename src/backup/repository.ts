@@ -22,7 +22,8 @@ export const partPath = (name: string): string => `parts/${name.slice(0, 2)}/${n
 
 /** A backup in a storage, opened. */
 export class Repository {
-  #unreadable = 0;
+  /** parts that could not be read since one could */
+  readonly #unreadable = new Set<string>();
 
   private constructor(
     readonly storage: Storage,
@@ -88,12 +89,13 @@ export class Repository {
   async #read(name: string, into?: Uint8Array): Promise<Uint8Array | undefined> {
     try {
       const content = await this.storage.read(name, PART_BYTES + TAG_BYTES, into);
-      this.#unreadable = 0;
+      this.#unreadable.clear();
       return content;
     } catch (error) {
       if (!(error instanceof StorageError)) throw error;
       const single = error instanceof ObjectError || (await this.#answers());
-      if (!single || (!(error instanceof ObjectError) && ++this.#unreadable >= OUTAGE)) throw error;
+      if (!(error instanceof ObjectError)) this.#unreadable.add(name);
+      if (!single || this.#unreadable.size >= OUTAGE) throw error;
       throw new BackupError(`${name} cannot be read: ${error.message}`);
     }
   }
