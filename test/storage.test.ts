@@ -1,59 +1,30 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, request, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { formatKey, newBackupKey } from '../src/client/index.js';
 import { randomStream, seed } from './support/random.js';
+import { proxy, s3 as s3Service, webDav } from './support/servers.js';
 
 const bytes = randomStream(seed);
 const random = (): number => bytes(4).readUInt32BE() / 2 ** 32;
 
-/** A program that serves. @returns it, and the port that it says */
-async function server(
-  command: string,
-  args: string[],
-  env: NodeJS.ProcessEnv = {},
-): Promise<[ChildProcess, number]> {
-  const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
-  const port = await new Promise<number>((resolve, reject) => {
-    child.once('exit', (code) => reject(new Error(`${command} ended with ${code}`)));
-    for (const output of [child.stdout, child.stderr])
-      createInterface({ input: output as NodeJS.ReadableStream }).on('line', (line) => {
-        const [, found] = /127\.0\.0\.1:(\d+)/.exec(line) ?? [];
-        if (found) resolve(Number(found));
-      });
-  });
-  return [child, port];
-}
-
 /** Stands before a server and fails every seventh request: an answer of 503, or a connection that is cut. */
-async function flaky(port: number): Promise<{ proxy: Server; port: number; failed: () => number }> {
+async function flaky(port: number) {
   let failed = 0;
-  const proxy = createServer((incoming, outgoing) => {
+  const { server, port: by } = await proxy(port, (incoming, outgoing, pass) => {
     const luck = random();
-    if (luck < 0.15) {
-      failed++;
-      if (luck < 0.07) incoming.socket.destroy();
-      else {
-        incoming.resume();
-        outgoing.writeHead(503).end();
-      }
-      return;
+    if (luck >= 0.15) return pass();
+    failed++;
+    if (luck < 0.07) incoming.socket.destroy();
+    else {
+      incoming.resume();
+      outgoing.writeHead(503).end();
     }
-    const { method, url: path, headers } = incoming;
-    const onward = request({ host: '127.0.0.1', port, method, path, headers }, (answer) => {
-      outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
-      answer.pipe(outgoing);
-    });
-    onward.on('error', () => outgoing.destroy());
-    incoming.pipe(onward);
   });
-  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-  return { proxy, port: (proxy.address() as AddressInfo).port, failed: () => failed };
+  return { proxy: server, port: by, failed: () => failed };
 }
 
 describe(`storages (BKV_SEED=${seed})`, () => {
@@ -90,26 +61,9 @@ describe(`storages (BKV_SEED=${seed})`, () => {
     writeFileSync(keyFile, formatKey(newBackupKey()));
     for (const folder of ['dav/taken', 's3', 'drive', 'taken'])
       mkdirSync(join(work, folder), { recursive: true });
-    const [davServer, port] = await server(
-      'rclone',
-      ['serve', 'webdav', join(work, 'dav'), '--addr', '127.0.0.1:0'],
-      { RCLONE_USER: dav.BKV_WEBDAV_USER, RCLONE_PASS: dav.BKV_WEBDAV_PASSWORD },
-    );
+    const [davServer, port] = await webDav(join(work, 'dav'), dav.BKV_WEBDAV_USER, dav.BKV_WEBDAV_PASSWORD);
     davPort = port;
-    const [s3Server, s3Port] = await server('test/s3/node_modules/.bin/s3rver', [
-      ...[
-        '--directory',
-        join(work, 's3'),
-        '--address',
-        '127.0.0.1',
-        '--port',
-        '0',
-        '--configure-bucket',
-        'backups',
-        '--configure-bucket',
-        'taken',
-      ],
-    ]);
+    const [s3Server, s3Port] = await s3Service(join(work, 's3'), ['backups', 'taken']);
     children.push(davServer, s3Server);
     s3.AWS_ENDPOINT_URL = `http://127.0.0.1:${s3Port}`;
     writeFileSync(rclone.RCLONE_CONFIG, `[drive]\ntype = alias\nremote = ${join(work, 'drive')}\n`);

@@ -4,6 +4,8 @@ import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ObjectError, type Storage, StorageError, type Stored } from './storage.js';
 
+/** Bytes that are written at a time: ext4 takes several times as long for 4 MiB at once. */
+const SLICE = 512 * 1024;
 /** Files that are synced at the same time: a disk orders what it is asked together. */
 const SYNCS = 4;
 /** The system has written to the disk what is older. */
@@ -70,7 +72,10 @@ export class FolderStorage implements Storage {
     try {
       const file = await this.#create(temporary);
       try {
-        for (let at = 0; at < content.length; ) at += (await file.write(content, at)).bytesWritten;
+        for (let at = 0; at < content.length; ) {
+          const length = Math.min(SLICE, content.length - at);
+          at += (await file.write(content, at, length)).bytesWritten;
+        }
         await rename(temporary, path);
       } catch (error) {
         await rm(temporary, { force: true }).catch(() => undefined);

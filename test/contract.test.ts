@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ObjectError, openStorage, type Storage, StorageError } from '../src/storage/index.js';
+import { ArchiveStorage } from '../src/web/storages.js';
+import { MemoryStorage } from './support/memory.js';
+import { randomStream, seed } from './support/random.js';
+import { type Behaviour, proxy, s3, webDav } from './support/servers.js';
+
+const bytes = randomStream(seed);
+const MOST = 5_000_000;
+
+async function listed(storage: Storage, folder: string): Promise<Record<string, number>> {
+  const found: Record<string, number> = {};
+  for await (const { name, size } of storage.list(folder)) found[name] = size;
+  return found;
+}
+
+/** What every storage does, also when a request is repeated. */
+async function keepsContract(storage: Storage): Promise<void> {
+  assert.equal(await storage.read('none/here', MOST), undefined);
+  assert.equal(await storage.size('none/here'), undefined);
+  assert.deepEqual(await listed(storage, 'none'), {});
+  await storage.delete('none/here');
+  const contents: Record<string, Buffer> = {
+    'top.json': bytes(10),
+    'a/empty': Buffer.alloc(0),
+    'a/bb/part': bytes(4_194_320),
+    'a/cc/small': bytes(1),
+  };
+  await Promise.all(Object.entries(contents).map(([name, content]) => storage.write(name, content)));
+  contents['a/cc/small'] = bytes(1000);
+  await storage.write('a/cc/small', contents['a/cc/small']);
+  await storage.flush();
+  for (const [name, content] of Object.entries(contents)) {
+    assert.equal(await storage.size(name), content.length, name);
+    const read = (await storage.read(name, MOST, new Uint8Array(MOST))) as Uint8Array;
+    assert.ok(content.equals(read), name);
+  }
+  // Shared memory is what threads hand over.
+  const shared = new Uint8Array(new SharedArrayBuffer(100)).fill(7);
+  await storage.write('shared', shared);
+  assert.deepEqual([...((await storage.read('shared', 100)) as Uint8Array)], [...shared]);
+  await assert.rejects(storage.read('a/bb/part', 1000), ObjectError);
+  const sizes = Object.fromEntries(Object.entries(contents).map(([name, { length }]) => [name, length]));
+  assert.deepEqual(await listed(storage, ''), { ...sizes, shared: 100 });
+  const { 'top.json': _, ...below } = sizes;
+  assert.deepEqual(await listed(storage, 'a'), below);
+  for await (const { written } of storage.list('')) assert.ok(Number.isFinite(written));
+  await storage.delete('a/cc/small');
+  await storage.delete('a/cc/small');
+  assert.equal(await storage.size('a/cc/small'), undefined);
+  assert.ok(!('a/cc/small' in (await listed(storage, ''))));
+}
+
+/** Each kind of request fails in one way, once for each address. */
+const once = (fault: Behaviour): Behaviour => {
+  const done = new Set<string>();
+  return (incoming, outgoing, pass) => {
+    const key = `${incoming.method} ${incoming.url}`;
+    if (done.has(key)) return pass();
+    done.add(key);
+    fault(incoming, outgoing, pass);
+  };
+};
+const answers =
+  (status: number, headers: Record<string, string> = {}): Behaviour =>
+  (incoming, outgoing) => {
+    incoming.resume();
+    incoming.once('end', () => outgoing.writeHead(status, headers).end());
+  };
+const FAULTS: Record<string, Behaviour> = {
+  'fails with 503': answers(503, { 'retry-after': '1' }),
+  'is refused as too many (429), locked (423) or too early (425)': (incoming, outgoing, pass) =>
+    answers([429, 423, 425][(incoming.url?.length ?? 0) % 3] as number)(incoming, outgoing, pass),
+  'is cut before it is heard': (incoming) => void incoming.socket.destroy(),
+  'is done, and the answer is lost: it is done twice': (_incoming, _outgoing, pass) => pass({ lost: true }),
+  'is cut in the middle of its answer': (_incoming, _outgoing, pass) => pass({ cutAfter: 5 }),
+  'is slow': (_incoming, _outgoing, pass) => void setTimeout(pass, 300),
+};
+
+describe(`what every storage does (BKV_SEED=${seed})`, function () {
+  this.timeout(180_000);
+  const work = mkdtempSync(join(tmpdir(), 'bkv-contract-'));
+  const children: ChildProcess[] = [];
+  const proxies: Server[] = [];
+  const ports = { dav: 0, s3: 0 };
+  const variables: NodeJS.ProcessEnv = {
+    BKV_WEBDAV_USER: 'alice',
+    BKV_WEBDAV_PASSWORD: 'dav-password',
+    AWS_ACCESS_KEY_ID: 'S3RVER',
+    AWS_SECRET_ACCESS_KEY: 'S3RVER',
+    AWS_ENDPOINT_URL: undefined,
+    AWS_ENDPOINT_URL_S3: undefined,
+    AWS_SESSION_TOKEN: undefined,
+    AWS_REGION: undefined,
+    AWS_DEFAULT_REGION: undefined,
+  };
+  const before_ = { ...process.env };
+  const set = (values: NodeJS.ProcessEnv) => {
+    for (const [name, value] of Object.entries(values))
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+  };
+  before(async () => {
+    set(variables);
+    for (const folder of ['dav', 's3', 'remote']) mkdirSync(join(work, folder));
+    const [dav, davPort] = await webDav(join(work, 'dav'), 'alice', 'dav-password');
+    const [bucket, s3Port] = await s3(join(work, 's3'), ['bucket']);
+    children.push(dav, bucket);
+    Object.assign(ports, { dav: davPort, s3: s3Port });
+  });
+  after(() => {
+    set({ ...Object.fromEntries(Object.keys(variables).map((name) => [name, undefined])), ...before_ });
+    for (const child of children) child.kill();
+    for (const each of proxies) each.close();
+    rmSync(work, { recursive: true, force: true });
+  });
+
+  let count = 0;
+  const dav = (port: number) => openStorage(`http://127.0.0.1:${port}/${count++}`);
+  const bucket = (port: number) => {
+    set({ AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${port}` });
+    return openStorage(`s3://bucket/a prefix+${count++}`);
+  };
+
+  for (const [name, open] of Object.entries({
+    'a folder': () => openStorage(join(work, 'folder')),
+    WebDAV: () => dav(ports.dav),
+    S3: () => bucket(ports.s3),
+    rclone: () => openStorage(`rclone:${join(work, 'remote')}`),
+    'the file of the page': async () => new ArchiveStorage(),
+    'the memory of the tests': async () => new MemoryStorage(),
+  }))
+    it(`${name} keeps the contract`, async () => {
+      const storage = await open();
+      await keepsContract(storage);
+      await storage.close();
+    });
+
+  for (const [kind, open, port] of [
+    ['WebDAV', dav, () => ports.dav],
+    ['S3', bucket, () => ports.s3],
+  ] as const)
+    it(`${kind} keeps the contract when each request ${Object.keys(FAULTS).join(', or ')}`, async () => {
+      const storages = [];
+      for (const [fault, behaviour] of Object.entries(FAULTS)) {
+        const { server, port: by } = await proxy(port(), once(behaviour));
+        proxies.push(server);
+        storages.push({ fault, storage: await open(by) });
+      }
+      // All at once: most of the time is waiting.
+      const kept = await Promise.allSettled(storages.map(({ storage }) => keepsContract(storage)));
+      for (const [i, result] of kept.entries())
+        if (result.status === 'rejected') throw new Error(storages[i]?.fault, { cause: result.reason });
+    });
+
+  it('S3 lists more than a page, and every character of a key', async () => {
+    const keys = ['p/a&amp;b', 'p/&#x4e2d;', 'p/c'];
+    const made = createServer((incoming, outgoing) => {
+      const query = new URL(incoming.url ?? '', 'http://x').searchParams;
+      const at = Number(query.get('continuation-token')?.slice('next/+='.length) ?? 0);
+      const next =
+        at + 1 < keys.length ? `<NextContinuationToken>next/+=${at + 1}</NextContinuationToken>` : '';
+      outgoing.end(
+        `<ListBucketResult><IsTruncated>${next !== ''}</IsTruncated>${next}<Contents><Key>${keys[at]}</Key>` +
+          '<LastModified>2026-01-02T03:04:05.000Z</LastModified><Size>5</Size></Contents></ListBucketResult>',
+      );
+    }).listen(0, '127.0.0.1');
+    proxies.push(made);
+    await new Promise((resolve) => made.once('listening', resolve));
+    set({ AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${(made.address() as AddressInfo).port}` });
+    const storage = await openStorage('s3://bucket/p');
+    assert.deepEqual(await listed(storage, ''), { 'a&b': 5, 中: 5, c: 5 });
+  });
+
+  it('S3 takes the variables of the AWS tools', async () => {
+    const seen: { headers: NodeJS.Dict<string | string[]>; url: string }[] = [];
+    const made = createServer((incoming, outgoing) => {
+      seen.push({ headers: incoming.headers, url: incoming.url ?? '' });
+      outgoing.writeHead(404).end();
+    }).listen(0, '127.0.0.1');
+    proxies.push(made);
+    await new Promise((resolve) => made.once('listening', resolve));
+    const url = `http://127.0.0.1:${(made.address() as AddressInfo).port}`;
+    set({
+      AWS_ENDPOINT_URL: 'http://127.0.0.1:1',
+      AWS_ENDPOINT_URL_S3: url,
+      AWS_SESSION_TOKEN: 'of a session',
+    });
+    set({ AWS_DEFAULT_REGION: 'eu-north-7' });
+    await (await openStorage('s3://bucket/x')).size('a b+c');
+    assert.equal(seen[0]?.headers['x-amz-security-token'], 'of a session');
+    assert.match(String(seen[0]?.headers.authorization), /\/eu-north-7\/s3\/aws4_request/);
+    assert.equal(seen[0]?.url, '/bucket/x/a%20b%2Bc');
+    set({ AWS_REGION: 'us-west-9', AWS_SESSION_TOKEN: '' });
+    await (await openStorage('s3://bucket')).size('a');
+    assert.match(String(seen[1]?.headers.authorization), /us-west-9/);
+    assert.equal(seen[1]?.headers['x-amz-security-token'], undefined);
+    set({ ...variables });
+  });
+
+  it('says what to do about 413, 507 and others, at once', async () => {
+    for (const [status, said] of [
+      [413, /takes no file of 4 MB.*limit/],
+      [507, /full; make room/],
+      [403, /refuses/],
+    ] as const) {
+      const { server, port } = await proxy(ports.dav, answers(status));
+      proxies.push(server);
+      for (const storage of [await dav(port), await bucket(port)])
+        await assert.rejects(storage.write('a', Buffer.of(1)), (error: Error) => {
+          assert.ok(error instanceof StorageError && said.test(error.message), error.message);
+          return true;
+        });
+    }
+  });
+
+  it('an object that lies about its length, or never ends, is given up', async () => {
+    const { server, port } = await proxy(ports.dav, (incoming, outgoing, pass) => {
+      if (incoming.method !== 'GET') return pass();
+      outgoing.writeHead(200);
+      const more = () => {
+        while (outgoing.write(Buffer.alloc(100_000)));
+        outgoing.once('drain', more);
+      };
+      more();
+      outgoing.on('error', () => undefined);
+    });
+    proxies.push(server);
+    await assert.rejects((await dav(port)).read('x', 1_000_000), ObjectError);
+    server.closeAllConnections();
+  });
+});
