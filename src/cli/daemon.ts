@@ -27,7 +27,10 @@ export function daemonCommands(program: Command): void {
       'public key of the vault that it is for; that of the data folder, unless told',
     )
     .option('--seconds <n>', 'how long it is good', '3600')
-    .action(async ({ data, account, seconds, serverKey }) =>
-      say(await (await import('../daemon/index.js')).embeddedJwt(data, account, Number(seconds), serverKey)),
-    );
+    .option('--make-issuer', 'make the issuer first, where there is none')
+    .action(async ({ data, account, seconds, serverKey, makeIssuer }) => {
+      const issuer = await import('../daemon/index.js');
+      if (makeIssuer) await issuer.makeIssuer(data);
+      say(await issuer.embeddedJwt(data, account, Number(seconds), serverKey));
+    });
 }

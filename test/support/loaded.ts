@@ -1,0 +1,24 @@
+/**
+ * Loaded before each process of a daemon: writes the path of every module that the process loads, on any of its threads, to
+ * BKV_LOADED.<pid>, by Node.js's own hook and by the cache of require.
+ */
+import { appendFileSync } from 'node:fs';
+import { createRequire, Module, register } from 'node:module';
+
+const file = `${process.env.BKV_LOADED}.${process.pid}`;
+const hook = `
+  import { appendFileSync } from 'node:fs';
+  export async function load(url, context, next) {
+    appendFileSync(${JSON.stringify(file)}, url + '\\n');
+    return next(url, context);
+  }`;
+register(`data:text/javascript,${encodeURIComponent(hook)}`);
+
+const loader = Module as unknown as { _load: (request: string, ...rest: unknown[]) => unknown };
+const load = loader._load;
+const { cache } = createRequire(import.meta.url);
+loader._load = function (this: unknown, ...args) {
+  const result = load.apply(this, args);
+  appendFileSync(file, `${Object.keys(cache).join('\n')}\n`);
+  return result;
+};
