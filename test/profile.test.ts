@@ -27,9 +27,12 @@ describe('profiles, bkv doctor and bkv token init', () => {
     const path = join(work, 'wrong.yaml');
     const good = 'name: x\nmodule: /bin/true\ntoken:\n  label: bkv\npin:\n  - env: PIN\n';
     for (const [text, message] of [
-      [good.replace('  label: bkv', '  lable: bkv'), /wrong\.yaml:4: token\.lable: Unrecognized/],
+      [
+        good.replace('  label: bkv', '  lable: bkv'),
+        /wrong\.yaml:4: token: "lable" is no field; did you mean "label"\?/,
+      ],
       [`${good}sessions: many\n`, /wrong\.yaml:7: sessions: /],
-      [`${good}  - [\n`, /wrong\.yaml: .*at line \d/s],
+      [`${good}  - [\n`, /wrong\.yaml:\d: /],
       [good.replace('pin:\n  - env: PIN\n', ''), /wrong\.yaml:1: pin: /],
       [good.replace('/bin/true', `\${NO_SUCH_VARIABLE}/x.so`), /NO_SUCH_VARIABLE.* is not set/],
     ] as const) {

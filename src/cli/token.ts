@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { auditKey, verifyAudit } from '../keeper/audit/index.js';
-import { appointCustodians, type Custody, openCustody } from '../keeper/custody/index.js';
+import { appointCustodians, type Custody, openCustody, restoreToken } from '../keeper/custody/index.js';
 import {
   changePin,
   embeddedProfile,
@@ -18,7 +18,7 @@ import {
   readPin,
   Token,
 } from '../keeper/pkcs11/index.js';
-import { restoreToken, type Shredded } from '../keeper/vault/index.js';
+import type { Shredded } from '../keeper/vault/index.js';
 import { UsageError } from './errors.js';
 import { expectNew, writeNew } from './file.js';
 import { readNewPassword } from './passwords.js';

@@ -1,6 +1,5 @@
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
-import { CodedError, type ErrorCode } from '../protocol/index.js';
 
 /** Where a value stands, and how what is wrong with it is told. */
 export interface Place {
@@ -48,6 +47,9 @@ export const integer = (min: number, max = Number.MAX_SAFE_INTEGER): Check<numbe
 
 export const matching = (what: string, is: (value: string) => boolean): Check<string> =>
   scalar(what, (value): value is string => typeof value === 'string' && is(value));
+
+export const oneOf = <const W extends string>(...words: W[]): Check<W> =>
+  scalar(words.join(' or '), (value): value is W => words.includes(value as W));
 
 /** A path; a relative one is relative to the file that names it. */
 export const path: Check<string> = (node, place) => {
@@ -101,7 +103,7 @@ function didYouMean(name: string, names: readonly string[]): string {
   const [nearest] = names
     .map((one) => ({ one, distance: distance(name.toLowerCase(), one.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance);
-  return nearest && nearest.distance <= Math.max(1, name.length / 3)
+  return nearest && nearest.distance <= Math.max(2, name.length / 3)
     ? `; did you mean "${nearest.one}"?`
     : '';
 }
@@ -125,9 +127,14 @@ function distance(a: string, b: string): number {
 /**
  * Reads YAML by a check.
  * @param file names the text in errors, and the folder that relative paths start from
- * @throws CodedError of `code` with a line for each thing that is wrong, as `file:line: field: what`
+ * @param refuse throws, with a line for each thing that is wrong, as `file:line: field: what`
  */
-export function checkYaml<T>(source: string, file: string, check: Check<T>, code: ErrorCode): T {
+export function checkYaml<T>(
+  source: string,
+  file: string,
+  check: Check<T>,
+  refuse: (faults: string) => never,
+): T {
   const lines = new LineCounter();
   const document = parseDocument(source, { lineCounter: lines });
   const faults: string[] = [];
@@ -143,6 +150,6 @@ export function checkYaml<T>(source: string, file: string, check: Check<T>, code
     },
   });
   const value = faults.length === 0 ? check(document.contents, place('')) : undefined;
-  if (faults.length > 0) throw new CodedError(code, faults.join('\n'));
+  if (faults.length > 0) refuse(faults.join('\n'));
   return value as T;
 }

@@ -82,7 +82,14 @@ export interface Overrides {
  * @throws CodedError usage, with a line for each thing that is wrong
  */
 export function loadConfig(file: string | undefined, overrides: Overrides = {}): Config {
-  const config = checkYaml(file === undefined ? '' : read(file), file ?? 'configuration', daemon, 'usage');
+  const config = checkYaml(
+    file === undefined ? '' : read(file),
+    file ?? 'configuration',
+    daemon,
+    (faults) => {
+      throw new CodedError('usage', faults);
+    },
+  );
   return { ...config, ...override('listen', overrides.listen), ...override('admin', overrides.admin) };
 }
 

@@ -30,6 +30,7 @@ const PATIENCE_MS = 25_000;
 class Part {
   readonly ended: Promise<number>;
   readonly #child: ChildProcess;
+  #told = false;
 
   constructor(command: string, flags: Readonly<Record<string, string | undefined>>) {
     const given = Object.entries(flags).flatMap(([name, value]) => (value ? [`--${name}`, value] : []));
@@ -38,13 +39,18 @@ class Part {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     this.ended = new Promise((done) => {
-      this.#child.once('exit', (code, signal) => done(code ?? (signal === 'SIGKILL' ? 137 : 143)));
+      this.#child.once('exit', (code, signal) => {
+        // It was told to stop before it could listen for that.
+        if (signal === 'SIGTERM' && this.#told) done(0);
+        else done(code ?? (signal === 'SIGKILL' ? 137 : 143));
+      });
       this.#child.once('error', () => done(1));
     });
   }
 
   /** Ends it, by force when it does not in time. @returns its exit code */
   async stop(): Promise<number> {
+    this.#told = true;
     this.#child.kill('SIGTERM');
     const late = setTimeout(PATIENCE_MS, 'late' as const, { ref: false });
     if ((await Promise.race([this.ended, late])) === 'late') this.#child.kill('SIGKILL');

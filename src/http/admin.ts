@@ -23,7 +23,9 @@ export function adminApp(keeper: KeeperAdmin, hosts: readonly string[]): Express
   server.get('/metrics', async (_request, response) => {
     const [ours, theirs, keepers] = await Promise.all([
       registry.metrics(),
-      workers.clusterMetrics(),
+      workers.clusterMetrics().catch(() => {
+        throw new CodedError('unavailable', 'an HTTP worker is being started; ask again', { retryAfter: 1 });
+      }),
       // A keeper that is away is seen by what is missing.
       keeper.metrics().catch(() => ({ page: '' })),
     ]);

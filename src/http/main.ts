@@ -29,7 +29,7 @@ export async function runHttp(args: string[]): Promise<void> {
 
 async function lead(config: Config, sockets: string): Promise<void> {
   const keeper = connectAdmin(join(sockets, SOCKETS.admin));
-  const workers = new Workers(config.httpWorkers, config.listen.port);
+  const workers = new Workers(config.httpWorkers, config.listen);
   countAddresses();
   try {
     const serverPublicKey = await identityOf(keeper);

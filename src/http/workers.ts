@@ -1,4 +1,6 @@
 import cluster, { type Worker } from 'node:cluster';
+import { type AddressInfo, createServer } from 'node:net';
+import type { HostPort } from '../config/index.js';
 import { stopSignal } from '../process/index.js';
 import { log } from './log.js';
 
@@ -9,17 +11,21 @@ const GOOD_MS = 60_000;
 
 /** The workers that serve the API. One that ends is started again; the others go on meanwhile. */
 export class Workers {
-  #url: string | undefined;
+  #served = false;
   #failures = 0;
 
-  /** @param port 0 for any free one, which all then have in common */
+  #port = 0;
+
+  /** @param address its port is 0 for any free one, which all then have in common */
   constructor(
     readonly count: number,
-    readonly port: number,
+    readonly address: HostPort,
   ) {}
 
   /** Starts all. @returns their address @throws Error when the first one ends before it serves */
   async start(): Promise<string> {
+    // A cluster would choose another one when its last worker is started again.
+    this.#port = this.address.port || (await freePort(this.address.host));
     const first = await this.#start(1);
     await Promise.all(Array.from({ length: this.count - 1 }, (_, i) => this.#start(i + 2)));
     return first;
@@ -38,18 +44,17 @@ export class Workers {
   }
 
   #start(number: number): Promise<string> {
-    const port = this.#url ? new URL(this.#url).port : this.port;
-    const worker = cluster.fork({ BKV_HTTP_WORKER: String(number), BKV_HTTP_PORT: String(port) });
+    const worker = cluster.fork({ BKV_HTTP_WORKER: String(number), BKV_HTTP_PORT: String(this.#port) });
     const begun = performance.now();
     return new Promise((resolve, reject) => {
       worker.on('message', ({ listening }: { listening?: string }) => {
         if (listening === undefined) return;
-        this.#url = listening;
+        this.#served = true;
         resolve(listening);
       });
       worker.on('exit', (code, signal) => {
         reject(new Error(`an HTTP worker ended with ${signal ?? code}`));
-        if (stopSignal.aborted || this.#url === undefined) return;
+        if (stopSignal.aborted || !this.#served) return;
         if (performance.now() - begun > GOOD_MS) this.#failures = 0;
         const wait = BACK_OFF[Math.min(this.#failures++, BACK_OFF.length - 1)] as number;
         log.error('an HTTP worker ended, and is started again', { worker: number, code, signal, wait });
@@ -59,4 +64,12 @@ export class Workers {
       });
     });
   }
+}
+
+async function freePort(host: string): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, host, resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }

@@ -16,9 +16,12 @@ register(`data:text/javascript,${encodeURIComponent(hook)}`);
 
 const loader = Module as unknown as { _load: (request: string, ...rest: unknown[]) => unknown };
 const load = loader._load;
+const seen = new Set<string>();
 const { cache } = createRequire(import.meta.url);
 loader._load = function (this: unknown, ...args) {
   const result = load.apply(this, args);
-  appendFileSync(file, `${Object.keys(cache).join('\n')}\n`);
+  const fresh = Object.keys(cache).filter((path) => !seen.has(path));
+  for (const path of fresh) seen.add(path);
+  if (fresh.length > 0) appendFileSync(file, `${fresh.join('\n')}\n`);
   return result;
 };

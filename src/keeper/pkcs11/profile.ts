@@ -1,37 +1,61 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Document, parseDocument } from 'yaml';
-import { z } from 'zod';
+import { isSeq } from 'yaml';
+import {
+  type Check,
+  checkYaml,
+  fields,
+  flag,
+  integer,
+  list,
+  number,
+  oneOf,
+  optional,
+  text,
+  withDefault,
+} from '../../config/check.js';
 import { ProfileError } from './errors.js';
 
-const pinSource = z.union([
-  z.strictObject({ file: z.string() }),
-  z.strictObject({ env: z.string() }),
-  z.strictObject({ credential: z.string() }),
-]);
+const pinSource: Check<PinFile> = (node, place) => {
+  const source = fields({ file: optional(text), env: optional(text), credential: optional(text) })(
+    node,
+    place,
+  );
+  const given = Object.entries(source).filter(([, value]) => value !== undefined);
+  if (given.length !== 1) place.fault('must name one of file, env, credential', node);
+  return Object.fromEntries(given) as unknown as PinFile;
+};
 
-const tokenName = z
-  .strictObject({ label: z.string().optional(), serial: z.string().optional() })
-  .refine((t) => t.label ?? t.serial, 'needs a label or a serial');
+const tokenName: Check<TokenName> = (node, place) => {
+  const name = fields({ label: optional(text), serial: optional(text) })(node, place);
+  if (name.label === undefined && name.serial === undefined) place.fault('needs a label or a serial', node);
+  return Object.fromEntries(Object.entries(name).filter(([, value]) => value !== undefined));
+};
 
-const profileSchema = z.strictObject({
-  name: z.string(),
-  module: z.union([z.string(), z.array(z.string()).nonempty()]),
+/** One path, or several of which the first that exists is taken. */
+const module: Check<readonly string[]> = (node, place) =>
+  isSeq(node) ? list(text, 1)(node, place) : [text(node, place)];
+
+const profileFields = fields({
+  name: text,
+  module,
   token: tokenName,
-  standby: z.array(tokenName).default([]),
-  spread: z.boolean().default(false),
-  slot: z.int().min(0).optional(),
-  keyWrap: z.int().min(0).optional(),
-  pin: z.array(pinSource).nonempty(),
-  restored: z.boolean().default(false),
-  sessions: z.int().min(1).max(256).default(3),
-  callTimeout: z.number().min(1).max(600).default(60),
-  renewAfter: z.int().min(100).optional(),
-  files: z.literal('softhsm2').optional(),
+  standby: withDefault(list(tokenName), []),
+  spread: withDefault(flag, false),
+  slot: optional(integer(0)),
+  keyWrap: optional(integer(0)),
+  pin: list(pinSource, 1),
+  restored: withDefault(flag, false),
+  sessions: withDefault(integer(1, 256), 3),
+  callTimeout: withDefault(number(1, 600), 60),
+  renewAfter: optional(integer(100)),
+  files: optional(oneOf('softhsm2')),
 });
 
+type PinFile = { readonly file: string } | { readonly env: string } | { readonly credential: string };
+
 /** The last kind is never read from a file: a PIN that custodians hold. */
-export type PinSource = z.infer<typeof pinSource> | { readonly held: string };
+export type PinSource = PinFile | { readonly held: string };
 
 export interface TokenName {
   readonly label?: string;
@@ -73,26 +97,23 @@ const expand = (text: string, path: string): string =>
 
 /** Reads a profile of `hsm-config/`. @throws ProfileError naming the file, the line and the field */
 export function loadProfile(path: string): Profile {
-  let text: string;
+  let source: string;
   try {
-    text = readFileSync(path, 'utf8');
+    source = readFileSync(path, 'utf8');
   } catch (error) {
     throw new ProfileError(
       `${path}: cannot be read (${(error as NodeJS.ErrnoException).code}). Name a file of hsm-config/.`,
     );
   }
-  const document = parseDocument(text);
-  const syntax = document.errors[0];
-  if (syntax) throw new ProfileError(`${path}: ${syntax.message}`);
-  const parsed = profileSchema.safeParse(document.toJS());
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    const unknown = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
-    const field = [...(issue?.path ?? []), ...unknown];
-    throw new ProfileError(`${path}:${lineOf(document, text, field)}: ${field.join('.')}: ${issue?.message}`);
-  }
-  const { module, token, standby, slot, keyWrap, renewAfter, files, ...rest } = parsed.data;
-  const candidates = [module].flat().map((candidate) => expand(candidate, path));
+  const { module, slot, keyWrap, renewAfter, files, ...rest } = checkYaml(
+    source,
+    path,
+    profileFields,
+    (faults) => {
+      throw new ProfileError(faults);
+    },
+  );
+  const candidates = module.map((candidate) => expand(candidate, path));
   const found = candidates.find((candidate) => existsSync(candidate));
   if (!found) {
     throw new ProfileError(
@@ -103,22 +124,11 @@ export function loadProfile(path: string): Profile {
     ...rest,
     pin: rest.pin.map((source) => ('file' in source ? { file: expand(source.file, path) } : source)),
     module: found,
-    token: token as TokenName,
-    standby: standby as TokenName[],
     ...(slot === undefined ? {} : { slot }),
     ...(keyWrap === undefined ? {} : { keyWrap }),
     ...(renewAfter === undefined ? {} : { renewAfter }),
     ...(files === undefined ? {} : { files }),
   };
-}
-
-/** The line of a field, or of what it is missing in. */
-function lineOf(document: Document, text: string, field: readonly PropertyKey[]): number {
-  for (let path = [...field]; path.length > 0; path = path.slice(0, -1)) {
-    const node = document.getIn(path, true) as { range?: [number, number, number] } | undefined;
-    if (node?.range) return text.slice(0, node.range[0]).split('\n').length;
-  }
-  return 1;
 }
 
 /** Whether one of the profile's sources has a PIN. @throws ProfileError when others can read it */

@@ -1,15 +1,7 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
 import { CodedError } from '../../protocol/index.js';
-import { KEY_PREFIX, type Ledger, packWords, restoredLedger, unpackWords } from '../ledger/index.js';
-import {
-  ESCROW_LABEL,
-  type EscrowedKeys,
-  KEY_LABELS,
-  type Profile,
-  restoreSecrets,
-  type Token,
-} from '../pkcs11/index.js';
+import { KEY_PREFIX, type Ledger, packWords } from '../ledger/index.js';
+import { ESCROW_LABEL, type EscrowedKeys, KEY_LABELS, type Token } from '../pkcs11/index.js';
 
 /** A backup of a token that cannot be taken, or read. */
 export class TokenBackupError extends CodedError {
@@ -18,38 +10,13 @@ export class TokenBackupError extends CodedError {
   }
 }
 
-const base64 = z.base64();
-const contentSchema = z.strictObject({
-  created: z.iso.datetime(),
-  long: z.strictObject({
-    kek: base64,
-    keys: z.record(z.enum(KEY_LABELS), base64),
-    staticPublicKey: base64,
-    transportPublicKey: base64,
-  }),
-  wrapping: z.array(
-    z.strictObject({
-      label: z.string().startsWith(KEY_PREFIX),
-      wrapped: base64,
-      check: z.strictObject({ wrapped: base64, publicKey: base64 }),
-    }),
-  ),
-  macs: z.array(z.strictObject({ label: z.enum(KEY_LABELS), mac: base64 })),
-  pages: z.array(z.strictObject({ generation: z.int(), next: z.int(), cells: base64 })),
-});
-const fileSchema = z.strictObject({
-  format: z.literal('bkv token backup v2'),
-  content: contentSchema,
-  mac: base64,
-});
-
-const CHECK = Buffer.from('bkv token backup check v1');
+/** What long-lived keys are asked for the HMAC of, when a backup is taken and when it is tried. */
+export const BACKUP_CHECK = Buffer.from('bkv token backup check v1');
 const CHECKED = [KEY_LABELS.record, KEY_LABELS.fake] as const;
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
-const decode = (text: string): Buffer => Buffer.from(text, 'base64');
 
 /** What the token's audit key authenticates a backup by. */
-const macOf = (content: unknown): Uint8Array =>
+export const backupMacInput = (content: unknown): Uint8Array =>
   Buffer.from(`bkv token backup v2 ${createHash('sha256').update(JSON.stringify(content)).digest('hex')}`);
 
 /**
@@ -74,7 +41,8 @@ export async function backUpToken(token: Token, ledger: Ledger): Promise<string>
     });
   }
   const macs = [];
-  for (const label of CHECKED) macs.push({ label, mac: encode(await token.call('hmac', label, CHECK)) });
+  for (const label of CHECKED)
+    macs.push({ label, mac: encode(await token.call('hmac', label, BACKUP_CHECK)) });
   const content = {
     created: new Date().toISOString(),
     long: JSON.parse(Buffer.from(escrowed.value).toString()) as EscrowedKeys,
@@ -84,46 +52,6 @@ export async function backUpToken(token: Token, ledger: Ledger): Promise<string>
       .snapshot()
       .map(({ generation, next, words }) => ({ generation, next, cells: encode(packWords(words)) })),
   };
-  const mac = encode(await token.call('hmac', KEY_LABELS.audit, macOf(content)));
+  const mac = encode(await token.call('hmac', KEY_LABELS.audit, backupMacInput(content)));
   return `${JSON.stringify({ format: 'bkv token backup v2', content, mac })}\n`;
-}
-
-/** What a backup held. */
-export interface RestoredToken {
-  readonly created: string;
-  readonly wrappingKeys: number;
-}
-
-/**
- * Takes a backup into the token that it was made for, and tries every key of it.
- * @param keep whether that token now stands in for the lost one, every living account with one attempt; else it is a
- * rehearsal, and nothing stays
- * @throws TokenBackupError, TokenError
- */
-export function restoreToken(profile: Profile, text: string, keep: boolean): RestoredToken {
-  const { content, mac, authenticated } = read(text);
-  // Only once the backup is known to be authentic.
-  const pages = () =>
-    content.pages.map(({ cells, ...page }) => ({ ...page, words: unpackWords(decode(cells)) }));
-  const labels = content.wrapping.map(({ label }) => label);
-  const macs = content.macs.map(({ label, mac }) => ({ label, data: CHECK, mac: decode(mac) }));
-  restoreSecrets(
-    profile,
-    {
-      ...content,
-      macs: [...macs, { label: KEY_LABELS.audit, data: macOf(authenticated), mac: decode(mac) }],
-    },
-    keep,
-    (mac) => (keep ? restoredLedger(pages(), labels, mac) : []),
-  );
-  return { created: content.created, wrappingKeys: labels.length };
-}
-
-function read(text: string) {
-  try {
-    const file = JSON.parse(text);
-    return { ...fileSchema.parse(file), authenticated: file.content as unknown };
-  } catch {
-    throw new TokenBackupError('this is not a backup of a token, or it is damaged');
-  }
 }
