@@ -55,7 +55,7 @@ export const ERRORS = {
   'ledger-corrupt': fatal(36, 'The retry counters are not whole', 1),
   'foreign-database': fatal(38, 'Database and token are of two vaults', 78),
   'custodians-failed': fatal(37, 'The file of the custodians cannot be opened', 1),
-  interrupted: fatal(38, 'Interrupted', 130),
+  interrupted: fatal(39, 'Interrupted', 130),
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;
