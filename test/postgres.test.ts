@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
+import { type Binding, Records } from '../src/keeper/records/index.js';
 import { Daemon } from './support/daemon.js';
 import { Postgres } from './support/postgres.js';
 
@@ -167,7 +168,17 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     const ended = new Promise((resolve) =>
       daemon.child.once('exit', (code, signal) => resolve(code ?? signal)),
     );
-    const other = await Daemon.start(data, { config: 'rateLimit: { account: 1000, address: 1000 }\n' });
+    const elsewhere = { config: 'rateLimit: { account: 1000, address: 1000 }\n' };
+    await assert.rejects(Daemon.start(data, elsewhere), /but the database is empty/);
+    await opens(daemon, 'alice');
+    // A database that belongs to this vault: a copy of it from before.
+    const copy = await Records.open(join(data, 'records.sqlite'));
+    await copy.prepare();
+    const records = await Records.open(postgres.url);
+    await copy.bind((await records.binding()) as Binding);
+    await records.close();
+    await copy.close();
+    const other = await Daemon.start(data, elsewhere);
     daemons.add(other);
     await daemon.startRecovery('alice', 'wrong').catch(() => undefined);
     assert.equal(await ended, 78);

@@ -5,3 +5,4 @@ export { type BackedUpPage, packWords, restoredLedger, unpackWords } from './res
 export { KEY_PREFIX, type Rotation } from './rotation.js';
 export { MAX_ATTEMPTS } from './state.js';
 export { type LedgerStore, tokenStore } from './store.js';
+export { peek } from './take-over.js';

@@ -6,6 +6,7 @@ import { LedgerCorrupt } from './errors.js';
 import { isGenuine, JOURNAL_LABEL, PAGE_LABEL, VERSION, versionOf, WRITER_LABEL } from './formats/frame.js';
 import { isV2 } from './formats/v2.js';
 import { type Replayed, replay } from './replay.js';
+import { isLiveWord } from './state.js';
 import type { LedgerStore } from './store.js';
 import { replayV2 } from './upgrade.js';
 
@@ -47,6 +48,14 @@ export async function takeOver(
   }
   if (genuine.length > 0) throw new LedgerCorrupt('the token holds pages but no journal');
   return { ...fresh, pages: [], sequence: 0n, term: 0, upgrade: false };
+}
+
+/** What the token's ledger holds, looked at without taking it over: its writer may be at work. @throws LedgerCorrupt */
+export async function peek(store: LedgerStore, limit: number): Promise<{ pages: number; live: number }> {
+  const { genuine, v2 } = await sort(store, await store.listData('bkv.ledger.'));
+  const pages = replay(genuine)?.pages ?? (v2.length > 0 ? replayV2(v2, limit).pages : []);
+  const live = pages.reduce((sum, { words }) => sum + words.filter(isLiveWord).length, 0);
+  return { pages: pages.length, live };
 }
 
 async function fence(store: LedgerStore, before: Writer): Promise<{ writer: Writer; objects: DataObject[] }> {

@@ -20,6 +20,12 @@ export type Status =
 /** As long as what vouches for a row. */
 const NO_ROW = new Uint8Array(480);
 
+/** Whether the token's HMAC over a row is the one that the row carries. */
+export async function isVouchedFor(token: Token, row: Row): Promise<boolean> {
+  const mac = await token.call('hmac', KEY_LABELS.record, macInput(row));
+  return mac.length === row.mac.length && timingSafeEqual(mac, row.mac);
+}
+
 /** What the vault holds of each account: rows that the token vouches for, each with a live counter. */
 export class Accounts {
   readonly #token: Token;
@@ -69,8 +75,7 @@ export class Accounts {
 
   /** Whether the token vouches for a row; one for which it does not is counted and audited. */
   async genuine(row: Row): Promise<boolean> {
-    const mac = await this.#token.call('hmac', KEY_LABELS.record, macInput(row));
-    if (mac.length === row.mac.length && timingSafeEqual(mac, row.mac)) return true;
+    if (await isVouchedFor(this.#token, row)) return true;
     tamperedRecords.inc();
     audit('record refused', { account: row.account, cell: row.cell });
     return false;
@@ -142,13 +147,5 @@ export class Accounts {
       if (state === 'locked') await this.#records.scrub(row);
       else if (state === 'dead') await this.#records.delete(row);
     }
-  }
-
-  /** Whether the token vouches for any row. */
-  async vouchesForAny(): Promise<boolean> {
-    for (const { account } of await this.#records.cells())
-      for (const row of await this.#records.find(account))
-        if (!isLockedRow(row) && (await this.genuine(row))) return true;
-    return false;
   }
 }

@@ -1,8 +1,9 @@
 import { CodedError } from '../../protocol/index.js';
-import type { Ledger } from '../ledger/index.js';
+import { type Ledger, peek, tokenStore } from '../ledger/index.js';
 import { log } from '../log/index.js';
+import type { Token } from '../pkcs11/index.js';
 import { isLockedRow, type Records } from '../records/index.js';
-import type { Accounts } from './accounts.js';
+import { isVouchedFor } from './accounts.js';
 
 /** Database and token are not of one vault. */
 export class ForeignDatabase extends CodedError {
@@ -16,46 +17,59 @@ const KEEP_MS = 1000;
 const name = (serverPublicKey: Uint8Array): string => Buffer.from(serverPublicKey).toString('base64url');
 
 /**
- * What the database remembers of the ledger.
+ * What the database remembers of the ledger; `undefined` when no vault has claimed it.
  * @param serverPublicKey the token's, 33 bytes
- * @throws ForeignDatabase when the database belongs to another vault
+ * @throws ForeignDatabase when database and token are of two vaults
  */
 export async function knownMark(
+  token: Token,
   records: Records,
-  serverPublicKey: Uint8Array,
+  { serverPublicKey, limit }: { serverPublicKey: Uint8Array; limit: number },
 ): Promise<Uint8Array | undefined> {
   const binding = await records.binding();
-  if (!binding || Buffer.from(binding.serverPublicKey).equals(serverPublicKey)) return binding?.mark;
+  if (!binding) {
+    await assertOneVault(token, records, await peek(tokenStore(token), limit), serverPublicKey);
+    return undefined;
+  }
+  if (Buffer.from(binding.serverPublicKey).equals(serverPublicKey)) return binding.mark;
   throw new ForeignDatabase(
     `the database belongs to the vault ${name(binding.serverPublicKey)}, but the token is that of the vault ${name(serverPublicKey)}: name the database of the token's vault, or the token of the database's`,
   );
 }
 
 /**
- * Of a database that no vault has claimed yet: it is empty and the token new, or both are of one vault.
- * @throws ForeignDatabase
+ * Of a database that no vault has claimed yet: it is empty and the token new, or both are of one vault. Looks before the
+ * ledger is taken over: a vault that serves goes on.
+ * @param held what the token's ledger holds @throws ForeignDatabase
  */
-export async function assertOneVault(
-  ledger: Ledger,
+async function assertOneVault(
+  token: Token,
   records: Records,
-  accounts: Accounts,
+  { pages, live }: { pages: number; live: number },
   serverPublicKey: Uint8Array,
 ): Promise<void> {
   const rows = (await records.cells()).filter((row) => !isLockedRow(row)).length;
-  const token = `the token of the vault ${name(serverPublicKey)}`;
-  const { live } = ledger.counts;
-  if (rows > 0 && ledger.pages === 0)
+  const vault = `the token of the vault ${name(serverPublicKey)}`;
+  if (rows > 0 && pages === 0)
     throw new ForeignDatabase(
-      `the database has ${rows} records, but ${token} has no counters: the database is of another vault, or the token was emptied. Name an empty database for a new vault`,
+      `the database has ${rows} records, but ${vault} has no counters: the database is of another vault, or the token was emptied. Name an empty database for a new vault`,
     );
   if (rows === 0 && live > 0)
     throw new ForeignDatabase(
-      `${token} has the counters of ${live} accounts, but the database is empty: it is not this vault's. Name the database of this vault; if it is lost, so are the accounts, and a new vault needs a new token (bkv token init)`,
+      `${vault} has the counters of ${live} accounts, but the database is empty: it is not this vault's. Name the database of this vault; if it is lost, so are the accounts, and a new vault needs a new token (bkv token init)`,
     );
-  if (rows > 0 && !(await accounts.vouchesForAny()))
+  if (rows > 0 && !(await vouchesForAny(token, records)))
     throw new ForeignDatabase(
-      `${token} vouches for none of the ${rows} records in the database: the database is of another vault. Name the database of this vault`,
+      `${vault} vouches for none of the ${rows} records in the database: the database is of another vault. Name the database of this vault`,
     );
+}
+
+/** Whether the token vouches for any row. */
+async function vouchesForAny(token: Token, records: Records): Promise<boolean> {
+  for (const { account } of await records.cells())
+    for (const row of await records.find(account))
+      if (!isLockedRow(row) && (await isVouchedFor(token, row))) return true;
+  return false;
 }
 
 /** Keeps in the database how new the ledger is, so that a token that was put back to an older state is known by it. */

@@ -4,7 +4,7 @@ import { audit } from '../log/index.js';
 import { KEY_LABELS, type Token } from '../pkcs11/index.js';
 import type { Records } from '../records/index.js';
 import { Accounts, type Status } from './accounts.js';
-import { assertOneVault, knownMark, Marks } from './binding.js';
+import { knownMark, Marks } from './binding.js';
 import { Dealings, type ShareRegistration } from './dealings.js';
 import { toElement } from './elements.js';
 import { Lifecycle } from './lifecycle.js';
@@ -95,7 +95,7 @@ export class Vault {
     const generatePageKey = (label: string) => store.generatePageKey(label).then(() => changed());
     const destroyPageKey = (label: string) => store.destroyPageKey(label).then(() => changed());
     const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
-    const mark = await knownMark(records, serverPublicKey);
+    const mark = await knownMark(token, records, { serverPublicKey, limit: options.maxAttempts });
     const ledger = await Ledger.open(
       { ...store, generatePageKey, destroyPageKey },
       { limit: options.maxAttempts, mark },
@@ -107,7 +107,6 @@ export class Vault {
       namesKey: await token.call('hmac', KEY_LABELS.names, Buffer.from('bkv account names 2')),
     };
     const vault = new Vault(token, ledger, records, identity, options);
-    if (!mark) await assertOneVault(ledger, records, vault.#accounts, serverPublicKey);
     await vault.#marks.keep();
     await vault.#accounts.tidy();
     changed = () => vault.keepBackup();
