@@ -1,4 +1,7 @@
-/** Encrypting and restoring: one large file against age, a mixed folder against restic. Each side twice, in turns. */
+/**
+ * Encrypting and restoring: one large file against age, a mixed folder against restic, in a folder and over S3 with 50 ms
+ * of added latency; and a million files. Each side several times, in turns.
+ */
 import { spawn } from 'node:child_process';
 import {
   closeSync,
@@ -14,10 +17,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { formatKey, newBackupKey } from '../src/client/index.js';
 import { randomStream } from '../test/support/random.js';
+import { proxy, s3 } from '../test/support/servers.js';
 
 const LARGE = 1024 ** 3;
 const FILES = 5000;
 const ROUNDS = 3;
+const MANY = Number(process.env.BKV_BENCH_FILES ?? 1_000_000);
+const LATENCY_MS = 50;
 
 const seed = Number(process.env.BKV_SEED ?? 1);
 const bytes = randomStream(seed);
@@ -26,6 +32,9 @@ const at = (name: string): string => join(work, name);
 const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
 };
+
+/** Of the S3 service, and where it is, once it runs. */
+const KEYS: Record<string, string> = { AWS_ACCESS_KEY_ID: 'S3RVER', AWS_SECRET_ACCESS_KEY: 'S3RVER' };
 
 interface Run {
   readonly seconds: number;
@@ -38,7 +47,7 @@ async function run(command: string, args: string[], input?: string): Promise<Run
   await ended(spawn('sync'));
   const start = performance.now();
   const child = spawn('/usr/bin/time', ['-f', '%M', command, ...args], {
-    env: { ...process.env, RESTIC_PASSWORD: 'bench', RESTIC_CACHE_DIR: at('restic-cache') },
+    env: { ...process.env, ...KEYS, RESTIC_PASSWORD: 'bench', RESTIC_CACHE_DIR: at('restic-cache') },
     stdio: ['pipe', 'ignore', 'pipe'],
   });
   let said = '';
@@ -142,7 +151,57 @@ try {
     () => bkv('restore', at('cloud'), anew('restored')),
     () => restic('restore', 'latest', '--target', anew('restored-restic')),
   );
+  await compare(
+    `${FILES} files, one of them restored`,
+    'restic',
+    () => bkv('restore', at('cloud'), anew('restored'), '--only', '7/7'),
+    () => restic('restore', 'latest', '--target', anew('restored-restic'), '--include', at('mixed/7/7')),
+  );
   say(`most memory of bkv: ${(memory / 1e6).toFixed(0)} MB`);
+
+  mkdirSync(at('s3'));
+  const [service, port] = await s3(at('s3'), ['bench']);
+  const slow = await proxy(port, (_request, _response, pass) => void setTimeout(pass, LATENCY_MS));
+  KEYS.AWS_ENDPOINT_URL_S3 = `http://127.0.0.1:${slow.port}`;
+  let round = 0;
+  const bucket = (name: string) => `s3:http://127.0.0.1:${slow.port}/bench/${name}`;
+  await compare(
+    `${FILES} files, S3 with ${LATENCY_MS} ms, first backup`,
+    'restic',
+    () => bkv('backup', at('mixed'), `s3://bench/bkv-${++round}`),
+    async () => {
+      anew('restic-cache');
+      await run('restic', ['-r', bucket(`restic-${round}`), '-q', 'init']);
+      return run('restic', ['-r', bucket(`restic-${round}`), '-q', 'backup', at('mixed')]);
+    },
+  );
+  await compare(
+    `${FILES} files, S3 with ${LATENCY_MS} ms, restored`,
+    'restic',
+    () => bkv('restore', `s3://bench/bkv-${round}`, anew('restored')),
+    () =>
+      run('restic', [
+        '-r',
+        bucket(`restic-${round}`),
+        '-q',
+        'restore',
+        'latest',
+        '--target',
+        anew('restored-restic'),
+      ]),
+  );
+  service.kill();
+  slow.server.close();
+
+  for (let i = 0; i < MANY; i++) {
+    const folder = at(`many/${i % 1000}`);
+    if (i < 1000) mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, `message ${i}.json`), `{"message":${i}}`);
+  }
+  for (const what of ['first backup', 'nothing changed']) {
+    const { seconds, memory } = await bkv('backup', at('many'), at('many-cloud'));
+    say(`${MANY} files, ${what}: ${seconds.toFixed(1)} s, ${(memory / 1e6).toFixed(0)} MB`);
+  }
 } finally {
   rmSync(work, { recursive: true, force: true });
 }

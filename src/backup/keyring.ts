@@ -81,10 +81,6 @@ export class Keyring {
     if (!epoch) throw new BackupError(`${name} is damaged, or of another key`);
     return { epoch, plaintext: await epoch.open(name, sealed) };
   }
-
-  close(): void {
-    for (const { masterKey } of this.#epochs.values()) masterKey.fill(0);
-  }
 }
 
 /** It is sealed by an epoch that is there, and that this opener does not open. */

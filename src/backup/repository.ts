@@ -77,6 +77,9 @@ export class Repository {
   async getPart({ name, length, epoch }: Part, into?: Uint8Array): Promise<Uint8Array> {
     const keys = this.keyring.partKeys(epoch);
     const sealed = await this.#read(partPath(name), into);
+    // Where a disk is not mounted any more, everything is missing.
+    if (!sealed && !(await this.#answers()))
+      throw new StorageError(`${this.storage.location} is not there any more`);
     if (!sealed) throw new BackupError(`part ${name} is missing`);
     const plaintext = await this.cipher.open(keys.partKey(name), keys.about, sealed);
     if (!plaintext) throw new BackupError(`part ${name} is damaged, or of another key`);
@@ -102,7 +105,7 @@ export class Repository {
 
   async #answers(): Promise<boolean> {
     return this.storage.size(HEADER).then(
-      () => true,
+      (size) => size !== undefined,
       () => false,
     );
   }
