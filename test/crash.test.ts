@@ -41,7 +41,8 @@ async function script(daemon: Daemon, known: Known): Promise<void> {
   const register = async (name: string, password: string) => {
     const account = of(name);
     account.pending = password;
-    if (isOfFleet(name)) await (await fleetClient(daemon, name)).register(password, Buffer.alloc(32, 7));
+    if (isOfFleet(name))
+      await (await fleetClient(daemon, name)).register(password, Buffer.alloc(32, 7), { replace: true });
     else await daemon.register(name, password);
     Object.assign(account, { password, pending: undefined, used: 0, state: 'registered' });
   };

@@ -42,11 +42,11 @@ export async function auditVerify(flags: TokenFlags, file: string | undefined, s
   const token = await Token.open({ ...profileOf(flags), sessions: 1 });
   try {
     const path = file ?? join(flags.data, 'audit.log');
-    const { lines, seals, unsealed, fault, others } = await verifyAudit(path, auditKey(token));
+    const { lines, seals, unsealed, faults, others } = await verifyAudit(path, auditKey(token));
     say(`${path}: ${lines} lines, ${seals} seals of the token, ${unsealed} lines after the last`);
     for (const { log, n } of others) say(`the token has also seen ${n} lines of another log, ${log}`);
-    say(fault ?? 'it is whole');
-    if (fault) process.exitCode = 1;
+    for (const fault of faults.length > 0 ? faults : ['it is whole']) say(fault);
+    if (faults.length > 0) process.exitCode = 1;
   } finally {
     await token.close();
   }

@@ -1,18 +1,16 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { auditEntries, auditFailures } from '../metrics/index.js';
+import { EVENTS, link, parse, runInput, sealInput, VERSION, written } from './line.js';
+import { Chains, type Position, Reading } from './reading.js';
 
 /**
- * The audit log: a file of JSON lines, each chained to the one before by a hash, so that none can be changed, dropped or
- * moved alone; and a seal every so often, an HMAC under a token key over the chain, so that nobody without the token
- * can make a chain of their own. The token keeps the head of the newest seals, so that the end cannot be cut off.
- *
- * A line is `{"n": …, "time": …, "event": …, …, "chain": …}`. `chain` is SHA-256 over the chain of the line before
- * (of the first line: over the name of the log) and the line without its `chain`. The first line's event is `begin`;
- * a line with the event `seal` carries the HMAC of the chain of line number `of`. A line that a crash cut off was never
- * part of the chain.
+ * The audit log: a file of JSON lines. Each is chained to the one before by an HMAC under a key of this run of the
+ * daemon, which a token key makes: without the token no line can be changed, dropped, moved or added. Every so often a
+ * seal, an HMAC under the token key itself, covers the chain. The token keeps the head of the newest seals, so that the
+ * end cannot be cut off. docs/formats/audit-log.md gives the bytes.
  */
 
 /** What the token knows of a log. */
@@ -31,37 +29,29 @@ export interface AuditKey {
   keepHead(head: AuditHead): Promise<void>;
 }
 
-export interface AuditVerdict {
-  readonly lines: number;
-  readonly seals: number;
-  /** lines after the last seal: the daemon ended before it could seal them */
-  readonly unsealed: number;
-  /** what is wrong; `undefined` when nothing is */
-  readonly fault: string | undefined;
-  /** other logs that the token knows: of other daemons, or of files that are missing */
-  readonly others: readonly AuditHead[];
+interface End {
+  readonly log: string;
+  readonly position: Position;
+  readonly added: boolean;
 }
 
-type Line = { n: number; time: string; event: string; chain: string; [detail: string]: unknown };
-type Position = { log: string; n: number; chain: string };
-
-/** The event of a line that a daemon writes when it finds that the end of its log was cut off. */
-const CUT = 'cut';
 const SEAL_MS = 250;
 const HEAD_MS = 60_000;
 /** A line is shorter. */
 const TAIL = 65_536;
 
-const sealInput = (chain: string): Uint8Array => Buffer.from(`bkv audit seal v1 ${chain}`);
-const link = (chain: string, body: string): string =>
-  createHash('sha256').update(`${chain}\n${body}`).digest('base64url');
-
 /** Appends to one audit log. Lines are written at once and in order. */
 export class AuditLog {
   readonly #file: FileHandle;
   readonly #key: AuditKey;
+  readonly #log: string;
+  /** names this run of the daemon; its key chains the lines */
+  readonly #run: string;
+  readonly #runKey: Uint8Array;
   #position: Position;
   #pending: string[] = [];
+  /** bytes of the file up to the end of its last whole line */
+  #size: number;
   /** the newest line that is sealed */
   #sealed: Position;
   #due = false;
@@ -71,39 +61,61 @@ export class AuditLog {
   #sealing: Promise<void> = Promise.resolve();
   readonly #timer: NodeJS.Timeout;
 
-  private constructor(file: FileHandle, key: AuditKey, position: Position) {
+  private constructor(
+    file: FileHandle,
+    key: AuditKey,
+    { log, position }: End,
+    { size, run, runKey, sealMs }: { size: number; run: string; runKey: Uint8Array; sealMs: number },
+  ) {
     this.#file = file;
     this.#key = key;
+    this.#log = log;
     this.#position = position;
     this.#sealed = position;
+    this.#size = size;
+    this.#run = run;
+    this.#runKey = runKey;
     this.#timer = setInterval(() => {
       this.#sealing = this.#sealing.then(() => this.#seal());
-    }, SEAL_MS).unref();
+    }, sealMs).unref();
   }
 
   /**
    * Opens a log at its end, or begins one.
    * @returns the log, and what was wrong with its end: it goes on nevertheless. {@link verifyAudit} reads the whole.
    */
-  static async open(path: string, key: AuditKey): Promise<{ log: AuditLog; fault: string | undefined }> {
+  static async open(
+    path: string,
+    key: AuditKey,
+    { sealMs = SEAL_MS } = {},
+  ): Promise<{ log: AuditLog; fault: string | undefined }> {
     const file = await open(path, 'a+', 0o600);
-    const found = await end(file);
-    const name = found?.log ?? randomBytes(8).toString('hex');
-    const log = new AuditLog(file, key, found ?? { log: name, n: 0, chain: name });
-    if (!found) log.append('begin', { log: name });
-    const head = (await key.heads()).find((one) => one.log === name);
-    if (!head || head.n <= (found?.n ?? 0)) return { log, fault: undefined };
-    log.append(CUT, { seen: head.n });
-    return { log, fault: `the token has seen line ${head.n}` };
+    const found = await endOf(file, path, key);
+    const name = randomBytes(8).toString('hex');
+    const end = found ?? { log: name, position: { n: 0, chain: name }, added: false };
+    const run = randomBytes(16).toString('hex');
+    const runKey = await key.mac(runInput(run));
+    const log = new AuditLog(file, key, end, { size: (await file.stat()).size, run, runKey, sealMs });
+    log.append(found ? EVENTS.run : EVENTS.begin, { log: end.log });
+    const head = (await key.heads()).find((one) => one.log === end.log);
+    const missing = head !== undefined && head.n > end.position.n;
+    if (missing) log.append(EVENTS.cut, { seen: head.n });
+    if (end.added) log.append(EVENTS.added);
+    const faults = [
+      ...(missing ? [`the token has seen line ${head.n}, and the log ends at line ${end.position.n}`] : []),
+      ...(end.added ? [`after line ${end.position.n} are lines that no daemon wrote`] : []),
+    ];
+    return { log, fault: faults.length > 0 ? faults.join('; ') : undefined };
   }
 
   append(event: string, details: Readonly<Record<string, unknown>> = {}): void {
     const n = this.#position.n + 1;
-    const body = JSON.stringify({ n, time: new Date().toISOString(), event, ...details });
-    const chain = link(this.#position.chain, body);
-    this.#pending.push(`${body.slice(0, -1)},"chain":"${chain}"}\n`);
-    this.#position = { ...this.#position, n, chain };
-    if (event !== 'seal') this.#due = true;
+    const time = new Date().toISOString();
+    const body = JSON.stringify({ v: VERSION, n, run: this.#run, time, event, ...details });
+    const chain = link(this.#position.chain, body, this.#runKey);
+    this.#pending.push(written(body, chain));
+    this.#position = { n, chain };
+    if (event !== EVENTS.seal) this.#due = true;
     if (!this.#queued) this.#write();
     auditEntries.set(n);
   }
@@ -116,10 +128,15 @@ export class AuditLog {
         this.#queued = false;
         const lines = this.#pending.splice(0).join('');
         if (!lines) return;
-        await this.#file.appendFile(lines).catch((error) => {
+        try {
+          await this.#file.appendFile(lines);
+          this.#size += Buffer.byteLength(lines);
+        } catch (error) {
           this.#pending.unshift(lines);
+          // A part of them may have been written.
+          await this.#file.truncate(this.#size);
           throw error;
-        });
+        }
       })
       .catch(() => auditFailures.inc());
   }
@@ -132,9 +149,16 @@ export class AuditLog {
       // A token that is away seals later; the lines do not wait for it.
       if (!seal) return;
       this.#due = this.#position !== position;
-      this.append('seal', { of: position.n, seal: Buffer.from(seal).toString('base64url') });
+      this.append(EVENTS.seal, { of: position.n, seal: Buffer.from(seal).toString('base64url') });
       await this.#turn;
-      await this.#file.datasync().catch(() => auditFailures.inc());
+      // The token is told of what is on the disk, else what a disk lost would look cut off.
+      if (this.#pending.length > 0) return;
+      try {
+        await this.#file.datasync();
+      } catch {
+        auditFailures.inc();
+        return;
+      }
       this.#sealed = position;
     }
     if (Date.now() - this.#headAt > HEAD_MS) await this.#keepHead();
@@ -142,7 +166,7 @@ export class AuditLog {
 
   async #keepHead(): Promise<void> {
     this.#headAt = Date.now();
-    await this.#key.keepHead(this.#sealed).catch(() => auditFailures.inc());
+    await this.#key.keepHead({ log: this.#log, ...this.#sealed }).catch(() => auditFailures.inc());
   }
 
   async close(): Promise<void> {
@@ -155,69 +179,28 @@ export class AuditLog {
   }
 }
 
-/** Where a log ends. A line that was cut off is ended. */
-async function end(file: FileHandle): Promise<Position | undefined> {
+/**
+ * Where a log ends; `added`: there are lines after it that no daemon wrote. Only its last part is read where that tells:
+ * a line that links to the one before was written by a daemon of version 2. A line that was cut off is ended.
+ */
+async function endOf(file: FileHandle, path: string, key: AuditKey): Promise<End | undefined> {
   const { size } = await file.stat();
   if (size === 0) return undefined;
   const read = async (position: number) => {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(TAIL), 0, TAIL, position);
     return buffer.subarray(0, bytesRead).toString();
   };
-  const first = parse((await read(0)).split('\n')[0] as string);
   const tail = await read(Math.max(0, size - TAIL));
-  const last = tail.split('\n').map(parse).findLast(Boolean);
   if (!tail.endsWith('\n')) await file.appendFile('\n');
-  return last && { log: String(first?.log), n: last.n, chain: last.chain };
-}
-
-/** Reads a log from its begin to its end and tells whether it is whole. */
-export async function verifyAudit(path: string, key: Pick<AuditKey, 'mac' | 'heads'>): Promise<AuditVerdict> {
-  const { lines, seals, unsealed, fault, others } = await read(path, key);
-  return { lines, seals, unsealed, fault, others };
-}
-
-async function read(
-  path: string,
-  key: Pick<AuditKey, 'mac' | 'heads'>,
-): Promise<AuditVerdict & { position: Position | undefined }> {
-  const heads = new Map((await key.heads()).map((head) => [head.log, head]));
-  const chains = new Map<number, string>();
-  let position: Position | undefined;
-  let fault: string | undefined;
-  let [lines, seals] = [0, 0];
-  for await (const text of createInterface({ input: createReadStream(path) })) {
-    const line = parse(text);
-    if (!line) continue;
-    lines++;
-    const { chain, ...rest } = line;
-    position ??= { log: String(line.log), n: 0, chain: String(line.log) };
-    if (line.n !== position.n + 1 || chain !== link(position.chain, JSON.stringify(rest)))
-      fault ??= `line ${line.n} was changed, or lines before it are missing`;
-    if (line.event === 'seal') {
-      const seal = Buffer.from(await key.mac(sealInput(chains.get(Number(line.of)) ?? '')));
-      if (line.seal === seal.toString('base64url')) seals++;
-      else fault ??= `the seal in line ${line.n} is not the token's`;
-      for (const n of chains.keys()) if (n <= Number(line.of)) chains.delete(n);
-    } else chains.set(line.n, chain);
-    if (line.event === CUT) fault ??= `lines up to ${line.seen} were missing when line ${line.n} was written`;
-    position = { log: position.log, n: line.n, chain };
-    const head = heads.get(position.log);
-    if (head?.n === line.n && head.chain !== chain)
-      fault ??= `line ${line.n} is not the one that the token saw`;
-  }
-  const head = position && heads.get(position.log);
-  if (!position) fault = 'it has no lines';
-  else if (head && head.n > position.n)
-    fault ??= `the end is missing: the token has seen line ${head.n}, and the log ends at ${position.n}`;
-  const others = [...heads.values()].filter(({ log }) => log !== position?.log);
-  return { lines, seals, unsealed: chains.size, fault, others, position };
-}
-
-function parse(text: string): Line | undefined {
-  try {
-    const line = JSON.parse(text) as Line;
-    return typeof line.n === 'number' && typeof line.chain === 'string' ? line : undefined;
-  } catch {
-    return undefined;
-  }
+  const first = parse((await read(0)).split('\n')[0] as string);
+  const [before, last] = tail
+    .split('\n')
+    .flatMap((text) => parse(text) ?? [])
+    .slice(-2);
+  if (before && last?.line.v === VERSION && (await new Chains(key).links(before.chain, last)))
+    return { log: String(first?.line.log), position: { n: last.line.n, chain: last.chain }, added: false };
+  const reading = new Reading(key);
+  for await (const text of createInterface({ input: createReadStream(path) })) await reading.take(text);
+  const { log, position = { n: 0, chain: String(log) }, added } = reading;
+  return log === undefined ? undefined : { log, position, added: added > 0 };
 }

@@ -1,0 +1,120 @@
+import type { AuditKey } from './audit.js';
+import { EVENTS, type Line, link, parse, runInput, sealInput, VERSION, type Written } from './line.js';
+
+/** The place of a line that a daemon wrote. */
+export interface Position {
+  readonly n: number;
+  readonly chain: string;
+}
+
+/** Tells the lines that a daemon wrote from all others. */
+export class Chains {
+  readonly #key: Pick<AuditKey, 'mac'>;
+  readonly #runs = new Map<string, Uint8Array>();
+
+  constructor(key: Pick<AuditKey, 'mac'>) {
+    this.#key = key;
+  }
+
+  /** Whether a daemon wrote this line after the one whose chain is `before`. */
+  async links(before: string, { line, body, chain }: Written): Promise<boolean> {
+    return (
+      chain === link(before, body, line.v === undefined ? undefined : await this.#runKey(String(line.run)))
+    );
+  }
+
+  async #runKey(run: string): Promise<Uint8Array> {
+    const key = this.#runs.get(run) ?? (await this.#key.mac(runInput(run)));
+    this.#runs.set(run, key);
+    return key;
+  }
+}
+
+/** Reads a log from its first line on. */
+export class Reading {
+  readonly #key: Pick<AuditKey, 'mac'>;
+  readonly #chains: Chains;
+  readonly faults: string[] = [];
+  log: string | undefined;
+  /** of the last line that a daemon wrote */
+  position: Position | undefined;
+  lines = 0;
+  seals = 0;
+  /** lines after {@link position} that no daemon wrote */
+  added = 0;
+  /** the chain that the line before says it has */
+  #before = '';
+  #version = 1;
+  /** lines after the newest one that is sealed */
+  readonly #unsealed = new Map<number, { chain: string; event: string }>();
+
+  constructor(key: Pick<AuditKey, 'mac'>) {
+    this.#key = key;
+    this.#chains = new Chains(key);
+  }
+
+  /** Lines after the last seal: the daemon ended before it could seal them. */
+  get unsealed(): number {
+    return [...this.#unsealed.values()].filter(({ event }) => event !== EVENTS.seal).length;
+  }
+
+  async take(text: string): Promise<void> {
+    const written = parse(text);
+    if (!written) return;
+    this.lines++;
+    this.log ??= this.#begin(written.line);
+    if (await this.#isGenuine(written)) {
+      this.added = 0;
+      this.position = { n: written.line.n, chain: written.chain };
+      await this.#heed(written);
+    } else this.added++;
+    this.#before = written.chain;
+  }
+
+  #begin(first: Line): string {
+    this.#before = String(first.log);
+    return this.#before;
+  }
+
+  async #isGenuine(written: Written): Promise<boolean> {
+    const { n, v = 1 } = written.line;
+    const fault = (text: string): false => {
+      this.faults.push(`line ${n} ${text}`);
+      return false;
+    };
+    if (v > VERSION) return fault(`is of version ${v}, which this program does not know`);
+    if (v < this.#version) return fault(`is of version ${v}, after lines of version ${this.#version}`);
+    const position = this.position ?? { n: 0, chain: this.log as string };
+    if (n === position.n + 1 && (await this.#chains.links(position.chain, written))) return true;
+    // What follows a line that was changed is judged by what that one was.
+    if (this.added > 0 && (await this.#chains.links(this.#before, written))) return true;
+    return fault('was changed or added, or lines before it are missing');
+  }
+
+  async #heed({ line, chain }: Written): Promise<void> {
+    const { n, event, v = 1 } = line;
+    if (v > this.#version) {
+      const from = [...this.#unsealed].find(([, one]) => one.event !== EVENTS.seal)?.[0];
+      if (from !== undefined)
+        this.faults.push(`lines ${from} to ${n - 1} are of version ${this.#version} and were not sealed`);
+      this.#version = v;
+    }
+    if (event === EVENTS.cut)
+      this.faults.push(`lines up to ${line.seen} were missing when line ${n} was written`);
+    if (event === EVENTS.added)
+      this.faults.push(`lines that no daemon wrote lay before line ${n} when it was written`);
+    this.#unsealed.set(n, { chain, event });
+    if (event === EVENTS.seal) await this.#heedSeal(line);
+  }
+
+  async #heedSeal({ n, of, seal }: Line): Promise<void> {
+    const sealed = this.#unsealed.get(Number(of));
+    const mac = sealed && Buffer.from(await this.#key.mac(sealInput(sealed.chain))).toString('base64url');
+    if (mac === undefined || seal !== mac) {
+      this.faults.push(`the seal in line ${n} is not the token's`);
+      return;
+    }
+    this.seals++;
+    for (const one of this.#unsealed.keys()) if (one <= Number(of)) this.#unsealed.delete(one);
+  }
+}

@@ -1,0 +1,38 @@
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { AuditHead, AuditKey } from './audit.js';
+import { Reading } from './reading.js';
+
+export interface AuditVerdict {
+  readonly lines: number;
+  readonly seals: number;
+  /** lines after the last seal: the daemon ended before it could seal them */
+  readonly unsealed: number;
+  /** what is wrong, in the order of the file; nothing is when it is empty */
+  readonly faults: readonly string[];
+  /** other logs that the token knows: of other daemons, or of files that are missing */
+  readonly others: readonly AuditHead[];
+}
+
+/** Reads a log from its begin to its end and tells whether it is whole. */
+export async function verifyAudit(path: string, key: Pick<AuditKey, 'mac' | 'heads'>): Promise<AuditVerdict> {
+  const heads = new Map((await key.heads()).map((head) => [head.log, head]));
+  const reading = new Reading(key);
+  for await (const text of createInterface({ input: createReadStream(path) })) {
+    await reading.take(text);
+    const head = reading.log === undefined ? undefined : heads.get(reading.log);
+    if (
+      head &&
+      reading.position?.n === head.n &&
+      reading.added === 0 &&
+      reading.position.chain !== head.chain
+    )
+      reading.faults.push(`line ${head.n} is not the one that the token saw`);
+  }
+  const { log, lines, seals, unsealed, faults, position } = reading;
+  const head = log === undefined ? undefined : heads.get(log);
+  if (!position) faults.push('it has no line that a daemon wrote');
+  else if (head && head.n > position.n)
+    faults.push(`the end is missing: the token has seen line ${head.n}, and the log ends at ${position.n}`);
+  return { lines, seals, unsealed, faults, others: [...heads.values()].filter((other) => other.log !== log) };
+}

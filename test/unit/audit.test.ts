@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict';
+import { createHash, createHmac } from 'node:crypto';
+import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { type AuditHead, type AuditKey, AuditLog, verifyAudit } from '../../src/keeper/audit/index.js';
+import { randomNumbers, seed } from '../support/random.js';
+
+/** A token's audit key, in memory; each of its HMACs may take a while. */
+class MemoryKey implements AuditKey {
+  readonly kept = new Map<string, AuditHead>();
+  constructor(readonly wait: () => Promise<unknown> = async () => undefined) {}
+
+  async mac(data: Uint8Array): Promise<Uint8Array> {
+    await this.wait();
+    return createHmac('sha256', 'the audit key of the tests').update(data).digest();
+  }
+
+  async heads(): Promise<AuditHead[]> {
+    return [...this.kept.values()];
+  }
+
+  async keepHead(head: AuditHead): Promise<void> {
+    await this.wait();
+    this.kept.set(head.log, head);
+  }
+}
+
+describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
+  const work = mkdtempSync(join(tmpdir(), 'bkv-audit-'));
+  after(() => rmSync(work, { recursive: true, force: true }));
+
+  let count = 0;
+  const newPath = () => join(work, `${++count}.log`);
+  const run = async (path: string, key: AuditKey, events: readonly string[]) => {
+    const { log, fault } = await AuditLog.open(path, key);
+    for (const event of events) log.append(event, { account: 'a "quoted" }, name' });
+    await log.close();
+    return fault;
+  };
+  const linesOf = (path: string): string[] => readFileSync(path, 'utf8').split('\n').filter(Boolean);
+  /** What somebody adds who can write the file and has no key: chained as well as they can. */
+  const forge = (path: string, event: string): string => {
+    const last = JSON.parse(linesOf(path).at(-1) as string) as { n: number; chain: string; run: string };
+    const body = JSON.stringify({
+      v: 2,
+      n: last.n + 1,
+      run: last.run,
+      time: '2026-01-01T00:00:00.000Z',
+      event,
+    });
+    const chain = createHash('sha256').update(`${last.chain}\n${body}`).digest('base64url');
+    return `${body.slice(0, -1)},"chain":"${chain}"}\n`;
+  };
+
+  it('never fails when nobody touched it: 200 short runs, closed or killed at any moment', async function () {
+    this.timeout(120_000);
+    const random = randomNumbers(seed);
+    const upTo = (most: number) => Math.floor(random() * (most + 1));
+    for (let i = 0; i < 200; i++) {
+      const pause = async () => {
+        for (let turns = upTo(6); turns > 0; turns--) await setImmediate();
+      };
+      const key = new MemoryKey(pause);
+      let path = newPath();
+      for (let start = upTo(3); start >= 0; start--) {
+        const { log, fault } = await AuditLog.open(path, key, { sealMs: 1 });
+        assert.equal(fault, undefined, `log ${i}`);
+        for (let n = upTo(12); n > 0; n--) {
+          log.append('event', { n1: n });
+          await pause();
+        }
+        if (random() < 0.5) {
+          await log.close();
+        } else {
+          // Killed: what is in the file by now is all there will be, and the last line may be cut off.
+          const copy = newPath();
+          copyFileSync(path, copy);
+          if (random() < 0.5) appendFileSync(copy, '{"v":2,"n":9999,"ti');
+          const heads = new Map(key.kept);
+          await log.close();
+          key.kept.clear();
+          for (const [name, head] of heads) key.kept.set(name, head);
+          path = copy;
+        }
+        const verdict = await verifyAudit(path, key);
+        // One that was killed before its first line has none.
+        if (verdict.lines > 0) assert.deepEqual(verdict.faults, [], `log ${i}`);
+      }
+    }
+  });
+
+  it('reports every fault, each once', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    await run(
+      path,
+      key,
+      Array.from({ length: 30 }, (_, i) => `event ${i}`),
+    );
+    const all = linesOf(path);
+    const changed = all
+      .with(4, (all[4] as string).replace('event ', 'Event '))
+      .with(20, (all[20] as string).replace('event ', 'Event '))
+      .toSpliced(12, 1);
+    writeFileSync(path, `${changed.join('\n')}\n`);
+    const { faults } = await verifyAudit(path, key);
+    for (const n of [5, 14, 21])
+      assert.ok(
+        faults.some((fault) => fault.startsWith(`line ${n} was changed`)),
+        `${n}: ${faults}`,
+      );
+    // And the seal of the last line, which covers them.
+    assert.ok(faults.length <= 4, String(faults));
+  });
+
+  it('never takes in lines that were added while the daemon was down', async () => {
+    for (const lines of [1, 3, 400]) {
+      const path = newPath();
+      const key = new MemoryKey();
+      await run(path, key, ['one', 'two']);
+      const genuine = linesOf(path).length;
+      for (let i = 0; i < lines; i++) appendFileSync(path, forge(path, 'recovered'));
+      assert.match(String(await run(path, key, ['three'])), new RegExp(`after line ${genuine} are lines`));
+      await run(path, key, ['four']);
+      const { faults } = await verifyAudit(path, key);
+      for (let n = genuine + 1; n <= genuine + lines; n++)
+        assert.ok(
+          faults.some((fault) => fault.startsWith(`line ${n} was changed or added`)),
+          `${n}`,
+        );
+      assert.ok(faults.some((fault) => fault.startsWith('lines that no daemon wrote')));
+      assert.equal(faults.length, lines + 1);
+    }
+  });
+
+  it('takes no lines of version 1 after those of version 2', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    await run(path, key, ['one']);
+    for (let i = 0; i < 500; i++)
+      appendFileSync(
+        path,
+        forge(path, 'recovered')
+          .replace('"v":2,', '')
+          .replace(/"run":"\w+",/, ''),
+      );
+    assert.match(String(await run(path, key, ['two'])), /lines that no daemon wrote/);
+    assert.equal((await verifyAudit(path, key)).faults.length, 501);
+  });
+
+  it('shows an end that was cut off, and does so for ever', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    await run(path, key, ['one', 'two', 'three']);
+    writeFileSync(path, `${linesOf(path).slice(0, 2).join('\n')}\n`);
+    assert.match(String((await verifyAudit(path, key)).faults), /the end is missing/);
+    assert.match(String(await run(path, key, ['four'])), /the token has seen line 4/);
+    assert.match(
+      String((await verifyAudit(path, key)).faults),
+      /lines up to 4 were missing when line 4 was written/,
+    );
+  });
+
+  for (const version of [1, 2])
+    it(`reads a log of version ${version}, and goes on with it`, async () => {
+      const golden = `test/golden/audit/version-${version}.log`;
+      const key = new MemoryKey();
+      const head = JSON.parse(readFileSync('test/golden/audit/heads.json', 'utf8'))[version - 1] as AuditHead;
+      key.kept.set(head.log, head);
+      const verdict = await verifyAudit(golden, key);
+      assert.deepEqual(verdict, { lines: verdict.lines, seals: 2, unsealed: 0, faults: [], others: [] });
+      const path = newPath();
+      copyFileSync(golden, path);
+      assert.equal(await run(path, key, ['since']), undefined);
+      const since = await verifyAudit(path, key);
+      assert.deepEqual(since.faults, []);
+      assert.equal(since.seals, 3);
+    });
+});
