@@ -102,9 +102,11 @@ export class Connection {
 
   /** Another vault sees no access token, and is asked nothing. */
   async #ask(method: string, path: string, body?: object): Promise<Response> {
-    const authorization = `Bearer ${await this.#accessToken()}`;
+    const token = await this.#accessToken();
     await (this.#identity ?? this.identify());
-    return this.#send(method, path, body, { authorization });
+    if (isForAnother(token, audienceOf(toBase64url(this.#options.serverPublicKey))))
+      throw new AccessTokenForAnother(this.url);
+    return this.#send(method, path, body, { authorization: `Bearer ${token}` });
   }
 
   async #send(
@@ -139,8 +141,6 @@ export class Connection {
     }
     // What is no header's value would fail in `fetch`, and look like a network that is down.
     if (typeof token !== 'string' || !/^[\x21-\x7e]*$/.test(token)) throw new AccessTokenUnavailable();
-    if (isForAnother(token, audienceOf(toBase64url(this.#options.serverPublicKey))))
-      throw new AccessTokenForAnother(this.url);
     return token;
   }
 
