@@ -140,7 +140,7 @@ describe('wrapping keys are destroyed while the vault serves', () => {
 
   it('is for the operator only, and not for a web page', async () => {
     const plain = await fetch(new URL('/shred', daemon.admin), { method: 'POST', body: '{"all":true}' });
-    assert.equal(plain.status, 400);
+    assert.equal(plain.status, 415);
     const unknown = await daemon.post('', '/shred', {}).catch((error: HttpFailure) => error.status);
     assert.equal(unknown, 404);
   });

@@ -8,6 +8,7 @@ import type { Row } from '../records/index.js';
 import type { Accounts } from './accounts.js';
 import { toElement } from './elements.js';
 import { AccountLocked, AttemptsUnderWay, WrongPassword } from './errors.js';
+import type { Evaluation } from './evaluation.js';
 import { Exchanges, newExchangeId } from './exchanges.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Account } from './names.js';
@@ -66,6 +67,7 @@ export class Recoveries {
   readonly #accounts: Accounts;
   readonly #unknown: UnknownAccounts;
   readonly #lifecycle: Lifecycle;
+  readonly #evaluation: Evaluation;
   readonly #serverPublicKey: Uint8Array;
   readonly open: Exchanges<Recovery>;
 
@@ -75,13 +77,18 @@ export class Recoveries {
     accounts: Accounts,
     unknown: UnknownAccounts,
     lifecycle: Lifecycle,
-    { serverPublicKey, lifetime }: { serverPublicKey: Uint8Array; lifetime: number },
+    {
+      serverPublicKey,
+      lifetime,
+      evaluation,
+    }: { serverPublicKey: Uint8Array; lifetime: number; evaluation: Evaluation },
   ) {
     this.#token = token;
     this.#ledger = ledger;
     this.#accounts = accounts;
     this.#unknown = unknown;
     this.#lifecycle = lifecycle;
+    this.#evaluation = evaluation;
     this.#serverPublicKey = serverPublicKey;
     this.open = new Exchanges(lifetime, (recovery) => {
       lifecycle.request(() => this.fail(recovery, 'expired')).catch(() => undefined);
@@ -130,7 +137,9 @@ export class Recoveries {
   ) {
     const { clientPublicKey } = parseRegistrationRecord(record);
     const [evaluation] = await Promise.all([
-      this.#token.call('login', key, { label: KEY_LABELS.static }, { ...elements, clientPublicKey }),
+      this.#evaluation.run(() =>
+        this.#token.call('login', key, { label: KEY_LABELS.static }, { ...elements, clientPublicKey }),
+      ),
       durable,
     ]);
     const { KE2, expectedKE3, sessionKey } = generateKE2({

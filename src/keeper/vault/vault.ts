@@ -7,6 +7,7 @@ import { Accounts, type Status } from './accounts.js';
 import { knownMark, Marks } from './binding.js';
 import { Dealings, type ShareRegistration } from './dealings.js';
 import { toElement } from './elements.js';
+import { Evaluation } from './evaluation.js';
 import { Lifecycle } from './lifecycle.js';
 import { type Account, type AccountId, AccountNames } from './names.js';
 import { Recoveries, readLogin } from './recovery.js';
@@ -48,6 +49,7 @@ export class Vault {
   readonly #unknown: UnknownAccounts;
   readonly #registrations: Registrations;
   readonly #recoveries: Recoveries;
+  readonly #evaluation: Evaluation;
   readonly #dealings: Dealings;
   readonly #marks: Marks;
   /** the vault's identity, which clients pin: 33 bytes */
@@ -79,9 +81,11 @@ export class Vault {
     this.#registrations = new Registrations(token, ledger, accounts, { serverPublicKey, lifetime });
     this.#dealings = new Dealings(token, ledger, accounts);
     this.#marks = new Marks(ledger, records, serverPublicKey);
+    this.#evaluation = new Evaluation(token);
     this.#recoveries = new Recoveries(token, ledger, accounts, unknown, lifecycle, {
       serverPublicKey,
       lifetime,
+      evaluation: this.#evaluation,
     });
   }
 
@@ -119,9 +123,9 @@ export class Vault {
     return this.#ledger.limit;
   }
 
-  /** Why no attempt could be counted now; `undefined` when one could. */
+  /** Why nobody could recover now; `undefined` when somebody could. */
   get trouble(): string | undefined {
-    return this.#lifecycle.trouble;
+    return this.#lifecycle.trouble ?? (this.#evaluation.works ? undefined : 'the token does not evaluate');
   }
 
   /** Resolves when another daemon has taken the token's ledger over: this vault answers no more. */
@@ -247,6 +251,7 @@ export class Vault {
   }
 
   async close(): Promise<void> {
+    this.#evaluation.close();
     await this.#lifecycle.close();
     this.#registrations.close();
     this.#recoveries.open.close();

@@ -1,0 +1,67 @@
+import { createECDH } from 'node:crypto';
+import { log } from '../log/index.js';
+import { KEY_LABELS, type Token, TokenError } from '../pkcs11/index.js';
+
+/** Waits between two probes, milliseconds; the last one stays. */
+const PROBE_MS = [500, 1000, 2000, 5000, 10_000];
+
+/**
+ * Whether the token evaluates. A token may fail at that while its objects can be read and written: then nobody recovers,
+ * and readiness must say so. After a failure a login of no account is tried, again and again until it succeeds.
+ */
+export class Evaluation {
+  readonly #token: Token;
+  #failing = false;
+  #probing: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(token: Token) {
+    this.#token = token;
+  }
+
+  get works(): boolean {
+    return !this.#failing;
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#probing);
+  }
+
+  /** Runs an evaluation, and looks into the token when it is the token that fails. @throws what `work` throws */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof TokenError) this.#probeIn(0, 0);
+      throw error;
+    }
+  }
+
+  #probeIn(ms: number, tries: number): void {
+    if (this.#probing || this.#closed) return;
+    this.#probing = setTimeout(async () => {
+      const works = await this.#probe();
+      this.#probing = undefined;
+      if (works === this.#failing)
+        log.error(works ? 'the token evaluates again' : 'the token does not evaluate');
+      this.#failing = !works;
+      if (!works) this.#probeIn(PROBE_MS[Math.min(tries, PROBE_MS.length - 1)] as number, tries + 1);
+    }, ms).unref();
+  }
+
+  /** A login with a key of its own, which takes the calls that an account's takes. A token that is away tells by itself. */
+  async #probe(): Promise<boolean> {
+    const ecdh = createECDH('prime256v1');
+    ecdh.generateKeys();
+    const element = Uint8Array.from(ecdh.getPublicKey(null, 'compressed'));
+    const elements = { blindedElement: element, clientKeyshare: element, clientPublicKey: element };
+    const key = { scalar: new Uint8Array(32).fill(1) };
+    try {
+      await this.#token.call('login', key, { label: KEY_LABELS.static }, elements);
+      return true;
+    } catch {
+      return this.#token.state !== 'up';
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { setTimeout } from 'node:timers/promises';
+import { type Token, TokenError } from '../../src/keeper/pkcs11/index.js';
+import { Evaluation } from '../../src/keeper/vault/evaluation.js';
+import { Exchanges } from '../../src/keeper/vault/exchanges.js';
+import { CodedError } from '../../src/protocol/index.js';
+
+const code = (wanted: string) => (error: unknown) => error instanceof CodedError && error.code === wanted;
+
+describe('exchanges between two messages', () => {
+  const { now } = Date;
+  afterEach(() => {
+    Date.now = now;
+  });
+
+  it('cost nobody an attempt when the clock jumps', async () => {
+    const expired: string[] = [];
+    const open = new Exchanges<{ account: string }>(60_000, ({ account }) => expired.push(account));
+    open.add('id', { account: 'alice' });
+    Date.now = () => now() + 86_400_000;
+    // Once a second it is looked for what has expired.
+    await setTimeout(1100);
+    assert.deepEqual(expired, []);
+    assert.deepEqual(open.take('id', 'alice'), { account: 'alice' });
+    open.close();
+  });
+
+  it('say that they expired, to their own account alone', async () => {
+    const open = new Exchanges<{ account: string }>(1, () => undefined);
+    open.add('id', { account: 'alice' });
+    while (open.size > 0) await setTimeout(5);
+    assert.throws(() => open.take('id', 'alice'), code('exchange-expired'));
+    assert.throws(() => open.take('id', 'mallory'), code('unknown-exchange'));
+    assert.throws(() => open.take('other', 'alice'), code('unknown-exchange'));
+    open.close();
+  });
+});
+
+describe('a token that does not evaluate', () => {
+  it('is told of until a login of no account succeeds again', async () => {
+    let broken = true;
+    const call = async () => {
+      if (broken) throw new TokenError('login: CKR_DEVICE_ERROR', 'CKR_DEVICE_ERROR');
+    };
+    const evaluation = new Evaluation({ call, state: 'up' } as unknown as Token);
+    assert.ok(evaluation.works);
+    await assert.rejects(evaluation.run(call), TokenError);
+    while (evaluation.works) await setTimeout(5);
+    broken = false;
+    while (!evaluation.works) await setTimeout(20);
+    evaluation.close();
+  });
+});
