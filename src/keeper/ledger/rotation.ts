@@ -29,38 +29,47 @@ export class PageKeys {
   ) {}
 
   /**
-   * Adds a page of free cells.
+   * Adds a page of free cells, unless another registration has done so meanwhile.
    * @throws LedgerUnavailable; when the token has no room for it, nothing else fails by that
    */
   addPage(): Promise<void> {
-    return this.#withKey(this.pages.length, async (generation) => {
-      const page = {
-        first: this.pages.end,
-        generation,
-        next: 0,
-        leaves: [],
-        words: new Uint32Array(this.pageCells),
-      };
-      const leaves = await this.journal.newPage(this.pages.length, page).catch((error: Error) => error);
-      if (leaves instanceof Error) return leaves;
-      this.pages.add({ ...page, leaves });
-      await this.journal.append(new Map());
-      return undefined;
-    });
+    const isNeeded = () => !this.pages.hasFree;
+    return this.#withKey(
+      () => this.pages.length,
+      isNeeded,
+      async (generation) => {
+        const page = {
+          first: this.pages.end,
+          generation,
+          next: 0,
+          leaves: [],
+          words: new Uint32Array(this.pageCells),
+        };
+        const leaves = await this.journal.newPage(this.pages.length, page).catch((error: Error) => error);
+        if (leaves instanceof Error) return leaves;
+        this.pages.add({ ...page, leaves });
+        await this.journal.append(new Map());
+        return undefined;
+      },
+    );
   }
 
   /** Gives a page a second key, for its records to be moved to. Called again, it goes on with that one. */
   async begin(page: number): Promise<Rotation> {
     const rotated = this.pages.page(page);
-    if (!rotated.next)
-      await this.#withKey(page, async (next) => {
+    const isNeeded = () => !rotated.next;
+    await this.#withKey(
+      () => page,
+      isNeeded,
+      async (next) => {
         // A page written twice at one sequence could not be told from the one before it.
         await this.journal.append(new Map());
         this.pages.transform(page, whenMoved);
         await this.journal.writePage(page, { next });
         await this.journal.append(new Map());
         return undefined;
-      });
+      },
+    );
     const { first, words, generation, next } = rotated;
     return { page, cells: [first, first + words.length - 1], from: generation, to: next };
   }
@@ -83,11 +92,19 @@ export class PageKeys {
     });
   }
 
-  /** Makes a key for `work`. Without room for the key, or when work returns an error, the ledger goes on without it. */
-  async #withKey(page: number, work: (generation: number) => Promise<Error | undefined>): Promise<void> {
-    const generation = newGeneration();
-    const label = keyLabel(page, generation);
+  /**
+   * Makes a key of a page for `work`, if it still is needed when its turn has come. Without room for the key, or when work
+   * returns an error, the ledger goes on without it.
+   */
+  async #withKey(
+    page: () => number,
+    isNeeded: () => boolean,
+    work: (generation: number) => Promise<Error | undefined>,
+  ): Promise<void> {
     const failed = await this.commits.exclusive(async () => {
+      if (!isNeeded()) return undefined;
+      const generation = newGeneration();
+      const label = keyLabel(page(), generation);
       const made = await this.store.generatePageKey(label).catch((error: Error) => error);
       if (made) return made;
       const error = await work(generation);
