@@ -38,6 +38,17 @@ restart() { # on the address that the fleet file has
   start_vault "vault$n" "${url#http://}" --config "$work/$config.yaml"
 }
 
+step 'Vault 2 lies: whatever it is asked, it evaluates the password wrongly. It is named, and the key comes back.'
+node softhsm/liar.mjs "${urls[1]}" >"$work/liar.url" &
+vault_pids[liar]=$!
+for _ in $(seq 50); do [ ! -s "$work/liar.url" ] || break; sleep 0.1; done
+sed "s#${urls[1]}#$(cat "$work/liar.url")#" "$BKV_FLEET" >"$work/lying.yaml"
+echo 'correct horse battery staple' | bkv key recover --fleet "$work/lying.yaml" "${key[@]}" --out "$work/despite.key" 2>"$work/lying.txt"
+cat "$work/lying.txt"
+grep -q "$(cat "$work/liar.url") gave a wrong answer" "$work/lying.txt" || fail 'the liar was not named'
+cmp "$work/phone.key" "$work/despite.key" && echo 'The key is back.'
+kill_vaults liar
+
 step 'A recovery; while it is under way, vaults 1 and 2 are killed.'
 echo 'correct horse battery staple' | bkv key recover "${key[@]}" --out "$work/again.key" &
 recovery=$!

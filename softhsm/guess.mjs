@@ -2,7 +2,7 @@
 // Then counts, from the counters in the tokens, how many evaluations the vaults gave.
 import { readFileSync } from 'node:fs';
 import { loadFleet } from '../dist/src/cli/fleet-file.js';
-import { FleetClient, WrongPassword } from '../dist/src/client/index.js';
+import { FleetClient, Undecided, WrongPassword } from '../dist/src/client/index.js';
 import { audienceOf, subsets } from '../dist/src/protocol/index.js';
 
 const [fleetFile, jwtFile, ...partitioned] = process.argv.slice(2);
@@ -33,7 +33,7 @@ async function guess(client) {
     await client.recover(`guess ${guesses}`);
     throw new Error('a guess opened the account');
   } catch (error) {
-    if (error instanceof WrongPassword) guesses++;
+    if (error instanceof WrongPassword || error instanceof Undecided) guesses++;
     else if (error.code) failures++;
     else throw error;
   }

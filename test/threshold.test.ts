@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { createPublicKey, publicEncrypt } from 'node:crypto';
 import { aeskwp } from '@noble/ciphers/aes.js';
-import { p256 } from '@noble/curves/nist.js';
 import { Token } from '../src/keeper/pkcs11/index.js';
-import { dealKey, evaluate, interpolate, liars, oprf, subsets } from '../src/protocol/index.js';
+import { dealKey, evaluate, interpolate, oprf, subsets } from '../src/protocol/index.js';
 import { freshToken } from './support/token.js';
 
 describe('threshold OPRF', () => {
@@ -26,13 +25,6 @@ describe('threshold OPRF', () => {
         for (const few of subsets(evaluations, threshold - 1)) assert.notDeepEqual(interpolate(few), whole);
     });
   }
-
-  it('names who lied', () => {
-    const { shares } = dealKey(3, 5);
-    const evaluations = shares.map(({ index, scalar }) => ({ index, element: evaluate(scalar, blinded) }));
-    const lie = { index: 4, element: p256.Point.BASE.toBytes(true) };
-    assert.deepEqual(liars(evaluations.slice(0, 3), [lie, evaluations[4] as (typeof evaluations)[0]]), [4]);
-  });
 
   it('a share travels wrapped into the token and is evaluated there', async () => {
     const token = await Token.open(freshToken());

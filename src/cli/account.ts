@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { FleetClient, VaultClient } from '../client/index.js';
@@ -31,7 +32,7 @@ export const withAccount = (command: Command): Command =>
     )
     .option(
       '--token-file <file>',
-      "file with the account's JWT, of a fleet one for each vault (or the variable BKV_ACCESS_TOKEN)",
+      "file with the account's JWT, of a fleet one for each vault (or the variables BKV_ACCESS_TOKEN, or BKV_ACCESS_TOKEN_COMMAND)",
     )
     .option('--plain-http', 'take http: to other machines too: what you send can be read on the way');
 
@@ -54,26 +55,60 @@ async function claims(token: string): Promise<{ sub?: string; aud?: string | str
   }
 }
 
-/** The account's JWTs: one for each vault. */
-function accessTokens({ tokenFile }: AccountFlags): readonly [string, ...string[]] {
+interface VaultName {
+  readonly url: string;
+  /** its static public key, base64url */
+  readonly identity: string;
+}
+
+/** What a command prints that is told which vault. @throws UsageError */
+function printed(command: string, { url, identity }: VaultName): string {
+  const env = { ...process.env, BKV_VAULT_URL: url, BKV_VAULT_IDENTITY: identity };
+  try {
+    return execFileSync('/bin/sh', ['-c', command], {
+      env,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+  } catch (error) {
+    const { status } = error as { status?: number };
+    throw new UsageError(`BKV_ACCESS_TOKEN_COMMAND ended with ${status ?? 'a signal'} for ${url}`);
+  }
+}
+
+/** A vault to ask for an access token of, where any will do. */
+async function someVault({ fleet, vault = '', serverKey = '' }: AccountFlags): Promise<VaultName> {
+  if (!fleet) return { url: vault, identity: serverKey };
+  const [first] = (await import('./fleet-file.js')).loadFleet(fleet).vaults;
+  return { url: first?.url ?? '', identity: Buffer.from(first?.serverPublicKey ?? []).toString('base64url') };
+}
+
+/** The account's JWTs: one for each vault, or the one of the vault that is named. */
+async function accessTokens(flags: AccountFlags, vault?: VaultName): Promise<readonly [string, ...string[]]> {
+  const { tokenFile } = flags;
+  const command = tokenFile ? undefined : process.env.BKV_ACCESS_TOKEN_COMMAND;
+  if (command) return [printed(command, vault ?? (await someVault(flags))).trim()];
   const text = tokenFile ? readTokenFile(tokenFile) : (process.env.BKV_ACCESS_TOKEN ?? '');
   const [first, ...others] = text.split(/\s+/).filter(Boolean);
-  if (!first) throw new UsageError("give the account's JWT: --token-file FILE, or BKV_ACCESS_TOKEN");
+  if (!first)
+    throw new UsageError(
+      "give the account's JWT: --token-file FILE, BKV_ACCESS_TOKEN, or BKV_ACCESS_TOKEN_COMMAND for one for each vault",
+    );
   return [first, ...others];
 }
 
 /** The one for a vault; the first when none says so, for the vault to refuse. */
-async function accessTokenFor(flags: AccountFlags, identity: string): Promise<string> {
-  const tokens = accessTokens(flags);
+async function accessTokenFor(flags: AccountFlags, vault: VaultName): Promise<string> {
+  const tokens = await accessTokens(flags, vault);
   for (const token of tokens)
-    if ([(await claims(token)).aud].flat().includes(audienceOf(identity))) return token;
+    if ([(await claims(token)).aud].flat().includes(audienceOf(vault.identity))) return token;
   return tokens[0];
 }
 
 /** The account that is meant: it should be told, or else it is what the access token says. */
 async function accountId(flags: AccountFlags): Promise<string> {
   if (flags.account) return flags.account;
-  const { sub } = await claims(accessTokens(flags)[0]);
+  const { sub } = await claims((await accessTokens(flags))[0]);
   if (!sub) throw new UsageError('the JWT names no account: give --account ID, or BKV_ACCOUNT');
   return sub;
 }
@@ -81,13 +116,13 @@ async function accountId(flags: AccountFlags): Promise<string> {
 /** The client of a fleet, or of a single vault; both do the same for an account. */
 export async function accountClient(flags: AccountFlags): Promise<VaultClient | FleetClient> {
   const { vault, serverKey, fleet } = flags;
-  accessTokens(flags);
+  await accessTokens(flags);
   if (fleet)
     return new FleetClient({
       ...(await import('./fleet-file.js')).loadFleet(fleet),
       account: await accountId(flags),
       allowPlainHttp: flags.plainHttp === true,
-      accessToken: ({ identity }) => accessTokenFor(flags, identity),
+      accessToken: (one) => accessTokenFor(flags, one),
     });
   if (!vault) throw new UsageError('name the vault: --vault URL (BKV_VAULT), or --fleet FILE (BKV_FLEET)');
   if (!serverKey)
@@ -97,7 +132,7 @@ export async function accountClient(flags: AccountFlags): Promise<VaultClient | 
     serverPublicKey: Buffer.from(serverKey, 'base64url'),
     account: await accountId(flags),
     allowPlainHttp: flags.plainHttp === true,
-    accessToken: () => accessTokenFor(flags, serverKey),
+    accessToken: () => accessTokenFor(flags, { url: vault, identity: serverKey }),
   });
 }
 

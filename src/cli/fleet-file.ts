@@ -1,20 +1,40 @@
 import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import type { FleetOptions } from '../client/index.js';
+import type { FleetDefinition } from '../client/index.js';
 import { UsageError } from './errors.js';
 
 const base64url = z.string().regex(/^[A-Za-z0-9_-]+$/, 'must be base64url');
 
 const fleetSchema = z.strictObject({
   threshold: z.int().min(1),
+  liars: z.int().min(0).optional(),
   vaults: z
     .array(z.strictObject({ url: z.url(), serverPublicKey: base64url, transportPublicKey: base64url }))
     .nonempty(),
+  predecessors: z.array(z.string()).optional(),
 });
 
-/** Reads a fleet file (YAML or JSON): threshold, and each vault's URL and pinned keys. @throws UsageError */
-export function loadFleet(path: string): Pick<FleetOptions, 'threshold' | 'vaults'> {
+/** A fleet, and the fleets before it, newest first. */
+export interface FleetFile extends FleetDefinition {
+  readonly predecessors: readonly FleetDefinition[];
+}
+
+/**
+ * Reads a fleet file (YAML or JSON) and those of its predecessors, which it names by their paths from its own folder.
+ * @throws UsageError
+ */
+export function loadFleet(path: string): FleetFile {
+  const { predecessors = [], ...fleet } = read(path);
+  const older = predecessors.map((name) => {
+    const { predecessors: _, ...definition } = read(resolve(dirname(path), name));
+    return definitionOf(definition);
+  });
+  return { ...definitionOf(fleet), predecessors: older };
+}
+
+function read(path: string): z.infer<typeof fleetSchema> {
   let content: unknown;
   try {
     content = parse(readFileSync(path, 'utf8'));
@@ -22,19 +42,24 @@ export function loadFleet(path: string): Pick<FleetOptions, 'threshold' | 'vault
     throw new UsageError(`${path}: cannot be read as YAML (${(error as Error).message})`);
   }
   const parsed = fleetSchema.safeParse(content);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw new UsageError(`${path}: ${issue?.path.join('.') || 'fleet'}: ${issue?.message}`);
-  }
-  return {
-    threshold: parsed.data.threshold,
-    vaults: parsed.data.vaults.map(({ url, serverPublicKey, transportPublicKey }) => ({
-      url,
-      serverPublicKey: Buffer.from(serverPublicKey, 'base64url'),
-      transportPublicKey: Buffer.from(transportPublicKey, 'base64url'),
-    })),
-  };
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new UsageError(`${path}: ${issue?.path.join('.') || 'fleet'}: ${issue?.message}`);
 }
+
+const definitionOf = ({
+  threshold,
+  liars,
+  vaults,
+}: Omit<z.infer<typeof fleetSchema>, 'predecessors'>): FleetDefinition => ({
+  threshold,
+  ...(liars !== undefined && { liars }),
+  vaults: vaults.map(({ url, serverPublicKey, transportPublicKey }) => ({
+    url,
+    serverPublicKey: Buffer.from(serverPublicKey, 'base64url'),
+    transportPublicKey: Buffer.from(transportPublicKey, 'base64url'),
+  })),
+});
 
 /** A fleet file of the vaults at these URLs, with the keys that they show now. @throws UsageError */
 export async function pinFleet(urls: readonly string[], threshold: number): Promise<string> {

@@ -18,6 +18,12 @@ async function check({ fleet, json }: { fleet: string; json?: boolean }): Promis
   say(`${good} of ${vaults.length} vaults answer, and ${threshold} are needed`);
 }
 
+async function plan({ fleet }: { fleet: string }): Promise<void> {
+  const file = (await import('./fleet-file.js')).loadFleet(fleet);
+  new FleetClient({ ...file, account: '', accessToken: () => '' });
+  for (const line of (await import('./fleet-plan.js')).planOf(file)) say(line);
+}
+
 export function fleetCommands(program: Command): void {
   const fleet = program.command('fleet').description('look after the vaults of a fleet');
   fleet
@@ -29,6 +35,11 @@ export function fleetCommands(program: Command): void {
     .action(async (urls: string[], { threshold }) =>
       say(await (await import('./fleet-file.js')).pinFleet(urls, Number(threshold))),
     );
+  fleet
+    .command('plan')
+    .description('say what a fleet file means: what may fail, how many guesses there are, what a move takes')
+    .requiredOption('--fleet <file>', 'fleet file (BKV_FLEET)', process.env.BKV_FLEET)
+    .action(plan);
   fleet
     .command('check')
     .description('show the state of each vault, and whether its keys are the pinned ones')

@@ -1,5 +1,11 @@
 import type { Command } from 'commander';
-import { type FleetClient, formatKey, newBackupKey, VaultClient } from '../client/index.js';
+import {
+  type FleetClient,
+  type FleetOutcome,
+  formatKey,
+  newBackupKey,
+  VaultClient,
+} from '../client/index.js';
 import { type AccountFlags, accountClient, accountName, withAccount } from './account.js';
 import { expectNew } from './file.js';
 import { expectKept, type GiveOutOptions, giveOut } from './give-out.js';
@@ -18,10 +24,22 @@ type RecoverFlags = AccountFlags & Remember & { out?: string; raw?: boolean; pas
 
 type Client = VaultClient | FleetClient;
 
+const warn = (text: string): void => {
+  process.stderr.write(`warning: ${text}\n`);
+};
+
+/** Tells of vaults that lied, or have not done yet what was asked. */
+function tellOutcome(outcome: FleetOutcome | undefined, whatIsPending: string): void {
+  for (const url of outcome?.liars ?? []) warn(`${url} gave a wrong answer; do not trust it`);
+  if (outcome && outcome.pending.length > 0)
+    warn(`${whatIsPending} at ${outcome.pending.join(', ')}; bkv key recover goes on with it`);
+}
+
 async function recoverKey(client: Client, password: string): Promise<Uint8Array> {
   if (client instanceof VaultClient) return client.recover(password);
-  const { backupKey, liars, repaired } = await client.recover(password);
-  for (const url of liars) process.stderr.write(`warning: ${url} gave a wrong answer; do not trust it\n`);
+  const recovered = await client.recover(password);
+  const { backupKey, repaired } = recovered;
+  tellOutcome(recovered, 'a registration or change that was not finished may be open');
   if (repaired !== undefined)
     process.stderr.write(`A vault had no share: all were dealt anew, and ${repaired} vaults hold one now.\n`);
   return backupKey;
@@ -42,7 +60,8 @@ async function register({ keyFile, replace, remember, ...flags }: RegisterFlags)
   const mayBeReplaced = await mayReplace(client, replace === true);
   const backupKey = await readKey(keyFile);
   const password = await readNewPassword();
-  await client.register(password, backupKey, { replace: mayBeReplaced });
+  const done = await client.register(password, backupKey, { replace: mayBeReplaced });
+  tellOutcome(done ?? undefined, 'the registration is not finished');
   await reminder.keep(await accountName(flags), password, remember === true);
   say('The vault holds the key. It opens with the password, and with nothing else.');
 }
@@ -62,9 +81,14 @@ async function changePassword({ remember, ...flags }: AccountFlags & Remember): 
   const client = await accountClient(flags);
   const old = await readOldPassword('Old password: ');
   const password = await readNewPassword();
-  await client.changePassword(old, password);
+  const done = await client.changePassword(old, password);
   await reminder.keep(await accountName(flags), password, remember === true);
-  say('The new password opens the key, the old one does not any more.');
+  tellOutcome(done ?? undefined, 'the change is not finished');
+  say(
+    done && done.pending.length > 0
+      ? 'The new password opens the key; the old one may too, until the change is finished.'
+      : 'The new password opens the key, the old one does not any more.',
+  );
 }
 
 async function toDigits({ out, yes, ...flags }: AccountFlags & GiveOutOptions): Promise<void> {

@@ -12,13 +12,22 @@ export {
   WrongPassword,
 } from './errors.js';
 export {
+  type Abortable,
   FleetClient,
+  type FleetDefinition,
   type FleetOptions,
+  type FleetOutcome,
   type FleetRecovery,
+  type FleetRegistration,
   type FleetVault,
+  MovedAway,
+  NotRegistered,
+  Quorums,
   TooFewVaults,
+  Undecided,
   type VaultCheck,
-} from './fleet.js';
+  WrongFleetPassword,
+} from './fleet/index.js';
 export { formatKey, looksLikeKey, newBackupKey, parseKey } from './key.js';
 export { preparePassword } from './password.js';
 export { isRemembered, makeReminder } from './reminder.js';

@@ -97,10 +97,10 @@ export const endpoints: readonly Endpoint[] = [
     method: 'post',
     path: '/v1/share/register',
     operation: 'shareRegister',
-    summary: "Keeps a share of a fleet's key, beside the account's older dealings",
+    summary: "Keeps a share of a fleet's key, beside the account's older keys",
     authenticated: true,
     body: schemas.ShareRegister,
-    errors: [400, 401, 413, 429, 503],
+    errors: [400, 401, 409, 413, 429, 503],
     handle: ({ keeper, caller, body }) =>
       keeper.registerShare({
         caller,
@@ -116,11 +116,21 @@ export const endpoints: readonly Endpoint[] = [
     method: 'post',
     path: '/v1/share/commit',
     operation: 'shareCommit',
-    summary: 'Ends every other dealing of the account',
+    summary: 'Ends every other key of the account, once a password was proven against this dealing',
     authenticated: true,
     body: schemas.ShareCommit,
-    errors: [400, 401, 404, 413, 429, 503],
+    errors: [400, 401, 404, 409, 413, 429, 503],
     handle: ({ keeper, caller, body }) => keeper.commitDealing({ caller, dealing: body.dealing as string }),
+  },
+  {
+    method: 'post',
+    path: '/v1/share/withdraw',
+    operation: 'shareWithdraw',
+    summary: 'Ends a dealing against which nobody has proven a password',
+    authenticated: true,
+    body: schemas.ShareWithdraw,
+    errors: [400, 401, 404, 409, 413, 429, 503],
+    handle: ({ keeper, caller, body }) => keeper.withdrawDealing({ caller, dealing: body.dealing as string }),
   },
   {
     method: 'post',
@@ -130,7 +140,7 @@ export const endpoints: readonly Endpoint[] = [
     authenticated: true,
     body: schemas.RecoveryStart,
     answer: schemas.RecoveryStarted,
-    errors: [400, 401, 413, 423, 429, 503],
+    errors: [400, 401, 404, 413, 423, 429, 503],
     handle: async ({ keeper, caller, body }) => {
       const { KE1, dealing } = body;
       const { recoveryId, KE2, attemptsRemaining } = await keeper.startRecovery({

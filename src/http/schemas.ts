@@ -20,7 +20,7 @@ const exchangeId = z.string().regex(/^[A-Za-z0-9_-]{22}$/, 'must be an id that t
 const dealing = z
   .string()
   .regex(/^[0-9a-f]{32}$/, 'must be 32 hexadecimal digits')
-  .describe('a dealing of shares: 16 digits of a count that grows, 16 random');
+  .describe('a dealing of shares: 8 digits of a count that grows, 8 of the fleet, 16 random');
 
 export const Identity = z.strictObject({
   serverPublicKey: base64url("the vault's static public key, to be pinned", SIZES.element),
@@ -34,7 +34,17 @@ export const Identity = z.strictObject({
 export const Status = z.strictObject({
   state: z.enum(['unregistered', 'registered', 'locked']),
   attemptsRemaining: attemptsRemaining.optional(),
-  dealings: z.array(dealing).optional().describe("the fleet's dealings held here, newest first"),
+  maxAttempts: z.int().min(1).optional().describe('wrong passwords until it is locked'),
+  dealings: z
+    .array(
+      z.strictObject({
+        dealing: z.string().describe('32 hexadecimal digits; empty for a key that the vault made'),
+        proven: z.boolean().describe('whether a password was proven against it here'),
+        attemptsRemaining,
+      }),
+    )
+    .optional()
+    .describe('what the account has here, newest first'),
 });
 export const RegistrationStart = z.strictObject({
   registrationRequest: base64url('blindedElement', SIZES.registrationRequest),
@@ -64,6 +74,7 @@ export const ShareRegister = z.strictObject({
   encryptedBackupKey: base64url('the backup key, encrypted under a key made from the export key', 1, 512),
 });
 export const ShareCommit = z.strictObject({ dealing });
+export const ShareWithdraw = z.strictObject({ dealing });
 export const RecoveryStart = z.strictObject({
   KE1: base64url('KE1', SIZES.KE1),
   dealing: dealing.optional(),

@@ -44,6 +44,11 @@ export function keeperApi(duty: Duty, authenticate: Authenticate, limit: Account
       await duty.vault.commitDealing(account, dealing);
       return undefined;
     },
+    withdrawDealing: async ({ caller, dealing }) => {
+      const account = await accountOf(caller);
+      await duty.vault.withdrawDealing(account, dealing);
+      return undefined;
+    },
     startRecovery: async ({ caller, KE1, dealing }) => {
       const account = await accountOf(caller);
       return duty.vault.startRecovery(account, KE1, dealing);

@@ -32,19 +32,24 @@ export class ServerAuthenticationError extends Error {
   override name = 'ServerAuthenticationError';
 }
 
-const randomizePassword = async (
+/**
+ * The password randomized by the OPRF and stretched (RFC 9807, sections 5.2.3 and 6.3.3), 32 bytes: the same from every
+ * evaluation of it under one key.
+ * @param evaluated 33 bytes
+ */
+export async function randomizePassword(
   password: Uint8Array,
   blind: Uint8Array,
   evaluated: Uint8Array,
   stretch: Stretch,
-) => {
+): Promise<Uint8Array> {
   const output = oprf.finalize(password, blind, evaluated);
   const stretched = await stretch(output);
   const ikm = concat(output, stretched);
   const randomizedPassword = hkdfExtract(ikm);
   for (const secret of [output, stretched, ikm]) secret.fill(0);
   return randomizedPassword;
-};
+}
 
 const openEnvelope = (
   randomizedPassword: Uint8Array,
@@ -88,15 +93,29 @@ export async function finalizeRegistration(
 ) {
   const [evaluated, serverPublicKey] = split(registrationResponse, [SIZES.element, SIZES.element]);
   const randomizedPassword = await randomizePassword(password, blind, evaluated, stretch);
+  const made = createRecord(randomizedPassword, serverPublicKey, identities, random);
+  randomizedPassword.fill(0);
+  return { ...made, serverPublicKey };
+}
+
+/**
+ * The record of a registration (Store of RFC 9807, section 4.1.2) at one server.
+ * @param randomizedPassword 32 bytes @param serverPublicKey 33 bytes
+ * @returns the record to upload (129 bytes) and the export key (32 bytes) that nobody else knows
+ */
+export function createRecord(
+  randomizedPassword: Uint8Array,
+  serverPublicKey: Uint8Array,
+  identities: Identities,
+  random: RandomBytes = randomBytes,
+): { registrationRecord: Uint8Array; exportKey: Uint8Array } {
   const envelopeNonce = random(SIZES.nonce);
   const maskingKey = hkdfExpand(randomizedPassword, bytes('MaskingKey'));
   const opened = openEnvelope(randomizedPassword, envelopeNonce, serverPublicKey, identities);
-  randomizedPassword.fill(0);
   opened.clientPrivateKey.fill(0);
   return {
     registrationRecord: concat(opened.clientPublicKey, maskingKey, envelopeNonce, opened.authTag),
     exportKey: opened.exportKey,
-    serverPublicKey,
   };
 }
 
@@ -113,9 +132,17 @@ export function generateKE1(
   random: { blind?: RandomBytes; nonce?: RandomBytes; seed?: RandomBytes } = {},
 ): ClientLogin {
   const { blind, blinded } = oprf.blind(password, random.blind ?? randomBytes);
+  return { password, blind, ...createKE1(blinded, random) };
+}
+
+/** A KE1 (98 bytes) around an element that is blinded already (33 bytes), with a key share of its own. */
+export function createKE1(
+  blindedElement: Uint8Array,
+  random: { nonce?: RandomBytes; seed?: RandomBytes } = {},
+): Pick<ClientLogin, 'secretKey' | 'KE1'> {
   const clientNonce = (random.nonce ?? randomBytes)(SIZES.nonce);
   const { secretKey, publicKey } = deriveKeyPair((random.seed ?? randomBytes)(32));
-  return { password, blind, secretKey, KE1: concat(blinded, clientNonce, publicKey) };
+  return { secretKey, KE1: concat(blindedElement, clientNonce, publicKey) };
 }
 
 /**
@@ -127,13 +154,30 @@ export async function generateKE3(
   login: ClientLogin,
   KE2: Uint8Array,
   stretch: Stretch,
-  identities: Identities & {
-    readonly pinnedServerPublicKey?: Uint8Array;
-    /** of a threshold OPRF: the combined evaluation, 33 bytes, in place of this server's own */
-    readonly combinedElement?: Uint8Array;
-  },
+  identities: Identities & { readonly pinnedServerPublicKey?: Uint8Array },
 ) {
-  const [evaluated, maskingNonce, maskedResponse, serverNonce, serverKeyshare, serverMac] = split(KE2, [
+  const [evaluated] = split(KE2, [SIZES.element, SIZES.KE2 - SIZES.element]);
+  const randomizedPassword = await randomizePassword(login.password, login.blind, evaluated, stretch);
+  login.blind.fill(0);
+  try {
+    return finishLogin(login, KE2, randomizedPassword, identities);
+  } finally {
+    randomizedPassword.fill(0);
+  }
+}
+
+/**
+ * What of {@link generateKE3} follows the OPRF. The key share's secret is zeroed.
+ * @param randomizedPassword 32 bytes
+ * @throws EnvelopeRecoveryError, ServerAuthenticationError
+ */
+export function finishLogin(
+  login: Pick<ClientLogin, 'secretKey' | 'KE1'>,
+  KE2: Uint8Array,
+  randomizedPassword: Uint8Array,
+  identities: Identities & { readonly pinnedServerPublicKey?: Uint8Array },
+): { KE3: Uint8Array; sessionKey: Uint8Array; exportKey: Uint8Array } {
+  const [, maskingNonce, maskedResponse, serverNonce, serverKeyshare, serverMac] = split(KE2, [
     SIZES.element,
     SIZES.nonce,
     SIZES.element + SIZES.envelope,
@@ -141,13 +185,6 @@ export async function generateKE3(
     SIZES.element,
     SIZES.mac,
   ]);
-  const randomizedPassword = await randomizePassword(
-    login.password,
-    login.blind,
-    identities.combinedElement ?? evaluated,
-    stretch,
-  );
-  login.blind.fill(0);
   const maskingKey = hkdfExpand(randomizedPassword, bytes('MaskingKey'));
   const pad = hkdfExpand(
     maskingKey,
@@ -160,7 +197,6 @@ export async function generateKE3(
     SIZES.mac,
   ]);
   const opened = openEnvelope(randomizedPassword, envelopeNonce, serverPublicKey, identities);
-  randomizedPassword.fill(0);
   if (!equal(opened.authTag, authTag)) {
     login.secretKey.fill(0);
     throw new EnvelopeRecoveryError('wrong password');

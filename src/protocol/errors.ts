@@ -48,6 +48,7 @@ export const ERRORS = {
   'exchange-expired': answer(18, 410, 'The exchange has expired'),
   'forbidden-origin': answer(17, 403, 'Not from here'),
   'attempts-under-way': answer(18, 429, 'Every attempt is under way'),
+  'dealing-conflict': answer(24, 409, 'Not with this dealing'),
   usage: fatal(32, 'Used wrongly', 2),
   'profile-invalid': fatal(33, 'The profile is wrong', 2),
   'pin-refused': fatal(34, 'The PIN is refused', 78),

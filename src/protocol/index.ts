@@ -1,11 +1,15 @@
 export {
   type ClientLogin,
+  createKE1,
+  createRecord,
   createRegistrationRequest,
   EnvelopeRecoveryError,
   finalizeRegistration,
+  finishLogin,
   generateKE1,
   generateKE3,
   type RandomBytes,
+  randomizePassword,
   ServerAuthenticationError,
   type Stretch,
 } from './client.js';
@@ -20,6 +24,6 @@ export {
   startMac,
 } from './registration.js';
 export { generateKE2, type KE2Input, parseKE1, parseRegistrationRecord } from './server.js';
-export { deriveKeyPair, diffieHellman, equal, oprf, SIZES, xOf } from './suite.js';
-export { dealKey, type Evaluation, evaluate, interpolate, liars, type Share, subsets } from './threshold.js';
+export { deriveKeyPair, diffieHellman, equal, hash, isElement, oprf, SIZES, xOf } from './suite.js';
+export { dealKey, type Evaluation, evaluate, interpolate, type Share, subsets } from './threshold.js';
 export type { Identities } from './transcript.js';

@@ -69,3 +69,13 @@ export function split<const L extends readonly number[]>(
     return message.subarray(at - length, at);
   }) as { [K in keyof L]: Uint8Array };
 }
+
+/** Whether these 33 bytes are a point of the curve (never the identity, which has no such encoding). */
+export function isElement(bytes: Uint8Array): boolean {
+  try {
+    p256.Point.fromBytes(bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -78,16 +78,6 @@ export function interpolate(evaluations: readonly Evaluation[], at = 0): Uint8Ar
   return sum.toBytes(true);
 }
 
-/** Indices of the evaluations that do not lie on the polynomial of the `honest` ones (at least threshold many). */
-export function liars(honest: readonly Evaluation[], others: readonly Evaluation[]): number[] {
-  return others
-    .filter(({ index, element }) => {
-      const expected = interpolate(honest, index);
-      return expected.some((byte, i) => byte !== element[i]);
-    })
-    .map(({ index }) => index);
-}
-
 /** Every choice of `size` of the items. */
 export function* subsets<T>(items: readonly T[], size: number): Generator<T[]> {
   if (size === 0) {

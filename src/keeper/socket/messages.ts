@@ -49,7 +49,8 @@ export const API = {
     result: struct({
       state: oneOf('unregistered', 'registered', 'locked'),
       attemptsRemaining: optional(uint(2)),
-      dealings: optional(list(dealing, 64)),
+      maxAttempts: optional(uint(2)),
+      dealings: optional(list(struct({ dealing: text(32), proven: flag, attemptsRemaining: uint(2) }), 64)),
     }),
   },
   delete: { number: 3, arguments: struct({ caller }), result: nothing },
@@ -102,6 +103,7 @@ export const API = {
     arguments: struct({ caller, recoveryId: exchange, KE3: fixed(SIZES.KE3) }),
     result: struct({ encryptedBackupKey: bytes(0, 512) }),
   },
+  withdrawDealing: { number: 11, arguments: struct({ caller, dealing }), result: nothing },
   abandonRecovery: { number: 10, arguments: struct({ caller, recoveryId: exchange }), result: nothing },
 } as const satisfies Record<string, Row>;
 

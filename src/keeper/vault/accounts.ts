@@ -11,11 +11,23 @@ export type Status =
   | { readonly state: 'unregistered' }
   | {
       readonly state: 'registered';
+      /** of the newest of its keys */
       readonly attemptsRemaining: number;
-      /** the fleet's dealings that this vault holds a share of, newest first */
-      readonly dealings: readonly string[];
+      /** wrong passwords until that is locked */
+      readonly maxAttempts: number;
+      /** all of its keys, newest first */
+      readonly dealings: readonly HeldDealing[];
     }
   | { readonly state: 'locked'; readonly attemptsRemaining: 0 };
+
+/** A key that the account has here. */
+export interface HeldDealing {
+  /** 32 hexadecimal digits; empty for a key of the vault's own */
+  readonly dealing: string;
+  /** whether a password was proven against it here */
+  readonly proven: boolean;
+  readonly attemptsRemaining: number;
+}
 
 /** As long as what vouches for a row. */
 const NO_ROW = new Uint8Array(480);
@@ -81,14 +93,21 @@ export class Accounts {
     return false;
   }
 
-  /** Writes a row and makes its cell live, in place of the account's live rows that it `replaces`. */
-  async store(row: Omit<Row, 'mac'>, replaces: (old: Row) => boolean): Promise<void> {
+  /**
+   * Writes a row and makes its cell live, in place of the account's live rows that it `replaces`. It begins with the
+   * attempts spent on those that it `inherits` from.
+   */
+  async store(
+    row: Omit<Row, 'mac'>,
+    replaces: (old: Row) => boolean,
+    inherits: (old: Row) => boolean = () => false,
+  ): Promise<void> {
     const mac = await this.#token.call('hmac', KEY_LABELS.record, macInput(row));
     await this.#ledger.reserve(row);
     const before = await this.#records.find(row.account);
-    const previous = (await this.#live(before)).filter(replaces);
+    const live = await this.#live(before);
     await this.#records.put({ ...row, mac });
-    await this.#ledger.activate(row, { ends: previous });
+    await this.#ledger.activate(row, { ends: live.filter(replaces), inherits: live.filter(inherits) });
     for (const old of before) {
       if (this.#ledger.state(old).state !== 'live') await this.#records.delete(old);
     }
@@ -103,12 +122,20 @@ export class Accounts {
       return {
         state: 'registered',
         attemptsRemaining: now.limit - now.used,
-        dealings: rows.flatMap(({ dealing }) => dealing || []),
+        maxAttempts: now.limit,
+        dealings: rows.flatMap((row) => this.#held(row)),
       };
     } catch (error) {
       if (error instanceof AccountLocked) return { state: 'locked', attemptsRemaining: 0 };
       throw error;
     }
+  }
+
+  #held(row: Row): HeldDealing | [] {
+    const now = this.#ledger.state(row);
+    if (now.state !== 'live') return [];
+    const { dealing } = row;
+    return { dealing, proven: dealing === '' || now.proven, attemptsRemaining: now.limit - now.used };
   }
 
   /** Forgets the account: its key is unreachable for ever. */

@@ -47,10 +47,12 @@ export interface KeeperApi {
   ): Promise<{ registrationId: string; registrationResponse: Uint8Array; limit: number; mac?: Uint8Array }>;
   /** The same message again is answered the same. @throws CodedError unknown-exchange, exchange-expired, invalid-message */
   finishRegistration(call: For<RegistrationFinish>): Promise<undefined>;
-  /** @throws CodedError invalid-message */
+  /** @throws CodedError invalid-message, dealing-conflict, attempts-under-way */
   registerShare(call: For<ShareRegistration>): Promise<undefined>;
-  /** @throws CodedError unknown-exchange */
+  /** @throws CodedError unknown-exchange, dealing-conflict */
   commitDealing(call: For<{ dealing: string }>): Promise<undefined>;
+  /** @throws CodedError unknown-exchange, dealing-conflict */
+  withdrawDealing(call: For<{ dealing: string }>): Promise<undefined>;
   /** Spends an attempt. @param call KE1: 98 bytes @returns KE2: 259 bytes @throws CodedError locked, invalid-message */
   startRecovery(
     call: For<{ KE1: Uint8Array; dealing?: string }>,

@@ -1,11 +1,12 @@
 import type { Ledger } from '../ledger/index.js';
 import { type Token, TokenError } from '../pkcs11/index.js';
+import type { Row } from '../records/index.js';
 import type { Accounts } from './accounts.js';
-import { InvalidMessage, UnknownExchange } from './errors.js';
+import { AttemptsUnderWay, DealingConflict, InvalidMessage, UnknownExchange } from './errors.js';
 
 /** What a client sends to have this vault keep its share of a fleet's key. */
 export interface ShareRegistration {
-  /** which dealing it is, 32 hexadecimal digits: 16 of a count that grows, 16 random */
+  /** which dealing it is, 32 hexadecimal digits: 8 of a count that grows, 8 of the fleet, 16 random */
   readonly dealing: string;
   /** share·G, 33 bytes */
   readonly sharePublicKey: Uint8Array;
@@ -18,10 +19,13 @@ export interface ShareRegistration {
   readonly encryptedBackupKey: Uint8Array;
 }
 
-/** Dealings of one account that were not ended: more are refused until a recovery or a deletion clears them. */
-const MAX_DEALINGS = 8;
+/** Keys of one account that are not ended: more are refused until one of them is committed, or the account deleted. */
+const MAX_KEYS = 4;
 
-/** Shares of keys that a client deals to a fleet, of which an account may have several for a time. */
+/**
+ * Shares of keys that a client deals to a fleet. An account has several for a time: a dealing ends the others only when
+ * it is committed, and is committed only once a password was proven against it here (docs/fleet.md).
+ */
 export class Dealings {
   readonly #token: Token;
   readonly #ledger: Ledger;
@@ -34,8 +38,10 @@ export class Dealings {
   }
 
   /**
+   * Keeps a share beside the account's other keys, in place of one that was proven by nobody. It begins with the
+   * attempts that are spent on them.
    * @param publicKey the share's, 65 bytes @param clientPublicKey 65 bytes
-   * @throws InvalidMessage
+   * @throws InvalidMessage, DealingConflict, AttemptsUnderWay
    */
   register(
     account: string,
@@ -45,9 +51,15 @@ export class Dealings {
   ): Promise<void> {
     const { dealing, registrationRecord, encryptedBackupKey } = share;
     return this.#accounts.inTurn(account, async () => {
-      const held = new Set((await this.#accounts.live(account)).map((row) => row.dealing)).add(dealing);
-      if (held.size > MAX_DEALINGS)
-        throw new InvalidMessage('too many registrations of this account were cut off; recover or delete it');
+      const rows = await this.#accounts.live(account);
+      const kept = rows.filter((row) => this.#isProven(row));
+      if (kept.some((row) => row.dealing === dealing))
+        throw new DealingConflict('a password was proven against this dealing; it cannot be dealt again');
+      if (kept.length >= MAX_KEYS)
+        throw new DealingConflict(
+          'too many changes of this account are pending; recover, and finish one of them',
+        );
+      if (rows.some((row) => this.#isExhausted(row))) throw new AttemptsUnderWay();
       const cell = await this.#ledger.pick();
       let reserved = false;
       try {
@@ -62,7 +74,11 @@ export class Dealings {
           encryptedBackupKey,
         };
         reserved = true;
-        await this.#accounts.store({ ...row, ...cell }, (old) => old.dealing === dealing);
+        await this.#accounts.store(
+          { ...row, ...cell },
+          (old) => !this.#isProven(old),
+          () => true,
+        );
       } finally {
         if (!reserved) this.#ledger.release(cell);
       }
@@ -85,15 +101,53 @@ export class Dealings {
     return wrapped;
   }
 
-  /** Ends every other dealing of the account. @throws UnknownExchange when this one is not held */
+  /** A key of the vault's own needs no proof: a fleet's client did not make it. */
+  #isProven(row: Row): boolean {
+    const now = this.#ledger.state(row);
+    return row.dealing === '' || (now.state === 'live' && now.proven);
+  }
+
+  #isExhausted(row: Row): boolean {
+    const now = this.#ledger.state(row);
+    return now.state === 'live' && now.used >= now.limit;
+  }
+
+  /**
+   * Ends every other key of the account.
+   * @throws UnknownExchange when this dealing is not held, DealingConflict when nobody has proven a password against it
+   */
   commit(account: string, dealing: string): Promise<void> {
     return this.#accounts.inTurn(account, async () => {
       const rows = await this.#accounts.live(account);
-      if (!rows.some((row) => row.dealing === dealing))
-        throw new UnknownExchange('this vault holds no share of that dealing');
+      if (!this.#isProven(find(rows, dealing)))
+        throw new DealingConflict(
+          'nobody has proven a password against this dealing here; recover with it first',
+        );
       await this.#accounts.end(rows.filter((row) => row.dealing !== dealing));
     });
   }
+
+  /**
+   * Ends a dealing that was cut off before anybody proved a password against it.
+   * @throws UnknownExchange when it is not held, DealingConflict when it was proven
+   */
+  withdraw(account: string, dealing: string): Promise<void> {
+    return this.#accounts.inTurn(account, async () => {
+      const row = find(await this.#accounts.live(account), dealing);
+      if (this.#isProven(row))
+        throw new DealingConflict(
+          'a password was proven against this dealing; only another that is committed ends it',
+        );
+      await this.#accounts.end([row]);
+    });
+  }
+}
+
+/** @throws UnknownExchange */
+function find(rows: readonly Row[], dealing: string): Row {
+  const row = rows.find((one) => one.dealing === dealing);
+  if (!row) throw new UnknownExchange('this vault holds no share of that dealing');
+  return row;
 }
 
 /** The client's fault, when the token's answer says so; else the error as it is. */

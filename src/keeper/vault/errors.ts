@@ -40,6 +40,13 @@ export class ExchangeExpired extends CodedError {
   }
 }
 
+/** What is asked for is refused while the account's dealings are as they are. Nothing was changed. */
+export class DealingConflict extends CodedError {
+  constructor(message: string) {
+    super('dealing-conflict', message);
+  }
+}
+
 /** A message of the protocol is malformed. Nothing was spent. */
 export class InvalidMessage extends CodedError {
   constructor(message: string) {

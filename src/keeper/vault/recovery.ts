@@ -7,7 +7,7 @@ import { KEY_LABELS, type PrivateKey, type Token } from '../pkcs11/index.js';
 import type { Row } from '../records/index.js';
 import type { Accounts } from './accounts.js';
 import { toElement } from './elements.js';
-import { AccountLocked, AttemptsUnderWay, WrongPassword } from './errors.js';
+import { AccountLocked, AttemptsUnderWay, UnknownExchange, WrongPassword } from './errors.js';
 import type { Evaluation } from './evaluation.js';
 import { Exchanges, newExchangeId } from './exchanges.js';
 import type { Lifecycle } from './lifecycle.js';
@@ -54,9 +54,13 @@ export function readLogin(KE1: Uint8Array): Login {
   return { KE1, blindedElement: toElement(blindedElement), clientKeyshare: toElement(clientKeyshare) };
 }
 
-/** Of an account's live rows the one that a login asks for, with those after it that an attempt is spent on too. */
+/**
+ * Of an account's live rows the one that a login asks for, with those after it that an attempt is spent on too.
+ * @throws UnknownExchange when it asks for a dealing that is not held
+ */
 function chosen(rows: readonly Row[], dealing: string): readonly Row[] {
   const row = rows.find((one) => one.dealing === dealing);
+  if (!row && dealing !== '') throw new UnknownExchange('this vault holds no share of that dealing');
   return row ? [row, ...rows.filter((other) => other !== row)] : [];
 }
 

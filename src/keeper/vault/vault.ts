@@ -173,11 +173,24 @@ export class Vault {
     audit('share registered', { account, dealing: share.dealing });
   }
 
-  /** Ends every other dealing of the account. @throws UnknownExchange when this one is not held */
+  /**
+   * Ends every other dealing of the account.
+   * @throws UnknownExchange when this one is not held, DealingConflict when nobody has proven a password against it
+   */
   async commitDealing(id: AccountId, dealing: string): Promise<void> {
     const account = this.nameOf(id);
     await this.#lifecycle.request(() => this.#dealings.commit(account, dealing));
     audit('dealing committed', { account, dealing });
+  }
+
+  /**
+   * Ends a dealing that was cut off before anybody proved a password against it.
+   * @throws UnknownExchange when it is not held, DealingConflict when it was proven
+   */
+  async withdrawDealing(id: AccountId, dealing: string): Promise<void> {
+    const account = this.nameOf(id);
+    await this.#lifecycle.request(() => this.#dealings.withdraw(account, dealing));
+    audit('dealing withdrawn', { account, dealing });
   }
 
   /**

@@ -1,0 +1,78 @@
+import { nameOfDealing, nextCount } from './dealings.js';
+import { endOthers } from './ending.js';
+import { answered, type Operation } from './operation.js';
+import { type MemberId, type Opaque, type Program, work } from './program.js';
+import { proveAt } from './proof.js';
+import type { Deal, Login } from './scheme.js';
+
+/** What became of a dealing. */
+export interface Dealt {
+  readonly dealing: string;
+  /** members that hold a share of it which opened */
+  readonly proven: ReadonlySet<MemberId>;
+  /** members that lack a proof, or where something older may still open; none when all is done */
+  readonly pending: readonly MemberId[];
+}
+
+/**
+ * Deals a fresh key to the fleet under the login's password. The dealing lies beside the older ones until T honest
+ * members have had the password proven against it. When too few take it, it is withdrawn and what there was stays.
+ * @throws TooFewVaults
+ */
+export function* deal(op: Operation, login: Login, backupKey: Uint8Array): Program<Dealt> {
+  const { fleet, scheme } = op;
+  const { threshold, size } = fleet.quorums;
+  const dealing = nameOfDealing(nextCount(op), fleet, scheme.random());
+  const made = yield* work(() => scheme.deal(login, threshold, size, backupKey));
+  const holders = new Set<MemberId>();
+  op.facts.deal = { dealing, holders };
+  let isKept = false;
+  try {
+    yield* share(op, made, dealing, holders);
+    if (holders.size < threshold)
+      throw op.tooFew(
+        holders.size,
+        fleet,
+        `${holders.size} of the vaults took a share, and ${threshold} must`,
+      );
+    const { proven } = yield* proveAt(op, login, dealing, made.combination, [...holders]);
+    op.facts.proven = proven;
+    if (proven.size < threshold)
+      throw op.tooFew(
+        proven.size,
+        fleet,
+        `${proven.size} of the shares were proven, and ${threshold} must be`,
+      );
+    isKept = true;
+    return { dealing, proven, pending: yield* endOthers(op, dealing, proven) };
+  } finally {
+    made.wipe();
+    if (!isKept) yield* op.ask('withdraw', holders, () => ({ dealing }));
+  }
+}
+
+/** Sends each member its share. */
+function* share(op: Operation, made: Deal, dealing: string, holders: Set<MemberId>): Program<void> {
+  const { members } = op.fleet;
+  const indexOf = (member: MemberId) => members.indexOf(member) + 1;
+  const offers = yield* op.ask('offer', members, (member) => ({
+    dealing,
+    index: indexOf(member),
+    message: made.offer(member),
+  }));
+  const shares = new Map<MemberId, { registrationId: string; message: Opaque }>();
+  for (const [member, { registrationId, message: answer }] of answered(offers)) {
+    const message = yield* work(() =>
+      made.share(member, { dealing, index: indexOf(member), registrationId }, answer),
+    );
+    if (message === undefined) op.catch([member], 'it answered the registration for another');
+    else shares.set(member, { registrationId, message });
+  }
+  op.facts.shares = [...shares.keys()];
+  const taken = yield* op.ask(
+    'share',
+    shares.keys(),
+    (member) => shares.get(member) as { registrationId: string; message: Opaque },
+  );
+  for (const [member] of answered(taken)) holders.add(member);
+}

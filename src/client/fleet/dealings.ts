@@ -1,0 +1,72 @@
+import type { Fleet, Operation } from './operation.js';
+import type { Held, HeldDealing, MemberId } from './program.js';
+
+/**
+ * A dealing is named by 32 hexadecimal digits: 8 of a count that grows, 8 of the fleet that it was dealt to, 16 random.
+ */
+export const nameOfDealing = (count: number, { tag }: Fleet, random: string): string =>
+  count.toString(16).padStart(8, '0') + tag + random;
+const countOf = (dealing: string): number => Number.parseInt(dealing.slice(0, 8) || '0', 16);
+export const isOf = ({ tag }: Fleet, dealing: string): boolean => dealing.slice(8, 16) === tag;
+
+/** A dealing that enough members say they hold. */
+export interface Candidate {
+  readonly fleet: Fleet;
+  readonly dealing: string;
+  readonly holders: readonly MemberId[];
+  /** where a password was proven against it */
+  readonly proven: readonly MemberId[];
+}
+
+/** What a member says of one dealing; each member counts once. */
+export const claim = (held: Held | undefined, dealing: string): HeldDealing | undefined =>
+  held?.dealings.find((one) => one.dealing === dealing);
+
+/** The fleet's dealings that any member says it holds, newest first. */
+export function claimed(op: Operation, fleet: Fleet, looks = op.looks): Candidate[] {
+  const members = fleet.members.filter((member) => looks.has(member) && !op.session.caught.has(member));
+  const names = new Set(
+    members.flatMap((member) => (looks.get(member) as Held).dealings.map(({ dealing }) => dealing)),
+  );
+  return [...names]
+    .filter((dealing) => isOf(fleet, dealing))
+    .sort()
+    .reverse()
+    .map((dealing) => {
+      const holders = members.filter((member) => claim(looks.get(member), dealing));
+      return {
+        fleet,
+        dealing,
+        holders,
+        proven: holders.filter((member) => claim(looks.get(member), dealing)?.proven),
+      };
+    });
+}
+
+/** Whether T honest members have had a password proven against it: then nothing older is worth a try. */
+export const isEstablished = (op: Operation, { fleet, proven }: Candidate): boolean =>
+  proven.length >= fleet.quorums.proofsNeeded(op.caughtIn(fleet));
+
+/**
+ * What may open, in the order in which it is tried: the newest fleet first, in it what was proven at T members before
+ * what was not, the newer before the older; nothing behind a dealing that is established.
+ */
+export function candidates(op: Operation, looks = op.looks): Candidate[] {
+  const all = op.fleets.flatMap((fleet) => {
+    const { threshold } = fleet.quorums;
+    const whole = claimed(op, fleet, looks).filter(({ holders }) => holders.length >= threshold);
+    const isProven = ({ proven }: Candidate) => proven.length >= threshold;
+    return [...whole.filter(isProven), ...whole.filter((one) => !isProven(one))];
+  });
+  const last = all.findIndex((one) => isEstablished(op, one));
+  return last < 0 ? all : all.slice(0, last + 1);
+}
+
+/** A count above that of every dealing which an honest member holds and T can open: no liar alone moves it. */
+export function nextCount(op: Operation): number {
+  const counts = [...op.looks.values()]
+    .map(({ dealings }) => Math.max(0, ...dealings.map(({ dealing }) => countOf(dealing))))
+    .sort((a, b) => b - a);
+  const liars = op.fleets.reduce((sum, fleet) => sum + fleet.quorums.hidden(op.caughtIn(fleet)), 0);
+  return (counts[liars] ?? counts.at(-1) ?? 0) + 1;
+}

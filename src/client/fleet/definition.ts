@@ -1,0 +1,57 @@
+import { hash } from '../../protocol/index.js';
+import { toBase64url } from '../connection.js';
+import { BkvError } from '../errors.js';
+import type { Fleet } from './operation.js';
+import type { MemberId } from './program.js';
+import { Quorums } from './quorums.js';
+
+export interface FleetVault {
+  readonly url: string;
+  /** the vault's static public key, pinned, 33 bytes */
+  readonly serverPublicKey: Uint8Array;
+  /** the RSA key that shares are wrapped for, pinned: SubjectPublicKeyInfo */
+  readonly transportPublicKey: Uint8Array;
+}
+
+/** Which vaults make up a fleet. */
+export interface FleetDefinition {
+  /** in an order that does not change: a vault's place is its share's index */
+  readonly vaults: readonly FleetVault[];
+  /** T: how many vaults must answer, more than half of them */
+  readonly threshold: number;
+  /** b: how many vaults may lie without harm to a change of password, at most N - T; as many unless told */
+  readonly liars?: number;
+}
+
+export const idOf = ({ serverPublicKey }: Pick<FleetVault, 'serverPublicKey'>): MemberId =>
+  toBase64url(serverPublicKey);
+
+/** @throws BkvError `InvalidFleet` */
+export function defineFleet({ vaults, threshold, liars }: FleetDefinition): Fleet {
+  const size = vaults.length;
+  const check = (isGood: boolean, what: string) => {
+    if (!isGood) throw new BkvError('InvalidFleet', what);
+  };
+  check(
+    Number.isInteger(threshold) && threshold > size / 2 && threshold <= size,
+    `the threshold of ${size} vaults is more than half of them and at most all, not ${threshold}`,
+  );
+  check(
+    liars === undefined || (Number.isInteger(liars) && liars >= 0 && liars <= size - threshold),
+    `of ${size} vaults with a threshold of ${threshold}, 0 to ${size - threshold} may lie, not ${liars}`,
+  );
+  const members = vaults.map(idOf);
+  check(new Set(members).size === size, 'two vaults of the fleet have the same static public key');
+  check(
+    vaults.every(({ serverPublicKey }) => serverPublicKey.length === 33),
+    'the public key of a vault has 33 bytes',
+  );
+  return { members, quorums: new Quorums(size, threshold, liars), tag: tagOf(threshold, vaults) };
+}
+
+/** 8 hexadecimal digits that stand for threshold, vaults and their order. */
+function tagOf(threshold: number, vaults: readonly FleetVault[]): string {
+  const keys = vaults.flatMap(({ serverPublicKey }) => [...serverPublicKey]);
+  const digest = hash(Uint8Array.from([...new TextEncoder().encode('bkv fleet 1'), threshold, ...keys]));
+  return [...digest.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}

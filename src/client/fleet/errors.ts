@@ -1,0 +1,66 @@
+import { BkvError, WrongPassword } from '../errors.js';
+
+/** Too few vaults answered, or held a share, for what was asked. Nothing can be done now. */
+export class TooFewVaults extends BkvError {
+  constructor(
+    readonly answered: number,
+    readonly threshold: number,
+    /** what went wrong, each with the vault's URL */
+    readonly failures: readonly string[] = [],
+    what = `${answered} of the vaults answered, and ${threshold} are needed; try again when more are up`,
+    code = 'TooFewVaults',
+  ) {
+    super(code, failures.length > 0 ? `${what} (${failures.join('; ')})` : what);
+  }
+}
+
+/**
+ * Enough vaults answered to open the key, and their answers do not. The password is wrong, or vaults that answered lie;
+ * which of the two, only more answers tell.
+ */
+export class Undecided extends TooFewVaults {
+  constructor(
+    answered: number,
+    threshold: number,
+    failures: readonly string[],
+    /** guesses that are left now that this one has failed */
+    readonly attemptsRemaining: number,
+    /** vaults whose evaluation does not fit the others' */
+    readonly suspects: readonly string[],
+  ) {
+    super(
+      answered,
+      threshold,
+      failures,
+      `the password is wrong, or some of the ${answered} vaults that answered lie${
+        suspects.length > 0 ? `, perhaps ${suspects.join(', ')}` : ''
+      }; more must answer to tell`,
+      'Undecided',
+    );
+  }
+}
+
+/** The password is wrong, whoever of the fleet lies. */
+export class WrongFleetPassword extends WrongPassword {
+  constructor(
+    attemptsRemaining: number,
+    /** vaults whose evaluation of the password does not fit the others' */
+    readonly liars: readonly string[],
+  ) {
+    super(attemptsRemaining);
+  }
+}
+
+/** No vault holds anything of this account. */
+export class NotRegistered extends BkvError {
+  constructor() {
+    super('NotRegistered', 'the fleet does not know this account; register it first');
+  }
+}
+
+/** The account has been moved to a fleet that the fleet file does not name. */
+export class MovedAway extends BkvError {
+  constructor() {
+    super('MovedAway', 'the account was moved to another fleet; get the fleet file that names it');
+  }
+}

@@ -1,0 +1,279 @@
+import type { AccountStatus, RegisterOptions } from '../client.js';
+import { Connection } from '../connection.js';
+import { KeyExists, Locked, VaultIdentityMismatch } from '../errors.js';
+import { checkKey } from '../key.js';
+import { preparePassword } from '../password.js';
+import { argon2, type StretchPassword, stretchOutput, tryDevice } from '../stretching.js';
+import { deal } from './deal.js';
+import { candidates, claim } from './dealings.js';
+import { defineFleet, type FleetDefinition, type FleetVault, idOf } from './definition.js';
+import { Driver } from './driver.js';
+import { NotRegistered } from './errors.js';
+import { OpaqueScheme } from './opaque.js';
+import { answered, type Fleet, Operation, type Session } from './operation.js';
+import type { MemberId, Program } from './program.js';
+import { look, type Recovered, recover, whyNone } from './recover.js';
+import type { Login } from './scheme.js';
+import { WireMember } from './wire.js';
+
+export interface FleetOptions extends FleetDefinition {
+  /** fleets that held the account before this one, newest first: what is found there is moved here */
+  readonly predecessors?: readonly FleetDefinition[];
+  /** the account's id, as the app knows it and the access tokens' `sub` has it */
+  readonly account: string;
+  /** a JWT for the account at one vault: its `aud` is `bkv:` and the vault's identity, its public key as base64url */
+  readonly accessToken: (vault: {
+    readonly url: string;
+    readonly identity: string;
+  }) => string | Promise<string>;
+  /** milliseconds for one request; 10,000 unless told */
+  readonly timeout?: number;
+  /** milliseconds until another vault is asked beside one that is slow; 800 unless told */
+  readonly hedge?: number;
+  /** whether `http:` is taken to other addresses than this device's own */
+  readonly allowPlainHttp?: boolean;
+  /** where Argon2id runs; on the calling thread unless told */
+  readonly stretch?: StretchPassword;
+}
+
+/** What can cut an operation short. What was begun at the vaults is brought to its end: see {@link FleetClient.settled}. */
+export interface Abortable {
+  readonly signal?: AbortSignal;
+}
+
+/** What became of an operation at the single vaults, by their URLs. */
+export interface FleetOutcome {
+  /**
+   * vaults that hold no proven share yet, or where an older password may still open. None when the operation is
+   * complete; while there are some, the next recovery goes on with it.
+   */
+  readonly pending: readonly string[];
+  /** vaults that were caught lying: their answers did not parse, do not fit the others', or come under another key */
+  readonly liars: readonly string[];
+}
+
+export interface FleetRegistration extends FleetOutcome {
+  /** how many vaults hold a share that was proven: at least the threshold */
+  readonly vaults: number;
+}
+
+export interface FleetRecovery extends FleetOutcome {
+  /** 32 bytes */
+  readonly backupKey: Uint8Array;
+  /** how many vaults hold a share of a key that was dealt anew, because a vault had none or the fleet is new */
+  readonly repaired: number | undefined;
+}
+
+export interface VaultCheck {
+  readonly url: string;
+  readonly state: 'ok' | 'unreachable' | 'another identity';
+  readonly detail?: string;
+}
+
+/**
+ * One account over several independent vaults, any `threshold` of which give its key back. The vaults do not know of
+ * each other; all that joins them is done here. `docs/fleet.md` says what up to `liars` of them can and cannot do.
+ */
+export class FleetClient {
+  readonly #fleets: readonly [Fleet, ...Fleet[]];
+  readonly #vaults: readonly FleetVault[];
+  readonly #members = new Map<MemberId, WireMember>();
+  readonly #urls = new Map<MemberId, string>();
+  readonly #session: Session = { caught: new Map(), slow: new Set(), repaired: new Set() };
+  readonly #driver: Driver;
+  readonly #scheme: OpaqueScheme;
+  readonly #stretch: StretchPassword;
+
+  /** @throws BkvError `InvalidFleet`, `InvalidUrl`, `PlainHttp` */
+  constructor(options: FleetOptions) {
+    const { predecessors = [], account, accessToken, timeout = 10_000, hedge = 800 } = options;
+    this.#fleets = [defineFleet(options), ...predecessors.map(defineFleet)];
+    this.#vaults = options.vaults;
+    this.#stretch = options.stretch ?? argon2;
+    const keys = new Map<MemberId, FleetVault>();
+    for (const vault of [options, ...predecessors].flatMap(({ vaults }) => vaults)) {
+      const { url, serverPublicKey } = vault;
+      const identity = idOf(vault);
+      if (keys.has(identity)) continue;
+      keys.set(identity, vault);
+      this.#urls.set(identity, url);
+      this.#members.set(
+        identity,
+        new WireMember(
+          new Connection(url, {
+            serverPublicKey,
+            accessToken: () => accessToken({ url, identity }),
+            timeout,
+            allowPlainHttp: options.allowPlainHttp ?? false,
+          }),
+        ),
+      );
+    }
+    this.#driver = new Driver(this.#members, this.#session, hedge);
+    this.#scheme = new OpaqueScheme({
+      account,
+      stretch: stretchOutput(this.#stretch),
+      serverPublicKey: (member) => (keys.get(member) as FleetVault).serverPublicKey,
+      transportPublicKey: (member) => (keys.get(member) as FleetVault).transportPublicKey,
+    });
+  }
+
+  /** Asks each vault who it is. */
+  check(): Promise<VaultCheck[]> {
+    return Promise.all(
+      this.#vaults.map(async (vault) => {
+        const { url } = vault;
+        try {
+          await (this.#members.get(idOf(vault)) as WireMember).identify();
+          return { url, state: 'ok' } as const;
+        } catch (error) {
+          const state = error instanceof VaultIdentityMismatch ? 'another identity' : 'unreachable';
+          return { url, state, detail: (error as Error).message } as const;
+        }
+      }),
+    );
+  }
+
+  /**
+   * Deals a fresh key to all vaults, and has each keep the backup key (32 bytes) under the password. Cut off at any
+   * point, what was registered before still opens, or the new does.
+   * @throws KeyExists when the account has a key, unless `replace` gives it up
+   * @throws TooFewVaults, StretchingUnavailable, BkvError `InvalidKey`
+   */
+  async register(
+    password: string,
+    backupKey: Uint8Array,
+    { replace = false, signal }: RegisterOptions & Abortable = {},
+  ): Promise<FleetRegistration> {
+    checkKey(backupKey);
+    const op = this.#operation();
+    const { proven, pending } = await this.#with(
+      password,
+      (login) => registration(op, login, backupKey, replace),
+      signal,
+    );
+    return { vaults: proven.size, ...this.#outcome(pending) };
+  }
+
+  /**
+   * Puts a new password in place of the old one; the backup key, and so the backup, stays. When nothing is pending, the
+   * old password opens nowhere any more. Cut off, one of the two opens.
+   * @throws as {@link recover} and {@link register} do
+   */
+  async changePassword(
+    oldPassword: string,
+    newPassword: string,
+    { signal }: Abortable = {},
+  ): Promise<FleetRegistration> {
+    preparePassword(newPassword).fill(0);
+    const abortable = signal ? { signal } : {};
+    const { backupKey } = await this.recover(oldPassword, abortable);
+    try {
+      return await this.register(newPassword, backupKey, { replace: true, ...abortable });
+    } finally {
+      backupKey.fill(0);
+    }
+  }
+
+  /**
+   * Gets the backup key back from any `threshold` vaults, and mends what it finds: a change that is pending, a vault
+   * without its share, an account at a predecessor. A wrong password costs an attempt at every vault that was asked.
+   * @throws WrongPassword, Undecided, Locked, NotRegistered, MovedAway, TooFewVaults, StretchingUnavailable
+   */
+  async recover(password: string, { signal }: Abortable = {}): Promise<FleetRecovery> {
+    const op = this.#operation();
+    const { backupKey, repaired, pending } = await this.#with<Recovered>(
+      password,
+      (login) => recover(op, login),
+      signal,
+    );
+    return { backupKey, repaired, ...this.#outcome(pending) };
+  }
+
+  /** What the fleet as a whole says of the account: it opens as long as `threshold` vaults do. @throws TooFewVaults */
+  async status(): Promise<AccountStatus> {
+    const op = this.#operation();
+    await this.#driver.run(look(op));
+    const [first] = candidates(op);
+    if (first) {
+      const { dealing, holders, fleet } = first;
+      const left = holders.map((member) => claim(op.looks.get(member), dealing)?.attemptsRemaining ?? 0);
+      const attemptsRemaining = left.sort((a, b) => b - a)[fleet.quorums.threshold - 1] ?? 0;
+      return { state: 'registered', attemptsRemaining, dealings: [dealing] };
+    }
+    const why = whyNone(op);
+    if (why instanceof Locked) return { state: 'locked', attemptsRemaining: 0 };
+    if (why instanceof NotRegistered) return { state: 'unregistered' };
+    throw why;
+  }
+
+  /**
+   * Makes the account's key unreachable for ever, here and at the predecessors.
+   * @returns the vaults that must still be told, while `liars` of the others might not have done it
+   * @throws TooFewVaults when so few were told that the rest could open it
+   */
+  async delete(): Promise<FleetOutcome> {
+    const op = this.#operation();
+    return this.#outcome(await this.#driver.run(deletion(op)));
+  }
+
+  /** Resolves once nothing that was begun is under way any more, the answers of slow vaults included. */
+  settled(): Promise<void> {
+    return this.#driver.settled();
+  }
+
+  async #with<T>(
+    password: string,
+    program: (login: Login) => Program<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    const secret = preparePassword(password);
+    await tryDevice(this.#stretch);
+    const login = this.#scheme.login(secret);
+    try {
+      return await this.#driver.run(program(login), signal);
+    } finally {
+      void this.#driver.settled().then(() => login.wipe());
+    }
+  }
+
+  #operation(): Operation {
+    return new Operation(
+      this.#fleets,
+      this.#scheme,
+      this.#session,
+      (member) => this.#urls.get(member) as string,
+    );
+  }
+
+  #outcome(pending: readonly MemberId[]): FleetOutcome {
+    const urls = (members: Iterable<MemberId>) =>
+      [...members].map((member) => this.#urls.get(member) as string);
+    return { pending: urls(pending), liars: urls(this.#session.caught.keys()) };
+  }
+}
+
+function* registration(op: Operation, login: Login, backupKey: Uint8Array, replace: boolean) {
+  yield* look(op);
+  const { quorums } = op.fleet;
+  const credible = op.credible(op.fleet.members);
+  const holding = credible.filter((member) => (op.looks.get(member)?.dealings.length ?? 0) > 0);
+  // More than may lie say so.
+  if (!replace && holding.length > quorums.hidden(op.caughtIn(op.fleet))) throw new KeyExists();
+  return yield* deal(op, login, backupKey);
+}
+
+function* deletion(op: Operation): Program<MemberId[]> {
+  const members = new Set(op.fleets.flatMap((fleet) => fleet.members));
+  const replies = yield* op.ask('delete', members, () => null);
+  const done = new Set(answered(replies).map(([member]) => member));
+  const { members: mine, quorums } = op.fleet;
+  const told = mine.filter((member) => done.has(member)).length;
+  if (told <= quorums.size - quorums.threshold) throw op.tooFew(told, op.fleet);
+  return op.fleets.flatMap((fleet) => {
+    const credible = op.credible(fleet.members);
+    const open = credible.filter((member) => !done.has(member));
+    const needed = fleet.quorums.endsNeeded(op.caughtIn(fleet));
+    return credible.length - open.length >= needed ? [] : open;
+  });
+}

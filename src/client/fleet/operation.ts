@@ -1,0 +1,125 @@
+import { TooFewVaults } from './errors.js';
+import {
+  ask,
+  type Held,
+  type Kind,
+  type MemberId,
+  type Program,
+  type Replies,
+  type Request,
+  type Round,
+} from './program.js';
+import type { Quorums } from './quorums.js';
+import type { Scheme } from './scheme.js';
+
+export interface Fleet {
+  /** in the order that gives each share its index */
+  readonly members: readonly MemberId[];
+  readonly quorums: Quorums;
+  /** 8 hexadecimal digits that its dealings bear */
+  readonly tag: string;
+}
+
+/** What one client has learnt of the members, for as long as it lives. */
+export interface Session {
+  /** members that were caught lying, and by what; they are asked for nothing more */
+  readonly caught: Map<MemberId, string>;
+  /** members that were slow; they are asked last */
+  readonly slow: Set<MemberId>;
+  /** members that were dealt a share because they lacked one */
+  readonly repaired: Set<MemberId>;
+}
+
+/**
+ * One operation on an account: what it works with, and what it has learnt so far. Two operations that stand at the same
+ * round and know the same go on alike; the model in `test/fleet` rests on that.
+ */
+export class Operation {
+  /** members that did not answer, and why: they are not asked again */
+  readonly silent = new Map<MemberId, string>();
+  /** members that spent an attempt in this operation */
+  readonly spent = new Set<MemberId>();
+  looks: ReadonlyMap<MemberId, Held> = new Map();
+  /** what else it has learnt, by name */
+  readonly facts: Record<string, unknown> = {};
+
+  constructor(
+    /** the fleet, and then its predecessors, newest first */
+    readonly fleets: readonly [Fleet, ...Fleet[]],
+    readonly scheme: Scheme,
+    readonly session: Session,
+    /** how a member is called in messages: its URL */
+    readonly nameOf: (member: MemberId) => string,
+  ) {}
+
+  /** What members said that were slow to say it. */
+  readonly #heard = new Map<MemberId, Held>();
+  #listener: ((member: MemberId, held: Held) => Program<void>) | undefined;
+
+  *hear(member: MemberId, held: Held): Program<void> {
+    if (this.#listener) yield* this.#listener(member, held);
+    else this.#heard.set(member, held);
+  }
+
+  /** Has something done with what slow members say, now and later. */
+  *listen(listener: (member: MemberId, held: Held) => Program<void>): Program<void> {
+    this.#listener = listener;
+    for (const [member, held] of this.#heard) yield* listener(member, held);
+  }
+
+  get fleet(): Fleet {
+    return this.fleets[0];
+  }
+
+  caughtIn({ members }: Fleet): number {
+    return members.filter((member) => this.session.caught.has(member)).length;
+  }
+
+  catch(members: Iterable<MemberId>, by: string): void {
+    for (const member of members) if (!this.session.caught.has(member)) this.session.caught.set(member, by);
+  }
+
+  /** Members that were not caught lying. */
+  credible(members: Iterable<MemberId>): MemberId[] {
+    return [...members].filter((member) => !this.session.caught.has(member));
+  }
+
+  /** Members that may be asked. */
+  willing(members: Iterable<MemberId>): MemberId[] {
+    return this.credible(members).filter((member) => !this.silent.has(member));
+  }
+
+  /** Asks those of the members that may be asked, and remembers who is silent and who lies. */
+  *ask<K extends Kind>(
+    kind: K,
+    members: Iterable<MemberId>,
+    request: (member: MemberId) => Request<K>,
+    options: Omit<Round<K>, 'kind' | 'requests'> = {},
+  ): Program<Replies<K>> {
+    const requests = new Map(this.willing(members).map((member) => [member, request(member)]));
+    const replies = yield* ask({ kind, requests, ...options });
+    for (const [member, reply] of replies) {
+      if (reply.ok) continue;
+      if (reply.failure === 'lying') this.catch([member], reply.reason);
+      const isDeaf = reply.failure === 'refused' && kind === 'look';
+      if (reply.failure === 'silent' || isDeaf) this.silent.set(member, reply.reason);
+    }
+    return replies;
+  }
+
+  /** What has gone wrong at the fleet's members so far, each with its name. */
+  failures({ members }: Fleet): string[] {
+    return members.flatMap((member) => {
+      const reason = this.session.caught.get(member) ?? this.silent.get(member);
+      return reason === undefined ? [] : [`${this.nameOf(member)}: ${reason}`];
+    });
+  }
+
+  tooFew(answered: number, fleet: Fleet, what?: string): TooFewVaults {
+    return new TooFewVaults(answered, fleet.quorums.threshold, this.failures(fleet), what);
+  }
+}
+
+/** Those that answered, with their answers. */
+export const answered = <K extends Kind>(replies: Replies<K>) =>
+  [...replies].flatMap(([member, reply]) => (reply.ok ? [[member, reply.answer] as const] : []));

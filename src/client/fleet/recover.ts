@@ -1,0 +1,175 @@
+import { Locked } from '../errors.js';
+import { deal } from './deal.js';
+import { candidates, claim, claimed, isEstablished, isOf } from './dealings.js';
+import { endOthers } from './ending.js';
+import { MovedAway, NotRegistered, Undecided, WrongFleetPassword } from './errors.js';
+import { answered, type Fleet, type Operation } from './operation.js';
+import type { Held, MemberId, Program, Replies, Reply } from './program.js';
+import { proveAt } from './proof.js';
+import { isOpen, type Opening, tryDealing, type Unopened } from './recovery.js';
+import type { Login } from './scheme.js';
+
+export interface Recovered {
+  readonly backupKey: Uint8Array;
+  /** members that hold a share of the key that was dealt anew, because one lacked its share or the fleet is new */
+  readonly repaired?: number;
+  /** members where something older may still open */
+  readonly pending: readonly MemberId[];
+}
+
+/** Asks every member what it holds of the account. */
+export function* look(op: Operation): Program<void> {
+  const members = new Set(op.fleets.flatMap((fleet) => fleet.members));
+  const heldBy = (replies: Replies<'look'>) => new Map<MemberId, Held>(answered(replies));
+  const late = function* (member: MemberId, reply: Reply<'look'>): Program<void> {
+    if (reply.ok) yield* op.hear(member, reply.answer);
+  };
+  const replies = yield* op.ask('look', members, () => null, {
+    fair: (so) => candidates(op, heldBy(so)).length > 0,
+    late,
+  });
+  op.looks = heldBy(replies);
+}
+
+/**
+ * Gets the backup key back, and mends what it finds: a change that was not finished, a member without its share, an
+ * account at a predecessor.
+ * @throws WrongFleetPassword, Undecided, Locked, NotRegistered, MovedAway, TooFewVaults
+ */
+export function* recover(op: Operation, login: Login): Program<Recovered> {
+  yield* look(op);
+  const tried: Unopened[] = [];
+  op.facts.tried = tried;
+  for (const candidate of candidates(op)) {
+    const result = yield* tryDealing(op, login, candidate);
+    if (isOpen(result)) {
+      yield* op.listen((member, held) => giveBack(op, login, result, member, held));
+      return yield* mend(op, login, result);
+    }
+    tried.push(result);
+  }
+  throw tried.length === 0 ? whyNone(op) : whyNotOpened(op, tried);
+}
+
+/** A member that was slow to say what it holds has its attempts given back too. */
+function* giveBack(
+  op: Operation,
+  login: Login,
+  { candidate, combination }: Opening,
+  member: MemberId,
+  held: Held,
+): Program<void> {
+  const { dealing } = candidate;
+  if (claim(held, dealing)?.full === false) yield* proveAt(op, login, dealing, combination, [member]);
+}
+
+/** Ends what is older, deals anew where a share is lacking. A recovery that cannot mend all of it says where. */
+function* mend(op: Operation, login: Login, { candidate, combination, proven, backupKey }: Opening) {
+  const { fleet, session } = op;
+  const { dealing } = candidate;
+  const isMoved = candidate.fleet !== fleet;
+  const lacking = op
+    .willing(fleet.members)
+    .filter((member) => op.looks.has(member) && !claim(op.looks.get(member), dealing));
+  op.facts.opened = { dealing, proven: [...proven] };
+  const needed = fleet.quorums.proofsNeeded(op.caughtIn(fleet));
+  const reachable = op.willing(fleet.members).filter((member) => op.looks.has(member)).length;
+  const isWorth = lacking.some((member) => !session.repaired.has(member)) && reachable >= needed;
+  if ((isMoved || isWorth) && !isElsewhere(op, dealing)) {
+    for (const member of lacking) session.repaired.add(member);
+    const dealt = yield* dealAgain(op, login, backupKey);
+    if (dealt) return { backupKey, repaired: dealt.proven.size, pending: dealt.pending };
+  }
+  if (isMoved) return { backupKey, pending: op.credible(candidate.fleet.members) };
+
+  const held = (member: MemberId) => claim(op.looks.get(member), dealing);
+  const all = new Set([...proven, ...fleet.members.filter((member) => held(member)?.proven)]);
+  if (op.credible(all).length < needed) {
+    const rest = op.willing(fleet.members).filter((member) => held(member) && !all.has(member));
+    const more = yield* proveAt(op, login, dealing, combination, rest);
+    for (const member of more.proven) all.add(member);
+  }
+  op.facts.all = all;
+  return { backupKey, pending: yield* endOthers(op, dealing, all) };
+}
+
+/** A repair or a move that fails leaves all as it was; the next recovery tries again. */
+function* dealAgain(op: Operation, login: Login, backupKey: Uint8Array) {
+  try {
+    return yield* deal(op, login, backupKey);
+  } catch (error) {
+    if ((error as { code?: string }).code === 'TooFewVaults') return undefined;
+    throw error;
+  }
+}
+
+/** Whether more members than may lie hold a newer dealing, proven, that is none of the fleets that are known here. */
+function isElsewhere(op: Operation, than = ''): boolean {
+  const claims = op
+    .credible(op.looks.keys())
+    .filter((member) =>
+      op.looks
+        .get(member)
+        ?.dealings.some(
+          ({ dealing, proven }) =>
+            proven && dealing > than && !op.fleets.some((fleet) => isOf(fleet, dealing)),
+        ),
+    );
+  return claims.length > op.fleet.quorums.hidden(op.caughtIn(op.fleet));
+}
+
+/** Why there was nothing to try. */
+export function whyNone(op: Operation): Error {
+  const { fleet } = op;
+  const caught = op.caughtIn(fleet);
+  const looks = op.credible(fleet.members).flatMap((member) => op.looks.get(member) ?? []);
+  const locked = looks.filter((held) => held.locked).length;
+  if (locked >= fleet.quorums.endsNeeded(caught)) return new Locked();
+  if (isElsewhere(op)) return new MovedAway();
+  const most = Math.max(
+    0,
+    ...op.fleets.flatMap((one) => claimed(op, one).map(({ holders }) => holders.length)),
+  );
+  if (most > 0)
+    return op.tooFew(
+      most,
+      fleet,
+      `${most} of the vaults that answer hold a share of the account, and ${fleet.quorums.threshold} are needed`,
+    );
+  const few = op.fleets.find((one) => !answersFor(op, one));
+  if (few) return op.tooFew(looks.length, few);
+  if (locked > 0)
+    return op.tooFew(looks.length - locked, fleet, `${locked} of the vaults say that the account is locked`);
+  return new NotRegistered();
+}
+
+const answersFor = (op: Operation, { members, quorums }: Fleet): boolean =>
+  op.credible(members).filter((member) => op.looks.has(member)).length >= quorums.threshold;
+
+/** Why nothing that was tried has opened. */
+function whyNotOpened(op: Operation, tried: readonly Unopened[]): Error {
+  const { fleet } = (tried[0] as Unopened).candidate;
+  const { quorums } = fleet;
+  const most = tried.reduce((best, one) => (one.answered > best.answered ? one : best));
+  const liars = [
+    ...new Set([...op.credible(most.suspects), ...fleet.members.filter((m) => op.session.caught.has(m))]),
+  ].map(op.nameOf);
+  if (most.answered < quorums.threshold) return op.tooFew(most.answered, most.candidate.fleet);
+  const { attemptsRemaining } = most;
+  // A dealing that was not tried might open yet, when members that are silent now, or hide it, hold it too.
+  const names = new Set(tried.map(({ candidate }) => candidate.dealing));
+  const settled = tried.find(({ candidate }) => isEstablished(op, candidate))?.candidate;
+  const isOut = op.fleets.some((one) => {
+    const unknown =
+      one.members.length - op.credible(one.members).filter((member) => op.looks.has(member)).length;
+    return claimed(op, one).some(
+      ({ dealing, holders }) =>
+        !names.has(dealing) &&
+        (!settled || (one === settled.fleet && dealing > settled.dealing)) &&
+        holders.length + unknown >= one.quorums.threshold,
+    );
+  });
+  if (tried.every(({ certain }) => certain) && !isOut)
+    return new WrongFleetPassword(attemptsRemaining, liars);
+  return new Undecided(most.answered, quorums.threshold, op.failures(fleet), attemptsRemaining, liars);
+}

@@ -1,0 +1,74 @@
+import type { MemberId, Opaque } from './program.js';
+
+/** Of the T or more evaluations in `group` the one of the whole key. Equal names mean equal elements. */
+export interface Combination {
+  readonly name: string;
+  readonly group: readonly MemberId[];
+}
+
+/** What was sent to a member, and what it answered. */
+export interface Started {
+  /** the member's place in the fleet, which is its share's: 1 to N */
+  readonly index: number;
+  readonly recoveryId: string;
+  readonly sent: Opaque;
+  readonly received: Opaque;
+}
+
+/** One password, blinded once for all members. */
+export interface Login {
+  /** a fresh first message of a login */
+  message(): Opaque;
+  /** The elements that T of the evaluations combine to, those that most evaluations agree on first. */
+  combinations(threshold: number, started: ReadonlyMap<MemberId, Started>): Combination[];
+  /**
+   * Opens a member's envelope and checks its MAC.
+   * @returns the last message of the login; `undefined` when the member's answer does not fit the combination
+   */
+  open(
+    member: MemberId,
+    one: Started,
+    combination: Combination,
+  ): Opaque | undefined | Promise<Opaque | undefined>;
+  /** The backup key, out of what a member answered the last message; `undefined` when it is not what the password sealed. */
+  key(message: Opaque, sealed: Opaque): Uint8Array | undefined | Promise<Uint8Array | undefined>;
+  /**
+   * Members whose evaluation is wrong, whichever `liars` of these members lie.
+   * @param right the combination that is known to be right, if one is
+   */
+  exposed(
+    threshold: number,
+    liars: number,
+    started: ReadonlyMap<MemberId, Started>,
+    right?: Combination,
+  ): MemberId[];
+  /** Members whose evaluation is wrong unless more than half of the surplus lie together. */
+  suspected(threshold: number, started: ReadonlyMap<MemberId, Started>): MemberId[];
+  wipe(): void;
+}
+
+/** What a registration at one member is of. */
+export interface Offered {
+  readonly dealing: string;
+  /** of the share, 1 to N */
+  readonly index: number;
+  readonly registrationId: string;
+}
+
+/** A fresh key, its shares, and the backup key sealed under password and key. */
+export interface Deal {
+  /** the element that the shares evaluate the login's blinded password to */
+  readonly combination: Combination;
+  /** the first message of a registration */
+  offer(member: MemberId): Opaque;
+  /** The member's share, for what it answered the offer; `undefined` when that answer is not its own. */
+  share(member: MemberId, offered: Offered, answer: Opaque): Opaque | undefined | Promise<Opaque | undefined>;
+  wipe(): void;
+}
+
+/** The cryptography of a fleet, as its operations need it. */
+export interface Scheme {
+  deal(login: Login, threshold: number, size: number, backupKey: Uint8Array): Deal | Promise<Deal>;
+  /** 16 hexadecimal digits */
+  random(): string;
+}

@@ -1,0 +1,194 @@
+import { isElement, SIZES } from '../../protocol/index.js';
+import { type Connection, fromBase64url, toBase64url } from '../connection.js';
+import { Locked, VaultError, VaultIdentityMismatch, WrongPassword } from '../errors.js';
+import type { Member } from './driver.js';
+import type { FirstMessage, KE2, LastMessage, ShareMessage } from './opaque.js';
+import type { Answer, Held, HeldDealing, Kind, Reply, Request } from './program.js';
+
+type Json = Record<string, unknown>;
+
+/** What came is no answer to what was asked. */
+class Malformed extends Error {}
+
+const fail = (what: string): never => {
+  throw new Malformed(what);
+};
+const bytes = (name: string, value: unknown, min: number, max = min): Uint8Array => {
+  const text = typeof value === 'string' && /^[\w-]*$/.test(value) ? value : fail(`${name} is no base64url`);
+  if (
+    text.length % 4 === 1 ||
+    Math.floor((text.length * 3) / 4) < min ||
+    Math.floor((text.length * 3) / 4) > max
+  )
+    fail(`${name} has not ${min === max ? min : `${min} to ${max}`} bytes`);
+  return fromBase64url(text);
+};
+const point = (name: string, value: Uint8Array): Uint8Array =>
+  isElement(value) ? value : fail(`${name} is no point of the curve`);
+const integer = (name: string, value: unknown, min: number, max: number): number =>
+  Number.isInteger(value) && (value as number) >= min && (value as number) <= max
+    ? (value as number)
+    : fail(`${name} is not a number from ${min} to ${max}`);
+const id = (name: string, value: unknown): string =>
+  typeof value === 'string' && /^[\w-]{22}$/.test(value) ? value : fail(`${name} is no id`);
+
+const MOST_ATTEMPTS = 200;
+const MOST_DEALINGS = 16;
+
+/** @throws Malformed */
+function parseHeld(answer: Json): Held {
+  const { state, maxAttempts, dealings = [] } = answer;
+  if (!['unregistered', 'registered', 'locked'].includes(state as string))
+    fail('state is none that there is');
+  if (!Array.isArray(dealings) || dealings.length > MOST_DEALINGS) return fail('dealings is no short list');
+  const limit = dealings.length > 0 ? integer('maxAttempts', maxAttempts, 1, MOST_ATTEMPTS) : 0;
+  const held = dealings.map((one: Json): HeldDealing => {
+    const { dealing, proven, attemptsRemaining } = one ?? {};
+    // That of a key of the vault's own has no name.
+    if (typeof dealing !== 'string' || !/^([0-9a-f]{32})?$/.test(dealing))
+      return fail('a dealing has no name');
+    if (typeof proven !== 'boolean') return fail('proven is not true or false');
+    const left = integer('attemptsRemaining', attemptsRemaining, 0, limit);
+    return { dealing, proven, attemptsRemaining: left, full: left === limit };
+  });
+  if (new Set(held.map(({ dealing }) => dealing)).size < held.length) fail('a dealing is named twice');
+  return { locked: state === 'locked', dealings: held };
+}
+
+/** KE2, with every element checked to be one. @throws Malformed */
+function parseKE2(value: unknown): KE2 {
+  const KE2 = bytes('KE2', value, SIZES.KE2);
+  point('evaluatedElement', KE2.subarray(0, SIZES.element));
+  const keyshare = SIZES.KE2 - SIZES.mac - SIZES.element;
+  point('serverKeyshare', KE2.subarray(keyshare, keyshare + SIZES.element));
+  return KE2;
+}
+
+interface Row<K extends Kind> {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly path: (request: Request<K>) => string;
+  readonly body?: (request: Request<K>) => object;
+  /** what is owed: an object, or nothing (204) */
+  readonly parse?: (answer: Json) => Answer<K>;
+  /** whether it may be sent again when the line broke: twice does no more than once */
+  readonly again: boolean;
+}
+
+/** The start of a registration is answered by what the member said of itself. */
+type Sent = Exclude<Kind, 'offer'>;
+const WIRE: { readonly [K in Sent]: Row<K> } = {
+  look: { method: 'GET', path: () => '/v1/account', parse: parseHeld, again: true },
+  start: {
+    method: 'POST',
+    path: () => '/v1/recovery/start',
+    body: ({ dealing, message }) => ({ dealing, KE1: toBase64url((message as FirstMessage).KE1) }),
+    parse: ({ recoveryId, KE2, attemptsRemaining }) => ({
+      recoveryId: id('recoveryId', recoveryId),
+      message: parseKE2(KE2),
+      attemptsRemaining: integer('attemptsRemaining', attemptsRemaining, 0, MOST_ATTEMPTS),
+    }),
+    again: false,
+  },
+  finish: {
+    method: 'POST',
+    path: () => '/v1/recovery/finish',
+    body: ({ recoveryId, message }) => ({ recoveryId, KE3: toBase64url((message as LastMessage).KE3) }),
+    parse: ({ encryptedBackupKey }) => bytes('encryptedBackupKey', encryptedBackupKey, 1, 512),
+    again: false,
+  },
+  abandon: {
+    method: 'DELETE',
+    path: ({ recoveryId }) => `/v1/recovery/${recoveryId}`,
+    again: true,
+  },
+  share: {
+    method: 'POST',
+    path: () => '/v1/share/register',
+    body: ({ message }) => {
+      const { dealing, ...fields } = message as ShareMessage;
+      const texts = Object.entries(fields).map(([name, value]) => [name, toBase64url(value)]);
+      return { dealing, ...Object.fromEntries(texts) };
+    },
+    again: true,
+  },
+  commit: {
+    method: 'POST',
+    path: () => '/v1/share/commit',
+    body: ({ dealing }) => ({ dealing }),
+    again: true,
+  },
+  withdraw: {
+    method: 'POST',
+    path: () => '/v1/share/withdraw',
+    body: ({ dealing }) => ({ dealing }),
+    again: true,
+  },
+  delete: { method: 'DELETE', path: () => '/v1/account', again: true },
+};
+
+/** Requests to one member over HTTP, and its answers as typed values: each is parsed once, here. */
+export class WireMember implements Member {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  /** What the vault says of itself. @throws VaultIdentityMismatch, VaultError */
+  identify(): Promise<Json> {
+    return this.#connection.identify();
+  }
+
+  async ask<K extends Kind>(kind: K, request: Request<K>): Promise<Reply<K>> {
+    if (kind === 'offer') return (await this.#offer()) as Reply<K>;
+    const row = WIRE[kind as Sent] as unknown as Row<K>;
+    const began = performance.now();
+    const reply = await this.#send(row, request);
+    const broke = !reply.ok && reply.failure === 'silent' && performance.now() - began < BROKE_MS;
+    return row.again && broke ? this.#send(row, request) : reply;
+  }
+
+  async #offer(): Promise<Reply<'offer'>> {
+    try {
+      const { transportPublicKey } = await this.identify();
+      return {
+        ok: true,
+        answer: { registrationId: '', message: bytes('transportPublicKey', transportPublicKey, 256, 1024) },
+      };
+    } catch (error) {
+      return { ok: false, ...failureOf(error) };
+    }
+  }
+
+  async #send<K extends Kind>({ method, path, body, parse }: Row<K>, request: Request<K>): Promise<Reply<K>> {
+    try {
+      const content = body?.(request);
+      if (parse) {
+        const answer = await this.#connection.request(method, path(request), content);
+        return { ok: true, answer: parse(answer) };
+      }
+      await this.#connection.command(method, path(request), content);
+      return { ok: true, answer: null as Answer<K> };
+    } catch (error) {
+      return { ok: false, ...failureOf(error) };
+    }
+  }
+}
+
+/** A line that breaks sooner is tried a second time. */
+const BROKE_MS = 1000;
+
+function failureOf(error: unknown): { failure: 'silent' | 'refused' | 'lying'; reason: string } {
+  const reason = error instanceof Error ? error.message : String(error);
+  if (error instanceof Malformed || error instanceof VaultIdentityMismatch)
+    return { failure: 'lying', reason };
+  if (error instanceof VaultError) {
+    const { status } = error;
+    if (status === 0 || status >= 500 || status === 429 || status === 408)
+      return { failure: 'silent', reason };
+    return { failure: status < 400 ? 'lying' : 'refused', reason };
+  }
+  if (error instanceof Locked || error instanceof WrongPassword) return { failure: 'refused', reason };
+  // No access token for this vault, and whatever else keeps this client from asking it.
+  return { failure: 'silent', reason };
+}

@@ -1,0 +1,215 @@
+import { createDecipheriv, generateKeyPairSync, privateDecrypt } from 'node:crypto';
+import { p256 } from '@noble/curves/nist.js';
+import { equal, generateKE2, identities, parseKE1 } from '../../src/protocol/index.js';
+
+const { Point } = p256;
+const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
+const decode = (text: string): Buffer => Buffer.from(text, 'base64url');
+const times = (scalar: Uint8Array, point: Uint8Array): Uint8Array =>
+  Point.fromBytes(point).multiplyUnsafe(Point.Fn.fromBytes(scalar)).toBytes(true);
+
+export interface Answer {
+  readonly status: number;
+  readonly json?: Record<string, unknown>;
+}
+
+type Body = Readonly<Record<string, string | number>>;
+interface Dealing {
+  readonly name: string;
+  readonly share: Uint8Array;
+  readonly record: Uint8Array;
+  readonly sealed: string;
+  proven: boolean;
+  used: number;
+  /** how often its attempts were given back: what was spent before cannot be given back again */
+  resets: number;
+}
+interface Attempt {
+  readonly held: Dealing;
+  readonly spent: readonly { readonly held: Dealing; readonly resets: number }[];
+  readonly KE3: Uint8Array;
+}
+const problem = (status: number, type: string): Answer => ({
+  status,
+  json: { type: `urn:bkv:problem:${type}`, title: type, status, detail: type },
+});
+const MOST = 4;
+/** One for all, as it takes long to make. */
+export const TRANSPORT = generateKeyPairSync('rsa', { modulusLength: 3072 });
+const transportPublicKey = encode(TRANSPORT.publicKey.export({ type: 'spki', format: 'der' }));
+
+/**
+ * One account at a vault in memory, without a token: the rules of docs/fleet.md and the bytes of the wire, fast. The
+ * same lives run against real vaults in `fleet.test.ts`.
+ */
+export class DoubleVault {
+  dealings: Dealing[] = [];
+  /** every dealing that was ever here */
+  readonly seen = new Map<string, Dealing>();
+  /** evaluations since a password was last proven here */
+  guesses = 0;
+  readonly attempts = new Map<string, Attempt>();
+  readonly #secretKey: Uint8Array;
+  readonly serverPublicKey: Uint8Array;
+  readonly #bytes: (n: number) => Uint8Array;
+
+  constructor(
+    readonly account: string,
+    readonly limit: number,
+    bytes: (n: number) => Uint8Array,
+  ) {
+    this.#bytes = bytes;
+    this.#secretKey = this.#scalar();
+    this.serverPublicKey = times(this.#secretKey, Point.BASE.toBytes(true));
+  }
+
+  #scalar(): Uint8Array {
+    return p256.utils.randomSecretKey(this.#bytes(48));
+  }
+  get #live(): Dealing[] {
+    return this.dealings.filter(({ used }) => used < this.limit);
+  }
+  get isLocked(): boolean {
+    return this.dealings.length > 0 && this.#live.length === 0;
+  }
+
+  loseDatabase(): void {
+    this.guesses = 0;
+    this.dealings = [];
+    this.restart();
+  }
+  restart(): void {
+    this.attempts.clear();
+  }
+
+  handle(method: string, path: string, body: Body): Answer {
+    const route = `${method} ${path.replace(/(recovery)\/[\w-]{22}$/, '$1/:id')}`;
+    const last = path.split('/').at(-1) as string;
+    switch (route) {
+      case 'GET /v1/identity':
+        return { status: 200, json: { serverPublicKey: encode(this.serverPublicKey), transportPublicKey } };
+      case 'GET /v1/account':
+        return this.#status();
+      case 'DELETE /v1/account':
+        this.dealings = [];
+        return { status: 204 };
+      case 'POST /v1/share/register':
+        return this.#share(body);
+      case 'POST /v1/share/commit': {
+        const held = this.#find(body.dealing as string);
+        if (!held) return problem(404, 'unknown-exchange');
+        if (!held.proven) return problem(409, 'dealing-conflict');
+        this.dealings = [held];
+        return { status: 204 };
+      }
+      case 'POST /v1/share/withdraw': {
+        const held = this.#find(body.dealing as string);
+        if (!held) return problem(404, 'unknown-exchange');
+        if (held.proven) return problem(409, 'dealing-conflict');
+        this.dealings = this.dealings.filter((one) => one !== held);
+        return { status: 204 };
+      }
+      case 'POST /v1/recovery/start':
+        return this.#start(body.dealing as string, decode(body.KE1 as string));
+      case 'POST /v1/recovery/finish':
+        return this.#finish(body.recoveryId as string, decode(body.KE3 as string));
+      case 'DELETE /v1/recovery/:id':
+        return this.attempts.delete(last) ? { status: 204 } : problem(404, 'unknown-exchange');
+      default:
+        return problem(404, 'not-found');
+    }
+  }
+
+  #find(name: string): Dealing | undefined {
+    return this.#live.find((one) => one.name === name);
+  }
+
+  #status(): Answer {
+    const live = this.#live;
+    const state = live.length > 0 ? 'registered' : this.isLocked ? 'locked' : 'unregistered';
+    const dealings = live
+      .map(({ name, proven, used }) => ({ dealing: name, proven, attemptsRemaining: this.limit - used }))
+      .sort((a, b) => (a.dealing < b.dealing ? 1 : -1));
+    return { status: 200, json: { state, maxAttempts: this.limit, dealings } };
+  }
+
+  #share(body: Body): Answer {
+    const dealing = body.dealing as string;
+    const record = decode(body.registrationRecord as string);
+    const secret = privateDecrypt(
+      { key: TRANSPORT.privateKey, oaepHash: 'sha1' },
+      decode(body.transportKey as string),
+    );
+    const wrapped = decode(body.wrappedShare as string);
+    if (this.#find(dealing)?.proven) return problem(409, 'dealing-conflict');
+    const proven = this.#live.filter((one) => one.proven);
+    if (proven.length >= MOST) return problem(409, 'dealing-conflict');
+    const used = Math.max(0, ...this.#live.map((one) => one.used));
+    const share = unwrap(secret, wrapped).subarray(-32);
+    const made = {
+      name: dealing,
+      share,
+      record,
+      sealed: body.encryptedBackupKey as string,
+      proven: false,
+      used,
+      resets: 0,
+    };
+    this.dealings = [...proven, made];
+    this.seen.set(dealing, made);
+    return { status: 204 };
+  }
+
+  #start(name: string, KE1: Uint8Array): Answer {
+    const held = this.#find(name);
+    if (!held) return this.isLocked ? problem(423, 'locked') : problem(404, 'unknown-exchange');
+    this.guesses++;
+    const spent = this.#live.map((one) => ({ held: one, resets: one.resets }));
+    for (const one of spent) one.held.used++;
+    return this.evaluate(held, KE1, spent);
+  }
+
+  /** What a vault answers with a dealing, whether it should still have it or not. */
+  evaluate(held: Dealing, KE1: Uint8Array, spent: Attempt['spent'] = []): Answer {
+    const { blindedElement, clientKeyshare } = parseKE1(KE1);
+    const ephemeral = this.#scalar();
+    const { KE2, expectedKE3 } = generateKE2({
+      ...identities(this.account, this.serverPublicKey),
+      KE1,
+      record: held.record,
+      serverPublicKey: this.serverPublicKey,
+      evaluatedElement: times(held.share, blindedElement),
+      maskingNonce: this.#bytes(32),
+      serverNonce: this.#bytes(32),
+      serverKeyshare: times(ephemeral, Point.BASE.toBytes(true)),
+      dh1: times(ephemeral, clientKeyshare),
+      dh2: times(this.#secretKey, clientKeyshare),
+      dh3: times(ephemeral, held.record.subarray(0, 33)),
+    });
+    const recoveryId = encode(this.#bytes(16));
+    this.attempts.set(recoveryId, { held, spent, KE3: expectedKE3 });
+    return {
+      status: 200,
+      json: { recoveryId, KE2: encode(KE2), attemptsRemaining: Math.max(0, this.limit - held.used) },
+    };
+  }
+
+  #finish(recoveryId: string, KE3: Uint8Array): Answer {
+    const attempt = this.attempts.get(recoveryId);
+    this.attempts.delete(recoveryId);
+    if (!attempt) return problem(404, 'unknown-exchange');
+    const { held } = attempt;
+    if (!equal(KE3, attempt.KE3)) return problem(403, 'wrong-password');
+    this.guesses = 0;
+    for (const one of attempt.spent)
+      if (one.held === held) Object.assign(held, { used: 0, proven: true, resets: held.resets + 1 });
+      else if (one.held.resets === one.resets && one.held.used < this.limit) one.held.used--;
+    return { status: 200, json: { encryptedBackupKey: held.sealed } };
+  }
+}
+
+/** RFC 5649 by OpenSSL. */
+function unwrap(key: Uint8Array, wrapped: Uint8Array): Buffer {
+  const decipher = createDecipheriv('id-aes256-wrap-pad', key, Buffer.from('A65959A6', 'hex'));
+  return Buffer.concat([decipher.update(wrapped), decipher.final()]);
+}
