@@ -30,20 +30,25 @@ export class ProfileError extends CodedError {
 
 /** The token does not take the PIN. It is never tried again by itself: that could lock the token. */
 export class PinRefused extends TokenError {
-  constructor(reason: string) {
-    super(
-      `the token refuses the PIN (${reason}); it is not tried again: correct it, then start anew`,
-      'BKV_PIN',
-      'pin-refused',
+  constructor(message: string, reason?: string) {
+    super(message, reason, 'pin-refused');
+  }
+
+  /** @param reason the return value's name @param why where the name says too little */
+  static because(reason: string, why: string = reason): PinRefused {
+    return new PinRefused(
+      `the token refuses the PIN (${why}); it is not tried again: correct it, then start anew`,
+      reason,
     );
   }
 
-  static readonly pattern = /CKR_PIN_|CKR_USER_PIN_/;
-
   /** @param flags of CK_TOKEN_INFO @throws PinRefused when one more wrong PIN would lock the token, or has */
   static check(flags: number): void {
-    if (flags & CKF_USER_PIN_LOCKED) throw new PinRefused('it is locked');
+    if (flags & CKF_USER_PIN_LOCKED) throw PinRefused.because('CKR_PIN_LOCKED', 'it is locked');
     if (flags & CKF_USER_PIN_FINAL_TRY)
-      throw new PinRefused('one try is left before it locks; log in by hand with the right one first');
+      throw PinRefused.because(
+        'BKV_PIN_LAST_TRY',
+        'one try is left before it locks; log in by hand with the right one first',
+      );
   }
 }

@@ -3,6 +3,15 @@ import { PinRefused, TokenError } from './errors.js';
 import { copyTokens, restoreTokens, softhsmFolder } from './files.js';
 import { type Profile, readPin } from './profile.js';
 
+const PIN_REFUSALS: ReadonlySet<number> = new Set([
+  pkcs11.CKR_PIN_INCORRECT,
+  pkcs11.CKR_PIN_INVALID,
+  pkcs11.CKR_PIN_LEN_RANGE,
+  pkcs11.CKR_PIN_EXPIRED,
+  pkcs11.CKR_PIN_LOCKED,
+  pkcs11.CKR_USER_PIN_NOT_INITIALIZED,
+]);
+
 /**
  * Initializes the module for this process, where that was not done; without CKF_OS_LOCKING_OK SoftHSM2 turns its
  * mutexes off.
@@ -62,7 +71,7 @@ export function login(
     p11.C_Login(session, pkcs11.CKU_USER, pin);
   } catch (error) {
     const { message, code } = error as pkcs11.Pkcs11Error;
-    if (PinRefused.pattern.test(message)) throw new PinRefused(message);
+    if (PIN_REFUSALS.has(code)) throw PinRefused.because(message);
     if (code !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
   } finally {
     if (profile.files) restoreTokens(softhsmFolder());

@@ -2,7 +2,8 @@ import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { audit, log } from '../log/index.js';
 import { tokenOperations, tokenReopened, tokenSessions, tokenUp } from '../metrics/index.js';
-import { InvalidPoint, PinRefused, TokenError } from './errors.js';
+import { PinRefused, TokenError } from './errors.js';
+import { errorOf, type Failure, failureOf } from './failure.js';
 import { type Calls, type OperationName, operation } from './operations.js';
 import type { Profile, TokenName } from './profile.js';
 import type { Writer } from './session.js';
@@ -12,8 +13,9 @@ import type { Command } from './worker.js';
 /** What a worker thread answers for each job of a message, in their order. */
 export type Reply = {
   value?: unknown;
-  /** `lost`: the session is of no use any more */
-  error?: { name: string; message: string; code?: unknown; lost?: boolean };
+  failure?: Failure;
+  /** the session is of no use any more */
+  lost?: boolean;
   ms: number;
 };
 type Job = {
@@ -295,11 +297,11 @@ export class Token {
   #start(): void {
     const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: this.#profile });
     this.#workers.add(worker);
-    worker.on('message', (message: Reply[] | Pick<Reply, 'value' | 'error'>) => {
+    worker.on('message', (message: Reply[] | Pick<Reply, 'value' | 'failure'>) => {
       if (Array.isArray(message)) return this.#settle(worker, message);
       const { resolve, reject } = this.#commanded.get(worker) as Job;
       this.#commanded.delete(worker);
-      if (message.error) reject(toError(message.error));
+      if (message.failure) reject(errorOf(message.failure));
       else resolve(message.value);
     });
     const gone = (error: Error) => {
@@ -307,7 +309,7 @@ export class Token {
       this.#commanded.get(worker)?.reject(error);
       this.#lost(error);
     };
-    worker.on('error', (error) => gone(toError(error as Error)));
+    worker.on('error', (error) => gone(errorOf(failureOf(error))));
     worker.on('exit', () => gone(new TokenError('a token session ended', 'BKV_CLOSED')));
   }
 
@@ -324,26 +326,26 @@ export class Token {
     this.#running.delete(worker);
     if (this.#state === 'up') this.#idle.push(worker);
     let lost: Error | undefined;
-    for (const [i, { value, error, ms }] of replies.entries()) {
+    for (const [i, { value, failure, lost: gone, ms }] of replies.entries()) {
       const job = running.jobs[i] as Job;
       const { method, resolve, reject } = job;
       if (operation(method).wears) this.#worn++;
-      if (error?.code === 'BKV_KEY' && this.#onStandby.has(worker)) {
+      if (failure?.reason === 'BKV_KEY' && this.#onStandby.has(worker)) {
         // The vendor has not copied the key yet.
         this.#firstQueue.push(job);
         continue;
       }
       tokenOperations.observe(
-        { operation: method, mechanism: operation(method).mechanism, outcome: error ? 'error' : 'ok' },
+        { operation: method, mechanism: operation(method).mechanism, outcome: failure ? 'error' : 'ok' },
         ms / 1000,
       );
-      if (!error) {
+      if (!failure) {
         resolve(value);
         continue;
       }
-      const failure = toError({ ...error, message: `${method}: ${error.message}` });
-      if (error.lost) lost = failure;
-      reject(failure);
+      const error = errorOf(failure, `${method}: `);
+      if (gone) lost = error;
+      reject(error);
     }
     if (lost) this.#lost(lost);
     else this.#next();
@@ -448,12 +450,3 @@ export class Token {
 
 const reasonOf = (error: unknown): string | undefined =>
   error instanceof TokenError ? error.reason : undefined;
-
-function toError({ name, message, code }: { name: string; message: string; code?: unknown }): Error {
-  if (name === 'InvalidPoint') return new InvalidPoint(message);
-  if (name === 'PinRefused') return Object.assign(new PinRefused(''), { message });
-  return new TokenError(
-    message,
-    name === 'TokenError' || name === 'ProfileError' ? String(code ?? name) : message,
-  );
-}

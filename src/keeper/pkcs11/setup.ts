@@ -60,7 +60,7 @@ export function withMadeToken(
   try {
     withSession(module, profile, use);
   } catch (error) {
-    if (!(error instanceof PinRefused && error.message.includes('CKR_USER_PIN_NOT_INITIALIZED'))) throw error;
+    if (!(error instanceof PinRefused && error.reason === 'CKR_USER_PIN_NOT_INITIALIZED')) throw error;
     makePin(module, profile, soPin);
     withSession(module, profile, use);
   }

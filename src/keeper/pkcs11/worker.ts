@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { TokenError } from './errors.js';
+import { failureOf } from './failure.js';
 import type { Reply } from './pool.js';
 import type { Profile, TokenName } from './profile.js';
 import { KEY_LABELS, Session } from './session.js';
@@ -28,11 +29,10 @@ function run({ method, args }: Job): Reply {
     const value = (called[method] as (...args: unknown[]) => unknown).apply(called, args);
     return { value, ms: performance.now() - start };
   } catch (error) {
-    const { name, message, reason: code } = error as Error & { reason?: string };
+    const failure = failureOf(error);
     // A module may name any reason for the first failure after its device went away: the session itself is asked.
-    // A handle that was good when the session began tells the same.
-    const lost = name !== 'InvalidPoint' && (/HANDLE_INVALID/.test(message) || !session?.alive);
-    return { error: { name, message, code, lost }, ms: performance.now() - start };
+    const lost = failure.code !== 'invalid-message' && (failure.stale || !session?.alive);
+    return { failure, lost, ms: performance.now() - start };
   }
 }
 
@@ -61,7 +61,6 @@ port.on('message', (message: Job[] | Command) => {
     const value = obey(message);
     if (message.do !== 'learn') port.postMessage({ value });
   } catch (error) {
-    const { name, message, reason: code } = error as Error & { reason?: string };
-    port.postMessage({ error: { name, message, code } });
+    port.postMessage({ failure: failureOf(error) });
   }
 });
