@@ -15,12 +15,12 @@ export interface Mix {
 const { profile, mix, count } = workerData as { profile: Profile; mix: Mix; count: number };
 const session = new Session(profile);
 const label = `bench.${process.hrtime.bigint()}`;
-session.learn(label, session.generateWrappingKey(label));
+session.learn(label, session.generatePageKey(label));
 const elements = Array.from({ length: 64 }, (_, i) =>
   p256.Point.BASE.multiply(4711n + BigInt(i)).toBytes(true),
 );
-const keys = elements.map(() => ({ ...session.generateWrapped(label), wrappingKey: label }));
-const row = new Uint8Array(400);
+const keys = elements.map(() => session.generateWrapped());
+const rowKeyInput = new Uint8Array(89);
 const journal = new Uint8Array(400);
 const objects: string[] = [];
 
@@ -28,7 +28,7 @@ function recover(i: number): void {
   // Fractions add up: an operation that many recoveries share is called once in so many turns.
   const times = (share: number) => Math.floor((i + 1) * share) - Math.floor(i * share);
   const element = elements[i % elements.length] as Uint8Array;
-  for (let n = times(mix.hmac); n > 0; n--) session.hmac(KEY_LABELS.record, row);
+  for (let n = times(mix.hmac); n > 0; n--) session.hmac(label, rowKeyInput);
   for (let n = times(mix.login); n > 0; n--) {
     session.multiply(keys[i % keys.length] as (typeof keys)[0], element);
     session.multiply({ label: KEY_LABELS.static }, element);

@@ -29,7 +29,6 @@ describe('threshold OPRF', () => {
   it('a share travels wrapped into the token and is evaluated there', async () => {
     const token = await Token.open(freshToken());
     try {
-      await token.generateWrappingKey('bkv.page.0.1');
       const spki = await token.call('transportPublicKey');
       const publicKey = createPublicKey({ key: Buffer.from(spki), type: 'spki', format: 'der' });
       assert.equal(publicKey.asymmetricKeyDetails?.modulusLength, 3072);
@@ -43,18 +42,11 @@ describe('threshold OPRF', () => {
         'importWrapped',
         publicEncrypt({ key: publicKey, oaepHash: 'sha1' }, aes),
         aeskwp(aes).encrypt(pkcs8),
-        'bkv.page.0.1',
       );
       assert.equal(wrapped.length, 80);
-      const evaluated = await token.call(
-        'multiply',
-        { wrapped, wrappingKey: 'bkv.page.0.1', publicKey: share.publicKey },
-        blinded,
-      );
+      const evaluated = await token.call('multiply', { wrapped, publicKey: share.publicKey }, blinded);
       assert.deepEqual(Buffer.from(evaluated), Buffer.from(evaluate(share.scalar, blinded)));
-      await assert.rejects(
-        token.call('importWrapped', new Uint8Array(384), aeskwp(aes).encrypt(pkcs8), 'bkv.page.0.1'),
-      );
+      await assert.rejects(token.call('importWrapped', new Uint8Array(384), aeskwp(aes).encrypt(pkcs8)));
     } finally {
       await token.close();
     }

@@ -69,12 +69,13 @@ describe('the witness of what a token was told to keep', () => {
     await refuses({ data: 'bkv.other', value: Buffer.alloc(3000, 8) });
   });
 
-  it('sees whether a wrapping key was kept, and whether it is gone', async () => {
+  it('sees whether the key of a page was kept, and whether it is gone', async () => {
     const make = async (label: string) => {
       let question: Question | undefined;
       const path = await fileOf(async () => {
-        await token.generateWrappingKey(label);
-        question = { wrappingKey: label, ...(await token.call('generateWrapped', label)) };
+        await token.generatePageKey(label);
+        const data = Buffer.from('data');
+        question = { pageKey: label, data, mac: await token.call('hmac', label, data) };
       });
       return { path, question: question as Question };
     };
@@ -84,7 +85,7 @@ describe('the witness of what a token was told to keep', () => {
     truncateSync(cut.path, 300);
     await refuses(cut.question);
     await refuses({ noKey: 'bkv.page.1' });
-    await token.destroyWrappingKey('bkv.page.1');
+    await token.destroyPageKey('bkv.page.1');
     await witness.confirm({ noKey: 'bkv.page.1' });
   });
 

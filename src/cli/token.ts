@@ -4,7 +4,13 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { auditKey, verifyAudit } from '../keeper/audit/index.js';
-import { appointCustodians, type Custody, openCustody, restoreToken } from '../keeper/custody/index.js';
+import {
+  appointCustodians,
+  type Custody,
+  openCustody,
+  rehearseToken,
+  restoreToken,
+} from '../keeper/custody/index.js';
 import {
   changePin,
   embeddedProfile,
@@ -129,9 +135,9 @@ export async function initBackup(flags: TokenFlags & CustodyFlags, out: string, 
 /** Tries every key of a backup in the backup token, and leaves nothing behind. */
 export async function rehearse(flags: TokenFlags & CustodyFlags, file: string, say: Say): Promise<void> {
   const profile = heldBy(profileOf(flags), await custody(flags));
-  const { created, wrappingKeys } = restoreToken(profile, readFileSync(file, 'utf8'), false);
+  const { created, pageKeys } = rehearseToken(profile, readFileSync(file, 'utf8'));
   say(
-    `the backup of ${created} is whole: the long-lived keys and ${wrappingKeys} wrapping keys work in the backup token`,
+    `the backup of ${created} is whole: the long-lived keys and ${pageKeys} page keys work in the backup token`,
   );
 }
 
@@ -144,11 +150,9 @@ export async function restore(flags: TokenFlags & CustodyFlags, file: string, sa
     );
   const pin = readPin(profile);
   const held = heldBy(profile, await custody(flags));
-  const { created, wrappingKeys } = restoreToken(held, readFileSync(file, 'utf8'), true);
+  const { created, pageKeys } = restoreToken(held, readFileSync(file, 'utf8'));
   changePin(held, pin);
-  say(
-    `the backup of ${created} is restored, with ${wrappingKeys} wrapping keys; each account has one attempt`,
-  );
+  say(`the backup of ${created} is restored, with ${pageKeys} page keys; each account has one attempt`);
 }
 
 /** Prints what a token can do. Ends with exit code 1 when something is missing, 5 when something is unsafe. */
@@ -165,7 +169,7 @@ export function doctor(flags: TokenFlags, objects: number, asJson: boolean, say:
   process.exitCode = has('unsafe') ? 5 : has('missing') ? 1 : 0;
 }
 
-/** Has a running vault destroy wrapping keys, and tells page by page. @throws UsageError */
+/** Has a running vault destroy page keys, and tells page by page. @throws UsageError */
 export async function shred(
   { admin, all = false, abandonLost = false }: { admin: string; all?: boolean; abandonLost?: boolean },
   say: Say,

@@ -56,10 +56,10 @@ export function tokenCommands(program: Command): void {
   token
     .command('shred')
     .description(
-      'destroy the wrapping keys of ended accounts in a running vault, moving the living ones to fresh keys',
+      'destroy the page keys of ended accounts in a running vault, sealing the living ones under fresh keys',
     )
     .option('--admin <host:port>', "the vault's admin address", '127.0.0.1:8201')
-    .option('--all', 'every wrapping key, also where no account has ended')
+    .option('--all', 'every page key, also where no account has ended')
     .option('--abandon-lost', 'end the accounts whose records are lost, which otherwise keep their key alive')
     .action(async (options) => (await import('./token.js')).shred(options, say));
 }

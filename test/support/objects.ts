@@ -1,12 +1,13 @@
 /**
  * Looks into the token of a daemon's data folder. Prints the labels of all its objects as JSON; with `oprf-keys` the
- * OPRF keys of the database in hexadecimal, which only a wrapping key that can unwrap them into the open would tell;
+ * OPRF keys of the database in hexadecimal, which only a key that can unwrap them into the open would tell;
  * with `wipe` destroys all.
  */
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
 import pkcs11 from 'pkcs11js';
 import { readPin } from '../../src/keeper/pkcs11/profile.js';
+import { nonceOf, openRow, type Row, rowKeyInput } from '../../src/keeper/records/index.js';
 import { isOpenCryptoki, profileOf } from './token.js';
 
 const CKM_AES_KEY_WRAP_KWP = 0x210b;
@@ -38,19 +39,24 @@ const attribute = (handle: Buffer, type: number): Buffer =>
 if (what === 'wipe') {
   for (const handle of find([{ type: pkcs11.CKA_TOKEN, value: true }])) p11.C_DestroyObject(session, handle);
 } else if (what === 'oprf-keys') {
-  const wrappingKey = find([
+  const keys = find([
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
     { type: pkcs11.CKA_TOKEN, value: true },
-  ]).find((handle) => attribute(handle, pkcs11.CKA_LABEL).toString().startsWith('bkv.page.0.')) as Buffer;
+  ]);
+  const keyNamed = (label: string) =>
+    keys.find((handle) => attribute(handle, pkcs11.CKA_LABEL).toString() === label) as Buffer;
   const rows = new SQLite(join(data, 'records.sqlite'), { readonly: true })
-    .prepare('SELECT wrapped_key FROM records')
-    .all() as { wrapped_key: Buffer }[];
-  for (const { wrapped_key } of rows) {
+    .prepare('SELECT * FROM records')
+    .all() as Row[];
+  for (const row of rows) {
+    const pageKey = keyNamed(`bkv.page.0.${row.generation}`);
+    p11.C_SignInit(session, { mechanism: pkcs11.CKM_SHA256_HMAC }, pageKey);
+    const rowKey = p11.C_Sign(session, Buffer.from(rowKeyInput(row, nonceOf(row))), Buffer.alloc(32));
     const key = p11.C_UnwrapKey(
       session,
       { mechanism: isOpenCryptoki ? CKM_AES_KEY_WRAP_KWP : pkcs11.CKM_AES_KEY_WRAP_PAD },
-      wrappingKey,
-      wrapped_key,
+      keyNamed('bkv.wrap'),
+      Buffer.from(openRow(row, rowKey).wrappedKey),
       [
         { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
         { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },

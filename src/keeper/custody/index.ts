@@ -1,2 +1,2 @@
 export { appointCustodians, type Custody, CustodyError, openCustody } from './custodians.js';
-export { type RestoredToken, restoreToken } from './restore.js';
+export { type RestoredToken, rehearseToken, restoreToken } from './restore.js';

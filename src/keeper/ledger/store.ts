@@ -35,7 +35,7 @@ export const tokenStore = (token: Token): LedgerStore => ({
   listData: (prefix) => token.call('listData', prefix),
   refresh: () => token.refresh(),
   mac: (data) => token.call('hmac', LEDGER_KEY, data),
-  generatePageKey: (label) => token.generateWrappingKey(label),
-  destroyPageKey: (label) => token.destroyWrappingKey(label),
-  listPageKeys: (prefix) => token.listWrappingKeys(prefix),
+  generatePageKey: (label) => token.generatePageKey(label),
+  destroyPageKey: (label) => token.destroyPageKey(label),
+  listPageKeys: (prefix) => token.listPageKeys(prefix),
 });

@@ -103,7 +103,7 @@ export const tokenBackup = gauge({
 
 export const tokenBackupFailures = counter({
   name: 'bkv_token_backup_failures_total',
-  help: 'Times that the backup of the token could not be kept: newer wrapping keys are in no backup.',
+  help: 'Times that the backup of the token could not be kept: newer page keys are in no backup.',
 });
 
 export const auditEntries = gauge({

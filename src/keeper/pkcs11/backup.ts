@@ -1,34 +1,16 @@
-import {
-  constants,
-  createECDH,
-  createPublicKey,
-  type KeyObject,
-  publicEncrypt,
-  randomBytes,
-  timingSafeEqual,
-} from 'node:crypto';
+import { createPublicKey } from 'node:crypto';
 import type * as Graphene from 'graphene-pk11';
+import { keyWrapOf } from './binding.js';
 import { TokenError } from './errors.js';
+import { BACKUP_LABEL, KEY_LABELS, type KeyLabel, OAEP, rsaSpki } from './keyring.js';
+import { APPLICATION } from './objects.js';
 import type { Profile } from './profile.js';
 import {
-  APPLICATION,
-  BACKUP_LABEL,
-  fieldElement,
-  KEY_LABELS,
-  type KeyLabel,
-  keyWrapOf,
-  OAEP,
-  rsaSpki,
-} from './session.js';
-import {
   graphene,
-  hasToken,
   listKeys,
   makeRsaPair,
-  P256,
   RW,
   slotOf,
-  usageOf,
   withMadeToken,
   withModule,
   withSession,
@@ -37,36 +19,21 @@ import {
 /**
  * The long-lived keys of a token, wrapped for the token of its backup. Byte strings are base64.
  *
- * `kek` is an AES-256 key under the backup token's RSA key (OAEP); it wraps each key (RFC 5649). Public halves are an
- * uncompressed point and a SubjectPublicKeyInfo.
+ * `kek` is an AES-256 key under the backup token's RSA key (OAEP, 384 bytes); it wraps each key (RFC 5649).
  */
 export interface EscrowedKeys {
   readonly kek: string;
   readonly keys: Readonly<Record<KeyLabel, string>>;
+  /** uncompressed point, 65 bytes */
   readonly staticPublicKey: string;
+  /** SubjectPublicKeyInfo (DER) */
   readonly transportPublicKey: string;
-}
-
-/** A wrapping key under the backup token's RSA key, and a key pair that it wraps, to try it with. Base64. */
-export interface EscrowedWrappingKey {
-  readonly label: string;
-  readonly wrapped: string;
-  readonly check: { readonly wrapped: string; readonly publicKey: string };
-}
-
-/** All that a backup token takes in. */
-export interface TokenSecrets {
-  readonly long: EscrowedKeys;
-  readonly wrapping: readonly EscrowedWrappingKey[];
-  /** what each HMAC key answers */
-  readonly macs: readonly { readonly label: KeyLabel; readonly data: Uint8Array; readonly mac: Uint8Array }[];
 }
 
 /** Label of the data object that holds a token's {@link EscrowedKeys}. */
 export const ESCROW_LABEL = 'bkv.backup.keys';
 
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
-const decode = (text: string): Buffer => Buffer.from(text, 'base64');
 
 /**
  * Makes a backup token, where it is missing, and its key pair, whose secret half never leaves it.
@@ -143,7 +110,7 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
         const p11 = user.lib;
         const keyWrap = { mechanism: keyWrapOf(profile, p11, slot.handle) };
         const wrap = (label: KeyLabel): string => {
-          const key = only(user, usageOf(label).class as number, label);
+          const key = only(user, classOf(label), label);
           return encode(p11.C_WrapKey(user.handle, keyWrap, kek.handle, key.handle, Buffer.alloc(4096)));
         };
         const escrowed: EscrowedKeys = {
@@ -165,6 +132,11 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
   });
 }
 
+const classOf = (label: KeyLabel): number =>
+  label === KEY_LABELS.static || label === KEY_LABELS.transport
+    ? graphene.ObjectClass.PRIVATE_KEY
+    : graphene.ObjectClass.SECRET_KEY;
+
 const createData = (session: Graphene.Session, label: string, value: Uint8Array): Graphene.SessionObject =>
   session.create({
     class: graphene.ObjectClass.DATA,
@@ -177,154 +149,21 @@ const createData = (session: Graphene.Session, label: string, value: Uint8Array)
 
 function trust(session: Graphene.Session, publicKey: Uint8Array): Graphene.SessionObject {
   const key = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
-  return session.create({ ...rsaTemplate(key), label: BACKUP_LABEL, trusted: true });
-}
-
-/**
- * Takes the keys of a backup into the token that they are wrapped for, and tries each one.
- * @param keep whether they stay; else they are session objects, gone when this returns: a rehearsal
- * @param objects data objects that are written with them, by what the ledger key makes of bytes (HMAC-SHA-256)
- * @throws TokenError when the token holds a vault already, or a key is not what the backup says
- */
-export function restoreSecrets(
-  profile: Profile,
-  { long, wrapping, macs }: TokenSecrets,
-  keep: boolean,
-  objects: (
-    mac: (data: Uint8Array) => Uint8Array,
-  ) => readonly { label: string; value: Uint8Array }[] = () => [],
-): void {
-  if (!hasToken(profile)) throw new TokenError('the backup token is not there', 'BKV_NO_TOKEN');
-  withModule(profile, (module) =>
-    withSession(module, profile, (session) => {
-      if (keep && keysNamed(session, graphene.ObjectClass.PRIVATE_KEY, KEY_LABELS.static).length > 0)
-        throw new TokenError('this token holds a vault already', 'BKV_KEY');
-      const made: Graphene.SessionObject[] = [];
-      try {
-        const ledgerKey = takeIn(session, profile, { long, wrapping, macs }, keep, made);
-        const mac = (data: Uint8Array) =>
-          session.createSign('SHA256_HMAC', ledgerKey).once(Buffer.from(data));
-        for (const { label, value } of objects(mac)) made.push(createData(session, label, value));
-      } catch (error) {
-        for (const object of made) object.destroy();
-        throw error;
-      }
-    }),
-  );
-}
-
-function takeIn(
-  session: Graphene.Session,
-  profile: Profile,
-  { long, wrapping, macs }: TokenSecrets,
-  keep: boolean,
-  made: Graphene.SessionObject[],
-): Graphene.Key {
-  const { ObjectClass, KeyType } = graphene;
-  const keyWrap = { name: keyWrapOf(profile, session.lib, session.slot.handle), params: null };
-  const unwrapWith = only(session, ObjectClass.PRIVATE_KEY, BACKUP_LABEL);
-  const secret = { token: keep, private: true, sensitive: true, extractable: false };
-  const unwrap = (
-    mechanism: Graphene.MechanismType,
-    key: Graphene.SessionObject,
-    wrapped: string,
-    template: Graphene.ITemplate,
-  ): Graphene.Key => {
-    const object = session.unwrapKey(mechanism, key.toType<Graphene.Key>(), decode(wrapped), {
-      ...secret,
-      ...template,
-    });
-    made.push(object);
-    return object;
-  };
-  const oaep = { name: OAEP.mechanism, params: oaepParams() };
-  const aes = { class: ObjectClass.SECRET_KEY, keyType: KeyType.AES };
-  const kek = unwrap(oaep, unwrapWith, long.kek, { ...aes, token: false, unwrap: true });
-  const keys = Object.fromEntries(
-    Object.values(KEY_LABELS).map((label) => [
-      label,
-      unwrap(keyWrap, kek, long.keys[label], { ...usageOf(label), label }),
-    ]),
-  ) as Record<KeyLabel, Graphene.Key>;
-  kek.destroy();
-  made.splice(made.indexOf(kek), 1);
-
-  for (const { label, data, mac } of macs)
-    same(session.createSign('SHA256_HMAC', keys[label]).once(Buffer.from(data)), mac, label);
-  checkPair(session, keys[KEY_LABELS.static], decode(long.staticPublicKey), KEY_LABELS.static);
-  const transport = createPublicKey({ key: decode(long.transportPublicKey), format: 'der', type: 'spki' });
-  const probe = randomBytes(32);
-  const wrappedProbe = publicEncrypt({ key: transport, padding: constants.RSA_PKCS1_OAEP_PADDING }, probe);
-  const unwrapped = session.unwrapKey(oaep, keys[KEY_LABELS.transport], wrappedProbe, {
-    ...aes,
-    token: false,
-    private: true,
-    sensitive: false,
-    extractable: true,
+  const { n, e } = key.export({ format: 'jwk' });
+  return session.create({
+    class: graphene.ObjectClass.PUBLIC_KEY,
+    keyType: graphene.KeyType.RSA,
+    token: true,
+    private: false,
+    label: BACKUP_LABEL,
+    modulus: Buffer.from(n as string, 'base64url'),
+    publicExponent: Buffer.from(e as string, 'base64url'),
+    wrap: true,
+    encrypt: false,
+    verify: false,
+    trusted: true,
   });
-  same(unwrapped.getAttribute({ value: null }).value as Buffer, probe, KEY_LABELS.transport);
-  unwrapped.destroy();
-
-  for (const { label, wrapped, check } of wrapping) {
-    const key = unwrap(oaep, unwrapWith, wrapped, { ...aes, label, wrap: true, unwrap: true });
-    const pair = session.unwrapKey(keyWrap, key, decode(check.wrapped), {
-      ...secret,
-      token: false,
-      ...usageOf(KEY_LABELS.static),
-    });
-    checkPair(session, pair, decode(check.publicKey), label);
-    pair.destroy();
-  }
-  if (!keep) return keys[KEY_LABELS.ledger];
-  const point = Buffer.concat([Buffer.from([4, 65]), decode(long.staticPublicKey)]);
-  made.push(
-    session.create({
-      class: ObjectClass.PUBLIC_KEY,
-      keyType: KeyType.EC,
-      token: true,
-      private: false,
-      label: KEY_LABELS.static,
-      paramsECDSA: P256(),
-      pointEC: point,
-    }),
-    session.create({ ...rsaTemplate(transport), label: KEY_LABELS.transport }),
-  );
-  return keys[KEY_LABELS.ledger];
 }
-
-/** Whether a secret key is that of a public key (65 bytes): both halves agree with a stranger on one secret. */
-function checkPair(session: Graphene.Session, key: Graphene.Key, publicKey: Buffer, label: string): void {
-  const stranger = createECDH('prime256v1');
-  stranger.generateKeys();
-  const derived = session.deriveKey(
-    {
-      name: 'ECDH1_DERIVE',
-      params: new graphene.EcdhParams(graphene.EcKdf.NULL, null as never, stranger.getPublicKey()),
-    },
-    key,
-    {
-      class: graphene.ObjectClass.SECRET_KEY,
-      keyType: graphene.KeyType.GENERIC_SECRET,
-      token: false,
-      sensitive: false,
-      extractable: true,
-      valueLen: 32,
-    },
-  );
-  same(
-    fieldElement(derived.getAttribute({ value: null }).value as Buffer),
-    stranger.computeSecret(publicKey),
-    label,
-  );
-  derived.destroy();
-}
-
-function same(actual: Uint8Array, expected: Uint8Array, label: string): void {
-  if (actual.length !== expected.length || !timingSafeEqual(actual, expected))
-    throw new TokenError(`the key ${label} of the backup is not the one that it says`, 'BKV_BACKUP');
-}
-
-const oaepParams = () => new graphene.RsaOaepParams(graphene.MechanismEnum.SHA1, graphene.RsaMgf.MGF1_SHA1);
 
 const keysNamed = (session: Graphene.Session, objectClass: number, label: string) =>
   listKeys(session, { class: objectClass, label, token: true }).map(({ key }) => key);
@@ -343,19 +182,4 @@ const pointOf = (key: Graphene.SessionObject): Buffer =>
 function spkiOf(key: Graphene.SessionObject): Buffer {
   const { modulus, publicExponent } = key.getAttribute({ modulus: null, publicExponent: null });
   return rsaSpki(modulus as Buffer, publicExponent as Buffer);
-}
-
-function rsaTemplate(key: KeyObject): Graphene.ITemplate {
-  const { n, e } = key.export({ format: 'jwk' });
-  return {
-    class: graphene.ObjectClass.PUBLIC_KEY,
-    keyType: graphene.KeyType.RSA,
-    token: true,
-    private: false,
-    modulus: Buffer.from(n as string, 'base64url'),
-    publicExponent: Buffer.from(e as string, 'base64url'),
-    wrap: true,
-    encrypt: false,
-    verify: false,
-  };
 }

@@ -1,9 +1,11 @@
 import { constants, createPublicKey, publicEncrypt, randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { p256 } from '@noble/curves/nist.js';
+import { KEY_LABELS, type KeyLabel } from './keyring.js';
 import { type Profile, readPin } from './profile.js';
-import { KEY_LABELS, type KeyLabel, Session, wrapScalar } from './session.js';
+import { Session } from './session.js';
 import { inspectToken, makeKey, withModule, withSession } from './setup.js';
+import { wrapScalar } from './wrapping.js';
 
 /** One thing that the vault needs of a token, tried. */
 export interface Finding {
@@ -15,6 +17,7 @@ export interface Finding {
 }
 
 const PREFIX = 'bkv.doctor.';
+const labels = { wrap: `${PREFIX}wrap`, transport: `${PREFIX}transport` };
 const OBJECT_BYTES = 4096;
 
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] as number;
@@ -61,7 +64,8 @@ export function examine(profile: Profile, objects = 300): Finding[] {
     const made = new Set<string>();
     for (const [kind, what] of Object.entries({
       static: 'key agreement key (CKM_EC_KEY_PAIR_GEN, P-256)',
-      record: 'MAC key (CKM_GENERIC_SECRET_KEY_GEN)',
+      wrap: 'wrapping key (CKM_AES_KEY_GEN)',
+      ledger: 'MAC key (CKM_GENERIC_SECRET_KEY_GEN)',
       transport: 'transport key (CKM_RSA_PKCS_KEY_PAIR_GEN, 3072 bits)',
     }) as [keyof typeof KEY_LABELS, string][])
       attempt(what, () =>
@@ -72,7 +76,7 @@ export function examine(profile: Profile, objects = 300): Finding[] {
           }),
         ),
       );
-    session = attempt('session', () => new Session(profile));
+    session = attempt('session', () => new Session(profile, { labels }));
     if (!session) return findings;
     const open = session;
 
@@ -89,25 +93,17 @@ export function examine(profile: Profile, objects = 300): Finding[] {
         () => open.multiply({ label: `${PREFIX}static` }, element.toBytes(true)),
         20,
       );
-    if (made.has('record'))
-      attempt('CKM_SHA256_HMAC', () => open.hmac(`${PREFIX}record`, Buffer.from('doctor')), 20);
+    if (made.has('ledger'))
+      attempt('CKM_SHA256_HMAC', () => open.hmac(`${PREFIX}ledger`, Buffer.from('doctor')), 20);
 
-    for (const name of ['wrap', 'rewrap'])
-      attempt(`wrapping key (CKM_AES_KEY_GEN) "${name}"`, () =>
-        open.learn(PREFIX + name, open.generateWrappingKey(PREFIX + name)),
-      );
-    const wrapped = attempt(
-      'make and wrap an OPRF key (RFC 5649)',
-      () => open.generateWrapped(`${PREFIX}wrap`),
-      10,
-    );
-    if (wrapped) {
-      const key = { wrapped: wrapped.wrapped, publicKey: wrapped.publicKey, wrappingKey: `${PREFIX}wrap` };
-      attempt('evaluation with a wrapped key', () => open.multiply(key, element.toBytes(true)), 20);
-      attempt('move a key to another wrapping key', () =>
-        open.rewrap(wrapped.wrapped, `${PREFIX}wrap`, `${PREFIX}rewrap`),
-      );
-    }
+    attempt('key of a page (CKM_GENERIC_SECRET_KEY_GEN)', () => {
+      open.learn(`${PREFIX}page`, open.generatePageKey(`${PREFIX}page`));
+      open.hmac(`${PREFIX}page`, Buffer.from('doctor'));
+      open.destroySecretKey(`${PREFIX}page`);
+    });
+    const key =
+      made.has('wrap') && attempt('make and wrap an OPRF key (RFC 5649)', () => open.generateWrapped(), 10);
+    if (key) attempt('evaluation with a wrapped key', () => open.multiply(key, element.toBytes(true)), 20);
     attempt('evaluation is byte-exact (a known scalar, unwrapped)', () =>
       same(open.multiply({ scalar }, element.toBytes(true))),
     );
@@ -115,21 +111,14 @@ export function examine(profile: Profile, objects = 300): Finding[] {
       attempt('take in a share (CKM_RSA_PKCS_OAEP, RFC 5649)', () => {
         const aes = randomBytes(32);
         const spki = createPublicKey({
-          key: Buffer.from(open.transportPublicKey(`${PREFIX}transport`)),
+          key: Buffer.from(open.transportPublicKey()),
           format: 'der',
           type: 'spki',
         });
         const transportKey = publicEncrypt({ key: spki, padding: constants.RSA_PKCS1_OAEP_PADDING }, aes);
-        const taken = open.importWrapped(
-          transportKey,
-          wrapScalar(scalar, aes),
-          `${PREFIX}wrap`,
-          `${PREFIX}transport`,
-        );
+        const taken = open.importWrapped(transportKey, wrapScalar(scalar, aes));
         const publicKey = p256.Point.BASE.multiply(BigInt(`0x${scalar.toString('hex')}`)).toBytes(false);
-        same(
-          open.multiply({ wrapped: taken, publicKey, wrappingKey: `${PREFIX}wrap` }, element.toBytes(true)),
-        );
+        same(open.multiply({ wrapped: taken, publicKey }, element.toBytes(true)));
       });
 
     const value = randomBytes(OBJECT_BYTES);

@@ -1,4 +1,5 @@
-import type { Session, Writer } from './session.js';
+import type { Writer } from './objects.js';
+import type { Session } from './session.js';
 
 interface Operation {
   /** what its time goes to, for the metrics */
@@ -17,14 +18,14 @@ export const OPERATIONS = {
   login: { mechanism: 'CKM_ECDH1_DERIVE', wears: true },
   multiply: { mechanism: 'CKM_ECDH1_DERIVE', wears: true },
   generateWrapped: { mechanism: 'CKM_EC_KEY_PAIR_GEN', wears: true },
+  importShare: { mechanism: 'CKM_AES_KEY_WRAP_PAD', wears: true },
   importWrapped: { mechanism: 'CKM_RSA_PKCS_OAEP', wears: true },
-  rewrap: { mechanism: 'CKM_AES_KEY_WRAP_PAD', wears: true },
   hmac: { mechanism: 'CKM_SHA256_HMAC' },
   probe: { mechanism: 'none' },
   publicKey: { mechanism: 'none' },
   transportPublicKey: { mechanism: 'none' },
   wrapForBackup: { mechanism: 'CKM_RSA_PKCS_OAEP' },
-  generateWrappingKey: { mechanism: 'CKM_AES_KEY_GEN', objects: true },
+  generatePageKey: { mechanism: 'CKM_GENERIC_SECRET_KEY_GEN', objects: true },
   destroySecretKey: { mechanism: 'none', objects: true },
   listSecretKeys: { mechanism: 'none', objects: true },
   createData: { mechanism: 'none', objects: true },

@@ -4,9 +4,9 @@ import { audit, log } from '../log/index.js';
 import { tokenOperations, tokenReopened, tokenSessions, tokenUp } from '../metrics/index.js';
 import { PinRefused, TokenError } from './errors.js';
 import { errorOf, type Failure, failureOf } from './failure.js';
+import type { Writer } from './objects.js';
 import { type Calls, type OperationName, operation } from './operations.js';
 import type { Profile, TokenName } from './profile.js';
-import type { Writer } from './session.js';
 import { type Question, Witness } from './witness.js';
 import type { Command } from './worker.js';
 
@@ -167,23 +167,24 @@ export class Token {
     }
   }
 
-  /** Makes a wrapping key and tells every session. @throws TokenError */
-  generateWrappingKey(label: string): Promise<void> {
+  /** Makes a page's key and tells every session. @throws TokenError */
+  generatePageKey(label: string): Promise<void> {
     return this.#alone(async () => {
-      this.#tellAll(label, await this.#run('generateWrappingKey', label));
+      this.#tellAll(label, await this.#run('generatePageKey', label));
       const undo = async () => {
         await this.#run('destroySecretKey', label);
         this.#tellAll(label);
       };
-      const check = await this.#run('generateWrapped', label).catch((error) =>
+      const data = Buffer.from(label);
+      const mac = await this.#run('hmac', label, data).catch((error) =>
         undo().then(() => Promise.reject(error)),
       );
-      await this.#confirm({ wrappingKey: label, ...check }, undo);
+      await this.#confirm({ pageKey: label, data, mac }, undo);
     });
   }
 
-  /** Destroys a wrapping key, and with it all that it wrapped. @throws TokenError */
-  destroyWrappingKey(label: string): Promise<void> {
+  /** Destroys a page's key, and with it whatever rows it made. @throws TokenError */
+  destroyPageKey(label: string): Promise<void> {
     return this.#alone(async () => {
       await this.#run('destroySecretKey', label);
       this.#tellAll(label);
@@ -191,8 +192,8 @@ export class Token {
     });
   }
 
-  /** Labels of the wrapping keys in the token now, also those that another program made: every session is told of them. */
-  async listWrappingKeys(prefix: string): Promise<string[]> {
+  /** Labels of the pages' keys in the token now, also those that another program made: every session is told of them. */
+  async listPageKeys(prefix: string): Promise<string[]> {
     const keys = await this.call('listSecretKeys', prefix);
     for (const { label, handle } of keys) this.#tellAll(label, handle);
     return keys.map(({ label }) => label);

@@ -1,9 +1,12 @@
 import { createRequire } from 'node:module';
 import type * as Graphene from 'graphene-pk11';
+import pkcs11 from 'pkcs11js';
 import { PinRefused, TokenError } from './errors.js';
+import { BACKUP_LABEL, KEY_LABELS, type KeyLabel } from './keyring.js';
 import { findSlot, initialize, login, lookForSlot } from './login.js';
+import { APPLICATION } from './objects.js';
 import { type Profile, readPin } from './profile.js';
-import { APPLICATION, BACKUP_LABEL, KEY_LABELS, type KeyLabel } from './session.js';
+import { hmacKey, rsaKey, staticKey, staticPublicKey, wrapKey } from './templates.js';
 
 // graphene-pk11 is CommonJS and its named exports are not statically visible.
 export const graphene = createRequire(import.meta.url)('graphene-pk11') as typeof Graphene;
@@ -101,59 +104,46 @@ export function changePin(profile: Profile, pin: string): void {
   );
 }
 
-/** What the vault does with the secret half of each kind of key. */
-export function usageOf(kind: KeyLabel): Graphene.ITemplate {
-  const { ObjectClass, KeyType } = graphene;
-  if (kind === KEY_LABELS.static)
-    return { class: ObjectClass.PRIVATE_KEY, keyType: KeyType.EC, derive: true, sign: false };
-  if (kind === KEY_LABELS.transport)
-    return {
-      class: ObjectClass.PRIVATE_KEY,
-      keyType: KeyType.RSA,
-      unwrap: true,
-      decrypt: false,
-      sign: false,
-    };
-  return {
-    class: ObjectClass.SECRET_KEY,
-    keyType: KeyType.GENERIC_SECRET,
-    sign: true,
-    verify: true,
-    derive: false,
-  };
+/** The attributes of the secret half of a long-lived key. @param label of another key of this kind */
+export function templateOf(
+  kind: KeyLabel,
+  use: { backedUp: boolean; token?: boolean },
+  label: string = kind,
+): pkcs11.Template {
+  if (kind === KEY_LABELS.static) return staticKey(label, use);
+  if (kind === KEY_LABELS.transport) return rsaKey(label, use);
+  return kind === KEY_LABELS.wrap ? wrapKey(label, use) : hmacKey(label, use);
 }
-
-/** DER of the object identifier of P-256. */
-export const P256 = (): Buffer => graphene.NamedCurve.getByName('secp256r1').value;
 
 /**
  * Makes a key in the token, of the kind that the vault has for one of {@link KEY_LABELS}.
  * @param backedUp whether it may leave the token under a key that the security officer trusts; else it never does
  */
 export function makeKey(session: Graphene.Session, kind: KeyLabel, label: string, backedUp = false): void {
-  const { class: objectClass, ...usage } = usageOf(kind);
-  const secret = {
-    token: true,
-    private: true,
-    label,
-    sensitive: true,
-    extractable: backedUp,
-    ...(backedUp && { wrapWithTrusted: true }),
-    ...usage,
-  };
-  if (kind === KEY_LABELS.static)
-    session.generateKeyPair(
-      graphene.KeyGenMechanism.EC,
-      { token: true, label, keyType: graphene.KeyType.EC, paramsECDSA: P256() },
-      secret,
-    );
-  else if (kind === KEY_LABELS.transport) makeRsaPair(session, label, secret);
-  else
-    session.generateKey(graphene.KeyGenMechanism.GENERIC_SECRET, {
-      ...secret,
-      class: objectClass as number,
-      valueLen: 32,
+  const { lib, handle } = session;
+  const secret = templateOf(kind, { backedUp }, label);
+  if (kind === KEY_LABELS.transport)
+    makeRsaPair(session, label, {
+      token: true,
+      private: true,
+      label,
+      sensitive: true,
+      extractable: backedUp,
+      ...(backedUp && { wrapWithTrusted: true }),
+      unwrap: true,
+      decrypt: false,
+      sign: false,
     });
+  else if (kind === KEY_LABELS.static)
+    lib.C_GenerateKeyPair(handle, { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN }, staticPublicKey(label), secret);
+  else
+    lib.C_GenerateKey(
+      handle,
+      {
+        mechanism: kind === KEY_LABELS.wrap ? pkcs11.CKM_AES_KEY_GEN : pkcs11.CKM_GENERIC_SECRET_KEY_GEN,
+      },
+      [...secret, { type: pkcs11.CKA_VALUE_LEN, value: 32 }],
+    );
 }
 
 /** A pair of 3,072 bits, whose public half wraps and does nothing else. */
@@ -182,6 +172,11 @@ export function inspectToken(profile: Profile): void {
   withModule(profile, (module) =>
     withSession(module, profile, (session) => {
       const keys = longLivedKeys(session);
+      if (keys.some(({ label }) => label === BACKUP_LABEL))
+        throw new TokenError(
+          `this is a backup token, or one whose restore was cut off: it holds the secret half of ${BACKUP_LABEL}. Run: bkv token restore`,
+          'BKV_UNSAFE_KEY',
+        );
       for (const label of Object.values(KEY_LABELS)) {
         const found = keys.filter((key) => key.label === label);
         if (found.length !== 1) {

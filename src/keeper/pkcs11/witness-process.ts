@@ -22,12 +22,12 @@ const lookIntoView = (asked: Session, question: Question): Testimony =>
   view ? view.during(() => look(asked, question), 'noKey' in question) : look(asked, question);
 
 function look(asked: Session, question: Question): Testimony {
-  if ('data' in question) {
+  if ('value' in question) {
     if (!asked.holdsData(question.data, question.value)) return `the token did not keep ${question.data}`;
   } else if ('noKey' in question) {
     if (asked.holdsKey(question.noKey)) return `the token still holds ${question.noKey}`;
-  } else if (!asked.unwraps(question.wrappingKey, question.wrapped, question.publicKey))
-    return `the token did not keep the key ${question.wrappingKey}`;
+  } else if (!asked.holdsHmacKey(question.pageKey, question.data, question.mac))
+    return `the token did not keep the key ${question.pageKey}`;
   return undefined;
 }
 

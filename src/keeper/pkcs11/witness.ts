@@ -6,8 +6,8 @@ import type { Profile } from './profile.js';
 export type Question =
   /** a data object with exactly these bytes */
   | { readonly data: string; readonly value: Uint8Array }
-  /** the key that wrapped this one */
-  | { readonly wrappingKey: string; readonly wrapped: Uint8Array; readonly publicKey: Uint8Array }
+  /** the key that made this HMAC */
+  | { readonly pageKey: string; readonly data: Uint8Array; readonly mac: Uint8Array }
   /** no key of this label any more */
   | { readonly noKey: string };
 

@@ -1,9 +1,10 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { TokenError } from './errors.js';
 import { failureOf } from './failure.js';
+import { KEY_LABELS } from './keyring.js';
 import type { Reply } from './pool.js';
 import type { Profile, TokenName } from './profile.js';
-import { KEY_LABELS, Session } from './session.js';
+import { Session } from './session.js';
 
 /** What the thread is told to do with its session, beside its jobs. */
 export type Command =
@@ -37,7 +38,7 @@ function run({ method, args }: Job): Reply {
 }
 
 function begin({ token, epoch, standbyFor }: Extract<Command, { do: 'begin' }>): Uint8Array {
-  session = new Session({ ...profile, token }, epoch, standbyFor !== undefined);
+  session = new Session({ ...profile, token }, { epoch, onStandby: standbyFor !== undefined });
   const identity = session.publicKey(KEY_LABELS.static);
   if (!standbyFor || Buffer.from(identity).equals(standbyFor)) return identity;
   session.close();
@@ -55,8 +56,23 @@ function obey(command: Command): unknown {
   return undefined;
 }
 
+/** The memory of an answer's bytes is handed over: no copy of a secret stays on this thread. */
+function ownBuffers(value: unknown): ArrayBuffer[] {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];
+  const bytes = value instanceof Uint8Array ? [value] : Object.values(value);
+  return bytes.flatMap((one) =>
+    one instanceof Uint8Array && one.length === one.buffer.byteLength ? [one.buffer as ArrayBuffer] : [],
+  );
+}
+
 port.on('message', (message: Job[] | Command) => {
-  if (Array.isArray(message)) return port.postMessage(message.map(run));
+  if (Array.isArray(message)) {
+    const replies = message.map(run);
+    return port.postMessage(
+      replies,
+      replies.flatMap(({ value }) => ownBuffers(value)),
+    );
+  }
   try {
     const value = obey(message);
     if (message.do !== 'learn') port.postMessage({ value });

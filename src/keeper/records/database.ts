@@ -8,13 +8,7 @@ export interface Database {
     account: string;
     cell: number;
     generation: number;
-    dealing: string;
-    named: number;
-    wrapped_key: Buffer;
-    public_key: Buffer;
-    registration_record: Buffer;
-    encrypted_backup_key: Buffer;
-    mac: Buffer;
+    sealed: Buffer;
   };
   /** one row: which vault this database belongs to */
   vault: {

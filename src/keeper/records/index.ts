@@ -1,3 +1,16 @@
 export { DatabaseError } from './database.js';
 export { type Leadership, lead } from './leadership.js';
-export { type Binding, isLockedRow, macInput, Records, type Row } from './records.js';
+export { type Binding, Records } from './records.js';
+export {
+  BadRow,
+  type Content,
+  isLockedRow,
+  NONCE_BYTES,
+  nonceOf,
+  type OpenRow,
+  openRow,
+  type Place,
+  type Row,
+  rowKeyInput,
+  sealRow,
+} from './row.js';

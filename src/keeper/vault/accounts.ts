@@ -1,10 +1,16 @@
-import { timingSafeEqual } from 'node:crypto';
 import type { Cell, Ledger } from '../ledger/index.js';
 import { audit } from '../log/index.js';
-import { lockouts, tamperedRecords } from '../metrics/index.js';
-import { KEY_LABELS, type Token } from '../pkcs11/index.js';
-import { isLockedRow, macInput, type Records, type Row } from '../records/index.js';
+import { lockouts } from '../metrics/index.js';
+import {
+  type Content,
+  isLockedRow,
+  type OpenRow,
+  type Place,
+  type Records,
+  type Row,
+} from '../records/index.js';
 import { AccountLocked } from './errors.js';
+import type { Rows } from './rows.js';
 import { Turns } from './turns.js';
 
 export type Status =
@@ -29,24 +35,15 @@ export interface HeldDealing {
   readonly attemptsRemaining: number;
 }
 
-/** As long as what vouches for a row. */
-const NO_ROW = new Uint8Array(480);
-
-/** Whether the token's HMAC over a row is the one that the row carries. */
-export async function isVouchedFor(token: Token, row: Row): Promise<boolean> {
-  const mac = await token.call('hmac', KEY_LABELS.record, macInput(row));
-  return mac.length === row.mac.length && timingSafeEqual(mac, row.mac);
-}
-
-/** What the vault holds of each account: rows that the token vouches for, each with a live counter. */
+/** What the vault holds of each account: rows that the token opens, each with a live counter. */
 export class Accounts {
-  readonly #token: Token;
+  readonly #rows: Rows;
   readonly #ledger: Ledger;
   readonly #records: Records;
   readonly #turns = new Turns();
 
-  constructor(token: Token, ledger: Ledger, records: Records) {
-    this.#token = token;
+  constructor(rows: Rows, ledger: Ledger, records: Records) {
+    this.#rows = rows;
     this.#ledger = ledger;
     this.#records = records;
   }
@@ -57,40 +54,35 @@ export class Accounts {
   }
 
   /** The account's live rows. @throws AccountLocked when there are none and one was locked */
-  async current(account: string): Promise<Row[]> {
+  async current(account: string): Promise<OpenRow[]> {
     const rows = await this.#records.find(account);
     const live = await this.#live(rows);
     if (live.length > 0) return live;
-    // An unknown or locked account costs the check of a row too.
-    await this.#token.call('hmac', KEY_LABELS.record, NO_ROW);
-    const isLocked = (row: Row) => isLockedRow(row) || this.#ledger.state(row).state === 'locked';
+    // An unknown or locked account costs the opening of a row too.
+    await this.#rows.openNone();
+    const isLocked = (row: Place) => isLockedRow(row) || this.#ledger.state(row).state === 'locked';
     if (rows.some(isLocked)) throw new AccountLocked();
     // A registration may have ended their cells since they were read, and put a row of its own before that.
-    const isNew = ({ cell, generation }: Row) =>
+    const isNew = ({ cell, generation }: Place) =>
       !rows.some((row) => row.cell === cell && row.generation === generation);
     const replaced = rows.length > 0 && (await this.#records.find(account)).some(isNew);
     return replaced ? this.current(account) : [];
   }
 
   /** The account's live rows, none when it is locked. */
-  async live(account: string): Promise<Row[]> {
+  async live(account: string): Promise<OpenRow[]> {
     return this.#live(await this.#records.find(account));
   }
 
-  /** Those rows that the token vouches for and whose cell is their own. */
-  async #live(rows: readonly Row[]): Promise<Row[]> {
-    const isLive = (row: Row) => this.#ledger.state(row).state === 'live';
-    const genuine: Row[] = [];
-    for (const row of rows) if (isLive(row) && (await this.genuine(row))) genuine.push(row);
-    return genuine.filter(isLive);
-  }
-
-  /** Whether the token vouches for a row; one for which it does not is counted and audited. */
-  async genuine(row: Row): Promise<boolean> {
-    if (await isVouchedFor(this.#token, row)) return true;
-    tamperedRecords.inc();
-    audit('record refused', { account: row.account, cell: row.cell });
-    return false;
+  /** Those rows that this vault wrote and whose cell is their own. */
+  async #live(rows: readonly Row[]): Promise<OpenRow[]> {
+    const isLive = (row: Place) => this.#ledger.state(row).state === 'live';
+    const opened: OpenRow[] = [];
+    for (const row of rows) {
+      const one = isLive(row) ? await this.#rows.open(row) : undefined;
+      if (one) opened.push(one);
+    }
+    return opened.filter(isLive);
   }
 
   /**
@@ -98,15 +90,16 @@ export class Accounts {
    * attempts spent on those that it `inherits` from.
    */
   async store(
-    row: Omit<Row, 'mac'>,
-    replaces: (old: Row) => boolean,
-    inherits: (old: Row) => boolean = () => false,
+    place: Place,
+    content: Content,
+    replaces: (old: OpenRow) => boolean,
+    inherits: (old: OpenRow) => boolean = () => false,
   ): Promise<void> {
-    const mac = await this.#token.call('hmac', KEY_LABELS.record, macInput(row));
+    const row = await this.#rows.seal(place, content);
     await this.#ledger.reserve(row);
     const before = await this.#records.find(row.account);
     const live = await this.#live(before);
-    await this.#records.put({ ...row, mac });
+    await this.#records.put(row);
     await this.#ledger.activate(row, { ends: live.filter(replaces), inherits: live.filter(inherits) });
     for (const old of before) {
       if (this.#ledger.state(old).state !== 'live') await this.#records.delete(old);
@@ -131,7 +124,7 @@ export class Accounts {
     }
   }
 
-  #held(row: Row): HeldDealing | [] {
+  #held(row: OpenRow): HeldDealing | [] {
     const now = this.#ledger.state(row);
     if (now.state !== 'live') return [];
     const { dealing } = row;
@@ -148,7 +141,7 @@ export class Accounts {
   }
 
   /** Closes the counters of live rows and deletes the rows. */
-  async end(rows: readonly Row[]): Promise<void> {
+  async end(rows: readonly Place[]): Promise<void> {
     if (rows.length > 0) await this.#ledger.retire(...rows);
     for (const row of rows) await this.#records.delete(row);
   }

@@ -1,9 +1,9 @@
 import { CodedError } from '../../protocol/index.js';
-import { type Ledger, peek, tokenStore } from '../ledger/index.js';
+import { KEY_PREFIX, type Ledger, peek, tokenStore } from '../ledger/index.js';
 import { log } from '../log/index.js';
 import type { Token } from '../pkcs11/index.js';
 import { isLockedRow, type Records } from '../records/index.js';
-import { isVouchedFor } from './accounts.js';
+import { openWith } from './rows.js';
 
 /** Database and token are not of one vault. */
 export class ForeignDatabase extends CodedError {
@@ -58,17 +58,19 @@ async function assertOneVault(
     throw new ForeignDatabase(
       `${vault} has the counters of ${live} accounts, but the database is empty: it is not this vault's. Name the database of this vault; if it is lost, so are the accounts, and a new vault needs a new token (bkv token init)`,
     );
-  if (rows > 0 && !(await vouchesForAny(token, records)))
+  if (rows > 0 && !(await opensAny(token, records)))
     throw new ForeignDatabase(
-      `${vault} vouches for none of the ${rows} records in the database: the database is of another vault. Name the database of this vault`,
+      `${vault} opens none of the ${rows} records in the database: the database is of another vault. Name the database of this vault`,
     );
 }
 
-/** Whether the token vouches for any row. */
-async function vouchesForAny(token: Token, records: Records): Promise<boolean> {
+/** Whether a page key of the token opens any row. */
+async function opensAny(token: Token, records: Records): Promise<boolean> {
+  const keys = await token.listPageKeys(KEY_PREFIX);
   for (const { account } of await records.cells())
     for (const row of await records.find(account))
-      if (!isLockedRow(row) && (await isVouchedFor(token, row))) return true;
+      for (const key of keys)
+        if (key.endsWith(`.${row.generation}`) && (await openWith(token, key, row))) return true;
   return false;
 }
 

@@ -1,6 +1,6 @@
 import type { Ledger } from '../ledger/index.js';
 import { type Token, TokenError } from '../pkcs11/index.js';
-import type { Row } from '../records/index.js';
+import type { OpenRow } from '../records/index.js';
 import type { Accounts } from './accounts.js';
 import { AttemptsUnderWay, DealingConflict, InvalidMessage, UnknownExchange } from './errors.js';
 
@@ -63,9 +63,8 @@ export class Dealings {
       const cell = await this.#ledger.pick();
       let reserved = false;
       try {
-        const wrappedKey = await this.#import(share, this.#ledger.keyOf(cell), publicKey, clientPublicKey);
-        const row = {
-          account,
+        const wrappedKey = await this.#import(share, publicKey, clientPublicKey);
+        const content = {
           dealing,
           named: true,
           wrappedKey,
@@ -75,7 +74,8 @@ export class Dealings {
         };
         reserved = true;
         await this.#accounts.store(
-          { ...row, ...cell },
+          { account, ...cell },
+          content,
           (old) => !this.#isProven(old),
           () => true,
         );
@@ -87,27 +87,26 @@ export class Dealings {
 
   async #import(
     { transportKey, wrappedShare }: ShareRegistration,
-    wrappingKey: string,
     publicKey: Uint8Array,
     clientPublicKey: Uint8Array,
   ): Promise<Uint8Array> {
     const wrapped = await this.#token
-      .call('importWrapped', transportKey, wrappedShare, wrappingKey)
+      .call('importWrapped', transportKey, wrappedShare)
       .catch((error) => Promise.reject(refused(error, /CKR_(WRAPPED|UNWRAPPING|ENCRYPTED|GENERAL)/)));
     // An evaluation that ends on the curve proves that the share is the public key's.
     await this.#token
-      .call('multiply', { wrapped, wrappingKey, publicKey }, clientPublicKey)
+      .call('multiply', { wrapped, publicKey }, clientPublicKey)
       .catch((error) => Promise.reject(refused(error, /BKV_KEY_PAIR/)));
     return wrapped;
   }
 
   /** A key of the vault's own needs no proof: a fleet's client did not make it. */
-  #isProven(row: Row): boolean {
+  #isProven(row: OpenRow): boolean {
     const now = this.#ledger.state(row);
     return row.dealing === '' || (now.state === 'live' && now.proven);
   }
 
-  #isExhausted(row: Row): boolean {
+  #isExhausted(row: OpenRow): boolean {
     const now = this.#ledger.state(row);
     return now.state === 'live' && now.used >= now.limit;
   }
@@ -144,7 +143,7 @@ export class Dealings {
 }
 
 /** @throws UnknownExchange */
-function find(rows: readonly Row[], dealing: string): Row {
+function find(rows: readonly OpenRow[], dealing: string): OpenRow {
   const row = rows.find((one) => one.dealing === dealing);
   if (!row) throw new UnknownExchange('this vault holds no share of that dealing');
   return row;

@@ -13,5 +13,5 @@ export {
 export type { AccountId } from './names.js';
 export type { RegistrationFinish, RegistrationRequest } from './registration.js';
 export type { Shredded } from './shredder.js';
-export { BACKUP_CHECK, backupMacInput, TokenBackupError } from './token-backup.js';
+export { BACKUP, BACKUP_CHECK, backupMacInput, TokenBackupError } from './token-backup.js';
 export { Vault, type VaultOptions } from './vault.js';

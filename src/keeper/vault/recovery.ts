@@ -4,7 +4,7 @@ import { type Attempt, type Cell, CellClosed, type Ledger } from '../ledger/inde
 import { audit } from '../log/index.js';
 import { attempts, pendingLogins } from '../metrics/index.js';
 import { KEY_LABELS, type PrivateKey, type Token } from '../pkcs11/index.js';
-import type { Row } from '../records/index.js';
+import type { OpenRow, Place } from '../records/index.js';
 import type { Accounts } from './accounts.js';
 import { toElement } from './elements.js';
 import { AccountLocked, AttemptsUnderWay, UnknownExchange, WrongPassword } from './errors.js';
@@ -58,7 +58,7 @@ export function readLogin(KE1: Uint8Array): Login {
  * Of an account's live rows the one that a login asks for, with those after it that an attempt is spent on too.
  * @throws UnknownExchange when it asks for a dealing that is not held
  */
-function chosen(rows: readonly Row[], dealing: string): readonly Row[] {
+function chosen(rows: readonly OpenRow[], dealing: string): readonly OpenRow[] {
   const row = rows.find((one) => one.dealing === dealing);
   if (!row && dealing !== '') throw new UnknownExchange('this vault holds no share of that dealing');
   return row ? [row, ...rows.filter((other) => other !== row)] : [];
@@ -123,9 +123,9 @@ export class Recoveries {
     }
   }
 
-  #credentialOf(row: Row): Credential {
+  #credentialOf(row: OpenRow): Credential {
     return {
-      key: { wrapped: row.wrappedKey, wrappingKey: this.#ledger.keyOf(row), publicKey: row.publicKey },
+      key: { wrapped: row.wrappedKey, publicKey: row.publicKey },
       record: row.registrationRecord,
       encryptedBackupKey: row.encryptedBackupKey,
       named: row.named,
@@ -190,7 +190,7 @@ export class Recoveries {
   }
 
   /** @throws AccountLocked, AttemptsUnderWay */
-  async #spend(account: string, rows: readonly Row[]): Promise<Spent> {
+  async #spend(account: string, rows: readonly Place[]): Promise<Spent> {
     try {
       const attempt = this.#ledger.spend(rows);
       return { attempt, attemptsRemaining: attempt.attemptsRemaining };
@@ -198,7 +198,7 @@ export class Recoveries {
       if (!(error instanceof CellClosed)) throw error;
       if (error.state === 'locked') throw new AccountLocked();
       if (error.state !== 'exhausted') throw error;
-      const [row] = rows as [Row];
+      const [row] = rows as [Place];
       const now = this.#ledger.state(row);
       if (now.state === 'live' && now.open > 0) throw new AttemptsUnderWay();
       // The last attempts were under way when the vault ended: none of them was proven.

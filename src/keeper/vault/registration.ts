@@ -10,7 +10,7 @@ import {
   xOf,
 } from '../../protocol/index.js';
 import type { Cell, Ledger } from '../ledger/index.js';
-import { KEY_LABELS, type Token } from '../pkcs11/index.js';
+import { KEY_LABELS, type Token, type WrappedKey } from '../pkcs11/index.js';
 import type { Accounts } from './accounts.js';
 import { toElement } from './elements.js';
 import { InvalidMessage } from './errors.js';
@@ -46,8 +46,7 @@ interface Bound {
 interface Registration {
   readonly account: string;
   readonly cell: Cell;
-  readonly wrappedKey: Uint8Array;
-  readonly publicKey: Uint8Array;
+  readonly key: WrappedKey;
   readonly bound: Bound | undefined;
 }
 
@@ -99,9 +98,7 @@ export class Registrations {
     const shared = keyshare && (await this.#shared(keyshare));
     const cell = await this.#ledger.pick();
     try {
-      const wrappingKey = this.#ledger.keyOf(cell);
-      const { wrapped, publicKey } = await this.#token.call('generateWrapped', wrappingKey);
-      const key = { wrapped, wrappingKey, publicKey };
+      const key = await this.#token.call('generateWrapped');
       const evaluatedElement = await this.#token.call('multiply', key, blindedElement);
       const registrationId = newExchangeId();
       const limit = this.#ledger.limit;
@@ -118,7 +115,7 @@ export class Registrations {
           transportKey: new Uint8Array(0),
           limit,
         });
-      this.open.add(registrationId, { account: account.name, cell, wrappedKey: wrapped, publicKey, bound });
+      this.open.add(registrationId, { account: account.name, cell, key, bound });
       const registrationResponse = Buffer.concat([evaluatedElement, this.#serverPublicKey]);
       return { registrationId, registrationResponse, limit, ...(bound && { mac: bound.startMac }) };
     } catch (error) {
@@ -156,21 +153,21 @@ export class Registrations {
   }
 
   async #keep(
-    { account, cell, wrappedKey, publicKey, bound }: Registration,
+    { account, cell, key, bound }: Registration,
     { registrationRecord, encryptedBackupKey }: RegistrationFinish,
   ): Promise<void> {
     if (bound) forget(bound.keys);
-    const named = bound !== undefined;
-    const row = {
-      account,
+    const content = {
       dealing: '',
-      named,
-      wrappedKey,
-      publicKey,
+      named: bound !== undefined,
+      wrappedKey: key.wrapped,
+      publicKey: key.publicKey,
       registrationRecord,
       encryptedBackupKey,
     };
-    await this.#accounts.inTurn(account, () => this.#accounts.store({ ...row, ...cell }, () => true));
+    await this.#accounts.inTurn(account, () =>
+      this.#accounts.store({ account, ...cell }, content, () => true),
+    );
   }
 }
 

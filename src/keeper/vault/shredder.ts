@@ -2,26 +2,25 @@ import { setTimeout } from 'node:timers/promises';
 import type { Ledger, Rotation } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { shreddedPages } from '../metrics/index.js';
-import { KEY_LABELS, type Token } from '../pkcs11/index.js';
-import { macInput, type Records, type Row } from '../records/index.js';
+import type { Records, Row } from '../records/index.js';
+import type { Rows } from './rows.js';
 
 /** What became of a page. */
 export interface Shredded {
   readonly page: number;
-  /** records moved to the page's new wrapping key */
+  /** records sealed anew under the page's new key */
   readonly moved: number;
-  /** live counters whose record the database lacks, or that the token does not vouch for */
+  /** live counters whose record the database lacks, or that the old key does not open */
   readonly lost: number;
-  /** whether the old wrapping key was destroyed; not while a record is lost, since putting it back would be in vain */
+  /** whether the old key was destroyed; not while a record is lost, since putting it back would be in vain */
   readonly done: boolean;
 }
 
 /** What the vault lends to the shredder. */
 export interface Shreddable {
-  readonly token: Token;
+  readonly rows: Rows;
   readonly ledger: Ledger;
   readonly records: Records;
-  genuine(row: Row): Promise<boolean>;
   inTurn<T>(account: string, work: () => Promise<T>): Promise<T>;
   /** whether an exchange between two messages still counts on the rotation's old generation */
   holds(rotation: Rotation): boolean;
@@ -33,8 +32,8 @@ export interface Shreddable {
 const POLL_MS = 250;
 
 /**
- * Moves a page's living records to a fresh wrapping key and destroys the old one, while the vault serves: what an
- * ended account left in any copy of the database then opens no more.
+ * Seals a page's living records anew under a fresh key and destroys the old one, while the vault serves: what an ended
+ * account left in any copy of the database then opens no more. No account's key is unwrapped for it.
  * @param abandonLost give up the accounts whose records are lost, in place of keeping the old key for them
  */
 export async function shred(vault: Shreddable, page: number, abandonLost: boolean): Promise<Shredded> {
@@ -44,13 +43,11 @@ export async function shred(vault: Shreddable, page: number, abandonLost: boolea
   let moved = 0;
   const moveAll = async (): Promise<number> => {
     let found = 0;
-    for await (const { account, cell } of rowsOf(records, rotation, rotation.from)) {
-      if (refused.has(cell)) continue;
+    for await (const rows of rowsOf(records, rotation, rotation.from)) {
       signal.throwIfAborted();
-      const done = await vault.inTurn(account, () => move(vault, rotation, account, cell));
-      if (done === 'refused') refused.add(cell);
-      if (done === 'moved') moved++;
-      found++;
+      const left = rows.filter(({ cell }) => !refused.has(cell));
+      found += left.length;
+      moved += await move(vault, rotation, left, refused);
     }
     return found;
   };
@@ -69,52 +66,65 @@ export async function shred(vault: Shreddable, page: number, abandonLost: boolea
   const lost = await lostCells(vault, rotation);
   if (lost.length > 0 && !abandonLost) return { page, moved, lost: lost.length, done: false };
   await ledger.retire(...lost.map((cell) => ({ cell, generation: rotation.to })));
-  for await (const row of rowsOf(records, rotation, rotation.from)) await records.delete(row);
+  for await (const rows of rowsOf(records, rotation, rotation.from))
+    for (const row of rows) await records.delete(row);
   await ledger.finishRotation(rotation);
   shreddedPages.inc();
-  audit('wrapping key destroyed', { page, moved, lost: lost.length });
+  audit('page key destroyed', { page, moved, lost: lost.length });
   return { page, moved, lost: lost.length, done: true };
 }
 
+/** @param refused gets the cells of rows that the old key does not open @returns how many were moved */
 async function move(
-  { token, ledger, records, genuine }: Shreddable,
+  vault: Shreddable,
   { from, to }: Rotation,
-  account: string,
-  cell: number,
-): Promise<'moved' | 'refused' | 'ended'> {
-  const row = (await records.find(account)).find((one) => one.cell === cell && one.generation === from);
-  if (!row) return 'ended';
-  const { state } = ledger.state(row);
-  if (state === 'locked') {
-    await records.scrub(row);
-    return 'ended';
-  }
-  if (state !== 'live') {
-    await records.delete(row);
-    return 'ended';
-  }
-  if (!(await genuine(row))) return 'refused';
-  const next = { ...row, generation: to };
-  const wrappedKey = await token.call('rewrap', row.wrappedKey, ledger.keyOf(row), ledger.keyOf(next));
-  const mac = await token.call('hmac', KEY_LABELS.record, macInput({ ...next, wrappedKey }));
-  await records.put({ ...next, wrappedKey, mac });
-  return 'moved';
+  found: readonly Row[],
+  refused: Set<number>,
+): Promise<number> {
+  const sealed = await Promise.all(
+    found.map(async (row) => {
+      if (vault.ledger.state(row).state !== 'live') return endIfEnded(vault, row);
+      const opened = await vault.rows.open(row);
+      if (opened) return vault.rows.seal({ ...row, generation: to }, opened);
+      refused.add(row.cell);
+      return undefined;
+    }),
+  );
+  // A row that was ended meanwhile is not put back.
+  return vault.records.replace(
+    sealed.filter((row) => row !== undefined),
+    from,
+  );
 }
 
-/** Rows that are read at once: a page has many. */
+/** In the account's turn: a registration writes its row before its cell is live. */
+function endIfEnded({ ledger, records, inTurn }: Shreddable, row: Row): Promise<undefined> {
+  return inTurn(row.account, async () => {
+    const { state } = ledger.state(row);
+    if (state === 'locked') await records.scrub(row);
+    else if (state !== 'live') await records.delete(row);
+    return undefined;
+  });
+}
+
+/** Rows that are read at once, of the many that a page has, and that are sealed at once. */
 const READ_CELLS = 4096;
+const SEALED_ROWS = 64;
 
 /** The rows of a page that are in a generation. */
 async function* rowsOf(records: Records, { cells: [first, last] }: Rotation, generation: number) {
-  for (let from = first; from <= last; from += READ_CELLS)
-    yield* await records.inCells(from, Math.min(last, from + READ_CELLS - 1), generation);
+  for (let from = first; from <= last; from += READ_CELLS) {
+    const rows = await records.inCells(from, Math.min(last, from + READ_CELLS - 1), generation);
+    for (let i = 0; i < rows.length; i += SEALED_ROWS) yield rows.slice(i, i + SEALED_ROWS);
+  }
 }
 
 /** A record is written before its cell becomes live and deleted after: one that is missing in between is lost. */
-async function lostCells({ ledger, records, genuine }: Shreddable, rotation: Rotation): Promise<number[]> {
+async function lostCells({ ledger, records, rows }: Shreddable, rotation: Rotation): Promise<number[]> {
   const before = ledger.liveCells(rotation.page);
   const held = new Set<number>();
-  for await (const row of rowsOf(records, rotation, rotation.to)) if (await genuine(row)) held.add(row.cell);
+  for await (const some of rowsOf(records, rotation, rotation.to))
+    for (const row of await Promise.all(some.map((one) => rows.open(one)))) if (row) held.add(row.cell);
   const after = new Set(ledger.liveCells(rotation.page));
   return before.filter((cell) => after.has(cell) && !held.has(cell));
 }

@@ -10,14 +10,19 @@ export class TokenBackupError extends CodedError {
   }
 }
 
-/** What long-lived keys are asked for the HMAC of, when a backup is taken and when it is tried. */
-export const BACKUP_CHECK = Buffer.from('bkv token backup check v1');
-const CHECKED = [KEY_LABELS.record, KEY_LABELS.fake] as const;
+/** What a backup says of its form: docs/formats/token-backup.md. */
+export const BACKUP = { format: 'bkv token backup', version: 3 } as const;
+const NAME = `${BACKUP.format} ${BACKUP.version}`;
+
+/** What HMAC keys are asked for when a backup is taken and when it is tried. */
+export const BACKUP_CHECK = Buffer.from(`${NAME} check`);
+/** Those that are asked beside the keys of pages; the audit key answers for the whole backup. */
+const CHECKED = [KEY_LABELS.fake, KEY_LABELS.ledger, KEY_LABELS.names] as const;
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
 
 /** What the token's audit key authenticates a backup by. */
 export const backupMacInput = (content: unknown): Uint8Array =>
-  Buffer.from(`bkv token backup v2 ${createHash('sha256').update(JSON.stringify(content)).digest('hex')}`);
+  Buffer.from(`${NAME} ${createHash('sha256').update(JSON.stringify(content)).digest('hex')}`);
 
 /**
  * All that a backup token needs to stand in for a vault's token: its keys, wrapped for that one, and which accounts
@@ -30,28 +35,23 @@ export async function backUpToken(token: Token, ledger: Ledger): Promise<string>
     throw new TokenBackupError(
       'the token has no backup token; one is named when it is made: bkv token init --backup-key',
     );
-  const wrapping = [];
-  for (const label of await token.listWrappingKeys(KEY_PREFIX)) {
-    const wrapped = await token.call('wrapForBackup', label);
-    const check = await token.call('generateWrapped', label);
-    wrapping.push({
-      label,
-      wrapped: encode(wrapped),
-      check: { wrapped: encode(check.wrapped), publicKey: encode(check.publicKey) },
-    });
-  }
+  const pair = await token.call('generateWrapped');
+  const labels = await token.listPageKeys(KEY_PREFIX);
+  const keys = [];
+  for (const label of labels) keys.push({ label, wrapped: encode(await token.call('wrapForBackup', label)) });
   const macs = [];
-  for (const label of CHECKED)
+  for (const label of [...CHECKED, ...labels])
     macs.push({ label, mac: encode(await token.call('hmac', label, BACKUP_CHECK)) });
   const content = {
     created: new Date().toISOString(),
     long: JSON.parse(Buffer.from(escrowed.value).toString()) as EscrowedKeys,
-    wrapping,
+    pair: { wrapped: encode(pair.wrapped), publicKey: encode(pair.publicKey) },
+    keys,
     macs,
     pages: ledger
       .snapshot()
       .map(({ generation, next, words }) => ({ generation, next, cells: encode(packWords(words)) })),
   };
   const mac = encode(await token.call('hmac', KEY_LABELS.audit, backupMacInput(content)));
-  return `${JSON.stringify({ format: 'bkv token backup v2', content, mac })}\n`;
+  return `${JSON.stringify({ ...BACKUP, content, mac })}\n`;
 }

@@ -12,6 +12,7 @@ import { Lifecycle } from './lifecycle.js';
 import { type Account, type AccountId, AccountNames } from './names.js';
 import { Recoveries, readLogin } from './recovery.js';
 import { type RegistrationFinish, type RegistrationRequest, Registrations } from './registration.js';
+import { Rows } from './rows.js';
 import type { Shreddable, Shredded } from './shredder.js';
 import { backUpToken } from './token-backup.js';
 import { UnknownAccounts } from './unknown.js';
@@ -44,6 +45,7 @@ export class Vault {
   readonly #records: Records;
   readonly #keepBackup: VaultOptions['keepBackup'];
   readonly #lifecycle: Lifecycle;
+  readonly #rows: Rows;
   readonly #accounts: Accounts;
   readonly #names: AccountNames;
   readonly #unknown: UnknownAccounts;
@@ -72,7 +74,9 @@ export class Vault {
     this.transportPublicKey = transportPublicKey;
     const lifetime = options.exchangeLifetime;
     const lifecycle = new Lifecycle(token, ledger, serverPublicKey);
-    const accounts = new Accounts(token, ledger, records);
+    const rows = new Rows(token, ledger);
+    const accounts = new Accounts(rows, ledger, records);
+    this.#rows = rows;
     const unknown = new UnknownAccounts(ledger, serverPublicKey, fakeSeed);
     this.#lifecycle = lifecycle;
     this.#accounts = accounts;
@@ -238,10 +242,9 @@ export class Vault {
    */
   shred(options: ShredOptions = {}, report: (page: Shredded) => void = () => undefined): Promise<void> {
     const shreddable: Shreddable = {
-      token: this.#token,
+      rows: this.#rows,
       ledger: this.#ledger,
       records: this.#records,
-      genuine: (row) => this.#accounts.genuine(row),
       inTurn: (account, work) => this.#accounts.inTurn(account, work),
       holds: (rotation) => this.#holds(rotation),
       settled: () => this.#lifecycle.settled(),

@@ -3,9 +3,15 @@ import { type Database, DatabaseError } from '../database.js';
 import * as records from './1-records.js';
 import * as cells from './2-cells.js';
 import * as named from './3-named.js';
+import * as sealed from './4-sealed.js';
 
 /** In the order of their names; a name that was ever released stays. */
-const MIGRATIONS: Record<string, Migration> = { '1 records': records, '2 cells': cells, '3 named': named };
+const MIGRATIONS: Record<string, Migration> = {
+  '1 records': records,
+  '2 cells': cells,
+  '3 named': named,
+  '4 sealed': sealed,
+};
 
 /**
  * Brings the tables of a database into the form that this program knows, whatever older form they have.

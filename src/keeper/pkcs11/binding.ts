@@ -1,0 +1,95 @@
+import pkcs11 from 'pkcs11js';
+import { TokenError } from './errors.js';
+import { findSlot, initialize, login } from './login.js';
+import type { Profile } from './profile.js';
+
+const CKS_RW_USER_FUNCTIONS = 3;
+/** RFC 5649, since PKCS#11 3.1; modules without it mean the same by CKM_AES_KEY_WRAP_PAD, those with it another padding. */
+const CKM_AES_KEY_WRAP_KWP = 0x210b;
+
+/** A session of a module that is logged in to the profile's token, and what every part of {@link Session} asks it. */
+export class Binding {
+  readonly p11: pkcs11.PKCS11;
+  readonly session: pkcs11.Handle;
+  /** the module's mechanism for RFC 5649 */
+  readonly keyWrap: pkcs11.Mechanism;
+
+  /** @throws TokenError when module, token or login fails; ProfileError when there is no PIN */
+  constructor(profile: Profile) {
+    this.p11 = new pkcs11.PKCS11();
+    this.p11.load(profile.module);
+    initialize(this.p11, profile);
+    const slot = findSlot(this.p11, profile);
+    this.session = this.p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
+    this.keyWrap = { mechanism: keyWrapOf(profile, this.p11, slot) };
+    if (!this.alive) login(this.p11, this.session, slot, profile);
+  }
+
+  /** Whether the session is there and logged in. */
+  get alive(): boolean {
+    try {
+      return this.p11.C_GetSessionInfo(this.session).state === CKS_RW_USER_FUNCTIONS;
+    } catch {
+      return false;
+    }
+  }
+
+  close(): void {
+    try {
+      this.p11.C_CloseSession(this.session);
+    } catch {
+      // It had ended already.
+    }
+  }
+
+  find(template: pkcs11.Template): pkcs11.Handle[] {
+    this.p11.C_FindObjectsInit(this.session, template);
+    try {
+      const all: pkcs11.Handle[] = [];
+      for (;;) {
+        const some = this.p11.C_FindObjects(this.session, 256);
+        all.push(...some);
+        if (some.length < 256) return all;
+      }
+    } finally {
+      this.p11.C_FindObjectsFinal(this.session);
+    }
+  }
+
+  attribute(handle: pkcs11.Handle, type: number): Buffer {
+    const [attribute] = this.p11.C_GetAttributeValue(this.session, handle, [{ type }]);
+    if (!attribute)
+      throw new TokenError('the token answered without the attribute asked for', 'BKV_ATTRIBUTE');
+    return attribute.value as Buffer;
+  }
+
+  labelOf(handle: pkcs11.Handle): string {
+    return this.attribute(handle, pkcs11.CKA_LABEL).toString('utf8');
+  }
+
+  /** The point of a public key, 65 bytes: in a DER OCTET STRING, which some modules leave out. */
+  pointOf(handle: pkcs11.Handle): Uint8Array {
+    return Uint8Array.from(this.attribute(handle, pkcs11.CKA_EC_POINT).subarray(-65));
+  }
+
+  destroy(handle: pkcs11.Handle): void {
+    this.p11.C_DestroyObject(this.session, handle);
+  }
+
+  /** Does `work` with a session object, and destroys that. */
+  using<T>(handle: pkcs11.Handle, work: (handle: pkcs11.Handle) => T): T {
+    try {
+      return work(handle);
+    } finally {
+      this.destroy(handle);
+    }
+  }
+}
+
+/** The module's mechanism for RFC 5649. */
+export function keyWrapOf(profile: Profile, p11: pkcs11.PKCS11, slot: pkcs11.Handle): number {
+  if (profile.keyWrap !== undefined) return profile.keyWrap;
+  return p11.C_GetMechanismList(slot).includes(CKM_AES_KEY_WRAP_KWP)
+    ? CKM_AES_KEY_WRAP_KWP
+    : pkcs11.CKM_AES_KEY_WRAP_PAD;
+}

@@ -1,0 +1,109 @@
+import pkcs11 from 'pkcs11js';
+import type { Binding } from './binding.js';
+import { TokenError } from './errors.js';
+
+export interface DataObject {
+  readonly handle: string;
+  readonly label: string;
+  readonly value: Uint8Array;
+}
+
+/** The data object that shows who writes; its value is random. */
+export type Writer = Pick<DataObject, 'handle' | 'value'>;
+
+/** CKA_APPLICATION of the vault's data objects. */
+export const APPLICATION = 'bkv';
+
+const OURS: pkcs11.Template = [
+  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
+  { type: pkcs11.CKA_TOKEN, value: true },
+  { type: pkcs11.CKA_PRIVATE, value: true },
+  { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
+];
+
+/** The vault's private data objects in a token. */
+export class DataObjects {
+  readonly #binding: Binding;
+  readonly #epoch: number;
+
+  /** @param epoch grows with every C_Initialize of the process; handles are good in one of them only */
+  constructor(binding: Binding, epoch: number) {
+    this.#binding = binding;
+    this.#epoch = epoch;
+  }
+
+  /** @returns its handle */
+  create(label: string, value: Uint8Array): string {
+    const handle = this.#binding.p11.C_CreateObject(this.#binding.session, [
+      ...OURS,
+      { type: pkcs11.CKA_LABEL, value: label },
+      { type: pkcs11.CKA_VALUE, value: Buffer.from(value) },
+    ]);
+    return this.#name(handle);
+  }
+
+  /** @throws TokenError `BKV_FENCED` when the writer is gone: then nothing is destroyed */
+  supersede(superseded: readonly string[], writer?: Writer): void {
+    if (writer !== undefined && !this.#exists(writer))
+      throw new TokenError('another program has become the writer of this token', 'BKV_FENCED');
+    for (const old of superseded) this.destroy(old);
+  }
+
+  /** One that is gone already is no error. */
+  destroy(handle: string): void {
+    try {
+      this.#binding.destroy(this.#handle(handle));
+    } catch (error) {
+      if (!isGone(error)) throw error;
+    }
+  }
+
+  holds(label: string, value: Uint8Array): boolean {
+    return this.#binding
+      .find([...OURS, { type: pkcs11.CKA_LABEL, value: label }])
+      .some((handle) => this.#value(handle).equals(value));
+  }
+
+  /** Those whose labels start with `prefix`; one that another program destroys meanwhile is left out. */
+  list(prefix: string): DataObject[] {
+    return this.#binding.find(OURS).flatMap((handle) => {
+      try {
+        const label = this.#binding.labelOf(handle);
+        if (!label.startsWith(prefix)) return [];
+        return [{ handle: this.#name(handle), label, value: Uint8Array.from(this.#value(handle)) }];
+      } catch (error) {
+        if (isGone(error)) return [];
+        throw error;
+      }
+    });
+  }
+
+  #value(handle: pkcs11.Handle): Buffer {
+    return this.#binding.attribute(handle, pkcs11.CKA_VALUE);
+  }
+
+  /** Some modules give the handle of a destroyed object to another one: the value tells. */
+  #exists({ handle, value }: Writer): boolean {
+    try {
+      return this.#value(this.#handle(handle)).equals(value);
+    } catch (error) {
+      if (isGone(error)) return false;
+      throw error;
+    }
+  }
+
+  #name(handle: pkcs11.Handle): string {
+    return `${this.#epoch}.${handle.toString('hex')}`;
+  }
+
+  /** A handle from before the module was initialized anew could be another object's now. */
+  #handle(name: string): pkcs11.Handle {
+    const [epoch, handle] = name.split('.') as [string, string];
+    if (Number(epoch) !== this.#epoch)
+      throw new TokenError('the object was found before the token was lost', 'BKV_STALE');
+    return Buffer.from(handle, 'hex');
+  }
+}
+
+const isGone = (error: unknown): boolean =>
+  (error as pkcs11.Pkcs11Error).code === pkcs11.CKR_OBJECT_HANDLE_INVALID;

@@ -1,0 +1,211 @@
+import { createECDH, createPublicKey, timingSafeEqual } from 'node:crypto';
+import pkcs11 from 'pkcs11js';
+import type { EscrowedKeys } from './backup.js';
+import { Binding } from './binding.js';
+import { TokenError } from './errors.js';
+import { deriveX } from './evaluation.js';
+import { BACKUP_LABEL, hmac, KEY_LABELS, type KeyLabel, OAEP } from './keyring.js';
+import { APPLICATION } from './objects.js';
+import type { Profile } from './profile.js';
+import { hasToken, templateOf } from './setup.js';
+import { accountKey, hmacKey, staticPublicKey } from './templates.js';
+
+/** All that a backup token takes in. Strings are base64, but for labels. */
+export interface TokenSecrets {
+  readonly long: EscrowedKeys;
+  /** the keys of pages, each under the backup token's RSA key (OAEP, 384 bytes) */
+  readonly pages: readonly { readonly label: string; readonly wrapped: string }[];
+  /** a pair that `bkv.wrap` wraps, to try that with: 80 and 65 bytes */
+  readonly pair: { readonly wrapped: string; readonly publicKey: string };
+  /** what HMAC keys answer, 32 bytes */
+  readonly macs: readonly { readonly label: string; readonly data: Uint8Array; readonly mac: Uint8Array }[];
+}
+
+/** An object that is written into the token with its keys. */
+export interface RestoredObject {
+  readonly label: string;
+  readonly value: Uint8Array;
+}
+
+type Keys = ReadonlyMap<string, pkcs11.Handle>;
+
+/** The key of a key (RFC 5649), in the token while a backup is taken in. */
+const KEK: pkcs11.Template = [
+  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+  { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
+  { type: pkcs11.CKA_TOKEN, value: false },
+  { type: pkcs11.CKA_PRIVATE, value: true },
+  { type: pkcs11.CKA_SENSITIVE, value: true },
+  { type: pkcs11.CKA_EXTRACTABLE, value: false },
+  { type: pkcs11.CKA_UNWRAP, value: true },
+];
+const decode = (text: string): Buffer => Buffer.from(text, 'base64');
+
+/**
+ * Takes the keys of a backup into the token that they are wrapped for, tries each one, and leaves nothing behind.
+ * @throws TokenError when a key is not what the backup says
+ */
+export function rehearseSecrets(profile: Profile, secrets: TokenSecrets): void {
+  inToken(profile, (binding) =>
+    tryKeys(binding, takeIn(binding, backupKeyOf(binding), secrets, false), secrets),
+  );
+}
+
+/**
+ * Has the token that a backup is for stand in for the one that is lost: with its keys, each one tried. Last of all the
+ * key is destroyed that could take them in again in another way. Cut off before that, it is begun anew.
+ * @param objects data objects that are written with the keys, by what the ledger key makes of bytes (HMAC-SHA-256)
+ * @throws TokenError when a key is not what the backup says, or the token holds another vault: then it is as it was
+ */
+export function restoreSecrets(
+  profile: Profile,
+  secrets: TokenSecrets,
+  objects: (mac: (data: Uint8Array) => Uint8Array) => readonly RestoredObject[],
+): void {
+  inToken(profile, (binding) => {
+    if (isRestored(binding)) return tryKeys(binding, keysOf(binding), secrets);
+    const backupKey = backupKeyOf(binding);
+    clear(binding);
+    try {
+      const keys = takeIn(binding, backupKey, secrets, true);
+      tryKeys(binding, keys, secrets);
+      const ledgerKey = keys.get(KEY_LABELS.ledger) as pkcs11.Handle;
+      for (const object of objects((data) => hmac(binding, ledgerKey, data))) write(binding, object);
+    } catch (error) {
+      clear(binding);
+      throw error;
+    }
+    binding.destroy(backupKey);
+    for (const { handle, label } of ours(binding, [])) if (label === BACKUP_LABEL) binding.destroy(handle);
+  });
+}
+
+function inToken(profile: Profile, work: (binding: Binding) => void): void {
+  if (!hasToken(profile)) throw new TokenError('the backup token is not there', 'BKV_NO_TOKEN');
+  const binding = new Binding(profile);
+  try {
+    work(binding);
+  } finally {
+    binding.close();
+  }
+}
+
+/** @returns handles by label, of session objects when they are not to be kept */
+function takeIn(
+  binding: Binding,
+  backupKey: pkcs11.Handle,
+  { long, pages }: TokenSecrets,
+  keep: boolean,
+): Keys {
+  const { p11, session, keyWrap } = binding;
+  const use = { backedUp: false, token: keep };
+  const kek = p11.C_UnwrapKey(session, OAEP, backupKey, decode(long.kek), KEK);
+  const keys = new Map<string, pkcs11.Handle>();
+  for (const label of Object.values(KEY_LABELS) as KeyLabel[])
+    keys.set(label, p11.C_UnwrapKey(session, keyWrap, kek, decode(long.keys[label]), templateOf(label, use)));
+  binding.destroy(kek);
+  for (const { label, wrapped } of pages)
+    keys.set(label, p11.C_UnwrapKey(session, OAEP, backupKey, decode(wrapped), hmacKey(label, use)));
+  if (keep)
+    p11.C_CreateObject(session, [
+      ...staticPublicKey(KEY_LABELS.static),
+      {
+        type: pkcs11.CKA_EC_POINT,
+        value: Buffer.concat([Buffer.from([4, 65]), decode(long.staticPublicKey)]),
+      },
+    ]);
+  if (keep) p11.C_CreateObject(session, rsaPublicKey(decode(long.transportPublicKey)));
+  return keys;
+}
+
+function rsaPublicKey(spki: Buffer): pkcs11.Template {
+  const { n, e } = createPublicKey({ key: spki, format: 'der', type: 'spki' }).export({ format: 'jwk' });
+  return [
+    { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PUBLIC_KEY },
+    { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
+    { type: pkcs11.CKA_LABEL, value: KEY_LABELS.transport },
+    { type: pkcs11.CKA_TOKEN, value: true },
+    { type: pkcs11.CKA_PRIVATE, value: false },
+    { type: pkcs11.CKA_MODULUS, value: Buffer.from(n as string, 'base64url') },
+    { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.from(e as string, 'base64url') },
+    { type: pkcs11.CKA_WRAP, value: true },
+    { type: pkcs11.CKA_ENCRYPT, value: false },
+    { type: pkcs11.CKA_VERIFY, value: false },
+  ];
+}
+
+/** @throws TokenError naming the key that is not what the backup says */
+function tryKeys(binding: Binding, keys: Keys, { long, pair, macs }: TokenSecrets): void {
+  const key = (label: string): pkcs11.Handle => {
+    const handle = keys.get(label);
+    if (!handle) throw new TokenError(`the backup lacks the key ${label}`, 'BKV_BACKUP');
+    return handle;
+  };
+  for (const { label, data, mac } of macs) same(hmac(binding, key(label), data), mac, label);
+  checkPair(binding, key(KEY_LABELS.static), decode(long.staticPublicKey), KEY_LABELS.static);
+  const { p11, session, keyWrap } = binding;
+  const unwrapped = p11.C_UnwrapKey(session, keyWrap, key(KEY_LABELS.wrap), decode(pair.wrapped), accountKey);
+  binding.using(unwrapped, (handle) => checkPair(binding, handle, decode(pair.publicKey), KEY_LABELS.wrap));
+}
+
+/** Both halves of a pair (65 bytes the public one) agree with a stranger on one secret. */
+function checkPair(binding: Binding, key: pkcs11.Handle, publicKey: Buffer, label: string): void {
+  const stranger = createECDH('prime256v1');
+  const point = stranger.generateKeys();
+  same(deriveX(binding, key, point), stranger.computeSecret(publicKey), label);
+}
+
+function same(actual: Uint8Array, expected: Uint8Array, label: string): void {
+  if (actual.length !== expected.length || !timingSafeEqual(actual, expected))
+    throw new TokenError(`the key ${label} of the backup is not the one that it says`, 'BKV_BACKUP');
+}
+
+const ours = (binding: Binding, template: pkcs11.Template) =>
+  binding
+    .find([{ type: pkcs11.CKA_TOKEN, value: true }, ...template])
+    .map((handle) => ({ handle, label: binding.labelOf(handle) }))
+    .filter(({ label }) => label.startsWith('bkv.'));
+
+const SECRET_HALF: pkcs11.Template = [
+  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
+  { type: pkcs11.CKA_PRIVATE, value: true },
+];
+
+function backupKeyOf(binding: Binding): pkcs11.Handle {
+  const found = ours(binding, SECRET_HALF).filter(({ label }) => label === BACKUP_LABEL);
+  if (!found[0] || found[1])
+    throw new TokenError(`the token holds ${found.length} keys named ${BACKUP_LABEL}`, 'BKV_KEY');
+  return found[0].handle;
+}
+
+/** Whether a restore has ended in it, or it is a vault of its own. */
+const isRestored = (binding: Binding): boolean => {
+  const labels = ours(binding, SECRET_HALF).map(({ label }) => label);
+  return labels.includes(KEY_LABELS.static) && !labels.includes(BACKUP_LABEL);
+};
+
+const keysOf = (binding: Binding): Keys =>
+  new Map(
+    [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_SECRET_KEY].flatMap((objectClass) =>
+      ours(binding, [
+        { type: pkcs11.CKA_CLASS, value: objectClass },
+        { type: pkcs11.CKA_PRIVATE, value: true },
+      ]).map(({ handle, label }) => [label, handle] as const),
+    ),
+  );
+
+/** Takes away what a restore has put into the token. */
+function clear(binding: Binding): void {
+  for (const { handle, label } of ours(binding, [])) if (label !== BACKUP_LABEL) binding.destroy(handle);
+}
+
+function write({ p11, session }: Binding, { label, value }: RestoredObject): void {
+  p11.C_CreateObject(session, [
+    { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
+    { type: pkcs11.CKA_TOKEN, value: true },
+    { type: pkcs11.CKA_PRIVATE, value: true },
+    { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
+    { type: pkcs11.CKA_LABEL, value: label },
+    { type: pkcs11.CKA_VALUE, value: Buffer.from(value) },
+  ]);
+}

@@ -1,0 +1,160 @@
+import { createCipheriv, randomBytes } from 'node:crypto';
+import pkcs11 from 'pkcs11js';
+import type { Binding } from './binding.js';
+import { type Keyring, OAEP } from './keyring.js';
+import { accountKey, newAccountKey, OID_P256, share, transportKey } from './templates.js';
+
+/** A key pair whose private half is wrapped under `bkv.wrap`. Byte lengths: wrapped 80, publicKey 33 or 65. */
+export interface WrappedKey {
+  readonly wrapped: Uint8Array;
+  readonly publicKey: Uint8Array;
+}
+
+/** The token's keys that wrap others. */
+export interface WrappingLabels {
+  readonly wrap: string;
+  readonly transport: string;
+}
+
+// PKCS#8 PrivateKeyInfo of a P-256 key without its public half (RFC 5208, RFC 5915): the scalar follows.
+const PKCS8_PREFIX = Buffer.from(
+  '304102010030 1306072a8648ce3d020106082a8648ce3d030107 0427302502010104 20'.replaceAll(' ', ''),
+  'hex',
+);
+const KWP_IV = Buffer.from('a65959a6', 'hex');
+
+/** Keys of accounts: the token makes them, and they are nowhere but wrapped under `bkv.wrap` (RFC 5649). */
+export class Wrapping {
+  readonly #binding: Binding;
+  readonly #keyring: Keyring;
+  readonly #labels: WrappingLabels;
+  readonly #importSecret = randomBytes(32);
+  #importKey: pkcs11.Handle | undefined;
+  /** whether the module takes CKA_EXTRACTABLE=true for a key that is unwrapped; some only have it as their default */
+  #saysExtractable = true;
+
+  constructor(binding: Binding, keyring: Keyring, labels: WrappingLabels) {
+    this.#binding = binding;
+    this.#keyring = keyring;
+    this.#labels = labels;
+  }
+
+  close(): void {
+    this.#importSecret.fill(0);
+  }
+
+  /** Makes a P-256 pair in the module. @returns its private half wrapped, and the public half of 65 bytes */
+  generate(): WrappedKey {
+    const { p11, session } = this.#binding;
+    const { privateKey, publicKey } = p11.C_GenerateKeyPair(
+      session,
+      { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN },
+      [
+        { type: pkcs11.CKA_TOKEN, value: false },
+        { type: pkcs11.CKA_EC_PARAMS, value: OID_P256 },
+      ],
+      newAccountKey,
+    );
+    return this.#binding.using(privateKey, (key) =>
+      this.#binding.using(publicKey, (half) => ({
+        wrapped: this.#wrap(key),
+        publicKey: this.#binding.pointOf(half),
+      })),
+    );
+  }
+
+  /** @returns a session object, to be destroyed after its use */
+  unwrap(wrapped: Uint8Array): pkcs11.Handle {
+    return this.#unwrap(this.#keyring.secret(this.#labels.wrap), wrapped, accountKey);
+  }
+
+  /**
+   * Takes in a share that a client made: the host sees nothing of it in clear.
+   * @param transport the pair that the token made for this share
+   * @param keyshare the client's point X, 65 bytes: the AES-256 key that wraps the share is x(E·X)
+   * @param wrappedShare a P-256 key, PKCS#8 under that key (RFC 5649), 80 bytes
+   * @returns the share under `bkv.wrap`, 80 bytes
+   */
+  importShare(transport: WrappedKey, keyshare: Uint8Array, wrappedShare: Uint8Array): Uint8Array {
+    const binding = this.#binding;
+    return binding.using(this.unwrap(transport.wrapped), (pair) =>
+      binding.using(this.#agree(pair, keyshare), (aes) =>
+        binding.using(this.#unwrapShare(aes, wrappedShare), (key) => this.#wrap(key)),
+      ),
+    );
+  }
+
+  /**
+   * Takes in a share that travels under the token's RSA key.
+   * @param transported an AES-256 key under it (OAEP, 384 bytes)
+   * @param wrappedShare a P-256 key, PKCS#8 under that AES key (RFC 5649), 80 bytes
+   * @returns the share under `bkv.wrap`, 80 bytes
+   */
+  importWrapped(transported: Uint8Array, wrappedShare: Uint8Array): Uint8Array {
+    const { p11, session } = this.#binding;
+    const pair = this.#keyring.private(this.#labels.transport);
+    const template = transportKey.filter(({ type }) => type !== pkcs11.CKA_VALUE_LEN);
+    const aes = p11.C_UnwrapKey(session, OAEP, pair, Buffer.from(transported), template);
+    return this.#binding.using(aes, (key) =>
+      this.#binding.using(this.#unwrapShare(key, wrappedShare), (one) => this.#wrap(one)),
+    );
+  }
+
+  transportPublicKey(): Uint8Array {
+    return this.#keyring.rsaPublicKey(this.#labels.transport);
+  }
+
+  #agree(pair: pkcs11.Handle, point: Uint8Array): pkcs11.Handle {
+    return this.#binding.p11.C_DeriveKey(this.#binding.session, ecdh(point), pair, transportKey);
+  }
+
+  #unwrapShare(aes: pkcs11.Handle, wrapped: Uint8Array): pkcs11.Handle {
+    if (!this.#saysExtractable) return this.#unwrap(aes, wrapped, share(false));
+    try {
+      return this.#unwrap(aes, wrapped, share(true));
+    } catch (error) {
+      if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_ATTRIBUTE_READ_ONLY) throw error;
+      this.#saysExtractable = false;
+      return this.#unwrap(aes, wrapped, share(false));
+    }
+  }
+
+  /** Brings a host's scalar (32 bytes) in by the way a stored key comes, so that both cost the same. @returns as {@link unwrap} */
+  importScalar(scalar: Uint8Array): pkcs11.Handle {
+    this.#importKey ??= this.#binding.p11.C_CreateObject(this.#binding.session, [
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+      { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
+      { type: pkcs11.CKA_TOKEN, value: false },
+      { type: pkcs11.CKA_VALUE, value: this.#importSecret },
+      { type: pkcs11.CKA_UNWRAP, value: true },
+    ]);
+    return this.#unwrap(this.#importKey, wrapScalar(scalar, this.#importSecret), accountKey);
+  }
+
+  #wrap(key: pkcs11.Handle): Uint8Array {
+    const { p11, session, keyWrap } = this.#binding;
+    const wrappingKey = this.#keyring.secret(this.#labels.wrap);
+    return Uint8Array.from(p11.C_WrapKey(session, keyWrap, wrappingKey, key, Buffer.alloc(256)));
+  }
+
+  #unwrap(wrappingKey: pkcs11.Handle, wrapped: Uint8Array, template: pkcs11.Template): pkcs11.Handle {
+    const { p11, session, keyWrap } = this.#binding;
+    return p11.C_UnwrapKey(session, keyWrap, wrappingKey, Buffer.from(wrapped), template);
+  }
+}
+
+/** CKM_ECDH1_DERIVE without a derivation function: the x-coordinate of k·P. @param point 65 bytes */
+export const ecdh = (point: Uint8Array): pkcs11.Mechanism => ({
+  mechanism: pkcs11.CKM_ECDH1_DERIVE,
+  parameter: {
+    type: pkcs11.CK_PARAMS_EC_DH,
+    kdf: pkcs11.CKD_NULL,
+    publicData: Buffer.from(point),
+  } as pkcs11.ECDH1,
+});
+
+/** A P-256 private key as PKCS#8, wrapped under an AES-256 key that the host has (RFC 5649): 80 bytes. */
+export function wrapScalar(scalar: Uint8Array, key: Uint8Array): Uint8Array {
+  const cipher = createCipheriv('id-aes256-wrap-pad', key, KWP_IV);
+  return Buffer.concat([cipher.update(Buffer.concat([PKCS8_PREFIX, scalar])), cipher.final()]);
+}
