@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import {
   argon2,
   type BkvError,
+  DeviceTooSlow,
   FleetClient,
   formatKey,
+  isLineOf,
   looksLikeKey,
   newBackupKey,
   parseKey,
@@ -39,6 +42,21 @@ describe('the digits of a key', () => {
       plain.replace(/.{4}/g, '$&\u00a0'),
     ])
       assert.deepEqual(parseKey(typed), key, JSON.stringify(typed));
+  });
+
+  it('are typed back a line at a time, with the check digits or without', () => {
+    for (const line of digits.split('\n')) {
+      const bare = line.slice(0, -4);
+      for (const typed of [
+        line,
+        bare,
+        line.toUpperCase(),
+        bare.replaceAll('0', 'O').replaceAll(' ', '\u2013'),
+      ])
+        assert.ok(isLineOf(typed, line), typed);
+      for (const typed of ['', line.slice(1), `${line}0`, `${bare}x`, digits])
+        assert.ok(!isLineOf(typed, line), typed);
+    }
   });
 
   it('are not read when they are mistyped, and the error says where', () => {
@@ -80,12 +98,16 @@ describe('the client library, before it asks and when it is answered', () => {
   let answer: RequestListener = () => undefined;
   let server: Server;
   let url: string;
+  let exchangeSeconds = 60;
   before(async () => {
     server = createServer((incoming, outgoing) => {
       if (incoming.url?.endsWith('/v1/identity'))
-        return outgoing
-          .writeHead(200, { 'content-type': 'application/json' })
-          .end(JSON.stringify({ serverPublicKey: Buffer.from(serverPublicKey).toString('base64url') }));
+        return outgoing.writeHead(200, { 'content-type': 'application/json' }).end(
+          JSON.stringify({
+            serverPublicKey: Buffer.from(serverPublicKey).toString('base64url'),
+            exchangeSeconds,
+          }),
+        );
       asked.push(`${incoming.method} ${incoming.url}`);
       return answer(incoming, outgoing);
     });
@@ -170,6 +192,27 @@ describe('the client library, before it asks and when it is answered', () => {
       }
     }
     assert.deepEqual(asked, []);
+  });
+
+  it('spends no attempt when the device needs longer than the vault waits', async () => {
+    const slow = async (password: Uint8Array, salt: Uint8Array) => {
+      await setTimeout(1100);
+      return argon2(password, salt);
+    };
+    exchangeSeconds = 1;
+    try {
+      const client = vault({ stretch: slow });
+      for (const asking of [client.recover('right'), client.register('right', key)])
+        await assert.rejects(asking, (error: DeviceTooSlow) => {
+          assert.match(error.message, /needs some [2-9] seconds.*waits 1\. Nothing was sent/);
+          return error instanceof DeviceTooSlow && error.needed >= 1100 && error.allowed === 1000;
+        });
+      assert.deepEqual(asked, []);
+    } finally {
+      exchangeSeconds = 60;
+    }
+    await assert.rejects(vault({ stretch: slow }).recover('right'), { code: 'VaultError' });
+    assert.deepEqual(asked, ['POST /v1/recovery/start']);
   });
 
   it('believes no success that is not a vault’s', async () => {

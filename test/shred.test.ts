@@ -16,7 +16,10 @@ describe('wrapping keys are destroyed while the vault serves', () => {
   const opens = async (account: string): Promise<void> => {
     await (await daemon.startRecovery(account, 'right')).prove();
   };
-  const status = (account: string) => daemon.status(account);
+  const status = async (account: string) => {
+    const { state, attemptsRemaining } = await daemon.status(account);
+    return attemptsRemaining === undefined ? { state } : { state, attemptsRemaining };
+  };
   const database = () => new SQLite(join(data, 'records.sqlite'));
   const take = async (account: string) =>
     database()
@@ -54,7 +57,7 @@ describe('wrapping keys are destroyed while the vault serves', () => {
     const keys = wrappingKeys(daemon);
     assert.equal(keys.length, 1);
     assert.notEqual(keys[0], before);
-    assert.deepEqual(await status('alice'), { state: 'registered', attemptsRemaining: 2, dealings: [] });
+    assert.deepEqual(await status('alice'), { state: 'registered', attemptsRemaining: 2 });
     assert.deepEqual(await status('bob'), { state: 'locked', attemptsRemaining: 0 });
     put(carol);
     assert.deepEqual(await status('carol'), { state: 'unregistered' });

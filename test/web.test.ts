@@ -566,6 +566,44 @@ describe('the page in a browser', () => {
     await dialog.accept();
   });
 
+  it('goes one step back with the browser, and forgets on the way what the page’s own button does', async () => {
+    const visitor = await visit('mia');
+    const { page } = visitor;
+    await visitor.chooseFiles(notes());
+    await visitor.open('With a password');
+    await visitor.step('Choose a password');
+    await page.getByLabel('New password', { exact: true }).fill(PASSWORD);
+    await page.goBack();
+    await visitor.step(/open it later/);
+    await page.goForward();
+    await page.goBack();
+    await visitor.step(/go\?$/);
+    await visitor.press('Continue');
+    await visitor.press('Continue');
+    await visitor.step('Choose a password');
+    assert.equal(await page.getByLabel('New password', { exact: true }).inputValue(), '');
+    await visitor.press('Back');
+    await visitor.step(/open it later/);
+    await page.goBack();
+    await visitor.step(/go\?$/);
+    await visitor.press('Continue');
+    await visitor.press('Continue');
+    await visitor.download(file('mia.bkv'), () => visitor.newPassword(PASSWORD));
+    await visitor.step('1 file is backed up');
+    await page.goBack();
+    await visitor.step('Keep your files safe');
+    assert.ok(!JSON.stringify(await page.evaluate(() => [history.state, location.href])).includes(PASSWORD));
+    await visitor.begin('Restore');
+    await visitor.step('Where is your backup?');
+    await page.reload();
+    await visitor.step('Keep your files safe');
+    await visitor.begin('Restore');
+    await page.goBack();
+    await visitor.step('Keep your files safe');
+    await page.goBack();
+    assert.equal(page.url(), 'about:blank');
+  }).timeout(90_000);
+
   it('has a policy that lets in no script but its own', async () => {
     const { headers } = await fetch(url);
     const policy = headers.get('content-security-policy') as string;

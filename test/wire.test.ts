@@ -6,6 +6,7 @@ import { client as plain, ready } from '@serenity-kit/opaque-p256';
 import {
   AccessTokenForAnother,
   type BkvError,
+  KeyExists,
   newBackupKey,
   VaultClient,
   VaultError,
@@ -128,6 +129,8 @@ describe('wire protocol 2', function () {
         (body: Json) => ({ ...body, encryptedBackupKey: theirs.encryptedBackupKey }),
         (body: Json) => ({ ...theirs, registrationId: body.registrationId }),
         ({ mac: _, ...body }: Json) => body,
+        ({ replace: _, ...body }: Json) => body,
+        (body: Json) => ({ ...body, replace: false }),
       ]) {
         relay.onRequest = atPath(FINISH, change);
         await assert.rejects(
@@ -169,6 +172,52 @@ describe('wire protocol 2', function () {
       daemon.post(await daemon.jwt('erin'), FINISH, { ...again, mac: flipped(again.mac) }),
       (error: HttpFailure) => error.status === 404,
     );
+  });
+
+  it('lets one of two devices register that do so at the same moment, and the other know', async () => {
+    const names = ['first', 'second'];
+    let meet: () => void = () => undefined;
+    const met = new Promise<void>((resolve) => {
+      meet = resolve;
+    });
+    let arrived = 0;
+    relay.onRequest = async (path, body) => {
+      if (path !== FINISH) return body;
+      if (++arrived === names.length) meet();
+      await met;
+      return body;
+    };
+    const keys = names.map(() => newBackupKey());
+    const done = await Promise.allSettled(
+      names.map((name, i) => through('heidi').register(name, keys[i] as Uint8Array)),
+    );
+    const won = done.findIndex(({ status }) => status === 'fulfilled');
+    const [lost] = done.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+    assert.ok(won >= 0 && lost instanceof KeyExists, String(lost));
+    assert.deepEqual(await daemon.client('heidi').recover(names[won] as string), keys[won]);
+    // The one that was refused is answered the same when it comes again.
+    for (const { body } of finishes()) {
+      const again = daemon.post(await daemon.jwt('heidi'), FINISH, body);
+      await again.catch((error: HttpFailure) => assert.equal(error.status, 409));
+    }
+    assert.deepEqual(await daemon.client('heidi').recover(names[won] as string), keys[won]);
+  });
+
+  it('has a key replaced by who says so, and by nobody whose message was altered to say so', async () => {
+    const key = newBackupKey();
+    await daemon.client('ivan').register('right', key);
+    relay.onAnswer = (path, answer) => (path === '/v1/account' ? { state: 'unregistered' } : answer);
+    await assert.rejects(through('ivan').register('new', newBackupKey()), KeyExists);
+    relay.onRequest = atPath(FINISH, (body) => ({ ...body, replace: true }));
+    await assert.rejects(
+      through('ivan').register('new', newBackupKey()),
+      (error) => error instanceof VaultError && error.status === 400,
+    );
+    assert.deepEqual(await daemon.client('ivan').recover('right'), key);
+    relay.onRequest = (_path, body) => body;
+    const other = newBackupKey();
+    await through('ivan').register('new', other, { replace: true });
+    assert.deepEqual(await daemon.client('ivan').recover('new'), other);
   });
 
   it('ends a registration with a login, and says when that does not open', async () => {
@@ -250,7 +299,12 @@ describe('wire protocol 2', function () {
       assert.equal(serverStaticPublicKey, daemon.serverPublicKey);
       const encryptedBackupKey = text(Buffer.from('sealed by the app'));
       const { registrationId } = started;
-      await post(FINISH, { registrationId, registrationRecord, encryptedBackupKey });
+      const finish = { registrationId, registrationRecord, encryptedBackupKey };
+      await post(FINISH, finish);
+      await post(FINISH, finish);
+      const { registrationId: later } = await post(START, { registrationRequest });
+      const second = { ...finish, registrationId: later };
+      await assert.rejects(post(FINISH, second), (error: HttpFailure) => error.status === 409);
 
       assert.equal((await login('wrong')).finished, undefined);
       assert.equal((await daemon.status('plain')).attemptsRemaining, 9);
@@ -262,6 +316,10 @@ describe('wire protocol 2', function () {
       });
       assert.equal(proven.encryptedBackupKey, encryptedBackupKey);
       assert.equal((await daemon.status('plain')).attemptsRemaining, 10);
+
+      const { registrationId: last } = await post(START, { registrationRequest });
+      await post(FINISH, { ...finish, registrationId: last, replace: true });
+      assert.equal((await login(password)).finished, undefined, 'the key is another');
     });
   });
 });

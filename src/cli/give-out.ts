@@ -1,4 +1,4 @@
-import { formatKey } from '../client/index.js';
+import { formatKey, isLineOf } from '../client/index.js';
 import { UsageError } from './errors.js';
 import { expectNew } from './file.js';
 import { writeKey } from './key-file.js';
@@ -24,13 +24,6 @@ export function expectKept({ out, yes }: GiveOutOptions): void {
     'nothing tells whether what reads standard output keeps the digits: name a file with --out, or vouch for it with --yes',
   );
 }
-
-/** What is typed may lack its check digits, but no other. */
-const isLineOf = (typed: string, line: string): boolean => {
-  const plain = typed.replace(/[\s-]/g, '').toLowerCase();
-  const digits = line.replaceAll(' ', '');
-  return plain === digits || plain === digits.slice(0, -2);
-};
 
 /** @throws UsageError when no line was typed as it stands there */
 async function typedBack(key: Uint8Array): Promise<void> {

@@ -55,7 +55,7 @@ export class VaultClient {
    * registered is known to open.
    * @throws KeyExists when the account has a key, unless `replace` gives it up
    * @throws BkvError `InvalidKey`, and as {@link preparePassword}
-   * @throws StretchingUnavailable, VaultIdentityMismatch, RegistrationUnproven, VaultError
+   * @throws StretchingUnavailable, DeviceTooSlow, VaultIdentityMismatch, RegistrationUnproven, VaultError
    */
   async register(
     password: string,
@@ -65,10 +65,10 @@ export class VaultClient {
     checkKey(backupKey);
     const secret = preparePassword(password);
     try {
-      const needed = await tryDevice(this.#stretch);
+      const registrant = await this.#registrant();
+      // Told before the work is done; the vault decides when it is.
       if (!replace && (await this.status()).state === 'registered') throw new KeyExists();
-      const registrant = this.#registrant(needed);
-      const exportKey = await register(this.#vault, registrant, secret, backupKey);
+      const exportKey = await register(this.#vault, registrant, secret, backupKey, replace);
       const opened = await recover(this.#vault, registrant, secret).catch((cause: unknown) => {
         throw new RegistrationUnproven({ cause });
       });
@@ -82,14 +82,13 @@ export class VaultClient {
 
   /**
    * Gets the backup key (32 bytes) back. A wrong password costs one attempt for good.
-   * @throws StretchingUnavailable before any attempt is spent; BkvError as {@link preparePassword}
+   * @throws StretchingUnavailable, DeviceTooSlow before any attempt is spent; BkvError as {@link preparePassword}
    * @throws WrongPassword, Locked, ExchangeExpired, VaultIdentityMismatch, VaultError
    */
   async recover(password: string): Promise<Uint8Array> {
     const secret = preparePassword(password);
     try {
-      const registrant = this.#registrant(await tryDevice(this.#stretch));
-      const { backupKey, exportKey } = await recover(this.#vault, registrant, secret);
+      const { backupKey, exportKey } = await recover(this.#vault, await this.#registrant(), secret);
       exportKey.fill(0);
       return backupKey;
     } finally {
@@ -113,10 +112,14 @@ export class VaultClient {
 
   /** @throws VaultError */
   async status(): Promise<AccountStatus> {
-    const status = await this.#vault.request('GET', '/v1/account');
-    if (!['unregistered', 'registered', 'locked'].includes(String(status.state)))
+    const { state, attemptsRemaining, dealings } = await this.#vault.request('GET', '/v1/account');
+    if (state === 'unregistered') return { state };
+    if (state === 'locked') return { state, attemptsRemaining: 0 };
+    if (state !== 'registered' || !Number.isInteger(attemptsRemaining) || !Array.isArray(dealings))
       throw new VaultError(200, 'the vault answered without the state of the account');
-    return status as AccountStatus;
+    // A key of the vault's own is of no dealing.
+    const names = dealings.map((one) => String(one?.dealing ?? '')).filter(Boolean);
+    return { state, attemptsRemaining: attemptsRemaining as number, dealings: names };
   }
 
   /** Makes the account's key unreachable for ever. @throws VaultError */
@@ -124,8 +127,11 @@ export class VaultClient {
     await this.#vault.command('DELETE', '/v1/account');
   }
 
-  #registrant(needed: number): Registrant {
+  /** Tries the device first. @throws StretchingUnavailable, DeviceTooSlow */
+  async #registrant(): Promise<Registrant> {
     const { account, serverPublicKey } = this.#options;
+    const needed = await tryDevice(this.#stretch);
+    await this.#vault.expectTime(needed);
     const stretch: Stretch = stretchedOnce(stretchOutput(this.#stretch));
     return { account, serverPublicKey, stretch, needed };
   }

@@ -4,6 +4,7 @@ import {
   AccessTokenForAnother,
   AccessTokenUnavailable,
   BkvError,
+  DeviceTooSlow,
   KeyExists,
   Locked,
   VaultError,
@@ -76,6 +77,18 @@ export class Connection {
     if (!equal(fromBase64url(identity.serverPublicKey), this.#options.serverPublicKey))
       throw new VaultIdentityMismatch(`the vault at ${this.url} shows another public key`);
     return identity;
+  }
+
+  /**
+   * Makes sure that the vault waits as long as this device takes between two messages, before one is sent.
+   * @param needed milliseconds
+   * @throws DeviceTooSlow, VaultIdentityMismatch, VaultError
+   */
+  async expectTime(needed: number): Promise<void> {
+    const { exchangeSeconds } = await (this.#identity ?? this.identify());
+    if (typeof exchangeSeconds !== 'number')
+      throw new VaultError(200, 'the vault answered without the time that it waits');
+    if (needed > exchangeSeconds * 1000) throw new DeviceTooSlow(needed, exchangeSeconds * 1000);
   }
 
   /**

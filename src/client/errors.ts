@@ -76,6 +76,23 @@ export class KeyExists extends BkvError {
   }
 }
 
+/** This device stretches a password for longer than the vault waits. Nothing was sent, and no attempt is spent. */
+export class DeviceTooSlow extends BkvError {
+  /**
+   * @param needed milliseconds that this device needs to stretch a password
+   * @param allowed milliseconds that the vault waits
+   */
+  constructor(
+    readonly needed: number,
+    readonly allowed: number,
+  ) {
+    super(
+      'DeviceTooSlow',
+      `this device needs some ${Math.ceil(needed / 1000)} seconds to check a password, and the vault waits ${Math.floor(allowed / 1000)}. Nothing was sent and no attempt is spent; close other programs and try again, or use a faster device`,
+    );
+  }
+}
+
 /** The vault no longer waits for the proof of a password, which may be right. The attempt is spent. */
 export class ExchangeExpired extends BkvError {
   /** @param needed milliseconds that this device needs to stretch a password */

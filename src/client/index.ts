@@ -3,6 +3,7 @@ export {
   AccessTokenForAnother,
   AccessTokenUnavailable,
   BkvError,
+  DeviceTooSlow,
   ExchangeExpired,
   KeyExists,
   Locked,
@@ -28,7 +29,7 @@ export {
   type VaultCheck,
   WrongFleetPassword,
 } from './fleet/index.js';
-export { formatKey, looksLikeKey, newBackupKey, parseKey } from './key.js';
+export { formatKey, isLineOf, looksLikeKey, newBackupKey, parseKey } from './key.js';
 export { preparePassword } from './password.js';
 export { isRemembered, makeReminder } from './reminder.js';
 export { passwordStrength, type Strength } from './strength.js';

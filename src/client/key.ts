@@ -88,6 +88,13 @@ export function parseKey(text: string): Uint8Array {
   return Uint8Array.from(key.match(/../g) as string[], (pair) => Number.parseInt(pair, 16));
 }
 
+/** Whether a line of {@link formatKey} was typed back, with its check digits or without. */
+export function isLineOf(typed: string, line: string): boolean {
+  const { digits, strange } = readDigits(typed);
+  const wanted = written(readDigits(line).digits);
+  return !strange && [wanted, wanted.slice(0, LINE_DIGITS)].includes(written(digits));
+}
+
 /**
  * Whether a text is meant as the digits of a key, mistyped perhaps, or as a line of them. Such a text is never a
  * password: sent to a vault as one, it would cost an attempt.

@@ -34,14 +34,16 @@ const TRIES = 3;
  * Registers at one vault (docs/protocol.md): nothing that depends on the password's stretching leaves before the vault
  * has proven with its static key that the evaluation is its own.
  * @param secret the prepared password @param backupKey 32 bytes
+ * @param replace whether the key that the account may have is given up for this one
  * @returns the export key, 32 bytes, that a login must give again
- * @throws VaultIdentityMismatch, VaultError
+ * @throws KeyExists, VaultIdentityMismatch, VaultError
  */
 export async function register(
   vault: Connection,
   { account, serverPublicKey, stretch }: Registrant,
   secret: Uint8Array,
   backupKey: Uint8Array,
+  replace: boolean,
 ): Promise<Uint8Array> {
   const { blind, registrationRequest } = createRegistrationRequest(secret);
   const share = deriveKeyPair(crypto.getRandomValues(new Uint8Array(32)));
@@ -77,11 +79,12 @@ export async function register(
       identities(account, serverPublicKey),
     );
     const encryptedBackupKey = await sealKey(exportKey.slice(), backupKey);
-    const mac = finishMac(keys.finish, expected, { registrationRecord, encryptedBackupKey });
+    const mac = finishMac(keys.finish, expected, { registrationRecord, encryptedBackupKey, replace });
     await finish(vault, {
       registrationId: started.registrationId,
       registrationRecord: toBase64url(registrationRecord),
       encryptedBackupKey: toBase64url(encryptedBackupKey),
+      ...(replace && { replace }),
       mac: toBase64url(mac),
     });
     return exportKey;

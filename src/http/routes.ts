@@ -25,13 +25,14 @@ export const endpoints: readonly Endpoint[] = [
     answer: schemas.Identity,
     errors: [429, 503],
     handle: async ({ keeper }) => {
-      const { serverPublicKey, transportPublicKey, maxAttempts } = await keeper.identity();
+      const { serverPublicKey, transportPublicKey, maxAttempts, exchangeSeconds } = await keeper.identity();
       return {
         serverPublicKey: encode(serverPublicKey),
         transportPublicKey: encode(transportPublicKey),
         suite: 'P256-SHA256',
         wireVersion: 2,
         maxAttempts,
+        exchangeSeconds,
       };
     },
   },
@@ -80,16 +81,17 @@ export const endpoints: readonly Endpoint[] = [
     method: 'post',
     path: '/v1/registration/finish',
     operation: 'registrationFinish',
-    summary: 'Last message of a registration: replaces what the account had',
+    summary: 'Last message of a registration: replaces what the account had, if that may be lost',
     authenticated: true,
     body: schemas.RegistrationFinish,
-    errors: [400, 401, 404, 410, 413, 429, 503],
+    errors: [400, 401, 404, 409, 410, 413, 429, 503],
     handle: ({ keeper, caller, body }) =>
       keeper.finishRegistration({
         caller,
         registrationId: body.registrationId as string,
         registrationRecord: decode(body.registrationRecord),
         encryptedBackupKey: decode(body.encryptedBackupKey),
+        ...((body.replace as unknown) === true && { replace: true }),
         ...(body.mac !== undefined && { mac: decode(body.mac) }),
       }),
   },

@@ -30,6 +30,7 @@ export const Identity = z.strictObject({
   suite: z.literal('P256-SHA256'),
   wireVersion: z.literal(2).describe('of the registration: docs/protocol.md'),
   maxAttempts: z.int().min(1),
+  exchangeSeconds: z.int().min(1).describe('that the second message of an exchange is waited for'),
 });
 export const Status = z.strictObject({
   state: z.enum(['unregistered', 'registered', 'locked']),
@@ -63,6 +64,10 @@ export const RegistrationFinish = z.strictObject({
   registrationId: exchangeId,
   registrationRecord: base64url('clientPublicKey, maskingKey and envelope', SIZES.registrationRecord),
   encryptedBackupKey: base64url('the backup key, encrypted under a key made from the export key', 1, 512),
+  replace: z
+    .boolean()
+    .optional()
+    .describe('true gives up the key that the account may have; otherwise such a registration is refused'),
   mac: base64url('finish MAC, of a client that sent a key share', SIZES.mac).optional(),
 });
 export const ShareRegister = z.strictObject({

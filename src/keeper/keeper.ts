@@ -13,8 +13,8 @@ export function keeperApi(duty: Duty, authenticate: Authenticate, limit: Account
   };
   return {
     identity: async () => {
-      const { serverPublicKey, transportPublicKey, maxAttempts } = duty.vault;
-      return { serverPublicKey, transportPublicKey, maxAttempts };
+      const { serverPublicKey, transportPublicKey, maxAttempts, exchangeSeconds } = duty.vault;
+      return { serverPublicKey, transportPublicKey, maxAttempts, exchangeSeconds };
     },
     status: async ({ caller }) => {
       const account = await accountOf(caller);

@@ -32,6 +32,8 @@ export interface RegistrationUpload {
   /** 129 bytes */
   readonly registrationRecord: Uint8Array;
   readonly encryptedBackupKey: Uint8Array;
+  /** whether the key that the account may have is given up for this one; a dealt key never is in another's place */
+  readonly replace?: boolean;
   /** of a dealt key: the wrapped share, and share·G (33 bytes) */
   readonly share?: { readonly wrapped: Uint8Array; readonly publicKey: Uint8Array };
 }
@@ -83,6 +85,7 @@ export const finishMac = (key: Uint8Array, started: Uint8Array, upload: Registra
       upload.encryptedBackupKey,
       upload.share?.wrapped ?? NOTHING,
       upload.share?.publicKey ?? NOTHING,
+      Uint8Array.of(upload.replace ? 1 : 0),
     ),
   );
 

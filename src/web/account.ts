@@ -1,5 +1,4 @@
-import { type AccountStatus, type argon2, BkvError, VaultClient } from '../client/index.js';
-
+import { type AccountStatus, type StretchPassword, VaultClient } from '../client/index.js';
 import { withStretch } from './stretching.js';
 import { Problem, texts } from './words.js';
 
@@ -38,21 +37,13 @@ class Account {
   /**
    * Has the vault hold a key under a password.
    * @param replace whether the key that it holds may be lost for it
-   * @throws BkvError `KeyExists`, VaultError, Problem
+   * @throws KeyExists, VaultError, Problem
    */
-  async register(password: string, key: Uint8Array, replace: boolean): Promise<void> {
-    const work = () =>
-      withStretch(async (stretch) => {
-        const vault = await this.#vault(stretch);
-        if (!replace && (await vault.status()).state !== 'unregistered')
-          throw new BkvError('KeyExists', 'the vault holds a key of this account already');
-        await vault.register(password, key, { replace });
-      });
-    // Two tabs that register at the same time: the second one learns of the first.
-    await (navigator.locks ? navigator.locks.request(`register ${this.name}`, work) : work());
+  register(password: string, key: Uint8Array, replace: boolean): Promise<void> {
+    return withStretch(async (stretch) => (await this.#vault(stretch)).register(password, key, { replace }));
   }
 
-  async #vault(stretch?: typeof argon2): Promise<VaultClient> {
+  async #vault(stretch?: StretchPassword): Promise<VaultClient> {
     const body = this.name;
     const { serverPublicKey } = await this.#config();
     return new VaultClient({

@@ -1,5 +1,5 @@
 import { backupEntries } from '../backup/index.js';
-import { type BkvError, newBackupKey } from '../client/index.js';
+import { KeyExists, newBackupKey } from '../client/index.js';
 import { account } from './account.js';
 import { clearDigits, showDigits } from './digits.js';
 import { chosenFiles, clearFiles, totalSize } from './files.js';
@@ -131,7 +131,7 @@ async function register(outlet: Outlet): Promise<void> {
     await account.register(password, key, replacing);
   } catch (error) {
     // Another tab or device was faster, or the answer to an earlier try was lost.
-    if ((error as BkvError).code !== 'KeyExists') throw error;
+    if (!(error instanceof KeyExists)) throw error;
     clearNewPassword();
     return takePassword();
   }

@@ -1,4 +1,4 @@
-import { formatKey } from '../client/index.js';
+import { formatKey, isLineOf } from '../client/index.js';
 import { drawCode } from './qr.js';
 import { element, input, onBack, onClick, onSubmit, show } from './steps.js';
 import { FieldProblem, texts } from './words.js';
@@ -7,14 +7,6 @@ const LABEL = 'QR code of the same digits';
 let lines: string[] = [];
 let asked = 0;
 let confirmed: () => Promise<void>;
-
-const plain = (text: string): string =>
-  text
-    .normalize('NFKC')
-    .toLowerCase()
-    .replace(/[^0-9a-z]/g, '')
-    .replaceAll('o', '0')
-    .replace(/[il]/g, '1');
 
 /** Shows a key as 64 digits, and goes on when a line of it was typed back. */
 export function showDigits(key: Uint8Array, then: () => Promise<void>): void {
@@ -42,9 +34,7 @@ export function prepareDigits(): void {
   onClick('#print', () => print());
   onSubmit('digits-show', async () => show('digits-confirm'));
   onSubmit('digits-confirm', async () => {
-    const typed = plain(input('line').value);
-    const line = plain(lines[asked] as string);
-    if (typed !== line && typed !== line.slice(0, 16))
+    if (!isLineOf(input('line').value, lines[asked] as string))
       throw new FieldProblem('line', texts.wrongLine(asked + 1));
     await confirmed();
   });

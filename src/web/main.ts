@@ -5,7 +5,17 @@ import { prepareFiles } from './files.js';
 import { clearNewPassword, prepareNewPassword } from './new-password.js';
 import { prepareOpening, stopScan } from './opening.js';
 import { beginRestore, clearRestored, openRestore, prepareRestore } from './restoring.js';
-import { element, input, onClick, onSubmit, prepareSteps, show, showAnew, taskUnderWay } from './steps.js';
+import {
+  element,
+  input,
+  onClick,
+  onHome,
+  onSubmit,
+  prepareSteps,
+  show,
+  showAnew,
+  taskUnderWay,
+} from './steps.js';
 import { FieldProblem, texts } from './words.js';
 
 /** Takes every secret out of the page. */
@@ -35,10 +45,10 @@ onSubmit('home', async (_outlet, button) => {
   else beginBackup();
 });
 onSubmit('opener', () => (taskUnderWay() === 'Back up' ? chooseOpener() : openRestore()));
-onClick('.home', () => {
+onClick('.home', () => showAnew('home'));
+onHome(() => {
   forget();
   clearRestored();
-  showAnew('home');
 });
 // A page that the browser keeps to go back to must not keep secrets.
 addEventListener('pagehide', () => {

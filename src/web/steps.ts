@@ -1,3 +1,4 @@
+import { Way } from './way.js';
 import { FieldProblem, words } from './words.js';
 
 /** Looks an element of the page up; the page is fixed, so it is there. */
@@ -22,22 +23,27 @@ interface Parts {
 }
 
 const parts = new Map<HTMLFormElement, Parts>();
-const visited: string[] = [];
 let task: Task = 'Back up';
 const whenBack = new Map<string, () => void>();
 let running = 0;
 let following: (() => void) | undefined;
 
+let atHome = (): void => undefined;
+
+const way = new Way((left) => {
+  if (running === 0 && left < way.length) back(left);
+});
+
 /** Shows one step, and moves the focus to its heading, so that a screen reader reads it. */
 export function show(step: string): void {
-  visited.push(step);
+  way.to(step);
   reveal(step);
 }
 
-/** Shows a step from which no way leads back to those before. */
+/** Shows a step from which no way leads back to those before, but to the first. */
 export function showAnew(step: string): void {
-  visited.length = 0;
-  show(step);
+  way.anew(step);
+  reveal(step);
 }
 
 /** Says which task is under way, for steps that both have. */
@@ -48,6 +54,7 @@ export function setTask(begun: Task): void {
 export const taskUnderWay = (): Task => task;
 
 function reveal(step: string): void {
+  if (step === 'home') atHome();
   for (const section of document.querySelectorAll<HTMLElement>('main > section'))
     section.hidden = section.id !== step;
   const heading = element(`#${step}-title`);
@@ -61,9 +68,9 @@ function reveal(step: string): void {
   scrollTo(0, 0);
 }
 
-function back(): void {
-  whenBack.get(visited.pop() ?? '')?.();
-  reveal(visited.at(-1) ?? 'home');
+function back(left?: number): void {
+  for (const step of way.back(left)) whenBack.get(step)?.();
+  reveal(way.here);
 }
 
 function make(form: HTMLFormElement): Parts {
@@ -175,6 +182,11 @@ export function onBack(step: string, work: () => void): void {
   whenBack.set(step, work);
 }
 
+/** What is forgotten whenever the first step is shown. */
+export function onHome(work: () => void): void {
+  atHome = work;
+}
+
 /** Shows a list of files with which something went wrong, if there are any. */
 export function listProblems(
   id: string,
@@ -191,7 +203,7 @@ export function listProblems(
 
 /** Has the page's standing controls work: back, "show the password", and the question before it is left in the middle. */
 export function prepareSteps(): void {
-  onClick('.back', back);
+  onClick('.back', () => back());
   for (const box of document.querySelectorAll<HTMLInputElement>('[data-shows]'))
     box.addEventListener('change', () => {
       for (const id of (box.dataset.shows as string).split(' '))

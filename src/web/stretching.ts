@@ -1,25 +1,20 @@
-import type { argon2 } from '../client/index.js';
-import type { Answer, Request } from './stretch-worker.js';
+import type { StretchPassword } from '../client/index.js';
+import type { Answer } from './stretch-worker.js';
 import { Problem, texts } from './words.js';
 
-/**
- * Lends Argon2id in a thread of its own, which ends with its use: 64 MiB go back to the system then. It is tried before
- * anything is asked of the vault, since what fails later costs an attempt.
- * @throws Problem, without having called `use`, when this browser cannot do it
- */
-export async function withStretch<T>(use: (stretch: typeof argon2) => Promise<T>): Promise<T> {
+/** Lends Argon2id in a thread of its own, which ends with its use: 64 MiB go back to the system then. */
+export async function withStretch<T>(use: (stretch: StretchPassword) => Promise<T>): Promise<T> {
   const worker = new Worker('stretch-worker.js', { type: 'module' });
-  const ask = (request: Request): Promise<Uint8Array> =>
+  const stretch: StretchPassword = (password, salt) =>
     new Promise((resolve, reject) => {
-      const fail = () => reject(new Problem(request ? texts.stretchFailed : texts.cannotStretch));
+      const fail = () => reject(new Problem(texts.stretchFailed));
       worker.onerror = fail;
       worker.onmessage = ({ data }: { data: Answer }) =>
         'stretched' in data ? resolve(data.stretched) : fail();
-      worker.postMessage(request);
+      worker.postMessage({ password, salt });
     });
   try {
-    await ask(undefined);
-    return await use((password, salt) => ask({ password, salt }));
+    return await use(stretch);
   } finally {
     worker.terminate();
   }

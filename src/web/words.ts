@@ -1,5 +1,12 @@
 import { BackupError } from '../backup/index.js';
-import { BkvError, Locked, VaultError, WrongPassword } from '../client/index.js';
+import {
+  BkvError,
+  DeviceTooSlow,
+  Locked,
+  StretchingUnavailable,
+  VaultError,
+  WrongPassword,
+} from '../client/index.js';
 import { StorageError } from '../storage/storage.js';
 
 /** Something is wrong with what was typed into one field. */
@@ -43,6 +50,8 @@ export const texts = {
       : 'These are digits of another backup. Look for those of this one.',
   cannotStretch:
     'This browser cannot do the calculation that protects your password: it lacks WebAssembly or 64 MB of free memory. In Lockdown Mode, allow this page; else close other pages or use another browser. The vault was not asked, and no try was lost.',
+  tooSlow: (seconds: number): string =>
+    `This device needs some ${seconds} seconds to check a password, which is longer than the vault waits. Close other pages and programs and try again, or use a faster device. The vault was not asked, and no try was lost.`,
   stretchFailed:
     'This browser ran out of memory in the middle of it. It may count as one try. Close other pages, and try again.',
   noAnswer: 'The vault did not answer. Check the network, and try again.',
@@ -99,6 +108,8 @@ export function words(error: unknown): string {
     return `That password is wrong. ${left === 1 ? 'One try is' : `${left} tries are`} left.${warning}`;
   }
   if (error instanceof Locked) return texts.locked;
+  if (error instanceof StretchingUnavailable) return texts.cannotStretch;
+  if (error instanceof DeviceTooSlow) return texts.tooSlow(Math.ceil(error.needed / 1000));
   if (error instanceof VaultError && error.status === 0) return texts.noAnswer;
   if (error instanceof VaultError && error.status === 429)
     return 'There were too many requests. Wait a minute, and try again.';

@@ -225,7 +225,10 @@ export class Daemon {
       registrationId: started.registrationId,
       registrationRecord: encode(registrationRecord),
       encryptedBackupKey: encode(encryptedBackupKey),
-      mac: encode(finishMac(finish, decode(started.mac), { registrationRecord, encryptedBackupKey })),
+      replace: true,
+      mac: encode(
+        finishMac(finish, decode(started.mac), { registrationRecord, encryptedBackupKey, replace: true }),
+      ),
     });
   }
 

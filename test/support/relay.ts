@@ -7,7 +7,7 @@ type Json = Record<string, unknown>;
 export class Relay {
   readonly #server: Server;
   /** called for each request with a body; what it returns is sent on */
-  onRequest: (path: string, body: Json) => Json = (_path, body) => body;
+  onRequest: (path: string, body: Json) => Json | Promise<Json> = (_path, body) => body;
   /** called for each JSON answer; what it returns is given to the client */
   onAnswer: (path: string, answer: Json) => Json | Promise<Json> = (_path, answer) => answer;
   /** answers that are lost on the way, by path */
@@ -19,7 +19,7 @@ export class Relay {
       const text = Buffer.concat(await incoming.toArray()).toString();
       const path = incoming.url as string;
       const { authorization } = incoming.headers;
-      const body = text && this.onRequest(path, JSON.parse(text));
+      const body = text && (await this.onRequest(path, JSON.parse(text)));
       this.seen.push({ path, authorization, body: body || {} });
       const headers = { 'content-type': 'application/json', ...(authorization && { authorization }) };
       request(new URL(path, vault), { method: incoming.method, headers }, async (answer) => {

@@ -41,6 +41,7 @@ export const API = {
       serverPublicKey: fixed(SIZES.element),
       transportPublicKey: bytes(1, 1024),
       maxAttempts: uint(2),
+      exchangeSeconds: uint(2),
     }),
   },
   status: {
@@ -75,6 +76,7 @@ export const API = {
       registrationId: exchange,
       registrationRecord: record,
       encryptedBackupKey,
+      replace: optional(flag),
       mac: optional(fixed(SIZES.mac)),
     }),
     result: nothing,

@@ -34,7 +34,13 @@ export type For<T = object> = T & { readonly caller: Caller };
  */
 export interface KeeperApi {
   /** @returns what clients pin: 33 bytes, and the SubjectPublicKeyInfo of an RSA key */
-  identity(): Promise<{ serverPublicKey: Uint8Array; transportPublicKey: Uint8Array; maxAttempts: number }>;
+  identity(): Promise<{
+    serverPublicKey: Uint8Array;
+    transportPublicKey: Uint8Array;
+    maxAttempts: number;
+    /** that the second message of an exchange is waited for, 1 to 3600 */
+    exchangeSeconds: number;
+  }>;
   /** @throws CodedError unauthorized, as every method for an account */
   status(call: For): Promise<Status>;
   delete(call: For): Promise<undefined>;
@@ -45,7 +51,10 @@ export interface KeeperApi {
   startRegistration(
     call: For<RegistrationRequest>,
   ): Promise<{ registrationId: string; registrationResponse: Uint8Array; limit: number; mac?: Uint8Array }>;
-  /** The same message again is answered the same. @throws CodedError unknown-exchange, exchange-expired, invalid-message */
+  /**
+   * Where the account has a key, only a call with `replace` puts another in its place. The same message again is answered
+   * the same. @throws CodedError key-exists, unknown-exchange, exchange-expired, invalid-message
+   */
   finishRegistration(call: For<RegistrationFinish>): Promise<undefined>;
   /** @throws CodedError invalid-message, dealing-conflict, attempts-under-way */
   registerShare(call: For<ShareRegistration>): Promise<undefined>;

@@ -2,28 +2,10 @@ import { timingSafeEqual } from 'node:crypto';
 import { CellClosed, type Ledger } from '../ledger/index.js';
 import { log } from '../log/index.js';
 import { KEY_LABELS, type Token, TokenError } from '../pkcs11/index.js';
-import {
-  AccountLocked,
-  AttemptsUnderWay,
-  ExchangeExpired,
-  InvalidMessage,
-  UnknownExchange,
-  VaultUnavailable,
-  WrongPassword,
-} from './errors.js';
+import { Answer, UnknownExchange, VaultUnavailable } from './errors.js';
 
 /** Waits before the token is read again, milliseconds; the last one stays. */
 const RETRY_MS = [500, 1000, 5000, 10_000, 30_000];
-/** What a request may end with; every other error is a failure of token, ledger or database. */
-const ANSWERS = [
-  AccountLocked,
-  AttemptsUnderWay,
-  WrongPassword,
-  UnknownExchange,
-  ExchangeExpired,
-  InvalidMessage,
-  VaultUnavailable,
-];
 
 /**
  * What keeps a vault answering: it knows which requests are under way, translates failures, reads the ledger again
@@ -112,7 +94,7 @@ export class Lifecycle {
     try {
       return await work();
     } catch (error) {
-      if (ANSWERS.some((answer) => error instanceof answer)) throw error;
+      if (error instanceof Answer) throw error;
       if (error instanceof CellClosed)
         throw new UnknownExchange('the account changed meanwhile; start again');
       this.#failed(error as Error);

@@ -13,7 +13,7 @@ import type { Cell, Ledger } from '../ledger/index.js';
 import { KEY_LABELS, type Token, type WrappedKey } from '../pkcs11/index.js';
 import type { Accounts } from './accounts.js';
 import { toElement } from './elements.js';
-import { InvalidMessage } from './errors.js';
+import { InvalidMessage, KeyExists } from './errors.js';
 import { Exchanges, newExchangeId } from './exchanges.js';
 import type { Account } from './names.js';
 
@@ -32,6 +32,8 @@ export interface RegistrationFinish {
   readonly registrationRecord: Uint8Array;
   /** 1 to 512 bytes that the client encrypted; kept as they are */
   readonly encryptedBackupKey: Uint8Array;
+  /** whether the key that the account may have is given up for this one; not unless told */
+  readonly replace?: boolean;
   /** 32 bytes; there is one exactly when the start had a key share */
   readonly mac?: Uint8Array;
 }
@@ -137,7 +139,7 @@ export class Registrations {
     return shared;
   }
 
-  /** @throws InvalidMessage, and nothing has changed; UnknownExchange, ExchangeExpired */
+  /** @throws InvalidMessage, KeyExists, and nothing has changed; UnknownExchange, ExchangeExpired */
   async finish(account: Account, message: RegistrationFinish): Promise<void> {
     toElement(parseRegistrationRecord(message.registrationRecord).clientPublicKey);
     const { registrationId } = message;
@@ -154,7 +156,7 @@ export class Registrations {
 
   async #keep(
     { account, cell, key, bound }: Registration,
-    { registrationRecord, encryptedBackupKey }: RegistrationFinish,
+    { registrationRecord, encryptedBackupKey, replace = false }: RegistrationFinish,
   ): Promise<void> {
     if (bound) forget(bound.keys);
     const content = {
@@ -165,9 +167,20 @@ export class Registrations {
       registrationRecord,
       encryptedBackupKey,
     };
-    await this.#accounts.inTurn(account, () =>
-      this.#accounts.store({ account, ...cell }, content, () => true),
-    );
+    await this.#accounts.inTurn(account, async () => {
+      if (!replace) await this.#expectNone(account).catch((error) => this.#giveUp(cell, error));
+      await this.#accounts.store({ account, ...cell }, content, () => true);
+    });
+  }
+
+  /** @throws KeyExists when the account has a key, or a share of one */
+  async #expectNone(account: string): Promise<void> {
+    if ((await this.#accounts.live(account)).length > 0) throw new KeyExists();
+  }
+
+  #giveUp(cell: Cell, error: unknown): never {
+    this.#ledger.release(cell);
+    throw error;
   }
 }
 
@@ -188,9 +201,10 @@ function check(bound: Bound | undefined, { mac, ...message }: RegistrationFinish
     throw new InvalidMessage('the MAC is not that of the client which began this registration');
 }
 
-function digestOf({ registrationRecord, encryptedBackupKey, mac }: RegistrationFinish): Uint8Array {
+function digestOf({ registrationRecord, encryptedBackupKey, replace, mac }: RegistrationFinish): Uint8Array {
   const hash = createHash('sha256')
     .update(registrationRecord)
+    .update(replace ? 'in place' : 'new')
     .update(mac ? 'with' : 'without');
   return hash
     .update(mac ?? '')

@@ -123,6 +123,11 @@ export class Vault {
     return vault;
   }
 
+  /** Seconds that the second message of an exchange is waited for. */
+  get exchangeSeconds(): number {
+    return this.#registrations.open.lifetime / 1000;
+  }
+
   get maxAttempts(): number {
     return this.#ledger.limit;
   }
@@ -152,9 +157,9 @@ export class Vault {
   }
 
   /**
-   * Replaces what the account had. When this resolves, token and database hold the registration; cut off before,
+   * Replaces what the account had, where the message says so. When this resolves, token and database hold the registration; cut off before,
    * the account's older one still works. The same message again is answered the same for as long as an exchange lives.
-   * @throws InvalidMessage, UnknownExchange, ExchangeExpired, VaultUnavailable
+   * @throws KeyExists, InvalidMessage, UnknownExchange, ExchangeExpired, VaultUnavailable
    */
   async finishRegistration(id: AccountId, message: RegistrationFinish): Promise<void> {
     const account = this.#account(id);
