@@ -35,8 +35,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
   const onDuty = async (...candidates: Daemon[]): Promise<Daemon> => {
     const begun = performance.now();
     for (;;) {
-      for (const daemon of candidates)
-        if (await daemon.ready()) return daemon;
+      for (const daemon of candidates) if (await daemon.ready()) return daemon;
       assert.ok(performance.now() - begun < 20_000, `none took over: ${candidates[0]?.logs.slice(-1500)}`);
       await setTimeout(50);
     }
