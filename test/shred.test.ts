@@ -7,10 +7,10 @@ import SQLite from 'better-sqlite3';
 import { Daemon, type HttpFailure } from './support/daemon.js';
 
 const config = 'maxAttempts: 3\nexchangeSeconds: 2\nrateLimit: { account: 1000, address: 100000 }\n';
-const wrappingKeys = (daemon: Daemon): string[] =>
+const pageKeys = (daemon: Daemon): string[] =>
   daemon.objects().filter((label) => label.startsWith('bkv.page.'));
 
-describe('wrapping keys are destroyed while the vault serves', () => {
+describe('page keys are destroyed while the vault serves', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-shred-'));
   let daemon: Daemon;
   const opens = async (account: string): Promise<void> => {
@@ -44,7 +44,7 @@ describe('wrapping keys are destroyed while the vault serves', () => {
     for (let i = 0; i < 3; i++) await (await daemon.startRecovery('bob', 'wrong')).abandon();
     const carol = await take('carol');
     await daemon.fetch('carol', 'DELETE', '/v1/account');
-    const [before] = wrappingKeys(daemon);
+    const [before] = pageKeys(daemon);
 
     // One that is open when the sweep begins, and one that runs out.
     const open = await daemon.startRecovery('alice', 'right');
@@ -54,13 +54,18 @@ describe('wrapping keys are destroyed while the vault serves', () => {
     await (await daemon.startRecovery('alice', 'wrong')).abandon();
     assert.deepEqual(await sweep, [{ page: 0, moved: 1, lost: 0, done: true }]);
 
-    const keys = wrappingKeys(daemon);
+    const keys = pageKeys(daemon);
     assert.equal(keys.length, 1);
     assert.notEqual(keys[0], before);
-    assert.deepEqual(await status('alice'), { state: 'registered', attemptsRemaining: 2 });
+    assert.equal((await status('alice')).attemptsRemaining, 2);
     assert.deepEqual(await status('bob'), { state: 'locked', attemptsRemaining: 0 });
     put(carol);
     assert.deepEqual(await status('carol'), { state: 'unregistered' });
+    // Where a living account's row is, in the page's new generation: no key is left that opens it.
+    const { cell, generation } = await take('alice');
+    put({ ...carol, cell, generation });
+    assert.deepEqual(await status('carol'), { state: 'unregistered' });
+    assert.ok((await daemon.metric('bkv_tampered_records_total')) > 0);
     await opens('alice');
     await daemon.stop('SIGKILL');
     daemon = await Daemon.start(data, { config });
@@ -110,7 +115,7 @@ describe('wrapping keys are destroyed while the vault serves', () => {
     await load;
     assert.ok(done > 20, `${done} operations while the keys were changed`);
     for (const account of accounts) await opens(account);
-    assert.equal(wrappingKeys(daemon).length, 1);
+    assert.equal(pageKeys(daemon).length, 1);
   });
 
   it('keeps the old key while the database lacks the record of a live counter', async () => {
@@ -121,7 +126,7 @@ describe('wrapping keys are destroyed while the vault serves', () => {
       .run(await daemon.nameOf('dave'));
     const [kept] = await daemon.shred({ all: true });
     assert.deepEqual([kept?.lost, kept?.done], [1, false]);
-    assert.equal(wrappingKeys(daemon).length, 2);
+    assert.equal(pageKeys(daemon).length, 2);
     assert.equal(await daemon.metric('bkv_lost_records'), 1);
     await opens('alice');
     put(dave);
@@ -136,7 +141,7 @@ describe('wrapping keys are destroyed while the vault serves', () => {
     await daemon.shred({ all: true });
     const [given] = await daemon.shred({ abandonLost: true });
     assert.deepEqual([given?.lost, given?.done], [1, true]);
-    assert.equal(wrappingKeys(daemon).length, 1);
+    assert.equal(pageKeys(daemon).length, 1);
     assert.equal(await daemon.metric('bkv_lost_records'), 0);
     await opens('alice');
   });

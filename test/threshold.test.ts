@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createPublicKey, publicEncrypt } from 'node:crypto';
+import { createECDH, createPublicKey, publicEncrypt } from 'node:crypto';
 import { aeskwp } from '@noble/ciphers/aes.js';
 import { Token } from '../src/keeper/pkcs11/index.js';
 import { dealKey, evaluate, interpolate, oprf, subsets } from '../src/protocol/index.js';
@@ -47,6 +47,31 @@ describe('threshold OPRF', () => {
       const evaluated = await token.call('multiply', { wrapped, publicKey: share.publicKey }, blinded);
       assert.deepEqual(Buffer.from(evaluated), Buffer.from(evaluate(share.scalar, blinded)));
       await assert.rejects(token.call('importWrapped', new Uint8Array(384), aeskwp(aes).encrypt(pkcs8)));
+    } finally {
+      await token.close();
+    }
+  });
+
+  it('a share travels under a key that the token agrees on for it alone', async () => {
+    const token = await Token.open(freshToken());
+    try {
+      const [share] = dealKey(3, 5).shares as [ReturnType<typeof dealKey>['shares'][0]];
+      const pkcs8 = Buffer.concat([
+        Buffer.from('3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420', 'hex'),
+        share.scalar,
+      ]);
+      const [pair, otherPair] = [await token.call('generateWrapped'), await token.call('generateWrapped')];
+      const client = createECDH('prime256v1');
+      const keyshare = client.generateKeys();
+      const wrappedShare = aeskwp(client.computeSecret(pair.publicKey)).encrypt(pkcs8);
+      const wrapped = await token.call('importShare', pair, keyshare, wrappedShare);
+      assert.equal(wrapped.length, 80);
+      const evaluated = await token.call('multiply', { wrapped, publicKey: share.publicKey }, blinded);
+      assert.deepEqual(Buffer.from(evaluated), Buffer.from(evaluate(share.scalar, blinded)));
+      // Recorded, and sent into another registration: with another pair, or another client's key share.
+      await assert.rejects(token.call('importShare', otherPair, keyshare, wrappedShare));
+      const stranger = createECDH('prime256v1').generateKeys();
+      await assert.rejects(token.call('importShare', pair, stranger, wrappedShare));
     } finally {
       await token.close();
     }
