@@ -107,7 +107,7 @@ export function assertNoOrphans(data: string): void {
   const count = (pattern: RegExp) => labels.filter((label) => pattern.test(label)).length;
   const most: [RegExp, number][] = [
     [/^bkv\.(static|transport)$/, 4],
-    [/^bkv\.(record|fake|audit|ledger|names)$/, 5],
+    [/^bkv\.(wrap|fake|audit|ledger|names)$/, 5],
     [/^bkv\.audit\.head\.[0-9a-f]{16}$/, 1],
     [/^bkv\.ledger\.writer$/, 1],
     [/^bkv\.ledger\.journal$/, 6],
