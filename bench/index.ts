@@ -10,6 +10,7 @@ import { softhsmHome } from '../test/support/token.js';
 import type { Mix } from './bare.js';
 import { fill } from './fill.js';
 import { CONFIG, recoveries, registerAccounts } from './http.js';
+import { partsOf, peerLogin, spent } from './processor.js';
 
 const data = softhsmHome('bkv-bench-');
 
@@ -85,10 +86,12 @@ const called = (operation: string) =>
 const operations = async () => ({
   hmac: await called('hmac'),
   login: await called('login'),
-  replaceData: await called('replaceData'),
+  replaceData: await called('createData'),
 });
 const before = await operations();
+const partsBefore = partsOf(daemon);
 const over = [await recoveries(daemon, accounts, 64)];
+const parts = spent(partsBefore, partsOf(daemon));
 const after = await operations();
 const share = (name: keyof Mix) => (after[name] - before[name]) / many;
 const mix = {
@@ -110,6 +113,18 @@ say(
 );
 say(
   `  over HTTP, by the clock      ${fixed(median(over.map(({ count, wall }) => count / wall)))}   on ${availableParallelism()} cores, which the load generator shares`,
+);
+
+say('\nmilliseconds of processor time of one recovery');
+const each = (seconds: number) => fixed((seconds * 1000) / many, 2);
+say(`  keeper, main thread          ${each(parts.main)}`);
+say(`  keeper, token threads        ${each(parts.token)}`);
+say(`  HTTP                         ${each(parts.http)}`);
+say(`  supervisor and witness       ${each(parts.rest)}`);
+say(`  all together                 ${each(parts.main + parts.token + parts.http + parts.rest)}`);
+say(`  bare token calls             ${fixed(1000 / median(alone), 2)}`);
+say(
+  `  startLogin of opaque-p256    ${fixed(await peerLogin(quick ? 50 : 200), 2)}   no HSM, HTTP or counter`,
 );
 
 say('\nattempts that share one token write');

@@ -4,6 +4,9 @@ import type { HostPort } from '../config/index.js';
 import { stopSignal } from '../process/index.js';
 import { log } from './log.js';
 
+// Workers accept by themselves: no connection waits in the primary for one that has just died.
+cluster.schedulingPolicy = cluster.SCHED_NONE;
+
 /** Waits before a worker that ended is started again, milliseconds; the last one stays. */
 const BACK_OFF = [100, 500, 1000, 5000, 10_000];
 /** A worker that served so long was a good one, milliseconds. */

@@ -46,3 +46,10 @@ export function cpuOf(pid: number): number {
   const fields = stat(pid);
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
+
+/** The same of its main thread, and of all its other threads together. */
+export function threadsCpuOf(pid: number): { main: number; others: number } {
+  const fields = read(pid, `task/${pid}/stat`).split(') ').at(-1)?.split(' ') ?? [];
+  const main = (Number(fields[11]) + Number(fields[12])) / 100;
+  return { main, others: cpuOf(pid) - main };
+}

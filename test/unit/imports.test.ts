@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+
+/** What each folder of src may import, beside itself: the arrows of the drawing in CONTRIBUTING.md. */
+const MAY: Record<string, readonly string[]> = {
+  protocol: [],
+  process: ['protocol'],
+  config: ['protocol'],
+  client: ['protocol'],
+  storage: ['protocol'],
+  backup: ['storage', 'client', 'protocol'],
+  files: ['backup', 'storage', 'client', 'protocol'],
+  // What prepares a password is the client's, and the custodians' as well.
+  keeper: ['config', 'process', 'protocol', 'client'],
+  http: ['keeper', 'config', 'process', 'protocol'],
+  daemon: ['keeper', 'config', 'process', 'protocol'],
+  web: ['daemon', 'client', 'backup', 'files', 'storage', 'protocol', 'config'],
+  cli: ['daemon', 'http', 'keeper', 'config', 'process', 'client', 'backup', 'files', 'storage', 'protocol'],
+};
+/** What of the keeper its callers may load: no token, no database. */
+const SEAM = /keeper\/(socket\/index|vault\/api|log\/index)\.ts$/;
+
+const files = readdirSync('src', { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .map((name) => join('src', name));
+const folderOf = (file: string): string => relative('src', file).split('/')[0] as string;
+const importsOf = (file: string): string[] =>
+  [...readFileSync(file, 'utf8').matchAll(/(?:from|import\()\s*'(\.[^']+)\.js'/g)].map(([, path]) =>
+    relative('.', resolve(dirname(file), `${path}.ts`)),
+  );
+
+describe('imports', () => {
+  it('run one way', () => {
+    const wrong = files.flatMap((file) =>
+      importsOf(file)
+        .filter((target) => /^src\/[^/]+\//.test(target) && folderOf(target) !== folderOf(file))
+        .filter((target) => !MAY[folderOf(file)]?.includes(folderOf(target)))
+        .map((target) => `${file} → ${target}`),
+    );
+    assert.deepEqual(wrong, []);
+  });
+
+  it('the keeper takes of the client only what custodians type', () => {
+    const taken = files
+      .filter((file) => folderOf(file) === 'keeper')
+      .filter((file) => importsOf(file).some((target) => folderOf(target) === 'client'));
+    assert.deepEqual(
+      taken.filter((file) => !file.startsWith('src/keeper/custody/')),
+      [],
+    );
+  });
+
+  it('HTTP and supervisor take of the keeper its seam alone', () => {
+    const wrong = files
+      .filter((file) => ['http', 'daemon'].includes(folderOf(file)))
+      .flatMap((file) =>
+        importsOf(file)
+          .filter((target) => folderOf(target) === 'keeper' && !SEAM.test(target))
+          .map((target) => `${file} → ${target}`),
+      );
+    assert.deepEqual(wrong, []);
+  });
+});
