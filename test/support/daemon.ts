@@ -80,8 +80,6 @@ export class Daemon {
     const child = spawn(process.execPath, args, {
       env: { ...rest, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
-      // A group of its own, which can be killed as a power cut does.
-      detached: true,
     });
     const daemon = new Daemon(child, data);
     await new Promise<void>((resolve, reject) => {
@@ -106,10 +104,12 @@ export class Daemon {
     return ended;
   }
 
+  /** As a power cut ends it. */
   async #killAll(): Promise<void> {
-    const { keeper } = this.processes();
-    process.kill(-(this.child.pid as number), 'SIGKILL');
-    while (keeper && isAlive(keeper)) await setTimeout(5);
+    // The supervisor first, which would start others again.
+    const { all } = this.processes();
+    for (const pid of all) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+    while (all.some(isAlive)) await setTimeout(5);
   }
 
   /** The processes as they are now. */
