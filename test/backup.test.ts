@@ -330,7 +330,7 @@ describe('bkv', () => {
     const { status, stderr } = bkv(['status']);
     assert.equal(status, 2);
     assert.match(stderr, /--vault/);
-    assert.equal(bkv(['key', 'show'], 'not a key\n').status, 1);
+    assert.equal(bkv(['key', 'show'], 'not a key\n').status, 2);
     assert.equal(bkv(['restore', '/nowhere', '/tmp/x'], `${'ab'.repeat(32)}\n`).status, 1);
   });
 

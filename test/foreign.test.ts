@@ -50,7 +50,7 @@ describe('database and token of two vaults', function () {
     );
 
     unbind(folder('one'));
-    await assert.rejects(start('one'), /vouches for none of the 1 records in the database/);
+    await assert.rejects(start('one'), /opens none of the 1 records in the database/);
 
     removeDatabase(folder('one'));
     await assert.rejects(start('one'), /counters of 1 accounts, but the database is empty/);

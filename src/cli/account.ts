@@ -116,7 +116,6 @@ async function accountId(flags: AccountFlags): Promise<string> {
 /** The client of a fleet, or of a single vault; both do the same for an account. */
 export async function accountClient(flags: AccountFlags): Promise<VaultClient | FleetClient> {
   const { vault, serverKey, fleet } = flags;
-  await accessTokens(flags);
   if (fleet)
     return new FleetClient({
       ...(await import('./fleet-file.js')).loadFleet(fleet),
