@@ -32,7 +32,7 @@ const preload = resolve('dist/test/support/faults.js');
 /** How many points the daemon is really killed at; `all` takes most of an hour. */
 const kills = process.env.BKV_KILLS ?? '8';
 /** How many states of the files a daemon is started on, drawn by the seed. */
-const judged = process.env.BKV_STATES ?? '70';
+const judged = process.env.BKV_STATES ?? '24';
 
 async function script(daemon: Daemon, known: Known): Promise<void> {
   known.serverPublicKey = daemon.serverPublicKey;

@@ -195,8 +195,13 @@ export function inspectToken(profile: Profile): void {
           neverExtractable: null,
           local: null,
         });
-        extractable ||= attributes.extractable !== false;
         const wrong = weakness(key, attributes, profile.restored);
+        // A crash while a page's key was made leaves it without CKA_LOCAL. Nothing is sealed under such a key yet.
+        if (wrong === 'CKA_LOCAL' && label.startsWith('bkv.page.')) {
+          key.destroy();
+          continue;
+        }
+        extractable ||= attributes.extractable !== false;
         if (wrong)
           throw new TokenError(
             `the key ${label} lacks ${wrong}: it was not made in the token, or can leave it`,
