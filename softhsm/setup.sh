@@ -23,6 +23,7 @@ if [ "${1:-}" = test ]; then
   for program in restic rclone age; do command -v "$program" >/dev/null || missing+=("$program"); done
   command -v borg >/dev/null || missing+=(borgbackup)
   command -v setpriv >/dev/null || missing+=(util-linux)
+  /usr/bin/python3 -c 'import argon2, cryptography' 2>/dev/null || missing+=(python3-argon2 python3-cryptography)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   echo "Installing ${missing[*]} …"

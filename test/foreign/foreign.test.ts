@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { newBackupKey } from '../../src/client/index.js';
+import { Daemon } from '../support/daemon.js';
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+
+/** Runs a program of this folder with Debian's Python, which has the packages. @throws with what it wrote when it fails */
+async function python(program: string, input: object = {}): Promise<string> {
+  const child = spawn('/usr/bin/python3', ['-B', `test/foreign/${program}`]);
+  let [out, error] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    out += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    error += text;
+  });
+  child.stdin.end(JSON.stringify(input));
+  const code = await new Promise((resolve) => child.once('close', resolve));
+  assert.equal(code, 0, error);
+  return out.trim();
+}
+
+describe('a client in Python, written from docs/protocol.md', () => {
+  const work = mkdtempSync(join(tmpdir(), 'bkv-foreign-'));
+  let daemon: Daemon;
+  before(async () => {
+    daemon = await Daemon.start(work, { config: 'rateLimit: { account: 1000, address: 1000 }\n' });
+  });
+  after(async () => {
+    await daemon.stop();
+    rmSync(work, { recursive: true, force: true });
+  });
+
+  it('agrees with every vector', async () => {
+    assert.equal(await python('vectors.py'), 'ok');
+  });
+
+  it('registers, recovers, changes and deletes at one vault, and each client opens what the other registered', async () => {
+    const account = 'зоя@example';
+    const client = daemon.client(account);
+    const key = newBackupKey();
+    await client.register('e\u0301te\u0301', key);
+    const out = await python('life.py', {
+      url: daemon.url,
+      serverPublicKey: daemon.serverPublicKey,
+      account,
+      accessToken: await daemon.jwt(account),
+      registered: { password: 'été', key: hex(key) },
+    });
+    assert.equal(out, 'ok');
+    assert.equal(hex(await client.recover('left behind')), hex(key));
+  });
+});
