@@ -239,10 +239,44 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
         .findLast((name) => (objects.content.get(name)?.bytes.length ?? 0) > 100_000);
       objects.change(part as string, flip);
       objects.change(old, flip);
-      const { damaged, repaired } = await verify(storage, key, { repair: true });
+      const { damaged, deleted } = await verify(storage, key, { repair: true });
       assert.ok(damaged.length > 0);
-      assert.equal(repaired, 2);
+      assert.equal(deleted, 2);
       assert.ok(!objects.content.has(part as string) && !objects.content.has(old));
+    });
+
+    it('one damaged or missing copy of an epoch or opener loses nothing, and verify --repair heals it', async () => {
+      const opener = openerOf(key);
+      await run({ a: 'a' });
+      await rotate(storage, opener);
+      await run({ a: 'b' });
+      const objectsOfKeys = objects.paths(/(epochs|openers)/);
+      assert.equal(objectsOfKeys.length, 8);
+      for (const name of objectsOfKeys)
+        for (const harm of ['missing', 'cut', 'flipped', 'unreadable']) {
+          const { bytes } = objects.content.get(name) as { bytes: Uint8Array };
+          if (harm === 'missing') objects.content.delete(name);
+          else if (harm === 'cut') objects.change(name, (content) => content.slice(0, -3));
+          else if (harm === 'flipped') objects.change(name, flip);
+          else objects.change(name, () => new Uint8Array(2 ** 21));
+          const wrong = `${harm} ${name}`;
+          assert.deepEqual((await back()).files, { a: 'b' }, wrong);
+          assert.equal((await openKeyring(storage, opener))?.head?.number, 2, wrong);
+          const isTold = (await verify(storage, key)).damaged.some(({ reason }) => reason.startsWith(name));
+          // Backups that were begun earlier have no second copies.
+          assert.equal(isTold, harm !== 'missing' || !name.startsWith('copies/'), wrong);
+          const { damaged, healed } = await verify(storage, key, { repair: true });
+          assert.deepEqual([damaged, healed.length], [[], 1], wrong);
+          assert.deepEqual(objects.content.get(name)?.bytes, bytes, wrong);
+        }
+    });
+
+    it('a damaged opener stays one when the key is rotated', async () => {
+      const opener = openerOf(key);
+      await run({ a: 'a' });
+      objects.change(objects.paths(/^openers/)[0] as string, flip);
+      await rotate(storage, opener);
+      assert.deepEqual((await back()).files, { a: 'a' });
     });
 
     it('one damaged snapshot stops neither backup nor prune nor an older restore', async () => {
@@ -395,6 +429,39 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       assert.deepEqual(objects.paths(/^claims/), []);
       assert.deepEqual((await verify(storage, key)).damaged, []);
     });
+  });
+
+  it('nothing is written under keys that are older than those this device has seen', async () => {
+    const work = mkdtempSync(join(tmpdir(), 'bkv-seen-'));
+    try {
+      writeFileSync(join(work, 'key'), Buffer.from(key).toString('hex'));
+      const bkv = (...args: string[]) =>
+        spawnSync(process.execPath, ['dist/src/cli/main.js', ...args, '--key-file', join(work, 'key')], {
+          encoding: 'utf8',
+          env: { ...process.env, XDG_STATE_HOME: join(work, 'state') },
+        });
+      const cloud = join(work, 'cloud');
+      const backup = (...args: string[]) => bkv('backup', 'docs/formats', cloud, ...args);
+      const everything = () => readdirSync(cloud, { recursive: true, encoding: 'utf8' }).sort();
+      assert.equal(backup().status, 0);
+      cpSync(cloud, join(work, 'old'), { recursive: true });
+      await rotate(await openStorage(cloud), openerOf(key));
+      // Looking is enough to have seen it.
+      assert.equal(bkv('snapshots', cloud).status, 0);
+      rmSync(cloud, { recursive: true });
+      cpSync(join(work, 'old'), cloud, { recursive: true });
+      const before = everything();
+      for (const { status, stderr } of [backup('--force'), bkv('prune', cloud, '--keep', '1', '--now')]) {
+        assert.match(stderr, /keys of epoch 1, and this device has seen epoch 2/);
+        assert.equal(status, 1);
+      }
+      assert.deepEqual(everything(), before);
+      assert.match(bkv('snapshots', cloud).stderr, /has seen epoch 2/);
+      assert.equal(backup('--accept-older-keys').status, 0);
+      assert.equal(backup().status, 0, 'it is accepted from then on');
+    } finally {
+      rmSync(work, { recursive: true, force: true });
+    }
   });
 
   it('an old state is told by the key, whatever header the storage shows', async () => {

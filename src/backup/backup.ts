@@ -30,6 +30,8 @@ export interface BackupOptions extends Origin {
   readonly force?: boolean;
   /** takes a source without files for what it is, and not for a disk that is not there */
   readonly allowEmpty?: boolean;
+  /** the largest number of an epoch that was seen of a backup, by its id: nothing is written under an older one */
+  readonly seenEpoch?: (id: string) => number;
 }
 
 /** How often other devices may come between, before a run gives up. */
@@ -49,9 +51,17 @@ export async function backupEntries(
   total: number,
   storage: Storage,
   backupKey: Uint8Array,
-  { progress = () => undefined, cipher, force = false, allowEmpty = false, ...origin }: BackupOptions = {},
+  {
+    progress = () => undefined,
+    cipher,
+    force = false,
+    allowEmpty = false,
+    seenEpoch = () => 0,
+    ...origin
+  }: BackupOptions = {},
 ): Promise<BackupSummary> {
   const opened = await Repository.openOrCreate(storage, openerOf(backupKey), cipher);
+  checkEpoch(opened, seenEpoch);
   const last = await newestSnapshot(opened, origin);
   const run = await Run.begin(opened);
   let known: Pick<Snapshot, 'list' | 'version'> | undefined = force ? undefined : last;
@@ -73,6 +83,15 @@ export async function backupEntries(
     known = { version: 2, list: stored.lists };
   }
   throw new BackupError('other devices prune this backup without an end; try again later');
+}
+
+/** A removed opener reads what is written under an older epoch. */
+export function checkEpoch({ id, keyring }: Repository, seenEpoch: (id: string) => number): void {
+  const [number, seen] = [keyring.head?.number ?? 0, seenEpoch(id)];
+  if (number < seen)
+    throw new BackupError(
+      `the storage shows keys of epoch ${number}, and this device has seen epoch ${seen}: who was removed since could read what is written now; where the storage itself was set back, say --accept-older-keys`,
+    );
 }
 
 function checkNotEmpty({ files, entries }: Stored, last: Snapshot | undefined): void {

@@ -1,5 +1,6 @@
 import { bytesToHex } from '@noble/hashes/utils.js';
 import type { Storage } from '../storage/index.js';
+import { copyOf, deleteTwice, listTwice, readOne, writeTwice } from './copies.js';
 import { fromBase64, parseObject, randomHex, text, toBase64 } from './encoding.js';
 import { Epoch, epochOf, type PartKeys, V1, V1Keys } from './epoch.js';
 import { BackupError } from './errors.js';
@@ -18,7 +19,7 @@ import {
 const EPOCH = /^epochs\/([0-9a-f]{32})$/;
 const OPENER = /^openers\/([0-9a-f]{32})-[0-9a-f]{16}$/;
 /** More than a wrap or an epoch has, bytes: a reader takes no more. */
-const MOST = 1024 * 1024;
+export const MOST_OF_KEYS = 1024 * 1024;
 
 interface History {
   readonly epoch: Epoch;
@@ -52,6 +53,11 @@ export class Keyring {
   /** Newest first. */
   get epochs(): Epoch[] {
     return [...this.#epochs.values()].sort((a, b) => b.number - a.number || (a.id < b.id ? 1 : -1));
+  }
+
+  /** @param id 32 digits @returns `undefined` when it is not opened */
+  epochOf(id: string): Epoch | undefined {
+    return this.#epochs.get(id);
   }
 
   get v1(): V1Keys | undefined {
@@ -89,12 +95,16 @@ export class UnknownEpoch extends BackupError {}
 /** Names of all epochs that are there. */
 export async function listEpochs(storage: Storage): Promise<Set<string>> {
   const ids = new Set<string>();
-  for await (const { name } of storage.list('epochs')) {
+  for (const name of await listTwice(storage, 'epochs')) {
     const [, id] = EPOCH.exec(name) ?? [];
     if (id) ids.add(id);
   }
   return ids;
 }
+
+/** Names of all openers that are there. */
+export const listOpeners = async (storage: Storage): Promise<string[]> =>
+  [...(await listTwice(storage, 'openers'))].filter((name) => OPENER.test(name));
 
 /**
  * Opens what an opener opens. Where two devices rotated at once it writes the epoch that joins them.
@@ -104,8 +114,16 @@ export async function listEpochs(storage: Storage): Promise<Set<string>> {
 export async function openKeyring(storage: Storage, opener: Opener): Promise<Keyring | undefined> {
   // In this order: an epoch is written after its openers.
   const seen = await listEpochs(storage);
-  const wraps = await readWraps(storage);
-  const { histories, v1, older } = await unwrapAll(storage, wraps, opener);
+  const names = await listOpeners(storage);
+  const wraps = await readWraps(storage, names);
+  let unwrapped = await unwrapAll(storage, wraps, opener);
+  const isOpen = (id: string) => unwrapped.histories.some(({ epoch }) => epoch.id === id);
+  if (![...seen].every(isOpen)) {
+    // What does not open may be damaged: then its second copy does.
+    wraps.push(...(await readWraps(storage, names.filter((name) => !isOpen(idOf({ name }))).map(copyOf))));
+    unwrapped = await unwrapAll(storage, wraps, opener);
+  }
+  const { histories, v1, older } = unwrapped;
   if (histories.length === 0) {
     // An opener without its epoch was cut off.
     if (!wraps.some((wrap) => seen.has(idOf(wrap)))) return undefined;
@@ -115,7 +133,7 @@ export async function openKeyring(storage: Storage, opener: Opener): Promise<Key
   const first = heads[0] as History;
   if (heads.length === 1 || heads.every(({ self, parents }) => self && parents.length === 0))
     return new Keyring(first.epoch, seen, [...older, ...histories.map(({ epoch }) => epoch)], v1);
-  await join(storage, heads, wraps, opener);
+  await join(storage, heads, await readAllWraps(storage), opener);
   return openKeyring(storage, opener);
 }
 
@@ -127,14 +145,13 @@ function headsOf(histories: readonly History[]): History[] {
     .sort((a, b) => (a.epoch.id < b.epoch.id ? -1 : 1));
 }
 
-async function readWraps(storage: Storage): Promise<Wrap[]> {
-  const names: string[] = [];
-  for await (const { name } of storage.list('openers')) if (OPENER.test(name)) names.push(name);
+/** @param names of openers, or of second copies */
+async function readWraps(storage: Storage, names: readonly string[]): Promise<Wrap[]> {
   const wraps = await Promise.all(
     names.map(async (name) => {
-      const content = await storage.read(name, MOST);
+      const content = await readOne(storage, name, MOST_OF_KEYS);
       try {
-        return content && parseWrap(name, content);
+        return content && parseWrap(name.replace(/^copies\//, ''), content);
       } catch {
         return undefined;
       }
@@ -143,7 +160,15 @@ async function readWraps(storage: Storage): Promise<Wrap[]> {
   return wraps.filter((wrap) => wrap !== undefined);
 }
 
-const idOf = ({ name }: Wrap): string => (OPENER.exec(name) as RegExpExecArray)[1] as string;
+/** Both copies of each: an opener must not get lost because one is damaged. */
+async function readAllWraps(storage: Storage): Promise<Wrap[]> {
+  const names = await listOpeners(storage);
+  return readWraps(storage, [...names, ...names.map(copyOf)]);
+}
+
+/** The epoch of an opener. */
+export const idOf = ({ name }: Pick<Wrap, 'name'>): string =>
+  (OPENER.exec(name) as RegExpExecArray)[1] as string;
 
 async function unwrapAll(storage: Storage, wraps: readonly Wrap[], opener: Opener) {
   const histories = new Map<string, History>();
@@ -171,31 +196,37 @@ async function unwrapAll(storage: Storage, wraps: readonly Wrap[], opener: Opene
   return { histories: [...histories.values()], older: [...older.values()], v1 };
 }
 
-/** @returns `undefined` when the epoch was not written whole, or is damaged */
+/** @returns `undefined` when the epoch was not written whole, or both copies are damaged */
 async function readEpoch(storage: Storage, id: string, masterKey: Uint8Array) {
   const name = `epochs/${id}`;
-  const sealed = await storage.read(name, MOST);
-  if (!sealed) return undefined;
-  try {
-    const plaintext = await new Epoch(id, masterKey, 0).open(name, sealed);
-    const { number, parents, older, v1 } = parseObject(plaintext, name) as {
-      number: number;
-      parents: string[];
-      older: { epoch: string; number: number; key: string }[];
-      v1?: { part: string; snapshot: string };
-    };
-    const before = older.filter(({ epoch }) => parents.includes(epoch)).map((parent) => parent.number);
-    if (number !== 1 + Math.max(0, ...before)) return undefined;
-    return {
-      epoch: new Epoch(id, masterKey, number),
-      parents,
-      older: older.map(({ epoch, number, key }) => new Epoch(epoch, fromBase64(key, 32), number)),
-      v1: v1 && new V1Keys(fromBase64(v1.part, 32), fromBase64(v1.snapshot, 32)),
-    };
-  } catch (error) {
-    if (error instanceof BackupError) return undefined;
-    throw error;
+  for (const copy of [name, copyOf(name)]) {
+    const sealed = await readOne(storage, copy, MOST_OF_KEYS);
+    try {
+      if (sealed) return await openEpoch(name, id, masterKey, sealed);
+    } catch (error) {
+      if (!(error instanceof BackupError)) throw error;
+    }
   }
+  return undefined;
+}
+
+/** @throws BackupError */
+async function openEpoch(name: string, id: string, masterKey: Uint8Array, sealed: Uint8Array) {
+  const plaintext = await new Epoch(id, masterKey, 0).open(name, sealed);
+  const { number, parents, older, v1 } = parseObject(plaintext, name) as {
+    number: number;
+    parents: string[];
+    older: { epoch: string; number: number; key: string }[];
+    v1?: { part: string; snapshot: string };
+  };
+  const before = older.filter(({ epoch }) => parents.includes(epoch)).map((parent) => parent.number);
+  if (number !== 1 + Math.max(0, ...before)) throw new BackupError(`${name} has another number than it may`);
+  return {
+    epoch: new Epoch(id, masterKey, number),
+    parents,
+    older: older.map(({ epoch, number, key }) => new Epoch(epoch, fromBase64(key, 32), number)),
+    v1: v1 && new V1Keys(fromBase64(v1.part, 32), fromBase64(v1.snapshot, 32)),
+  };
 }
 
 /** Writes an epoch with a fresh master key, and wraps it. @returns its id */
@@ -218,11 +249,11 @@ async function write(
   };
   for (const info of openers) {
     const name = `openers/${epoch.id}-${randomHex(8)}`;
-    await storage.write(name, await wrap(name, epoch, info, voucher));
+    await writeTwice(storage, name, await wrap(name, epoch, info, voucher));
   }
   await storage.flush();
   const name = `epochs/${epoch.id}`;
-  await storage.write(name, await epoch.seal(name, text(JSON.stringify(content))));
+  await writeTwice(storage, name, await epoch.seal(name, text(JSON.stringify(content))));
   await storage.flush();
   epoch.masterKey.fill(0);
   return epoch.id;
@@ -239,8 +270,8 @@ export async function beginKeyring(storage: Storage, opener: Opener, v1?: V1Keys
   )
     return;
   // Another key began here at the same time: neither may stay alone, and neither is destroyed by the other.
-  for await (const { name } of storage.list('openers')) if (name.includes(id)) await storage.delete(name);
-  await storage.delete(`epochs/${id}`);
+  for (const name of await listOpeners(storage)) if (idOf({ name }) === id) await deleteTwice(storage, name);
+  await deleteTwice(storage, `epochs/${id}`);
   throw new BackupError(`another key began a backup in ${storage.location} at the same time; try again`);
 }
 
@@ -256,7 +287,7 @@ export async function rotate(
 ): Promise<void> {
   const keyring = await openKeyring(storage, opener);
   if (!keyring?.head) throw new BackupError('a backup of version 1 has no epochs; run bkv migrate first');
-  const openers = (await openersOf(await readWraps(storage), keyring.head)).filter(stays);
+  const openers = (await openersOf(await readAllWraps(storage), keyring.head)).filter(stays);
   if (openers.length === 0) throw new BackupError('the last opener cannot be removed');
   await write(storage, openers, keyring.head, [keyring.head.id], keyring.epochs, keyring.v1);
 }

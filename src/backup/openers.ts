@@ -1,4 +1,5 @@
-import { hexToBytes } from '@noble/hashes/utils.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { concatBytes, hexToBytes } from '@noble/hashes/utils.js';
 import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_P256_HKDF_SHA256 } from 'hpke';
 import { fromBase64, parseObject, text, toBase64 } from './encoding.js';
 import { derive, Epoch } from './epoch.js';
@@ -59,9 +60,10 @@ export async function wrap(
     epoch.masterKey,
     contextOf(name, kind, by, voucher),
   );
+  const digest = digestOf({ enc: encapsulatedSecret, key: ciphertext });
   const about = await epoch.seal(
     name,
-    text(JSON.stringify({ publicKey: toBase64(publicKey), label, added })),
+    text(JSON.stringify({ publicKey: toBase64(publicKey), label, added, digest })),
   );
   return text(
     `${JSON.stringify({
@@ -109,6 +111,22 @@ export async function unwrap(wrap: Wrap, opener: Opener, voucher: Voucher): Prom
     return await suite.Open(await keyPair(opener), wrap.enc, wrap.key, context);
   } catch {
     return undefined;
+  }
+}
+
+/** What tells a damaged wrap to who has the master key, and not the opener's secret. */
+const digestOf = ({ enc, key }: Pick<Wrap, 'enc' | 'key'>): string => toBase64(sha256(concatBytes(enc, key)));
+
+/** Whether a wrap is as it was written. @param content JSON */
+export async function isSound(name: string, content: Uint8Array, epoch: Epoch): Promise<boolean> {
+  try {
+    const wrap = parseWrap(name, content);
+    const { digest } = parseObject(await epoch.open(name, wrap.about), name);
+    // The first ones had none.
+    return digest === undefined || digest === digestOf(wrap);
+  } catch (error) {
+    if (error instanceof BackupError) return false;
+    throw error;
   }
 }
 

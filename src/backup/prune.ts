@@ -1,4 +1,5 @@
 import type { Storage } from '../storage/index.js';
+import { checkEpoch } from './backup.js';
 import { randomHex } from './encoding.js';
 import { BackupError } from './errors.js';
 import type { Snapshot } from './format.js';
@@ -31,6 +32,7 @@ export interface Pruned {
  * @param backupKey 32 bytes
  * @param keep how many snapshots of each host and source stay, at least 1; the newest that lacks nothing stays too
  * @param graceMs how long parts are young, and marks wait; 0 where no other device waits for the storage
+ * @param seenEpoch as with a backup
  * @throws BackupError, and deletes nothing, when something is under a key that this one does not open
  */
 export async function prune(
@@ -38,9 +40,11 @@ export async function prune(
   backupKey: Uint8Array,
   keep: number,
   graceMs = GRACE_MS,
+  seenEpoch: (id: string) => number = () => 0,
 ): Promise<Pruned> {
   if (!Number.isInteger(keep) || keep < 1) throw new BackupError('at least one snapshot must stay');
   const repository = await Repository.open(storage, openerOf(backupKey));
+  checkEpoch(repository, seenEpoch);
   const { head } = repository.keyring;
   if (!head) throw new BackupError('a backup of version 1 is only read; run bkv migrate first');
   const { snapshots, damaged, locked } = await listSnapshots(repository);

@@ -13,7 +13,7 @@ const HEADER_CONTENT = '{"format":"bkv-backup","version":2}\n';
 const MOST_HEADER = 65_536;
 const PART = /^parts\/([0-9a-f]{2})\/(\1[0-9a-f]{62})$/;
 /** What a beginning that was cut off leaves. */
-const BEGUN = /^(bkv-backup\.json$|(epochs|openers)\/)/;
+const BEGUN = /^(bkv-backup\.json$|(copies\/)?(epochs|openers)\/)/;
 /** Parts one after the other that cannot be read, before it is called an outage. */
 const OUTAGE = 3;
 

@@ -170,15 +170,22 @@ export async function chooseSnapshot(repository: Repository, { at, ...origin }: 
 }
 
 /**
- * The snapshots of a backup in their order, the newest last, and the names of those that cannot be read.
+ * The snapshots of a backup in their order, the newest last, and the names of those that cannot be read; what tells it
+ * from others, and the number of the epoch under which it is written (0 in version 1).
  * @param backupKey 32 bytes
  */
 export async function snapshots(
   storage: Storage,
   backupKey: Uint8Array,
   origin: Origin = {},
-): Promise<Listing & { id: string }> {
+): Promise<Listing & { id: string; epoch: number }> {
   const repository = await Repository.open(storage, openerOf(backupKey));
   const { snapshots, ...rest } = await listSnapshots(repository);
-  return { id: repository.id, snapshots: snapshots.filter((snapshot) => isFrom(snapshot, origin)), ...rest };
+  const epoch = repository.keyring.head?.number ?? 0;
+  return {
+    id: repository.id,
+    epoch,
+    snapshots: snapshots.filter((snapshot) => isFrom(snapshot, origin)),
+    ...rest,
+  };
 }

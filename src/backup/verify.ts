@@ -3,10 +3,12 @@ import type { Progress } from './backup.js';
 import type { Cipher } from './cipher.js';
 import { BackupError } from './errors.js';
 import type { Part } from './format.js';
+import { checkKeys } from './heal.js';
 import { readEntries } from './list.js';
 import { openerOf, Repository } from './repository.js';
 import type { Damage } from './restore.js';
 import { listSnapshots, snapshotPath } from './snapshots.js';
+import type { Problem } from './source.js';
 
 /** What {@link verify} found. */
 export interface Verdict {
@@ -14,13 +16,15 @@ export interface Verdict {
   readonly parts: number;
   readonly damaged: readonly (Damage & { readonly snapshot: string })[];
   /** damaged parts and snapshots that were deleted */
-  readonly repaired: number;
+  readonly deleted: number;
+  /** copies of epochs and openers that were written anew */
+  readonly healed: readonly Problem[];
 }
 
 export interface VerifyOptions {
   readonly progress?: Progress;
   readonly cipher?: Cipher;
-  /** deletes what is damaged, so that the next backup stores it anew */
+  /** heals epochs and openers, and deletes what else is damaged, so that the next backup stores it anew */
   readonly repair?: boolean;
 }
 
@@ -99,6 +103,8 @@ export async function verify(
     ...unreadable.map(lost('is damaged, or of another key')),
     ...locked.map(lost('is under a key that this one does not open')),
   ];
+  const keys = await checkKeys(storage, repository.keyring, repair);
+  damaged.push(...keys.damaged.map((problem) => ({ ...problem, snapshot: '' })));
   let total = 0;
   for await (const _ of repository.parts()) total++;
   const checker = new Checker(repository, (done) => progress(done, Math.max(total, done)));
@@ -132,6 +138,12 @@ export async function verify(
     for (const part of checker.broken) await repository.deletePart(part);
     for (const snapshot of unreadable) await storage.delete(snapshotPath(snapshot));
   }
-  const repaired = repair ? checker.broken.length + unreadable.length : 0;
-  return { snapshots: snapshots.length, parts: checker.count, damaged, repaired };
+  const deleted = repair ? checker.broken.length + unreadable.length : 0;
+  return {
+    snapshots: snapshots.length,
+    parts: checker.count,
+    damaged,
+    deleted,
+    healed: keys.healed,
+  };
 }

@@ -6,7 +6,7 @@ import { INCOMPLETE, UsageError } from './errors.js';
 import { readKey, withKeyFile } from './key-file.js';
 import { progressBar } from './progress.js';
 import { say } from './say.js';
-import { compareWithSeen } from './seen.js';
+import { compareWithSeen, seenEpoch } from './seen.js';
 
 const size = (bytes: number): string =>
   bytes < 1e6
@@ -31,7 +31,8 @@ export function backupCommands(program: Command): void {
       .option('--with-caches', 'take folders that are marked as caches (CACHEDIR.TAG), too')
       .option('--force', 'read every file, also when its size and times are as they were')
       .option('--allow-empty', 'the folder holds no file, and that is right')
-      .option('--host <name>', "this device's name in the snapshot; without it the system's"),
+      .option('--host <name>', "this device's name in the snapshot; without it the system's")
+      .option('--accept-older-keys', 'write although this device has seen newer keys of this backup'),
   ).action(async (folder: string, destination: string, { keyFile, ...options }) =>
     run(folder, destination, await readKey(keyFile), options),
   );
@@ -102,17 +103,23 @@ async function withStorage(location: string, use: (storage: Storage) => Promise<
 type BackupFlags = Pick<
   Parameters<typeof backup>[3] & object,
   'exclude' | 'withCaches' | 'force' | 'allowEmpty' | 'host'
->;
+> & { acceptOlderKeys?: boolean };
 
-function run(folder: string, destination: string, key: Uint8Array, flags: BackupFlags): Promise<void> {
+function run(
+  folder: string,
+  destination: string,
+  key: Uint8Array,
+  { acceptOlderKeys = false, ...flags }: BackupFlags,
+): Promise<void> {
   return withStorage(destination, async (storage) => {
     const progress = progressBar('encrypting');
     const { files, bytes, changed, leftOut } = await backup(folder, storage, key, {
       ...flags,
       ...(progress && { progress }),
+      ...(!acceptOlderKeys && { seenEpoch: seenEpoch(key) }),
       onSkip: (path, reason) => say(`skipped: ${printable(path)} (${reason})`),
     });
-    compareWithSeen(storage, key, await snapshots(storage, key));
+    compareWithSeen(storage, key, await snapshots(storage, key), acceptOlderKeys);
     report('left out', leftOut);
     say(`${files} files (${size(bytes)}) are in ${destination}; ${changed} were new or had changed`);
   });
@@ -172,14 +179,15 @@ function verify(source: string, key: Uint8Array, repair: boolean): Promise<void>
     compareWithSeen(storage, key, await snapshots(storage, key));
     const progress = progressBar('verifying');
     const verdict = await check(storage, key, { repair, ...(progress && { progress }) });
-    const { parts, damaged, repaired } = verdict;
+    const { parts, damaged, deleted, healed } = verdict;
+    for (const problem of healed) say(`healed: ${line(problem)}`);
     report(
       'damaged',
       damaged.map(({ snapshot, path, reason }) => ({ path: path && `${snapshot}: ${path}`, reason })),
     );
     if (damaged.length > 0) process.exitCode = 1;
-    if (repaired > 0)
-      say(`${repaired} damaged parts and snapshots were deleted; bkv backup stores anew what it still finds`);
+    if (deleted > 0)
+      say(`${deleted} damaged parts and snapshots were deleted; bkv backup stores anew what it still finds`);
     say(
       `${verdict.snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? 'all is well' : `${damaged.length} files or lists are damaged`}`,
     );
@@ -194,6 +202,7 @@ function reduce(source: string, key: Uint8Array, keep: string, now: boolean): Pr
       key,
       Number(keep),
       now ? 0 : undefined,
+      seenEpoch(key),
     );
     report(
       'damaged',

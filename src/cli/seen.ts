@@ -10,6 +10,8 @@ interface Seen {
   newest: Record<string, string>;
   /** which backup was where */
   places: Record<string, string>;
+  /** the largest number of an epoch, by backup */
+  epochs?: Record<string, number>;
 }
 
 const isOld = (name: string): boolean => /^\d{8}T/.test(name);
@@ -24,6 +26,15 @@ function read(name: string): Seen {
   }
 }
 
+const nameOf = (key: Uint8Array): string =>
+  `seen-${createHmac('sha256', key).update('bkv seen').digest('hex').slice(0, 32)}`;
+
+/** The largest number of an epoch that this device has seen of a backup. */
+export const seenEpoch =
+  (key: Uint8Array) =>
+  (id: string): number =>
+    read(nameOf(key)).epochs?.[id] ?? 0;
+
 /**
  * Warns when the storage shows an older state than this device has seen, or another backup: each file of it would verify.
  * What was seen is kept in the user's state folder, under a name that only who has the backup key can tell.
@@ -31,9 +42,10 @@ function read(name: string): Seen {
 export function compareWithSeen(
   { location, folder }: Storage,
   key: Uint8Array,
-  { id, snapshots }: Listing & { id: string },
+  { id, epoch, snapshots }: Listing & { id: string; epoch: number },
+  acceptOlderKeys = false,
 ): void {
-  const name = `seen-${createHmac('sha256', key).update('bkv seen').digest('hex').slice(0, 32)}`;
+  const name = nameOf(key);
   const seen = read(name);
   const place = createHash('sha256')
     .update(folder === undefined ? location : resolve(folder))
@@ -47,6 +59,12 @@ export function compareWithSeen(
   const other = seen.places[place];
   if (other !== undefined && other !== id && seen.newest[other] !== undefined)
     warn(`another backup was here, with snapshot ${seen.newest[other]}: the storage shows another one`);
+  const known = seen.epochs?.[id] ?? 0;
+  if (epoch < known && !acceptOlderKeys)
+    warn(
+      `this device has seen epoch ${known} of its keys, and the storage shows epoch ${epoch}: an old state`,
+    );
+  seen.epochs = { ...seen.epochs, [id]: acceptOlderKeys ? epoch : Math.max(epoch, known) };
   seen.places[place] = id;
   if (newest !== '' && (before === '' || isNewer(newest, before))) seen.newest[id] = newest;
   writeState(name, Buffer.from(`${JSON.stringify(seen)}\n`));

@@ -1,0 +1,33 @@
+import { ObjectError, type Storage } from '../storage/storage.js';
+
+/** Where the second copy of an object lies: without epochs and openers nothing opens. */
+export const copyOf = (name: string): string => `copies/${name}`;
+
+/** Writes an object and its second copy, which has the same bytes. */
+export async function writeTwice(storage: Storage, name: string, content: Uint8Array): Promise<void> {
+  await storage.write(name, content);
+  await storage.write(copyOf(name), content);
+}
+
+export async function deleteTwice(storage: Storage, name: string): Promise<void> {
+  await storage.delete(name);
+  await storage.delete(copyOf(name));
+}
+
+/** Names of the objects of a folder that are there once or twice. */
+export async function listTwice(storage: Storage, folder: string): Promise<Set<string>> {
+  const names = new Set<string>();
+  for await (const { name } of storage.list(folder)) names.add(name);
+  for await (const { name } of storage.list(copyOf(folder))) names.add(name.slice(copyOf('').length));
+  return names;
+}
+
+/** An object, `undefined` when it is missing or the disk has lost it: then the other copy is asked. @throws StorageError */
+export async function readOne(storage: Storage, name: string, most: number): Promise<Uint8Array | undefined> {
+  try {
+    return await storage.read(name, most);
+  } catch (error) {
+    if (error instanceof ObjectError) return undefined;
+    throw error;
+  }
+}
