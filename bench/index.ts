@@ -4,7 +4,8 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { type Cell, Ledger, tokenStore } from '../src/keeper/ledger/index.js';
-import { initializeToken, loadProfile, Token } from '../src/keeper/pkcs11/index.js';
+import { initializeToken, loadProfile } from '../src/keeper/pkcs11/index.js';
+import { TokenPool } from '../src/keeper/pool/index.js';
 import { Daemon } from '../test/support/daemon.js';
 import { softhsmHome } from '../test/support/token.js';
 import type { Mix } from './bare.js';
@@ -54,7 +55,7 @@ async function bare(mix: Mix, count: number): Promise<number> {
 }
 
 async function costOfAttempt(accounts: number): Promise<number> {
-  const token = await Token.open(freshProfile());
+  const token = await TokenPool.open(freshProfile());
   const ledger = await Ledger.open(tokenStore(token), { limit: 200 });
   const cells = await fill(ledger, accounts);
   const spend = async (n: number) => {

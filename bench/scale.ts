@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Cell, Ledger, tokenStore } from '../src/keeper/ledger/index.js';
-import { initializeToken, loadProfile, type Profile, Token } from '../src/keeper/pkcs11/index.js';
+import { initializeToken, loadProfile, type Profile } from '../src/keeper/pkcs11/index.js';
+import { TokenPool } from '../src/keeper/pool/index.js';
 import { softhsmHome } from '../test/support/token.js';
 import { fill } from './fill.js';
 
@@ -52,7 +53,7 @@ async function attempts(ledger: Ledger, cells: readonly Cell[]): Promise<void> {
 /** What a process of its own finds when it opens the ledger. */
 async function measure(profile: Profile): Promise<void> {
   const opened = performance.now();
-  const token = await Token.open(profile);
+  const token = await TokenPool.open(profile);
   const ledger = await Ledger.open(tokenStore(token), { limit: 200 });
   say(
     `  opened in ${seconds(opened)}, ${ledger.pages} pages, ${(process.memoryUsage().rss / 1e6).toFixed(0)} MB resident`,
@@ -88,7 +89,7 @@ try {
   for (const accounts of [4000, ACCOUNTS]) {
     const profile = profileOf(accounts);
     initializeToken(profile, 'bench-so-pin');
-    const token = await Token.open(profile);
+    const token = await TokenPool.open(profile);
     const ledger = await Ledger.open(tokenStore(token), { limit: 200 });
     const begun = performance.now();
     await fill(ledger, accounts);

@@ -12,7 +12,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { type Profile, Token } from '../src/keeper/pkcs11/index.js';
+import type { Profile } from '../src/keeper/pkcs11/index.js';
+import { TokenPool } from '../src/keeper/pool/index.js';
 import { Daemon } from './support/daemon.js';
 import { freshToken, isOpenCryptoki, PIN, run } from './support/token.js';
 
@@ -122,17 +123,17 @@ describe('the tokens of a cluster at the same time', () => {
     await keyIn({ ...first, token: copy }, 'only-copy');
   });
   const keyIn = async (profile: Profile, label: string) => {
-    const token = await Token.open(profile);
+    const token = await TokenPool.open(profile);
     await token.generatePageKey(label);
     await token.close();
   };
-  const used = async (token: Token, label: string): Promise<number> => {
+  const used = async (token: TokenPool, label: string): Promise<number> => {
     const calls = Array.from({ length: 40 }, () => token.call('hmac', label, Buffer.from('data')));
     return (await Promise.allSettled(calls)).filter(({ status }) => status === 'fulfilled').length;
   };
 
   it('evaluate both, and a key that was not copied yet is used in the first', async () => {
-    const token = await Token.open({ ...first, standby: [copy], spread: true, sessions: 2 });
+    const token = await TokenPool.open({ ...first, standby: [copy], spread: true, sessions: 2 });
     try {
       assert.equal(await used(token, 'only-first'), 40);
       const byCopy = await used(token, 'only-copy');
@@ -149,7 +150,7 @@ describe('the tokens of a cluster at the same time', () => {
   it('one with other keys is not used', async () => {
     const stranger = freshToken();
     await keyIn(stranger, 'only-stranger');
-    const token = await Token.open({ ...first, standby: [stranger.token], spread: true, sessions: 2 });
+    const token = await TokenPool.open({ ...first, standby: [stranger.token], spread: true, sessions: 2 });
     try {
       assert.equal(await used(token, 'only-stranger'), 0);
       assert.equal(await used(token, 'only-first'), 40);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type Cell, Ledger, tokenStore } from '../src/keeper/ledger/index.js';
-import { Token } from '../src/keeper/pkcs11/index.js';
+import { TokenPool } from '../src/keeper/pool/index.js';
 import { freshToken } from './support/token.js';
 
 async function allocate(ledger: Ledger): Promise<Cell> {
@@ -15,7 +15,7 @@ describe('ledger on a token', () => {
   it('keeps counters on a real token over a restart, and shares writes', async () => {
     const profile = freshToken();
     const open = async () => {
-      const token = await Token.open(profile);
+      const token = await TokenPool.open(profile);
       const ledger = await Ledger.open(tokenStore(token), { limit: 200 });
       return { token, ledger };
     };
@@ -38,7 +38,7 @@ describe('ledger on a token', () => {
   });
 
   it('a handle from before the module was initialized anew names nothing', async () => {
-    const token = await Token.open(freshToken());
+    const token = await TokenPool.open(freshToken());
     const old = await token.call('replaceData', 'bkv.test', new Uint8Array(8), []);
     await token.refresh();
     await assert.rejects(token.call('destroyData', old), /found before the token was lost/);
@@ -49,7 +49,7 @@ describe('ledger on a token', () => {
   });
 
   it('objects may be listed on one session while another one replaces them', async () => {
-    const token = await Token.open(freshToken());
+    const token = await TokenPool.open(freshToken());
     let busy = true;
     const listing = (async () => {
       while (busy) await token.call('listData', 'bkv.');

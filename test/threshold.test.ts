@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createECDH, createPublicKey, publicEncrypt } from 'node:crypto';
 import { aeskwp } from '@noble/ciphers/aes.js';
-import { Token } from '../src/keeper/pkcs11/index.js';
+import { TokenPool } from '../src/keeper/pool/index.js';
 import { dealKey, evaluate, interpolate, oprf, subsets } from '../src/protocol/index.js';
 import { freshToken } from './support/token.js';
 
@@ -27,7 +27,7 @@ describe('threshold OPRF', () => {
   }
 
   it('a share travels wrapped into the token and is evaluated there', async () => {
-    const token = await Token.open(freshToken());
+    const token = await TokenPool.open(freshToken());
     try {
       const spki = await token.call('transportPublicKey');
       const publicKey = createPublicKey({ key: Buffer.from(spki), type: 'spki', format: 'der' });
@@ -53,7 +53,7 @@ describe('threshold OPRF', () => {
   });
 
   it('a share travels under a key that the token agrees on for it alone', async () => {
-    const token = await Token.open(freshToken());
+    const token = await TokenPool.open(freshToken());
     try {
       const [share] = dealKey(3, 5).shares as [ReturnType<typeof dealKey>['shares'][0]];
       const pkcs8 = Buffer.concat([

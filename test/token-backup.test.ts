@@ -13,9 +13,9 @@ import {
   inspectToken,
   loadProfile,
   type Profile,
-  Token,
 } from '../src/keeper/pkcs11/index.js';
 import { Session } from '../src/keeper/pkcs11/session.js';
+import { TokenPool } from '../src/keeper/pool/index.js';
 import { nonceOf, openRow, type Row, rowKeyInput, sealRow } from '../src/keeper/records/index.js';
 import { backUpToken, TokenBackupError } from '../src/keeper/vault/token-backup.js';
 import { isOpenCryptoki } from './support/token.js';
@@ -46,8 +46,8 @@ const SO_PIN = '87654321';
       binding.close();
     }
   };
-  const withToken = async <T>(profile: Profile, work: (token: Token) => Promise<T>): Promise<T> => {
-    const token = await Token.open(profile);
+  const withToken = async <T>(profile: Profile, work: (token: TokenPool) => Promise<T>): Promise<T> => {
+    const token = await TokenPool.open(profile);
     try {
       return await work(token);
     } finally {

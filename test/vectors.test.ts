@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { p256 } from '@noble/curves/nist.js';
 import { expand } from '@noble/hashes/hkdf.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { InvalidPoint, KEY_LABELS, Token } from '../src/keeper/pkcs11/index.js';
+import { InvalidPoint, KEY_LABELS } from '../src/keeper/pkcs11/index.js';
+import { TokenPool } from '../src/keeper/pool/index.js';
 import {
   createRegistrationRequest,
   deriveKeyPair,
@@ -30,9 +31,9 @@ const fixed = (bytes: string) => () => hex(bytes);
 const identity: Stretch = async (output) => output.slice();
 
 describe('published vectors, with the server scalars used through the token', () => {
-  let token: Token;
+  let token: TokenPool;
   before(async () => {
-    token = await Token.open(freshToken());
+    token = await TokenPool.open(freshToken());
   });
   after(() => token.close());
 

@@ -1,23 +1,24 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Token, TokenError } from '../src/keeper/pkcs11/index.js';
+import { TokenError } from '../src/keeper/pkcs11/index.js';
 import type { Profile } from '../src/keeper/pkcs11/profile.js';
 import { type Question, Witness } from '../src/keeper/pkcs11/witness.js';
+import { TokenPool } from '../src/keeper/pool/index.js';
 import { freshToken, isOpenCryptoki, softhsmHome } from './support/token.js';
 
 describe('the witness of what a token was told to keep', () => {
   let data: string;
   let folder: string;
   let profile: Profile;
-  let token: Token;
+  let token: TokenPool;
   let witness: Witness;
   before(async function () {
     if (isOpenCryptoki) return this.skip();
     data = softhsmHome('bkv-witness-');
     profile = freshToken();
     folder = join(data, 'tokens', readdirSync(join(data, 'tokens'))[0] as string);
-    token = await Token.open(profile);
+    token = await TokenPool.open(profile);
     witness = new Witness(profile);
   });
   after(async () => {

@@ -22,8 +22,8 @@ import {
   loadProfile,
   type Profile,
   readPin,
-  Token,
 } from '../keeper/pkcs11/index.js';
+import { TokenPool } from '../keeper/pool/index.js';
 import type { Shredded } from '../keeper/vault/index.js';
 import { UsageError } from './errors.js';
 import { expectNew, writeNew } from './file.js';
@@ -45,7 +45,7 @@ function profileOf({ profile, data }: TokenFlags): Profile {
 
 /** Reads an audit log through. Ends with exit code 1 when something is wrong with it. */
 export async function auditVerify(flags: TokenFlags, file: string | undefined, say: Say): Promise<void> {
-  const token = await Token.open({ ...profileOf(flags), sessions: 1 });
+  const token = await TokenPool.open({ ...profileOf(flags), sessions: 1 });
   try {
     const path = file ?? join(flags.data, 'audit.log');
     const { lines, seals, unsealed, faults, others } = await verifyAudit(path, auditKey(token));

@@ -9,14 +9,8 @@ import { keeperApi } from './keeper.js';
 import { auditTo, log } from './log/index.js';
 import { renderMetrics } from './metrics/index.js';
 import { renderProcess } from './metrics/process.js';
-import {
-  embeddedProfile,
-  initializeToken,
-  inspectToken,
-  KEY_LABELS,
-  loadProfile,
-  Token,
-} from './pkcs11/index.js';
+import { embeddedProfile, initializeToken, inspectToken, KEY_LABELS, loadProfile } from './pkcs11/index.js';
+import { type Token, TokenPool } from './pool/index.js';
 import { lead, Records } from './records/index.js';
 import { ADMIN, API, type Handlers, SOCKETS, SocketServer } from './socket/index.js';
 import { Duty, type Shredded, Vault } from './vault/index.js';
@@ -73,7 +67,7 @@ export async function keep(config: Config, data: string, sockets: string): Promi
   }
 }
 
-async function openToken({ profile: path }: Config, data: string): Promise<Token> {
+async function openToken({ profile: path }: Config, data: string): Promise<TokenPool> {
   const profile = path === undefined ? embeddedProfile(data) : loadProfile(path);
   if (path === undefined) {
     // Needed only while the token lacks something.
@@ -81,7 +75,7 @@ async function openToken({ profile: path }: Config, data: string): Promise<Token
     initializeToken(profile, existsSync(soPin) ? readFileSync(soPin, 'utf8') : '');
   }
   inspectToken(profile);
-  return Token.open(profile);
+  return TokenPool.open(profile);
 }
 
 async function openVault(config: Config, data: string, token: Token, records: Records) {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
-import { type Token, TokenError } from '../../src/keeper/pkcs11/index.js';
+import { TokenError } from '../../src/keeper/pkcs11/index.js';
+import type { Token } from '../../src/keeper/pool/index.js';
 import { Evaluation } from '../../src/keeper/vault/evaluation.js';
 import { Exchanges } from '../../src/keeper/vault/exchanges.js';
 import { CodedError } from '../../src/protocol/index.js';

@@ -18,13 +18,29 @@ const MAY: Record<string, readonly string[]> = {
   web: ['daemon', 'client', 'backup', 'files', 'storage', 'protocol', 'config'],
   cli: ['daemon', 'http', 'keeper', 'config', 'process', 'client', 'backup', 'files', 'storage', 'protocol'],
 };
+/** The same inside the keeper; only what wires its parts together, in no folder of it, may import them all. */
+const KEEPER_MAY: Record<string, readonly string[]> = {
+  log: [],
+  metrics: [],
+  pkcs11: ['log', 'metrics'],
+  pool: ['pkcs11', 'log', 'metrics'],
+  ledger: ['pool', 'pkcs11', 'log', 'metrics'],
+  records: ['log', 'metrics'],
+  vault: ['ledger', 'records', 'pool', 'pkcs11', 'log', 'metrics'],
+  audit: ['pool', 'pkcs11', 'log', 'metrics'],
+  access: ['vault', 'log', 'metrics'],
+  socket: ['vault', 'log', 'metrics'],
+  custody: ['vault', 'ledger', 'pkcs11', 'log'],
+};
 /** What of the keeper its callers may load: no token, no database. */
 const SEAM = /keeper\/(socket\/index|vault\/api|log\/index)\.ts$/;
+
+const FACE = /\/(index|vault\/api)\.ts$/;
 
 const files = readdirSync('src', { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))
   .map((name) => join('src', name));
-const folderOf = (file: string): string => relative('src', file).split('/')[0] as string;
+const folderOf = (file: string, below = 'src'): string => relative(below, file).split('/')[0] as string;
 const importsOf = (file: string): string[] =>
   [...readFileSync(file, 'utf8').matchAll(/(?:from|import\()\s*'(\.[^']+)\.js'/g)].map(([, path]) =>
     relative('.', resolve(dirname(file), `${path}.ts`)),
@@ -36,6 +52,18 @@ describe('imports', () => {
       importsOf(file)
         .filter((target) => /^src\/[^/]+\//.test(target) && folderOf(target) !== folderOf(file))
         .filter((target) => !MAY[folderOf(file)]?.includes(folderOf(target)))
+        .map((target) => `${file} → ${target}`),
+    );
+    assert.deepEqual(wrong, []);
+  });
+
+  it('run one way inside the keeper, from face to face', () => {
+    const inFolder = (file: string) => /^src\/keeper\/[^/]+\//.test(file);
+    const part = (file: string) => folderOf(file, 'src/keeper');
+    const wrong = files.filter(inFolder).flatMap((file) =>
+      importsOf(file)
+        .filter((target) => target.startsWith('src/keeper/') && part(target) !== part(file))
+        .filter((target) => !KEEPER_MAY[part(file)]?.includes(part(target)) || !FACE.test(target))
         .map((target) => `${file} → ${target}`),
     );
     assert.deepEqual(wrong, []);

@@ -1,4 +1,5 @@
-import { KEY_LABELS, type Token } from '../pkcs11/index.js';
+import { KEY_LABELS } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 import type { AuditHead, AuditKey } from './audit.js';
 
 const LABEL = 'bkv.audit.head.';

@@ -1,5 +1,5 @@
+import type { Cell } from './cells.js';
 import type { Commit } from './commits.js';
-import type { Cell } from './ledger.js';
 
 /**
  * An attempt that is under way: spent, and neither proven, failed nor given back yet. It ends by exactly one of

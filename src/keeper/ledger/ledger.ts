@@ -1,40 +1,16 @@
 import { ledgerCells, ledgerJournal } from '../metrics/index.js';
 import { TokenError } from '../pkcs11/index.js';
+import { Allocation } from './allocation.js';
 import { type Attempt, Attempts } from './attempts.js';
-import { type Commit, Commits } from './commits.js';
-import { CellClosed, LedgerCorrupt } from './errors.js';
+import { type Cell, type CellState, Cells } from './cells.js';
+import { Commits } from './commits.js';
 import { Journal } from './journal.js';
-import { checkMark, sealMark } from './mark.js';
+import { Loading } from './loading.js';
+import { sealMark } from './mark.js';
 import { Pages } from './pages.js';
-import { KEY_PREFIX, keyLabel, PageKeys, type Rotation } from './rotation.js';
-import {
-  activated,
-  DEAD,
-  givenBack,
-  isExhausted,
-  type Live,
-  LOCKED,
-  proven,
-  RESERVED,
-  type CellState as StoredState,
-  spent,
-  type Word,
-} from './state.js';
+import { keyLabel, PageKeys, type Rotation } from './rotation.js';
+import { Spending } from './spending.js';
 import type { LedgerStore } from './store.js';
-import { type TakenOver, takeOver } from './take-over.js';
-
-/** Where a record's counter lies. The generation is that of the page's key; a cell is used once in it. */
-export interface Cell {
-  readonly cell: number;
-  readonly generation: number;
-}
-
-export type CellState =
-  | (Live & {
-      /** attempts under way */
-      readonly open: number;
-    })
-  | { readonly state: Exclude<StoredState['state'], 'live'> };
 
 export interface LedgerOptions {
   /** wrong passwords until an account is locked, 1 to 200: of registrations from now on */
@@ -64,6 +40,10 @@ export class Ledger {
   readonly #journal: Journal;
   readonly #commits: Commits;
   readonly #keys: PageKeys;
+  readonly #cells: Cells;
+  readonly #allocation: Allocation;
+  readonly #spending: Spending;
+  readonly #loading: Loading;
   #mark: Uint8Array | undefined;
 
   private constructor(store: LedgerStore, options: LedgerOptions) {
@@ -74,6 +54,10 @@ export class Ledger {
     this.#journal = new Journal(store, this.#pages, objectBytes);
     this.#commits = new Commits(this.#journal, () => this.#publish());
     this.#keys = new PageKeys(store, this.#pages, this.#journal, this.#commits, pageCells);
+    this.#cells = new Cells(this.#pages, this.#attempts, this.#commits);
+    this.#allocation = new Allocation(this.#cells, this.#pages, this.#commits, this.#journal, this.#keys);
+    this.#spending = new Spending(this.#cells, this.#attempts, this.#commits);
+    this.#loading = new Loading(store, this.#pages, this.#attempts, this.#journal);
   }
 
   /**
@@ -94,7 +78,7 @@ export class Ledger {
 
   /** What the ledger says of a cell; `dead` when the record's generation is over. */
   state(cell: Cell): CellState {
-    const stored = this.#stored(cell);
+    const stored = this.#cells.stored(cell);
     if (stored.state === 'live') return { ...stored, open: this.#attempts.on(cell.cell) };
     return { state: stored.state };
   }
@@ -113,32 +97,23 @@ export class Ledger {
    * @throws LedgerUnavailable, also when there is none and the token has no room for more
    */
   async pick(): Promise<Cell> {
-    this.#commits.assertUsable();
-    for (;;) {
-      const cell = this.#pages.pick();
-      if (cell !== undefined) {
-        const page = this.#pages.page(this.pageOf(cell));
-        return { cell, generation: page.next || page.generation };
-      }
-      await this.#keys.addPage();
-      this.#publish();
-    }
+    const { length } = this.#pages;
+    const cell = await this.#allocation.pick();
+    if (this.#pages.length > length) this.#publish();
+    return cell;
   }
 
   /** Gives a picked cell back that was not reserved. */
-  release({ cell }: Cell): void {
-    if (this.#pages.unpick(cell) && this.#isFree(cell)) this.#pages.free(cell);
+  release(cell: Cell): void {
+    this.#allocation.release(cell);
   }
 
   /**
    * Burns a picked cell: from here on it is this registration's or nobody's.
    * @throws CellClosed when another program has used it meanwhile, or its generation is over
    */
-  async reserve(cell: Cell): Promise<void> {
-    if (this.#stored(cell).state !== 'free') this.release(cell);
-    this.#assert('free', cell);
-    this.#pages.unpick(cell.cell);
-    await this.#decide([[cell, RESERVED]]).durable;
+  reserve(cell: Cell): Promise<void> {
+    return this.#allocation.reserve(cell);
   }
 
   /**
@@ -146,13 +121,11 @@ export class Ledger {
    * @param inherits live cells of the account, whose largest number of attempts used the new one begins with
    * @throws CellClosed when it is not reserved any more
    */
-  async activate(
+  activate(
     cell: Cell,
     { ends = [], inherits = [] }: { ends?: readonly Cell[]; inherits?: readonly Cell[] } = {},
   ): Promise<void> {
-    this.#assert('reserved', cell);
-    const used = Math.max(0, ...this.#live(inherits).map(([, { used }]) => used));
-    await this.#decide([[cell, activated(this.limit, used)], ...this.#ended(ends)]).durable;
+    return this.#allocation.activate(cell, this.limit, { ends, inherits });
   }
 
   /**
@@ -162,81 +135,41 @@ export class Ledger {
    * @throws CellClosed when the first is closed, or `exhausted`: its last attempts are under way
    */
   spend(cells: readonly Cell[]): Attempt {
-    const [first] = cells;
-    const now = first && this.#stored(first);
-    if (now && now.state !== 'live') throw new CellClosed(now.state);
-    if (now && isExhausted(now)) throw new CellClosed('exhausted');
-    const spendable = this.#live(cells).filter(([, live]) => !isExhausted(live));
-    const commit = this.#decide(spendable.map(([cell, live]) => [cell, spent(live)]));
-    const attempt = {
-      cells: spendable.map(([{ cell, generation }]) => ({ cell, generation })),
-      attemptsRemaining: now ? now.limit - now.used - 1 : 0,
-      durable: commit.durable,
-    };
-    this.#attempts.add(attempt, commit);
-    return attempt;
+    return this.#spending.spend(cells);
   }
 
   /**
    * Ends an attempt for which nothing has left the vault: it is given back wherever it still counts, as soon as the token
    * can be written to.
    */
-  async giveBack(attempt: Attempt): Promise<void> {
-    const { cells, spent } = this.#attempts.end(attempt);
-    if (!spent) return;
-    if (this.#commits.broken) return this.#attempts.owe(spent);
-    const back = this.#decide(this.#live(cells).map(([cell, live]) => [cell, givenBack(live)]));
-    await back.durable.catch((error) => {
-      this.#attempts.owe(spent, back);
-      throw error;
-    });
+  giveBack(attempt: Attempt): Promise<void> {
+    return this.#spending.giveBack(attempt);
   }
 
   /**
    * Ends an attempt whose password was proven: its first cell has all attempts again, the others get this one back.
    * @throws CellClosed when the first was closed meanwhile
    */
-  async prove(attempt: Attempt): Promise<void> {
-    const [first] = attempt.cells;
-    const { cells } = this.#attempts.end(attempt);
-    if (!first) throw new CellClosed('free');
-    this.#assert('live', first);
-    const others = this.#live(cells.filter(({ cell }) => cell !== first.cell));
-    this.#attempts.reset(first.cell);
-    await this.#decide([
-      ...this.#live([first]).map(([cell, live]): Change => [cell, proven(live)]),
-      ...others.map(([cell, live]): Change => [cell, givenBack(live)]),
-    ]).durable;
+  prove(attempt: Attempt): Promise<void> {
+    return this.#spending.prove(attempt);
   }
 
   /**
    * Ends an attempt without proof. A cell whose attempts are all spent, and none under way, is locked.
    * @returns the cells that are locked now
    */
-  async fail(attempt: Attempt): Promise<Cell[]> {
-    this.#attempts.end(attempt);
-    const spentUp = this.#live(attempt.cells).filter(
-      ([{ cell }, live]) => isExhausted(live) && this.#attempts.on(cell) === 0,
-    );
-    const locked = spentUp.map(([cell]) => cell);
-    if (locked.length > 0) await this.#close(locked, LOCKED);
-    return locked;
+  fail(attempt: Attempt): Promise<Cell[]> {
+    return this.#spending.fail(attempt);
   }
 
   /** Locks a cell whose last attempt a crash cut off. @throws CellClosed when it is not exhausted, or one is under way */
-  async lock(cell: Cell): Promise<void> {
-    this.#assert('live', cell);
-    const live = this.#stored(cell) as Live;
-    if (!isExhausted(live) || this.#attempts.on(cell.cell) > 0)
-      throw new CellClosed(isExhausted(live) ? 'exhausted' : 'live');
-    await this.#close([cell], LOCKED);
+  lock(cell: Cell): Promise<void> {
+    return this.#spending.lock(cell);
   }
 
   /** Ends those of the cells that are live: their account or dealing is over. */
-  async retire(...cells: readonly Cell[]): Promise<void> {
-    const ended = this.#ended(cells);
-    do await this.#decide(ended.splice(0, this.#journal.room)).durable;
-    while (ended.length > 0);
+  retire(...cells: readonly Cell[]): Promise<void> {
+    return this.#allocation.retire(cells);
   }
 
   /** Every page as it has been decided, for the backup of the token. */
@@ -321,114 +254,13 @@ export class Ledger {
     return this.#commits.reload(() => this.#load());
   }
 
-  #stored({ cell, generation }: Cell): StoredState {
-    const number = this.pageOf(cell);
-    if (number < 0) return DEAD;
-    const page = this.#pages.page(number);
-    return generation === page.generation || generation === page.next ? this.#pages.get(cell) : DEAD;
-  }
-
-  #isFree(cell: number): boolean {
-    return this.pageOf(cell) >= 0 && this.#pages.get(cell).state === 'free';
-  }
-
-  /** Those that are live, each once. */
-  #live(cells: readonly Cell[]): [Cell, Live][] {
-    const once = new Map(cells.map((cell) => [cell.cell, cell]));
-    return [...once.values()].flatMap((cell): [Cell, Live][] => {
-      const stored = this.#stored(cell);
-      return stored.state === 'live' ? [[cell, stored]] : [];
-    });
-  }
-
-  /** What ends the live ones of these cells. */
-  #ended(cells: readonly Cell[]): Change[] {
-    return this.#live(cells).map(([cell]) => {
-      this.#attempts.reset(cell.cell);
-      return [cell, DEAD];
-    });
-  }
-
-  async #close(cells: readonly Cell[], state: StoredState): Promise<void> {
-    for (const { cell } of cells) this.#attempts.reset(cell);
-    await this.#decide(cells.map((cell) => [cell, state])).durable;
-  }
-
-  #assert(wanted: StoredState['state'], cell: Cell): void {
-    this.#commits.assertUsable();
-    const { state } = this.#stored(cell);
-    if (state !== wanted) throw new CellClosed(state);
-  }
-
-  /** Decides changes, and has them carried to the token. */
-  #decide(changes: readonly Change[]): Commit {
-    try {
-      this.#commits.assertUsable();
-    } catch (error) {
-      return { durable: handled(Promise.reject(error)), sequence: () => undefined };
-    }
-    const commit = this.#commits.add(
-      new Map(changes.map(([{ cell }, state]): [number, Word] => [cell, this.#pages.set(cell, state)])),
-    );
-    return { ...commit, durable: handled(commit.durable) };
-  }
-
   async #load(): Promise<void> {
-    const taken = await takeOver(this.#store, this.#journal.writer, {
-      limit: this.limit,
-      known: this.#mark !== undefined,
-    });
-    if (taken.sequence < this.#journal.sequence)
-      throw new LedgerCorrupt('the token holds counters older than those that were acknowledged');
-    if (this.#mark) await checkMark((data) => this.#store.mac(data), this.#mark, taken);
-    const orphans = await this.#orphanedKeys(taken);
-    const ours = taken.term === this.#journal.term;
-    this.#pages.load(taken.pages);
-    this.#journal.begin({ ...taken, term: taken.term + 1 });
-    if (taken.upgrade) for (const [page] of taken.pages.entries()) await this.#journal.writePage(page);
-    await this.#tidy(this.#attempts.due(taken.sequence, ours));
-    this.#attempts.settled(ours);
-    for (const handle of taken.superseded) await this.#store.destroyData(handle);
-    for (const label of orphans) await this.#store.destroyPageKey(label);
+    await this.#loading.load(this.limit, this.#mark);
     this.#publish();
-  }
-
-  /** @returns keys of no page @throws LedgerCorrupt when a page lacks its key */
-  async #orphanedKeys({ pages }: TakenOver): Promise<string[]> {
-    const needed = new Set(
-      pages.flatMap(({ generation, next }, page) =>
-        [generation, next].filter((one) => one).map((one) => keyLabel(page, one)),
-      ),
-    );
-    const present = await this.#store.listPageKeys(KEY_PREFIX);
-    const missing = [...needed].find((label) => !present.includes(label));
-    if (missing) throw new LedgerCorrupt(`the token lacks the page key ${missing}`);
-    return present.filter((label) => !needed.has(label));
-  }
-
-  /** Closes what was reserved, and gives back what is owed. The first write of the new writer. */
-  async #tidy(owed: readonly number[]): Promise<void> {
-    const changes = new Map<number, Word>();
-    for (const cell of this.#pages.reserved()) changes.set(cell, this.#pages.set(cell, DEAD));
-    for (const cell of owed) {
-      const stored = this.#pages.get(cell);
-      if (stored.state === 'live') changes.set(cell, this.#pages.set(cell, givenBack(stored)));
-    }
-    const all = [...changes];
-    do await this.#journal.append(new Map(all.splice(0, this.#journal.room)));
-    while (all.length > 0);
   }
 
   #publish(): void {
     for (const [state, count] of Object.entries(this.#pages.counts)) ledgerCells.set({ state }, count);
     ledgerJournal.set(this.#journal.objects);
   }
-}
-
-type Change = readonly [Cell, StoredState];
-
-/** A rejection that somebody hears of later is not one that nobody hears of. */
-function handled<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => undefined);
-  return promise;
 }

@@ -1,4 +1,5 @@
-import { type DataObject, KEY_LABELS, type Token, type Writer } from '../pkcs11/index.js';
+import { type DataObject, KEY_LABELS, type Writer } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 
 /** The token key that every object of the ledger is authenticated by (HMAC-SHA-256). */
 const LEDGER_KEY = KEY_LABELS.ledger;

@@ -37,7 +37,7 @@ export const OPERATIONS = {
 export type OperationName = keyof typeof OPERATIONS;
 export const operation = (name: OperationName): Operation => OPERATIONS[name];
 
-/** What {@link Token.call} runs: the operations, and one that is made of several. */
+/** What the token runs: the operations, and one that is made of several. */
 export interface Calls extends Pick<Session, OperationName> {
   /**
    * Writes a private data object; once the witness has seen it, and `writer` is still there, destroys those that it

@@ -1,7 +1,7 @@
 import { CodedError } from '../../protocol/index.js';
 import { KEY_PREFIX, type Ledger, peek, tokenStore } from '../ledger/index.js';
 import { log } from '../log/index.js';
-import type { Token } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 import { isLockedRow, type Records } from '../records/index.js';
 import { openWith } from './rows.js';
 

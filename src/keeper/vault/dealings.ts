@@ -1,5 +1,6 @@
 import type { Ledger } from '../ledger/index.js';
-import { type Token, TokenError } from '../pkcs11/index.js';
+import { TokenError } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 import type { OpenRow } from '../records/index.js';
 import type { Accounts } from './accounts.js';
 import { AttemptsUnderWay, DealingConflict, InvalidMessage, UnknownExchange } from './errors.js';

@@ -1,6 +1,7 @@
 import { createECDH } from 'node:crypto';
 import { log } from '../log/index.js';
-import { KEY_LABELS, type Token, TokenError } from '../pkcs11/index.js';
+import { KEY_LABELS, TokenError } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 
 /** Waits between two probes, milliseconds; the last one stays. */
 const PROBE_MS = [500, 1000, 2000, 5000, 10_000];

@@ -1,7 +1,8 @@
 import { timingSafeEqual } from 'node:crypto';
 import { CellClosed, type Ledger } from '../ledger/index.js';
 import { log } from '../log/index.js';
-import { KEY_LABELS, type Token, TokenError } from '../pkcs11/index.js';
+import { KEY_LABELS, TokenError } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 import { Answer, UnknownExchange, VaultUnavailable } from './errors.js';
 
 /** Waits before the token is read again, milliseconds; the last one stays. */

@@ -3,7 +3,8 @@ import { generateKE2, identities, PLAIN, parseKE1, parseRegistrationRecord } fro
 import { type Attempt, type Cell, CellClosed, type Ledger } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { attempts, pendingLogins } from '../metrics/index.js';
-import { KEY_LABELS, type PrivateKey, type Token } from '../pkcs11/index.js';
+import { KEY_LABELS, type PrivateKey } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 import type { OpenRow, Place } from '../records/index.js';
 import type { Accounts } from './accounts.js';
 import { toElement } from './elements.js';

@@ -10,7 +10,8 @@ import {
   xOf,
 } from '../../protocol/index.js';
 import type { Cell, Ledger } from '../ledger/index.js';
-import { KEY_LABELS, type Token, type WrappedKey } from '../pkcs11/index.js';
+import { KEY_LABELS, type WrappedKey } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 import type { Accounts } from './accounts.js';
 import { toElement } from './elements.js';
 import { InvalidMessage, KeyExists } from './errors.js';

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import type { Ledger } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { tamperedRecords } from '../metrics/index.js';
-import { KEY_LABELS, type Token } from '../pkcs11/index.js';
+import { KEY_LABELS } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 import {
   BadRow,
   type Content,

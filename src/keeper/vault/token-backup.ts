@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { CodedError } from '../../protocol/index.js';
 import { KEY_PREFIX, type Ledger, packWords } from '../ledger/index.js';
-import { ESCROW_LABEL, type EscrowedKeys, KEY_LABELS, type Token } from '../pkcs11/index.js';
+import { ESCROW_LABEL, type EscrowedKeys, KEY_LABELS } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 
 /** A backup of a token that cannot be taken, or read. */
 export class TokenBackupError extends CodedError {

@@ -1,7 +1,8 @@
 import { parseRegistrationRecord } from '../../protocol/index.js';
 import { type Cell, Ledger, type Rotation, tokenStore } from '../ledger/index.js';
 import { audit } from '../log/index.js';
-import { KEY_LABELS, type Token } from '../pkcs11/index.js';
+import { KEY_LABELS } from '../pkcs11/index.js';
+import type { Token } from '../pool/index.js';
 import type { Records } from '../records/index.js';
 import { Accounts, type Status } from './accounts.js';
 import { knownMark, Marks } from './binding.js';

@@ -1,12 +1,30 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { TokenError } from './errors.js';
-import { failureOf } from './failure.js';
+import { type Failure, failureOf } from './failure.js';
 import { KEY_LABELS } from './keyring.js';
-import type { Reply } from './pool.js';
+import type { OperationName } from './operations.js';
 import type { Profile, TokenName } from './profile.js';
 import { Session } from './session.js';
 
-/** What the thread is told to do with its session, beside its jobs. */
+/** One operation of a message. */
+export interface Call {
+  readonly method: OperationName;
+  readonly args: unknown[];
+}
+
+/** What the thread answers for each call of a message, in their order. */
+export interface Reply {
+  readonly value?: unknown;
+  readonly failure?: Failure;
+  /** the session is of no use any more */
+  readonly lost?: boolean;
+  readonly ms: number;
+}
+
+/** What it answers to a command. */
+export type Obeyed = Pick<Reply, 'value' | 'failure'>;
+
+/** What the thread is told to do with its session, beside its calls. */
 export type Command =
   /** answers with the token's identity; `standbyFor` is the identity that a standby token must have */
   | { do: 'begin'; token: TokenName; epoch: number; standbyFor?: Uint8Array }
@@ -15,15 +33,13 @@ export type Command =
   | { do: 'finalize' }
   | { do: 'learn'; key: Parameters<Session['learn']> };
 
-type Job = { method: keyof Session; args: unknown[] };
-
 const port = parentPort;
-if (!port) throw new Error('worker.ts runs on a worker thread');
+if (!port) throw new Error('session-thread.ts runs on a worker thread');
 
 const profile = workerData as Profile;
 let session: Session | undefined;
 
-function run({ method, args }: Job): Reply {
+function run({ method, args }: Call): Reply {
   const start = performance.now();
   try {
     const called = session as Session;
@@ -65,7 +81,7 @@ function ownBuffers(value: unknown): ArrayBuffer[] {
   );
 }
 
-port.on('message', (message: Job[] | Command) => {
+port.on('message', (message: Call[] | Command) => {
   if (Array.isArray(message)) {
     const replies = message.map(run);
     return port.postMessage(

@@ -1,0 +1,81 @@
+import type { Attempts } from './attempts.js';
+import type { Commit, Commits } from './commits.js';
+import { CellClosed } from './errors.js';
+import type { Pages } from './pages.js';
+import { DEAD, type Live, type CellState as StoredState, type Word } from './state.js';
+
+/** Where a record's counter lies. The generation is that of the page's key; a cell is used once in it. */
+export interface Cell {
+  readonly cell: number;
+  readonly generation: number;
+}
+
+export type CellState =
+  | (Live & {
+      /** attempts under way */
+      readonly open: number;
+    })
+  | { readonly state: Exclude<StoredState['state'], 'live'> };
+
+/** What a cell is from now on. */
+export type Change = readonly [Cell, StoredState];
+
+/** What cells are, as it has been decided; and what is decided of them, on its way to the token. */
+export class Cells {
+  constructor(
+    private readonly pages: Pages,
+    private readonly attempts: Attempts,
+    private readonly commits: Commits,
+  ) {}
+
+  /** `dead` when the cell's generation is over. */
+  stored({ cell, generation }: Cell): StoredState {
+    const number = this.pages.pageOf(cell);
+    if (number < 0) return DEAD;
+    const page = this.pages.page(number);
+    return generation === page.generation || generation === page.next ? this.pages.get(cell) : DEAD;
+  }
+
+  /** Those that are live, each once. */
+  live(cells: readonly Cell[]): [Cell, Live][] {
+    const once = new Map(cells.map((cell) => [cell.cell, cell]));
+    return [...once.values()].flatMap((cell): [Cell, Live][] => {
+      const stored = this.stored(cell);
+      return stored.state === 'live' ? [[cell, stored]] : [];
+    });
+  }
+
+  /** @throws LedgerUnavailable; CellClosed when the cell is in another state */
+  assert(wanted: StoredState['state'], cell: Cell): void {
+    this.commits.assertUsable();
+    const { state } = this.stored(cell);
+    if (state !== wanted) throw new CellClosed(state);
+  }
+
+  /** What ends the live ones of these cells: what was spent on them is given back no more. */
+  ended(cells: readonly Cell[]): Change[] {
+    return this.live(cells).map(([cell]) => {
+      this.attempts.reset(cell.cell);
+      return [cell, DEAD];
+    });
+  }
+
+  /** Decides changes, and has them carried to the token. */
+  decide(changes: readonly Change[]): Commit {
+    try {
+      this.commits.assertUsable();
+    } catch (error) {
+      return { durable: handled(Promise.reject(error)), sequence: () => undefined };
+    }
+    const commit = this.commits.add(
+      new Map(changes.map(([{ cell }, state]): [number, Word] => [cell, this.pages.set(cell, state)])),
+    );
+    return { ...commit, durable: handled(commit.durable) };
+  }
+}
+
+/** A rejection that somebody hears of later is not one that nobody hears of. */
+function handled<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
+}

@@ -1,0 +1,2 @@
+export { TokenPool } from './pool.js';
+export type { Token } from './token.js';

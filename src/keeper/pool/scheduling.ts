@@ -1,0 +1,125 @@
+import { tokenOperations, tokenSessions } from '../metrics/index.js';
+import { errorOf, operation, type Reply } from '../pkcs11/index.js';
+import type { Job, Thread } from './thread.js';
+
+/** Jobs that one message brings to a session when many wait. */
+const JOBS_A_MESSAGE = 8;
+
+/** Which job runs on which session, and when. */
+export class Scheduler {
+  readonly #idle: Thread[] = [];
+  readonly #queue: Job[] = [];
+  /** jobs that only the first token can do; they go before the others */
+  readonly #firstQueue: Job[] = [];
+  readonly #onLost: (error: Error) => void;
+  #threads: ReadonlySet<Thread> = new Set();
+  #scheduled: NodeJS.Immediate | undefined;
+  #worn = 0;
+
+  /** @param onLost hears of a session that is of no use any more */
+  constructor(onLost: (error: Error) => void) {
+    this.#onLost = onLost;
+  }
+
+  /** evaluations since the sessions were opened */
+  get worn(): number {
+    return this.#worn;
+  }
+
+  /** Whether a session has nothing to do. */
+  get isIdle(): boolean {
+    return this.#idle.length > 0;
+  }
+
+  add(job: Job): void {
+    // Many requests wait for one write of the ledger.
+    (operation(job.method).objects ? this.#firstQueue : this.#queue).push(job);
+    if (this.isIdle) this.#soon();
+  }
+
+  /** Sessions were opened: jobs go to them from now on. */
+  begin(threads: ReadonlySet<Thread>): void {
+    this.#threads = threads;
+    this.#worn = 0;
+    this.#idle.push(...threads);
+    tokenSessions.set({ state: 'open' }, threads.size);
+    tokenSessions.set({ state: 'standby' }, [...threads].filter(({ onStandby }) => onStandby).length);
+    this.#next();
+  }
+
+  /** Gives out no more jobs: they wait. What was given out is answered. */
+  pause(): void {
+    this.#threads = new Set();
+    this.#idle.length = 0;
+  }
+
+  /** As {@link pause}, and whoever waits is told why nothing comes. */
+  fail(threads: Iterable<Thread>, error: Error): void {
+    this.pause();
+    const given = [...threads].flatMap((thread) => {
+      const jobs = thread.running?.jobs ?? [];
+      thread.running = undefined;
+      return jobs;
+    });
+    for (const { reject } of [...given, ...this.#queue.splice(0), ...this.#firstQueue.splice(0)])
+      reject(error);
+  }
+
+  /** A thread has done what it was given. */
+  settle(thread: Thread, replies: readonly Reply[]): void {
+    const { running } = thread;
+    // Whoever waited for it was told already that the session is lost.
+    if (!running) return;
+    thread.running = undefined;
+    if (this.#threads.has(thread)) this.#idle.push(thread);
+    let lost: Error | undefined;
+    for (const [i, reply] of replies.entries()) {
+      const error = this.#settleOne(thread, running.jobs[i] as Job, reply);
+      if (reply.lost) lost = error;
+    }
+    if (lost) this.#onLost(lost);
+    else this.#next();
+  }
+
+  #settleOne(thread: Thread, job: Job, { value, failure, ms }: Reply): Error | undefined {
+    const { method } = job;
+    const { mechanism, wears } = operation(method);
+    if (wears) this.#worn++;
+    if (failure?.reason === 'BKV_KEY' && thread.onStandby) {
+      // The vendor has not copied the key yet.
+      this.#firstQueue.push(job);
+      return undefined;
+    }
+    tokenOperations.observe({ operation: method, mechanism, outcome: failure ? 'error' : 'ok' }, ms / 1000);
+    if (!failure) {
+      job.resolve(value);
+      return undefined;
+    }
+    const error = errorOf(failure, `${method}: `);
+    job.reject(error);
+    return error;
+  }
+
+  /** Sends what this turn of the event loop gathers: waking a thread costs as much as a short token call. */
+  #soon(): void {
+    this.#scheduled ??= setImmediate(() => {
+      this.#scheduled = undefined;
+      this.#next();
+    });
+  }
+
+  #next(): void {
+    for (let i = this.#idle.length - 1; i >= 0; i--) {
+      const thread = this.#idle[i] as Thread;
+      const first = this.#firstQueue.length > 0 && !thread.onStandby;
+      const queue = first ? this.#firstQueue : this.#queue;
+      if (queue.length === 0) continue;
+      this.#idle.splice(i, 1);
+      const share = first ? 1 : Math.min(JOBS_A_MESSAGE, Math.ceil(queue.length / this.#threads.size));
+      thread.run(queue.splice(0, share));
+    }
+    const busy = [...this.#threads].filter(({ running }) => running).length;
+    tokenSessions.set({ state: 'busy' }, busy);
+    tokenSessions.set({ state: 'waiting' }, this.#queue.length + this.#firstQueue.length);
+  }
+}

@@ -1,0 +1,90 @@
+import type { Calls, OperationName, Question, Witness } from '../pkcs11/index.js';
+
+/** Runs one operation on the next session that is free for it. */
+export type Run = <M extends OperationName>(
+  method: M,
+  ...args: Parameters<Calls[M]>
+) => Promise<ReturnType<Calls[M]>>;
+
+/**
+ * What is written to the token, one thing after the other. A write counts once the witness has seen it too; what it does
+ * not see is taken back where that is possible.
+ */
+export class DurableWrites {
+  /** looks into the first token */
+  witness: Witness | undefined;
+  readonly #run: Run;
+  readonly #learn: (label: string, handle?: string) => void;
+  #turn: Promise<unknown> = Promise.resolve();
+  #trouble: string | undefined;
+
+  /** @param learn tells every session of a page's key */
+  constructor(run: Run, learn: (label: string, handle?: string) => void) {
+    this.#run = run;
+    this.#learn = learn;
+  }
+
+  /** Why what was written last is not in the token; `undefined` when it is. */
+  get trouble(): string | undefined {
+    return this.#trouble;
+  }
+
+  /** Runs what touches the token's objects while nothing else does. */
+  alone<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work);
+    this.#turn = mine.catch(() => undefined);
+    return mine;
+  }
+
+  /** As {@link Calls.replaceData}. */
+  replaceData(...[label, value, superseded, writer]: Parameters<Calls['replaceData']>): Promise<string> {
+    return this.alone(async () => {
+      const handle = await this.#run('createData', label, value);
+      await this.#confirm({ data: label, value }, () => this.#run('destroyData', handle));
+      if (writer || superseded.length > 0) await this.#run('supersede', superseded, writer);
+      return handle;
+    });
+  }
+
+  generatePageKey(label: string): Promise<void> {
+    return this.alone(async () => {
+      this.#learn(label, await this.#run('generatePageKey', label));
+      const undo = async () => {
+        await this.#run('destroySecretKey', label);
+        this.#learn(label);
+      };
+      const data = Buffer.from(label);
+      const mac = await this.#run('hmac', label, data).catch(async (error) => {
+        await undo();
+        throw error;
+      });
+      await this.#confirm({ pageKey: label, data, mac }, undo);
+    });
+  }
+
+  destroyPageKey(label: string): Promise<void> {
+    return this.alone(async () => {
+      await this.#run('destroySecretKey', label);
+      this.#learn(label);
+      await this.#confirm({ noKey: label });
+    });
+  }
+
+  async listPageKeys(prefix: string): Promise<string[]> {
+    const keys = await this.alone(() => this.#run('listSecretKeys', prefix));
+    for (const { label, handle } of keys) this.#learn(label, handle);
+    return keys.map(({ label }) => label);
+  }
+
+  /** Believes the token only once the witness has seen it too. @param undo takes back what was not kept, if it can */
+  async #confirm(question: Question, undo: () => Promise<unknown> = async () => undefined): Promise<void> {
+    try {
+      await (this.witness as Witness).confirm(question);
+      this.#trouble = undefined;
+    } catch (error) {
+      this.#trouble = (error as Error).message;
+      await undo().catch(() => undefined);
+      throw error;
+    }
+  }
+}
