@@ -1,0 +1,160 @@
+import {
+  constants,
+  createDecipheriv,
+  createHmac,
+  generateKeyPairSync,
+  type KeyObject,
+  privateDecrypt,
+  randomBytes,
+} from 'node:crypto';
+import { p256 } from '@noble/curves/nist.js';
+import {
+  type Calls,
+  KEY_LABELS,
+  type PrivateKey,
+  TokenError,
+  type WrappedKey,
+} from '../../src/keeper/pkcs11/index.js';
+import { wrapScalar } from '../../src/keeper/pkcs11/wrapping.js';
+import type { Token } from '../../src/keeper/pool/index.js';
+import { MemoryStore } from './memory-store.js';
+
+type Soft = {
+  [M in keyof Calls]: (
+    ...args: Parameters<Calls[M]>
+  ) => ReturnType<Calls[M]> | Promise<Awaited<ReturnType<Calls[M]>>>;
+};
+
+const { Point } = p256;
+const PKCS8_BYTES = 67;
+const PAGE = 'bkv.page.';
+
+/** A 3072-bit pair takes a second to make: all software tokens have the same. */
+let rsa: { publicKey: KeyObject; privateKey: KeyObject } | undefined;
+const rsaPair = () => (rsa ??= generateKeyPairSync('rsa', { modulusLength: 3072 }));
+
+const failure = (method: string, reason: string) => new TokenError(`${method}: ${reason}`, reason);
+const pointOf = (scalar: Uint8Array): Uint8Array => p256.getPublicKey(scalar, false);
+const times = (scalar: Uint8Array, element: Uint8Array): Uint8Array =>
+  Point.fromBytes(element)
+    .multiply(BigInt(`0x${Buffer.from(scalar).toString('hex')}`))
+    .toBytes(true);
+
+function unwrap(key: Uint8Array, wrapped: Uint8Array): Uint8Array {
+  const cipher = createDecipheriv('id-aes256-wrap-pad', key, Buffer.from('a65959a6', 'hex'));
+  const pkcs8 = Buffer.concat([cipher.update(wrapped), cipher.final()]);
+  if (pkcs8.length !== PKCS8_BYTES) throw failure('unwrap', 'CKR_WRAPPED_KEY_INVALID');
+  return Uint8Array.from(pkcs8.subarray(-32));
+}
+
+/**
+ * What the token's calls give, in software and in memory, for tests of the vault that need no module: every operation of
+ * the table. It protects nothing.
+ */
+export class MemoryToken implements Token {
+  state: Token['state'] = 'up';
+  worn = false;
+  writeTrouble: string | undefined;
+  /** operations that fail, as those of a token whose device is broken */
+  readonly failing = new Set<keyof Calls>();
+  readonly store = new MemoryStore();
+  readonly #static = p256.utils.randomSecretKey();
+  readonly #wrapKey = randomBytes(32);
+  readonly #root = randomBytes(32);
+  #onReopen: () => void = () => undefined;
+
+  async call<M extends keyof Calls>(method: M, ...args: Parameters<Calls[M]>): Promise<ReturnType<Calls[M]>> {
+    if (this.state !== 'up') throw failure(method, 'BKV_AWAY');
+    if (this.failing.has(method)) throw failure(method, 'CKR_DEVICE_ERROR');
+    const run = this.#soft[method] as (...args: Parameters<Calls[M]>) => Promise<ReturnType<Calls[M]>>;
+    return run(...args);
+  }
+
+  generatePageKey(label: string): Promise<void> {
+    return this.store.generatePageKey(label);
+  }
+
+  destroyPageKey(label: string): Promise<void> {
+    return this.store.destroyPageKey(label);
+  }
+
+  listPageKeys(): Promise<string[]> {
+    return this.store.listPageKeys();
+  }
+
+  onReopen(listener: () => void): void {
+    this.#onReopen = listener;
+  }
+
+  leave(): void {}
+
+  async refresh(): Promise<void> {}
+
+  /** The token goes away, or comes back. */
+  goes(state: 'away' | 'up'): void {
+    this.state = state;
+    if (state === 'up') this.#onReopen();
+  }
+
+  #hmac(label: string, data: Uint8Array): Uint8Array {
+    if (label.startsWith(PAGE) && !this.store.keys.has(label)) throw failure('hmac', 'BKV_KEY');
+    const key =
+      label === KEY_LABELS.ledger
+        ? this.store.macKey
+        : createHmac('sha256', this.#root).update(label).digest();
+    return Uint8Array.from(createHmac('sha256', key).update(data).digest());
+  }
+
+  #scalarOf(key: PrivateKey): Uint8Array {
+    if ('label' in key) return this.#static;
+    if ('scalar' in key) return key.scalar;
+    const scalar = unwrap(this.#wrapKey, key.wrapped);
+    if (!Buffer.from(p256.getPublicKey(scalar, key.publicKey.length === 33)).equals(key.publicKey))
+      throw failure('multiply', 'BKV_KEY_PAIR');
+    return scalar;
+  }
+
+  #wrapped(scalar: Uint8Array): WrappedKey {
+    return { wrapped: wrapScalar(scalar, this.#wrapKey), publicKey: pointOf(scalar) };
+  }
+
+  readonly #soft: Soft = {
+    login: (oprfKey, serverKey, { blindedElement, clientKeyshare, clientPublicKey }) => {
+      const keyshare = p256.utils.randomSecretKey();
+      return {
+        evaluatedElement: times(this.#scalarOf(oprfKey), blindedElement),
+        serverKeyshare: p256.getPublicKey(keyshare, true),
+        dh1: times(keyshare, clientKeyshare),
+        dh2: times(this.#scalarOf(serverKey), clientKeyshare),
+        dh3: times(keyshare, clientPublicKey),
+      };
+    },
+    multiply: (key, element) => times(this.#scalarOf(key), element),
+    generateWrapped: () => this.#wrapped(p256.utils.randomSecretKey()),
+    importShare: (transport, keyshare, wrappedShare) => {
+      const shared = times(unwrap(this.#wrapKey, transport.wrapped), keyshare).subarray(1);
+      return this.#wrapped(unwrap(shared, wrappedShare)).wrapped;
+    },
+    importWrapped: (transported, wrappedShare) => {
+      const key = { key: rsaPair().privateKey, padding: constants.RSA_PKCS1_OAEP_PADDING };
+      return this.#wrapped(unwrap(privateDecrypt(key, transported), wrappedShare)).wrapped;
+    },
+    transportPublicKey: () => rsaPair().publicKey.export({ type: 'spki', format: 'der' }),
+    hmac: (label, data) => this.#hmac(label, data),
+    probe: () => undefined,
+    publicKey: () => p256.getPublicKey(this.#static, true),
+    wrapForBackup: () => new Uint8Array(384),
+    generatePageKey: async (label) => {
+      await this.store.generatePageKey(label);
+      return label;
+    },
+    destroySecretKey: (label) => this.store.destroyPageKey(label),
+    listSecretKeys: async () => (await this.store.listPageKeys()).map((label) => ({ label, handle: label })),
+    createData: (label, value) => this.store.plant(label, value),
+    supersede: () => undefined,
+    destroyData: (handle) => this.store.destroyData(handle),
+    listData: (prefix) => this.store.listData(prefix),
+    replaceData: (label, value, superseded, writer) =>
+      this.store.replaceData(label, value, superseded, writer),
+  };
+}

@@ -1,0 +1,368 @@
+import assert from 'node:assert/strict';
+import { setImmediate, setTimeout } from 'node:timers/promises';
+import { wrapShare } from '../../src/client/fleet/transport.js';
+import { Records } from '../../src/keeper/records/index.js';
+import type { AccountId } from '../../src/keeper/vault/index.js';
+import { Vault, type VaultOptions } from '../../src/keeper/vault/vault.js';
+import {
+  CodedError,
+  createRegistrationRequest,
+  deriveKeyPair,
+  diffieHellman,
+  EnvelopeRecoveryError,
+  type ErrorCode,
+  evaluate,
+  finalizeRegistration,
+  finishMac,
+  generateKE1,
+  generateKE3,
+  identities,
+  registrationKeys,
+  startMac,
+  xOf,
+} from '../../src/protocol/index.js';
+import { MemoryToken } from '../support/memory-token.js';
+import { randomStream, seed } from '../support/random.js';
+
+const MAX = 3;
+const stream = randomStream(`vault ${seed}`);
+const random = (length: number): Uint8Array => Uint8Array.from(stream(length));
+const id = (subject: string): AccountId => ({ issuer: 'https://issuer.example', subject });
+const stretch = async (output: Uint8Array) => output.slice();
+const bytes = (text: string) => Buffer.from(text);
+const code = (wanted: ErrorCode) => (error: unknown) => error instanceof CodedError && error.code === wanted;
+
+/** A client of a vault in this process, without HTTP: the messages of docs/protocol.md. */
+class Person {
+  constructor(
+    readonly vault: Vault,
+    readonly subject: string,
+  ) {}
+
+  get id(): AccountId {
+    return id(this.subject);
+  }
+
+  get #names() {
+    return identities(this.subject, this.vault.serverPublicKey);
+  }
+
+  async begin(password: string) {
+    const { serverPublicKey } = this.vault;
+    const { blind, registrationRequest } = createRegistrationRequest(bytes(password));
+    const share = deriveKeyPair(random(32));
+    const keys = registrationKeys(xOf(diffieHellman(share.secretKey, serverPublicKey)));
+    const { publicKey: keyshare } = share;
+    const started = await this.vault.startRegistration(this.id, { registrationRequest, keyshare });
+    const evaluatedElement = started.registrationResponse.subarray(0, 33);
+    const mac = startMac(keys.start, {
+      serverPublicKey,
+      keyshare,
+      account: this.subject,
+      registrationId: Buffer.from(started.registrationId, 'base64url'),
+      blindedElement: registrationRequest,
+      evaluatedElement,
+      transportKey: new Uint8Array(0),
+      limit: started.limit,
+    });
+    assert.deepEqual(started.mac, mac);
+    const { registrationRecord } = await finalizeRegistration(
+      bytes(password),
+      blind,
+      started.registrationResponse,
+      stretch,
+      this.#names,
+    );
+    return (encryptedBackupKey: Uint8Array, replace = false) => ({
+      registrationId: started.registrationId,
+      registrationRecord,
+      encryptedBackupKey,
+      replace,
+      mac: finishMac(keys.finish, mac, { registrationRecord, encryptedBackupKey, replace }),
+    });
+  }
+
+  async register(password: string, replace = false): Promise<Uint8Array> {
+    const sealed = random(60);
+    const message = await this.begin(password);
+    await this.vault.finishRegistration(this.id, message(sealed, replace));
+    return sealed;
+  }
+
+  /** A dealing whose one share is the whole key. */
+  async deal(password: string, dealing: string) {
+    const share = deriveKeyPair(random(32));
+    const { blind, registrationRequest } = createRegistrationRequest(bytes(password));
+    const response = Buffer.concat([
+      evaluate(share.secretKey, registrationRequest),
+      this.vault.serverPublicKey,
+    ]);
+    const { registrationRecord } = await finalizeRegistration(
+      bytes(password),
+      blind,
+      response,
+      stretch,
+      this.#names,
+    );
+    const encryptedBackupKey = random(60);
+    await this.vault.registerShare(this.id, {
+      dealing,
+      sharePublicKey: share.publicKey,
+      registrationRecord,
+      encryptedBackupKey,
+      ...(await wrapShare(this.vault.transportPublicKey, share.secretKey)),
+    });
+    return encryptedBackupKey;
+  }
+
+  start(password: string, dealing?: string) {
+    const login = generateKE1(bytes(password));
+    const started = this.vault.startRecovery(this.id, login.KE1, dealing);
+    return started.then((answer) => ({ ...answer, login }));
+  }
+
+  /** @returns the sealed key; undefined when the password was wrong, which costs the attempt */
+  async guess(password: string, dealing?: string): Promise<Uint8Array | undefined> {
+    const { login, KE2, recoveryId } = await this.start(password, dealing);
+    try {
+      const { KE3 } = await generateKE3(login, KE2, stretch, this.#names);
+      return await this.vault.finishRecovery(this.id, recoveryId, KE3);
+    } catch (error) {
+      if (!(error instanceof EnvelopeRecoveryError)) throw error;
+      await this.vault.abandonRecovery(this.id, recoveryId);
+      return undefined;
+    }
+  }
+
+  async left(): Promise<number | string> {
+    const status = await this.vault.status(this.id);
+    return status.state === 'registered' ? status.attemptsRemaining : status.state;
+  }
+}
+
+describe('a vault in memory', () => {
+  let token: MemoryToken;
+  let records: Records;
+  let vault: Vault;
+  const open = async (options: Partial<VaultOptions> = {}) => {
+    vault = await Vault.open(token, records, { maxAttempts: MAX, exchangeLifetime: 60_000, ...options });
+  };
+  const person = (subject: string) => new Person(vault, subject);
+  beforeEach(async () => {
+    token = new MemoryToken();
+    records = await Records.open(':memory:');
+    await records.prepare();
+    await open();
+  });
+  afterEach(async () => {
+    await vault.close();
+    await records.close();
+  });
+
+  it('gives the key to the right password alone, and counts the wrong ones', async () => {
+    const alice = person('alice');
+    const sealed = await alice.register('right');
+    assert.equal(await alice.guess('wrong'), undefined);
+    assert.equal(await alice.left(), MAX - 1);
+    assert.deepEqual(await alice.guess('right'), sealed);
+    assert.equal(await alice.left(), MAX);
+    assert.equal(await person('bob').left(), 'unregistered');
+  });
+
+  it('locks after the last wrong password, for the right one too, also when opened anew', async () => {
+    const alice = person('alice');
+    await alice.register('right');
+    for (let i = 0; i < MAX; i++) assert.equal(await alice.guess('wrong'), undefined);
+    await assert.rejects(alice.guess('right'), code('locked'));
+    assert.equal(await alice.left(), 'locked');
+    await vault.close();
+    await open();
+    await assert.rejects(person('alice').guess('right'), code('locked'));
+  });
+
+  it('keeps what was spent when it ends between the two messages', async () => {
+    await person('alice').register('right');
+    await person('alice').start('wrong');
+    await vault.close();
+    await open();
+    assert.equal(await person('alice').left(), MAX - 1);
+  });
+
+  it('answers nothing while the last attempts are under way, and then what became of them', async () => {
+    const alice = person('alice');
+    const sealed = await alice.register('right');
+    const open = [];
+    for (let i = 0; i < MAX; i++) open.push(await alice.start('right'));
+    await assert.rejects(alice.start('right'), code('attempts-under-way'));
+    const [{ login, KE2, recoveryId }] = open as [Awaited<ReturnType<Person['start']>>];
+    const { KE3 } = await generateKE3(login, KE2, stretch, identities('alice', vault.serverPublicKey));
+    assert.deepEqual(await vault.finishRecovery(alice.id, recoveryId, KE3), sealed);
+    assert.equal(await alice.left(), MAX);
+  });
+
+  it('counts the wrong passwords of an unknown account as those of a known one', async () => {
+    const nobody = person('nobody');
+    for (let i = 0; i < MAX; i++) {
+      const { attemptsRemaining } = await nobody.start('any').then(async (started) => {
+        await vault.abandonRecovery(nobody.id, started.recoveryId);
+        return started;
+      });
+      assert.equal(attemptsRemaining, MAX - 1 - i);
+    }
+    await assert.rejects(nobody.start('any'), code('locked'));
+    assert.equal(await nobody.left(), 'unregistered');
+  });
+
+  it('puts no key in the place of another unless it is told to', async () => {
+    const alice = person('alice');
+    const first = await alice.register('first');
+    await assert.rejects(alice.register('second'), code('key-exists'));
+    assert.deepEqual(await alice.guess('first'), first);
+    const second = await alice.register('second', true);
+    assert.equal(await alice.guess('first'), undefined);
+    assert.deepEqual(await alice.guess('second'), second);
+  });
+
+  it('answers the same finish again, and takes no other under its MAC', async () => {
+    const alice = person('alice');
+    const message = await alice.begin('right');
+    const finish = message(random(60));
+    await assert.rejects(
+      vault.finishRegistration(alice.id, { ...finish, encryptedBackupKey: random(60) }),
+      code('invalid-message'),
+    );
+    await assert.rejects(vault.finishRegistration(id('mallory'), finish), code('unknown-exchange'));
+    await vault.finishRegistration(alice.id, finish);
+    await vault.finishRegistration(alice.id, finish);
+    assert.deepEqual(await alice.guess('right'), finish.encryptedBackupKey);
+  });
+
+  it('gives an attempt back for which the token gave no evaluation', async () => {
+    const alice = person('alice');
+    const sealed = await alice.register('right');
+    token.failing.add('login');
+    for (let i = 0; i < 2 * MAX; i++) await assert.rejects(alice.start('right'), code('unavailable'));
+    while (!vault.trouble) await setTimeout(2);
+    assert.equal(vault.trouble, 'the token does not evaluate');
+    token.failing.clear();
+    assert.equal(await alice.left(), MAX);
+    assert.deepEqual(await alice.guess('right'), sealed);
+  });
+
+  it('gives nothing out, and counts nothing, that the token did not take', async () => {
+    const alice = person('alice');
+    const sealed = await alice.register('right');
+    const { replaceData } = token.store;
+    token.store.replaceData = async () => Promise.reject(new Error('the disk is full'));
+    await assert.rejects(alice.start('right'), code('unavailable'));
+    await assert.rejects(alice.start('right'), code('unavailable'));
+    assert.match(vault.trouble ?? '', /cannot be written/);
+    token.store.replaceData = replaceData;
+    token.goes('away');
+    await assert.rejects(alice.start('right'), code('unavailable'));
+    token.goes('up');
+    while (vault.trouble) await setTimeout(2);
+    assert.deepEqual(await alice.guess('right'), sealed);
+    assert.equal(await alice.left(), MAX);
+  });
+
+  it('ends exchanges that are not finished in time: the attempt stays spent, the cell is free', async () => {
+    await person('alice').register('right');
+    await vault.close();
+    await open({ exchangeLifetime: 20 });
+    const alice = person('alice');
+    const { recoveryId } = await alice.start('right');
+    const message = await person('bob').begin('right');
+    await setTimeout(60);
+    await assert.rejects(vault.finishRecovery(alice.id, recoveryId, random(32)), code('exchange-expired'));
+    await assert.rejects(vault.finishRegistration(id('bob'), message(random(60))), code('exchange-expired'));
+    assert.equal(await alice.left(), MAX - 1);
+  });
+
+  it('forgets a deleted account, and what it left opens no more after a sweep', async () => {
+    const [alice, bob] = [person('alice'), person('bob')];
+    await alice.register('right');
+    const sealed = await bob.register('right');
+    const old = await records.find(vault.nameOf(alice.id));
+    const [page] = [...token.store.keys];
+    await vault.delete(alice.id);
+    assert.equal(await alice.left(), 'unregistered');
+    for (const row of old) await records.put(row);
+    assert.equal(await alice.left(), 'unregistered');
+    const shredded: unknown[] = [];
+    await vault.shred({}, (one) => shredded.push(one));
+    assert.deepEqual(shredded, [{ page: 0, moved: 1, lost: 0, done: true }]);
+    assert.ok(!token.store.keys.has(page as string));
+    assert.deepEqual(await bob.guess('right'), sealed);
+  });
+
+  it('tells a locked account so after its cell was given to another', async () => {
+    const alice = person('alice');
+    await alice.register('right');
+    for (let i = 0; i < MAX; i++) await alice.guess('wrong');
+    await setImmediate();
+    await vault.shred();
+    for (const name of ['bob', 'carol']) await person(name).register('right');
+    assert.equal(await alice.left(), 'locked');
+    await alice.register('new', true);
+    assert.equal(await alice.left(), MAX);
+  });
+
+  it('refuses a row that was moved to another account, or is an older one of the same', async () => {
+    const [alice, bob] = [person('alice'), person('bob')];
+    await alice.register('right');
+    const [row] = await records.find(vault.nameOf(alice.id));
+    assert.ok(row);
+    await records.put({ ...row, account: vault.nameOf(bob.id) });
+    assert.equal(await bob.left(), 'unregistered');
+    await alice.register('newer', true);
+    const [newer] = await records.find(vault.nameOf(alice.id));
+    assert.ok(newer);
+    await records.put({ ...row, cell: newer.cell });
+    assert.equal(await alice.left(), 'unregistered');
+  });
+
+  it('a dealing ends the others once it was proven here, and not before', async () => {
+    const alice = person('alice');
+    const [first, second] = ['1'.repeat(32), '2'.repeat(32)];
+    const sealed = await alice.deal('old', first);
+    await assert.rejects(vault.commitDealing(alice.id, first), code('dealing-conflict'));
+    assert.deepEqual(await alice.guess('old', first), sealed);
+    await vault.commitDealing(alice.id, first);
+    const newer = await alice.deal('new', second);
+    await assert.rejects(vault.commitDealing(alice.id, second), code('dealing-conflict'));
+    assert.deepEqual(await alice.guess('old', first), sealed);
+    assert.deepEqual(await alice.guess('new', second), newer);
+    await vault.commitDealing(alice.id, second);
+    await assert.rejects(alice.guess('old', first), code('unknown-exchange'));
+    await assert.rejects(vault.withdrawDealing(alice.id, second), code('dealing-conflict'));
+  });
+
+  it('an attempt is spent on every dealing, and a new one begins with the most that is spent', async () => {
+    const alice = person('alice');
+    const [first, second] = ['1'.repeat(32), '2'.repeat(32)];
+    await alice.deal('old', first);
+    await alice.guess('old', first);
+    await alice.deal('new', second);
+    await alice.guess('wrong', second);
+    const left = async () => {
+      const status = await vault.status(alice.id);
+      assert.equal(status.state, 'registered');
+      return status.dealings.map(({ attemptsRemaining }) => attemptsRemaining);
+    };
+    assert.deepEqual(await left(), [MAX - 1, MAX - 1]);
+    await vault.withdrawDealing(alice.id, second);
+    await alice.deal('new', second);
+    assert.deepEqual(await left(), [MAX - 1, MAX - 1]);
+    assert.ok(await alice.guess('old', first));
+    assert.deepEqual((await left()).sort(), [MAX - 1, MAX]);
+  });
+
+  it('lets one vault alone write to a token', async () => {
+    await person('alice').register('right');
+    const other = await Vault.open(token, records, { maxAttempts: MAX, exchangeLifetime: 60_000 });
+    await assert.rejects(person('alice').start('right'), code('unavailable'));
+    await vault.fenced;
+    await other.close();
+  });
+});
