@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -19,6 +20,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { backupEntries, type Entry, restoreEntries, unsafePath } from '../src/backup/index.js';
 import { formatKey, newBackupKey } from '../src/client/index.js';
+import { Folders } from '../src/files/folders.js';
 import { backup, restore } from '../src/files/index.js';
 import { openStorage } from '../src/storage/index.js';
 import { MemoryStorage, source as memorySource, Objects, Shelf } from './support/memory.js';
@@ -105,6 +107,48 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
       assert.ok(!existsSync(join(work, 'victim')));
       assert.ok(lstatSync(join(to, 'f')).isFile());
     });
+
+    it('writes into no folder that another program swaps for a link or another folder meanwhile', async function () {
+      if (process.platform !== 'linux') return this.skip();
+      for (const name of ['a', 'z']) {
+        mkdirSync(join(source, name));
+        for (const file of ['1', '2']) writeFileSync(join(source, name, file), bytes(5_000_000));
+      }
+      chmodSync(join(source, 'a'), 0o700);
+      await run();
+      mkdirSync(join(work, 'outside'), { mode: 0o755 });
+      let swapped = false;
+      const { damaged, notes } = await back({
+        progress: () => {
+          if (swapped) return;
+          swapped = true;
+          renameSync(join(to, 'a'), join(to, 'moved'));
+          symlinkSync(join(work, 'outside'), join(to, 'a'));
+        },
+      });
+      assert.deepEqual(list(join(work, 'outside')), []);
+      assert.equal(statSync(join(work, 'outside')).mode & 0o777, 0o755, 'nor is its mode changed');
+      // They went where the folder went.
+      assert.deepEqual(list(join(to, 'moved')), ['1', '2']);
+      assert.deepEqual([damaged, notes], [[], []]);
+    });
+
+    for (const byDescriptor of [true, false])
+      it(`a folder is the same each time${byDescriptor ? '' : ', where folders cannot be held'}`, function () {
+        if (byDescriptor && process.platform !== 'linux') return this.skip();
+        const names = Array.from({ length: 100 }, (_, i) => `d${i}`);
+        for (const name of names) mkdirSync(join(source, name, 'below'), { recursive: true });
+        const folders = new Folders(source, byDescriptor);
+        // More than are held at a time.
+        for (const name of names) assert.ok(existsSync(folders.entry(`${name}/below/x`)) === false);
+        renameSync(join(source, 'd0'), join(source, 'other'));
+        symlinkSync('other', join(source, 'd0'));
+        assert.throws(() => folders.entry('d0/below/x'), /d0 is no folder|not a directory|ELOOP/);
+        rmSync(join(source, 'd0'));
+        mkdirSync(join(source, 'd0', 'below'), { recursive: true });
+        assert.throws(() => folders.entry('d0/below/x'), /replaced by another folder/);
+        folders.close();
+      });
 
     for (const path of ['../x', '/etc/x', 'a/../../x', './x', 'a//x', 'a/', '..', 'nul\0byte'])
       it(`refuses ${JSON.stringify(path)}, names it and goes on`, async () => {

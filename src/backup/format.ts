@@ -29,6 +29,8 @@ interface Common {
 /** Permissions, with setuid, setgid and sticky: 12 bits. */
 interface WithMode extends Common {
   mode: number;
+  /** extended attributes by name, among them POSIX ACLs; values are base64url */
+  xattr?: Record<string, string>;
 }
 export interface FileEntry extends WithMode {
   type: 'file';

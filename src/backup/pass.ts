@@ -151,9 +151,11 @@ export class Pass {
     const data = this.#data;
     // A file that fits into no rest of a part begins a part of its own, so that its parts are the same next time.
     if (entry.size >= PART_BYTES) await data.flush();
+    // What grows faster than it is read would have no end. Where the system tells no size, there is content all the same.
+    const most = entry.size === 0 ? Number.POSITIVE_INFINITY : entry.size;
     entry.size = 0;
-    for (;;) {
-      const room = data.room();
+    while (entry.size < most) {
+      const room = data.room().subarray(0, most - entry.size);
       let filled = 0;
       for (let bytes = -1; filled < room.length && bytes !== 0; filled += bytes)
         bytes = await reading(() => file.read(room.subarray(filled)));

@@ -16,10 +16,13 @@ import {
 import type { Storage } from '../storage/index.js';
 import { FolderDestination, type FolderOptions } from './destination.js';
 import { excluder } from './exclude.js';
+import { withoutPlace } from './folders.js';
 import { withThreads } from './threads.js';
 import { Walk } from './walk.js';
+import { hasXattr } from './xattr.js';
 
-export type { FolderOptions, Overwrite } from './destination.js';
+export type { FolderOptions } from './destination.js';
+export type { Overwrite } from './overwrite.js';
 
 export interface SourceOptions extends Omit<BackupOptions, 'cipher'> {
   /** patterns of what is left out: `*.tmp`, `node_modules`, `/cache` */
@@ -48,6 +51,7 @@ export async function backup(
   const target = except();
   if (target?.dev === there.dev && target.ino === there.ino)
     throw new BackupError(`${source} would be backed up into itself; name another place`);
+  if (!hasXattr()) onSkip('', 'extended attributes and ACLs, which cannot be read on this system');
   const walk = new Walk(root, { isExcluded: excluder(exclude), withCaches, except, onSkip });
   const again = new Walk(root, { ...walk.options, onSkip: () => undefined });
   let first = true;
@@ -58,10 +62,13 @@ export async function backup(
   };
   const total = rest.progress ? walk.total() : 0;
   const origin = { host: hostname(), source: root };
-  return withThreads((cipher) =>
+  const summary = await withThreads((cipher) =>
     backupEntries(next, total, storage, backupKey, { ...origin, ...rest, cipher }),
   );
+  return { ...summary, leftOut: summary.leftOut.map(plainly) };
 }
+
+const plainly = ({ path, reason }: Problem): Problem => ({ path, reason: withoutPlace(reason) });
 
 /** The folder in which a storage lies, where it is one of this machine. */
 function folderOf({ folder }: Storage): Stats | undefined {
@@ -95,7 +102,7 @@ export async function restore(
     restoreEntries(storage, folder, backupKey, { ...options, cipher }),
   );
   folder.finish();
-  return { ...summary, notes: folder.problems };
+  return { ...summary, damaged: summary.damaged.map(plainly), notes: folder.problems.map(plainly) };
 }
 
 /** Reads a backup through, with threads: see {@link verify}. @param backupKey 32 bytes */

@@ -11,13 +11,17 @@ import {
 } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import type { FileInfo, OpenFile, SourceEntry } from '../backup/index.js';
+import { Folders } from './folders.js';
 import { fromBytes, isDoubtful, toBytes } from './names.js';
+import { type ExtendedAttributes, readXattr } from './xattr.js';
 
 // Files are touched by the program's own thread: of thousands of small ones a trip to another thread costs more than the
 // work there, and the other threads are busy with encryption.
 
 /** A file that changed within the same tick of the system's clock looks unchanged, milliseconds. */
 const TICK = 20;
+/** Bytes of a path that the system takes surely, names of three bytes a character. */
+const SHORT = 1300;
 const CACHE_TAG = 'Signature: 8a477f597d28d172789f06886806bc55';
 
 export interface WalkOptions {
@@ -40,20 +44,31 @@ function kindOf(info: Stats): string {
   return info.isFile() ? 'a file' : 'a device';
 }
 
-/** Walks a folder: entries sorted, folders before what they hold. */
+/**
+ * Walks a folder: entries sorted, folders before what they hold. What is read, names and contents, is read through no link
+ * that another program puts in a folder's place.
+ */
 export class Walk {
+  #folders: Folders;
   readonly #inodes = new Map<string, number>();
   #except: Stats | undefined;
 
   constructor(
     readonly root: string,
     readonly options: WalkOptions,
-  ) {}
+  ) {
+    this.#folders = new Folders(root);
+  }
 
   *[Symbol.iterator](): Generator<SourceEntry> {
     this.#inodes.clear();
     this.#except = this.options.except();
-    yield* this.#folder('', lstatSync(this.root));
+    this.#folders = new Folders(this.root);
+    try {
+      yield* this.#folder('', lstatSync(this.root));
+    } finally {
+      this.#folders.close();
+    }
   }
 
   /** Bytes of all files together. */
@@ -73,16 +88,17 @@ export class Walk {
       yield { path, type: 'left out', reason: reasonOf(error) };
       return;
     }
-    yield { path, type: 'directory', mode, mtime, ...owner(uid, gid) };
+    yield { path, type: 'directory', mode, mtime, ...owner(uid, gid), ...this.#xattr(path) };
     if (!this.options.withCaches && names.includes('CACHEDIR.TAG') && this.#isCache(path)) {
       this.options.onSkip(path, 'a cache (CACHEDIR.TAG)');
       return;
     }
     for (const name of names) yield* this.#entry(path === '' ? name : `${path}/${name}`);
+    this.#folders.leave(path);
   }
 
   #names(path: string): string[] {
-    const full = this.#full(path);
+    const full = this.#folders.folder(path);
     const names = readdirSync(full);
     // Text lost the bytes that are not UTF-8: then they are asked for.
     return (names.some(isDoubtful) ? readdirSync(full, { encoding: 'buffer' }).map(fromBytes) : names).sort();
@@ -90,16 +106,15 @@ export class Walk {
 
   *#entry(path: string): Generator<SourceEntry> {
     if (this.options.isExcluded(path)) return;
-    const full = this.#full(path);
     try {
-      const info = lstatSync(full);
+      const info = lstatSync(this.#near(path));
       if (info.isDirectory()) {
         if (info.dev === this.#except?.dev && info.ino === this.#except.ino)
           this.options.onSkip(path, 'this backup itself');
         else yield* this.#folder(path, info);
       } else if (info.isSymbolicLink()) {
         const { mtime, uid, gid } = attributesOf(info);
-        const target = fromBytes(readlinkSync(full, { encoding: 'buffer' }));
+        const target = fromBytes(readlinkSync(this.#near(path), { encoding: 'buffer' }));
         yield { path, type: 'symlink', target, mtime, ...owner(uid, gid) };
       } else if (info.isFile())
         yield {
@@ -107,7 +122,8 @@ export class Walk {
           type: 'file',
           ...attributesOf(info),
           ...this.#inode(info),
-          open: () => openFile(full),
+          ...this.#xattr(path),
+          open: async () => openFile(this.#folders.entry(path)),
         };
       else yield { path, type: 'left out', reason: `it is ${kindOf(info)}` };
     } catch (error) {
@@ -126,7 +142,7 @@ export class Walk {
   #isCache(path: string): boolean {
     try {
       const file = openSync(
-        this.#full(`${path}/CACHEDIR.TAG`),
+        this.#folders.entry(`${path}/CACHEDIR.TAG`),
         constants.O_RDONLY | (constants.O_NONBLOCK ?? 0),
       );
       try {
@@ -140,8 +156,20 @@ export class Walk {
     }
   }
 
-  #full(path: string): string | Buffer {
-    return toBytes(path === '' ? this.root : `${this.root}/${path}`);
+  #xattr(path: string): { xattr?: ExtendedAttributes } {
+    try {
+      const xattr = readXattr(this.#near(path));
+      return xattr ? { xattr } : {};
+    } catch (error) {
+      this.options.onSkip(path, reasonOf(error));
+      return {};
+    }
+  }
+
+  /** Where to look at something, without its content: by its path, which is faster, as long as that is short. */
+  #near(path: string): string | Buffer {
+    const full = `${this.root}/${path}`;
+    return full.length < SHORT ? toBytes(full) : this.#folders.entry(path);
   }
 }
 

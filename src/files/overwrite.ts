@@ -1,0 +1,28 @@
+import type { Stats } from 'node:fs';
+import type { FileEntry, SymlinkEntry } from '../backup/index.js';
+
+/** What happens to a file that is there already. */
+export type Overwrite = 'never' | 'older' | 'always';
+
+export interface Existing {
+  /** without it the folder must be empty or new */
+  readonly overwrite?: Overwrite;
+  /** goes on with a restore that was cut off: what is there whole stays */
+  readonly resume?: boolean;
+}
+
+/** Whether an entry takes the place of what is there. @throws when it may not, and that was not asked for */
+export function replaces(
+  there: Stats,
+  { type, path, mtime, ...rest }: FileEntry | SymlinkEntry,
+  { overwrite, resume }: Existing,
+): boolean {
+  if (there.isDirectory()) throw new Error('a folder is in its place');
+  const size = 'size' in rest ? rest.size : there.size;
+  const same =
+    Math.abs(there.mtimeMs - mtime) < 1 && there.size === size && there.isFile() === (type === 'file');
+  if (overwrite === 'always') return true;
+  if (overwrite === 'older') return there.mtimeMs < mtime - 1;
+  if (overwrite === 'never' || (resume && same)) return false;
+  throw new Error(`${path} is there already, and is another; it stays (--overwrite always)`);
+}

@@ -1,0 +1,116 @@
+import { createRequire } from 'node:module';
+
+/** Bytes of a value, and of a list of names, that Linux has at most. */
+const MOST = 65_536;
+const DECODER = new TextDecoder('utf-8', { fatal: true });
+
+type Path = string | Buffer;
+interface Calls {
+  list(path: Path, names: Buffer, size: number): number;
+  get(path: Path, name: string, value: Buffer, size: number): number;
+  set(file: number, name: string, value: Buffer, size: number, flags: number): number;
+  error(): string;
+}
+
+/** Extended attributes by name; the values are base64url. POSIX ACLs are among them. */
+export type ExtendedAttributes = Record<string, string>;
+
+export const ACL = 'system.posix_acl_access';
+
+/** Why some cannot be read or set. */
+class SystemError extends Error {}
+
+let calls: Calls | undefined | null = null;
+
+/** Node.js has no such calls: the C library is asked. @returns `undefined` where that cannot be */
+function load(): Calls | undefined {
+  if (process.platform !== 'linux') return undefined;
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi').default;
+    const libc = koffi.load(null as unknown as string);
+    const codes = new Map(Object.entries(koffi.os.errno).map(([code, number]) => [number, code]));
+    return {
+      list: libc.func('int64_t llistxattr(const char *path, _Out_ uint8_t *names, size_t size)'),
+      get: libc.func(
+        'int64_t lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)',
+      ),
+      set: libc.func(
+        'int fsetxattr(int file, const char *name, const uint8_t *value, size_t size, int flags)',
+      ),
+      error: () => codes.get(koffi.errno()) ?? `error ${koffi.errno()}`,
+    } as Calls;
+  } catch {
+    return undefined;
+  }
+}
+
+function system(): Calls | undefined {
+  if (calls === null) calls = load();
+  return calls;
+}
+
+/** Whether this system has extended attributes that can be read here. */
+export const hasXattr = (): boolean => system() !== undefined;
+
+const names = Buffer.alloc(MOST);
+const value = Buffer.alloc(MOST);
+const terminated = (path: Path): Path =>
+  typeof path === 'string' ? path : Buffer.concat([path, Buffer.of(0)]);
+
+/**
+ * What a file or folder has; a link is not followed.
+ * @returns `undefined` when there is nothing, or the file system has no such thing
+ * @throws when it cannot be read
+ */
+export function readXattr(path: Path): ExtendedAttributes | undefined {
+  const libc = system();
+  if (!libc) return undefined;
+  const at = terminated(path);
+  const length = libc.list(at, names, MOST);
+  if (length === 0) return undefined;
+  if (length < 0) {
+    const code = libc.error();
+    if (code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOSYS') return undefined;
+    throw new SystemError(`its extended attributes cannot be read (${code})`);
+  }
+  const found: ExtendedAttributes = {};
+  for (const name of DECODER.decode(names.subarray(0, length - 1)).split('\0')) {
+    const size = libc.get(at, name, value, MOST);
+    if (size < 0 && libc.error() === 'ENODATA') continue;
+    if (size < 0) throw new SystemError(`its extended attribute ${name} cannot be read (${libc.error()})`);
+    found[name] = value.toString('base64url', 0, size);
+  }
+  return found;
+}
+
+/** @param file that is open @param content base64url @throws when the system refuses */
+export function writeXattr(file: number, name: string, content: unknown): void {
+  const libc = system();
+  if (typeof content !== 'string' || name.includes('\0'))
+    throw new SystemError(`extended attribute ${JSON.stringify(name)} is not as the format says`);
+  if (!libc) throw new SystemError(`this system takes no extended attribute ${name}`);
+  const bytes = Buffer.from(content, 'base64url');
+  if (libc.set(file, name, bytes, bytes.length, 0) < 0)
+    throw new SystemError(`extended attribute ${name} was refused (${libc.error()})`);
+}
+
+const ACL_HEAD_BYTES = 4;
+const ACL_ENTRY_BYTES = 8;
+const OWNING_GROUP = 0x04;
+const MASK = 0x10;
+
+/**
+ * Permissions without an ACL: with one, the group's bits are those of all whom it names. What the owning group may itself
+ * is left of them.
+ */
+export function modeWithoutAcl(mode: number, acl: unknown): number {
+  if (typeof acl !== 'string') return mode;
+  const bytes = Buffer.from(acl, 'base64url');
+  let [group, mask] = [0, 7];
+  for (let at = ACL_HEAD_BYTES; at + ACL_ENTRY_BYTES <= bytes.length; at += ACL_ENTRY_BYTES) {
+    const [tag, permissions] = [bytes.readUInt16LE(at), bytes.readUInt16LE(at + 2) & 7];
+    if (tag === OWNING_GROUP) group = permissions;
+    if (tag === MASK) mask = permissions;
+  }
+  return (mode & ~0o070) | (((group & mask) << 3) & mode);
+}
