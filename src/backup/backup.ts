@@ -3,9 +3,11 @@ import { Before } from './before.js';
 import type { Cipher } from './cipher.js';
 import { BackupError } from './errors.js';
 import type { Origin, Snapshot } from './format.js';
+import type { BackupKey } from './openers.js';
 import { Pass, type Stored } from './pass.js';
-import { openerOf, Repository } from './repository.js';
+import { Repository } from './repository.js';
 import { Run } from './run.js';
+import { checkSeen, type SeenEpoch } from './seen.js';
 import { newestSnapshot } from './snapshots.js';
 import type { Problem, SourceEntry } from './source.js';
 
@@ -30,8 +32,8 @@ export interface BackupOptions extends Origin {
   readonly force?: boolean;
   /** takes a source without files for what it is, and not for a disk that is not there */
   readonly allowEmpty?: boolean;
-  /** the largest number of an epoch that was seen of a backup, by its id: nothing is written under an older one */
-  readonly seenEpoch?: (id: string) => number;
+  /** nothing is written where the storage hides the epoch that was seen */
+  readonly seenEpoch?: SeenEpoch;
 }
 
 /** How often other devices may come between, before a run gives up. */
@@ -43,25 +45,24 @@ const ROUNDS = 5;
  * parts.
  * @param source gives the entries, again when a part that they rely on was deleted meanwhile
  * @param total bytes of all files together, for `progress`
- * @param backupKey 32 bytes
  * @throws BackupError, StorageError
  */
 export async function backupEntries(
   source: () => AsyncIterable<SourceEntry> | Iterable<SourceEntry>,
   total: number,
   storage: Storage,
-  backupKey: Uint8Array,
+  backupKey: BackupKey,
   {
     progress = () => undefined,
     cipher,
     force = false,
     allowEmpty = false,
-    seenEpoch = () => 0,
+    seenEpoch = () => undefined,
     ...origin
   }: BackupOptions = {},
 ): Promise<BackupSummary> {
-  const opened = await Repository.openOrCreate(storage, openerOf(backupKey), cipher);
-  checkEpoch(opened, seenEpoch);
+  const opened = await Repository.openOrCreate(storage, backupKey, cipher);
+  checkSeen(opened.keyring, seenEpoch);
   const last = await newestSnapshot(opened, origin);
   const run = await Run.begin(opened);
   let known: Pick<Snapshot, 'list' | 'version'> | undefined = force ? undefined : last;
@@ -83,15 +84,6 @@ export async function backupEntries(
     known = { version: 2, list: stored.lists };
   }
   throw new BackupError('other devices prune this backup without an end; try again later');
-}
-
-/** A removed opener reads what is written under an older epoch. */
-export function checkEpoch({ id, keyring }: Repository, seenEpoch: (id: string) => number): void {
-  const [number, seen] = [keyring.head?.number ?? 0, seenEpoch(id)];
-  if (number < seen)
-    throw new BackupError(
-      `the storage shows keys of epoch ${number}, and this device has seen epoch ${seen}: who was removed since could read what is written now; where the storage itself was set back, say --accept-older-keys`,
-    );
 }
 
 function checkNotEmpty({ files, entries }: Stored, last: Snapshot | undefined): void {

@@ -96,6 +96,11 @@ export class Epoch implements PartKeys {
     return derive(this.masterKey, 'bkv 2 successor');
   }
 
+  /** What a device keeps to know it again; it tells nothing of the key. 64 hexadecimal digits. */
+  get mark(): string {
+    return bytesToHex(derive(this.masterKey, 'bkv 2 mark'));
+  }
+
   /** @param name of the object, with its folder */
   async seal(name: string, plaintext: Uint8Array): Promise<Uint8Array> {
     const head = concatBytes(Uint8Array.of(VERSION), hexToBytes(this.id));

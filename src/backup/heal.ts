@@ -1,7 +1,8 @@
 import type { Storage } from '../storage/index.js';
 import { copyOf, listTwice, readOne } from './copies.js';
 import { BackupError } from './errors.js';
-import { idOf, type Keyring, listOpeners, MOST_OF_KEYS } from './keyring.js';
+import { idOf, listWraps, MOST_OF_KEYS } from './history.js';
+import type { Keyring } from './keyring.js';
 import { isSound } from './openers.js';
 import type { Problem } from './source.js';
 
@@ -20,7 +21,7 @@ export interface Keys {
 export async function checkKeys(storage: Storage, keyring: Keyring, repair: boolean): Promise<Keys> {
   const damaged: Problem[] = [];
   const healed: Problem[] = [];
-  for (const object of [...(await listTwice(storage, 'epochs')), ...(await listOpeners(storage))]) {
+  for (const object of [...(await listTwice(storage, 'epochs')), ...(await listWraps(storage))]) {
     const [first, second] = [
       await look(storage, keyring, object, object),
       await look(storage, keyring, object, copyOf(object)),

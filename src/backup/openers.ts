@@ -1,5 +1,5 @@
 import { sha256 } from '@noble/hashes/sha2.js';
-import { concatBytes, hexToBytes } from '@noble/hashes/utils.js';
+import { bytesToHex, concatBytes, hexToBytes } from '@noble/hashes/utils.js';
 import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_P256_HKDF_SHA256 } from 'hpke';
 import { fromBase64, parseObject, text, toBase64 } from './encoding.js';
 import { derive, Epoch } from './epoch.js';
@@ -8,21 +8,47 @@ import { BackupError } from './errors.js';
 const suite = new CipherSuite(KEM_DHKEM_P256_HKDF_SHA256, KDF_HKDF_SHA256, AEAD_AES_256_GCM);
 const SUITE = 'P256-SHA256-AES256GCM';
 
-/** A secret that opens a backup, and of what kind it is. */
-export interface Opener {
-  readonly kind: 'key';
-  /** 32 bytes */
-  readonly secret: Uint8Array;
+/** The sealed part of a wrap has a multiple of so many bytes. */
+const ABOUT_BYTES = 512;
+
+/** What who has opened the backup sees of an opener, besides its label. */
+export interface OpenerDetails {
+  /** of the kind `key`: where its person keeps it */
+  readonly form?: 'password' | 'digits';
+  /** of the kind `passkey`: the credential's id, base64url */
+  readonly credential?: string;
+  /** of the kind `contacts`: how many pieces there are, and how many open */
+  readonly pieces?: number;
+  readonly threshold?: number;
 }
 
+/** A secret that opens a backup, and of what kind it is. */
+export interface Opener extends OpenerDetails {
+  readonly kind: 'key' | 'passkey' | 'contacts';
+  /** 32 bytes */
+  readonly secret: Uint8Array;
+  /** what a person calls it */
+  readonly label?: string;
+}
+
+/** What opens a backup: a key of 32 bytes, which is an opener of the kind `key`, or any other opener. */
+export type BackupKey = Uint8Array | Opener;
+
+export const openerOf = (key: BackupKey): Opener =>
+  key instanceof Uint8Array ? { kind: 'key', secret: key } : key;
+
 /** What is known of an opener by who has the master key. */
-export interface OpenerInfo {
+export interface OpenerInfo extends OpenerDetails {
+  /** tells it from others: 16 hexadecimal digits of its public key's hash */
+  readonly id: string;
   readonly kind: string;
   /** 65 bytes, which wrap a master key for it */
   readonly publicKey: Uint8Array;
   readonly label: string;
   readonly added: string;
 }
+
+const idOf = (publicKey: Uint8Array): string => bytesToHex(sha256(publicKey)).slice(0, 16);
 
 /** Who vouches for a wrap: the opener's own secret, or an older epoch's master key. */
 export type Voucher = Opener | Epoch;
@@ -41,16 +67,23 @@ const contextOf = (name: string, kind: string, by: string, voucher: Voucher) => 
 const keyPair = ({ secret }: Opener) => suite.DeriveKeyPair(derive(secret, 'bkv 2 opener key pair'));
 
 /** What an opener tells others, made of its secret. */
-export async function describe(opener: Opener, label: string): Promise<OpenerInfo> {
+export async function describe(opener: Opener): Promise<OpenerInfo> {
+  const { kind, label = '', secret: _, ...details } = opener;
   const publicKey = await suite.SerializePublicKey((await keyPair(opener)).publicKey);
-  return { kind: opener.kind, publicKey, label, added: new Date().toISOString() };
+  return { ...details, id: idOf(publicKey), kind, publicKey, label, added: new Date().toISOString() };
+}
+
+/** So that its length tells neither the form nor the label. JSON may end in spaces. */
+function padded(json: string): string {
+  const { length } = text(json);
+  return json + ' '.repeat(-length & (ABOUT_BYTES - 1));
 }
 
 /** Wraps an epoch's master key for an opener. @param name of the object @returns its content, JSON */
 export async function wrap(
   name: string,
   epoch: Epoch,
-  { kind, publicKey, label, added }: OpenerInfo,
+  { id: _, kind, publicKey, ...details }: OpenerInfo,
   voucher: Voucher,
 ): Promise<Uint8Array> {
   const by = voucher instanceof Epoch ? voucher.id : 'self';
@@ -61,10 +94,8 @@ export async function wrap(
     contextOf(name, kind, by, voucher),
   );
   const digest = digestOf({ enc: encapsulatedSecret, key: ciphertext });
-  const about = await epoch.seal(
-    name,
-    text(JSON.stringify({ publicKey: toBase64(publicKey), label, added, digest })),
-  );
+  const told = { publicKey: toBase64(publicKey), ...details, digest };
+  const about = await epoch.seal(name, text(padded(JSON.stringify(told))));
   return text(
     `${JSON.stringify({
       version: 2,
@@ -132,10 +163,20 @@ export async function isSound(name: string, content: Uint8Array, epoch: Epoch): 
 
 /** @throws BackupError when it is not of this epoch */
 export async function openAbout(wrap: Wrap, epoch: Epoch): Promise<OpenerInfo> {
-  const { publicKey, label, added } = parseObject(await epoch.open(wrap.name, wrap.about), wrap.name);
+  const {
+    publicKey,
+    label,
+    added,
+    digest: _,
+    ...details
+  } = parseObject(await epoch.open(wrap.name, wrap.about), wrap.name);
+  const key = fromBase64(publicKey, 65);
+  // What this program does not know is carried on to later epochs as it is.
   return {
+    ...details,
+    id: idOf(key),
     kind: wrap.kind,
-    publicKey: fromBase64(publicKey, 65),
+    publicKey: key,
     label: String(label),
     added: String(added),
   };

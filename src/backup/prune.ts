@@ -1,11 +1,12 @@
 import type { Storage } from '../storage/index.js';
-import { checkEpoch } from './backup.js';
 import { randomHex } from './encoding.js';
 import { BackupError } from './errors.js';
 import type { Snapshot } from './format.js';
 import { readEntries } from './list.js';
 import { MOST_NAMES, packNames, unpackNames } from './names.js';
-import { openerOf, Repository } from './repository.js';
+import type { BackupKey } from './openers.js';
+import { Repository } from './repository.js';
+import { checkSeen, type SeenEpoch } from './seen.js';
 import { listSnapshots, snapshotPath } from './snapshots.js';
 
 /** Younger parts may belong to a backup that is being made now; marked ones are deleted by a prune so much later. */
@@ -29,26 +30,24 @@ export interface Pruned {
 /**
  * Deletes all but the newest snapshots of each host and source, and the parts that no snapshot needs: those are marked
  * first, and deleted by a prune a day later.
- * @param backupKey 32 bytes
  * @param keep how many snapshots of each host and source stay, at least 1; the newest that lacks nothing stays too
  * @param graceMs how long parts are young, and marks wait; 0 where no other device waits for the storage
- * @param seenEpoch as with a backup
  * @throws BackupError, and deletes nothing, when something is under a key that this one does not open
  */
 export async function prune(
   storage: Storage,
-  backupKey: Uint8Array,
+  backupKey: BackupKey,
   keep: number,
   graceMs = GRACE_MS,
-  seenEpoch: (id: string) => number = () => 0,
+  seenEpoch: SeenEpoch = () => undefined,
 ): Promise<Pruned> {
   if (!Number.isInteger(keep) || keep < 1) throw new BackupError('at least one snapshot must stay');
-  const repository = await Repository.open(storage, openerOf(backupKey));
-  checkEpoch(repository, seenEpoch);
-  const { head } = repository.keyring;
-  if (!head) throw new BackupError('a backup of version 1 is only read; run bkv migrate first');
+  const repository = await Repository.open(storage, backupKey);
+  checkSeen(repository.keyring, seenEpoch);
+  // Before anything is deleted.
+  repository.head;
   const { snapshots, damaged, locked } = await listSnapshots(repository);
-  if (locked.length > 0 || !repository.keyring.complete)
+  if (locked.length > 0)
     throw new BackupError(
       'a part of this backup is under a key that this one does not open; prune with that key',
     );
@@ -145,9 +144,9 @@ async function needed(repository: Repository, now: number): Promise<Set<string>>
 
 /** The storage's own time: that of an object that is written now. */
 async function timeOf(repository: Repository): Promise<number> {
-  const { storage, keyring } = repository;
+  const { storage, head } = repository;
   const name = `marks/${randomHex(16)}`;
-  await storage.write(name, (await keyring.head?.seal(name, new Uint8Array())) as Uint8Array);
+  await storage.write(name, await head.seal(name, new Uint8Array()));
   let now = Date.now();
   for await (const stored of storage.list('marks')) if (stored.name === name) now = stored.written;
   await storage.delete(name);
@@ -166,8 +165,7 @@ async function mark(repository: Repository, graceMs: number): Promise<void> {
     if (!names.has(part) && !marked.has(part) && now - written >= graceMs) over.push(part);
   if (over.length === 0) return;
   const name = `marks/${randomHex(16)}`;
-  const { head } = repository.keyring;
-  await repository.storage.write(name, (await head?.seal(name, packNames(over))) as Uint8Array);
+  await repository.storage.write(name, await repository.head.seal(name, packNames(over)));
   await repository.storage.flush();
 }
 

@@ -1,11 +1,11 @@
 import { ObjectError, type Storage, StorageError, type Stored } from '../storage/storage.js';
 import { type Cipher, PART_BYTES, TAG_BYTES, webCipher } from './cipher.js';
 import { fromBase64, parseObject, text } from './encoding.js';
-import { V1Keys } from './epoch.js';
+import { type Epoch, V1Keys } from './epoch.js';
 import { BackupError } from './errors.js';
 import type { Part } from './format.js';
 import { beginKeyring, Keyring, openKeyring, UnknownEpoch } from './keyring.js';
-import type { Opener } from './openers.js';
+import { type BackupKey, type Opener, openerOf } from './openers.js';
 
 const HEADER = 'bkv-backup.json';
 const HEADER_CONTENT = '{"format":"bkv-backup","version":2}\n';
@@ -17,13 +17,13 @@ const BEGUN = /^(bkv-backup\.json$|(copies\/)?(epochs|openers)\/)/;
 /** Parts one after the other that cannot be read, before it is called an outage. */
 const OUTAGE = 3;
 
-export const openerOf = (backupKey: Uint8Array): Opener => ({ kind: 'key', secret: backupKey });
 export const partPath = (name: string): string => `parts/${name.slice(0, 2)}/${name}`;
 
 /** A backup in a storage, opened. */
 export class Repository {
   /** parts that could not be read since one could */
   readonly #unreadable = new Set<string>();
+  #head: Epoch | undefined;
 
   private constructor(
     readonly storage: Storage,
@@ -33,11 +33,14 @@ export class Repository {
   ) {}
 
   /** Opens a backup of this version, or begins one where the storage is empty. @throws BackupError, StorageError */
-  static async openOrCreate(storage: Storage, opener: Opener, cipher: Cipher = webCipher) {
+  static async openOrCreate(storage: Storage, key: BackupKey, cipher: Cipher = webCipher) {
+    const opener = openerOf(key);
     const header = await readHeader(storage);
     if (header === 1)
       throw new BackupError(`${storage.location} is a backup of version 1; move it first: bkv migrate`);
-    if (!(await openKeyring(storage, opener))) {
+    const keyring = await openKeyring(storage, opener);
+    keyring?.headToWrite;
+    if (!keyring) {
       await checkEmpty(storage, header);
       await beginKeyring(storage, opener);
     }
@@ -46,7 +49,8 @@ export class Repository {
   }
 
   /** Opens a backup of any version to read it. @throws BackupError, StorageError */
-  static async open(storage: Storage, opener: Opener, cipher: Cipher = webCipher): Promise<Repository> {
+  static async open(storage: Storage, key: BackupKey, cipher: Cipher = webCipher): Promise<Repository> {
+    const opener = openerOf(key);
     const header = await readHeader(storage);
     const keyring = await openKeyring(storage, opener);
     if (keyring) return new Repository(storage, opener, cipher, keyring);
@@ -63,6 +67,12 @@ export class Repository {
   get id(): string {
     const { v1, epochs } = this.keyring;
     return v1 ? v1.id : (epochs.at(-1)?.id.slice(0, 16) as string);
+  }
+
+  /** The epoch under which new things are written. @throws BackupError where that would be an older one */
+  get head(): Epoch {
+    this.#head ??= this.keyring.headToWrite;
+    return this.#head;
   }
 
   /** The same, with the epochs that are there now. */
@@ -144,7 +154,8 @@ export class Repository {
 }
 
 /** Moves a backup of version 1 to this one. No part is read or written. @returns whether it was of version 1 */
-export async function migrateRepository(storage: Storage, opener: Opener): Promise<boolean> {
+export async function migrateRepository(storage: Storage, key: BackupKey): Promise<boolean> {
+  const opener = openerOf(key);
   if ((await readHeader(storage)) !== 1) return false;
   const salt = await readSalt(storage);
   if (!(await openKeyring(storage, opener)))

@@ -4,9 +4,10 @@ import type { Cipher } from './cipher.js';
 import { BackupError } from './errors.js';
 import type { Entry, FileEntry, Part } from './format.js';
 import { mayHold, readEntries } from './list.js';
+import type { BackupKey } from './openers.js';
 import { isWithin } from './paths.js';
 import { ReadAhead } from './read-ahead.js';
-import { openerOf, Repository } from './repository.js';
+import { Repository } from './repository.js';
 import { type Choice, chooseSnapshot } from './snapshots.js';
 import type { Problem } from './source.js';
 
@@ -49,16 +50,15 @@ export interface Destination {
 
 /**
  * Restores a snapshot, in constant memory. What is damaged or refused is left out and named; the rest is restored.
- * @param backupKey 32 bytes
  * @throws BackupError when there is no such snapshot, or the key is another's; StorageError
  */
 export async function restoreEntries(
   storage: Storage,
   destination: Destination,
-  backupKey: Uint8Array,
+  backupKey: BackupKey,
   { progress = () => undefined, cipher, only = [''], ...choice }: RestoreOptions = {},
 ): Promise<RestoreSummary> {
-  const repository = await Repository.open(storage, openerOf(backupKey), cipher);
+  const repository = await Repository.open(storage, backupKey, cipher);
   const snapshot = await chooseSnapshot(repository, choice);
   const damaged: Damage[] = [];
   const name = (path: string, error: unknown) => {

@@ -3,7 +3,7 @@ import { randomHex, text } from './encoding.js';
 import type { Epoch } from './epoch.js';
 import { BackupError } from './errors.js';
 import type { Part, Summary } from './format.js';
-import { listEpochs } from './keyring.js';
+import { listEpochs } from './history.js';
 import type { Listed } from './list.js';
 import { MOST_NAMES, packNames, unpackNames } from './names.js';
 import { partPath, type Repository } from './repository.js';
@@ -38,9 +38,7 @@ export class Run {
   }
 
   get head(): Epoch {
-    const { head } = this.repository.keyring;
-    if (!head) throw new BackupError('a backup of version 1 is only read; run bkv migrate first');
-    return head;
+    return this.repository.head;
   }
 
   /** What is there, and what is about to be deleted. */
@@ -123,11 +121,16 @@ export class Run {
   async isSound(): Promise<boolean> {
     const relied = [...this.#relied.values()];
     await this.#look();
-    const epochs = await listEpochs(this.repository.storage);
-    const rotated = [...epochs].some((id) => !this.repository.keyring.seen.has(id));
+    const rotated = await this.#isRotated();
     if (rotated) this.repository = await this.repository.reopen();
     const kept = relied.every(({ name, length }) => this.#lengthOf(name) === length);
     return kept && !rotated && (await this.#readBack(relied));
+  }
+
+  /** Whether there is an epoch that was not there when the run began. */
+  async #isRotated(): Promise<boolean> {
+    const epochs = await listEpochs(this.repository.storage);
+    return [...epochs].some((id) => !this.repository.keyring.seen.has(id));
   }
 
   /** Begins to rely on nothing, for another round. */
@@ -153,7 +156,7 @@ export class Run {
     return this.#damaged.size === 0 || !relied.some(({ name }) => this.#damaged.has(name));
   }
 
-  /** Writes the snapshot. @returns its name, `undefined` when the claim did not hold that long */
+  /** Writes the snapshot. @returns its name, `undefined` when the claim or the epoch did not hold that long */
   async publish(summary: Summary, lists: readonly Listed[]): Promise<string | undefined> {
     const { storage } = this.repository;
     const { head } = this;
@@ -173,7 +176,9 @@ export class Run {
     await storage.flush();
     await storage.write(snapshotPath(name), sealed);
     await storage.flush();
-    if ((await storage.size(this.#claim)) !== undefined) return name;
+    // Who was removed meanwhile must not read it.
+    const rotated = await this.#isRotated();
+    if (!rotated && (await storage.size(this.#claim)) !== undefined) return name;
     await storage.delete(snapshotPath(name));
     return undefined;
   }

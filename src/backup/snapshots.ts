@@ -5,7 +5,8 @@ import { BackupError } from './errors.js';
 import type { Origin, Snapshot } from './format.js';
 import { UnknownEpoch } from './keyring.js';
 import { partOf } from './list.js';
-import { openerOf, Repository } from './repository.js';
+import type { BackupKey } from './openers.js';
+import { Repository } from './repository.js';
 
 /** 20261125T104233123Z-0123456789abcdef of version 1: a time in UTC to the millisecond. */
 const OLD = /^\d{8}T\d{9}Z-[0-9a-f]{16}$/;
@@ -170,21 +171,20 @@ export async function chooseSnapshot(repository: Repository, { at, ...origin }: 
 }
 
 /**
- * The snapshots of a backup in their order, the newest last, and the names of those that cannot be read; what tells it
- * from others, and the number of the epoch under which it is written (0 in version 1).
- * @param backupKey 32 bytes
+ * The snapshots of a backup in their order, the newest last, and the names of those that cannot be read. `id` tells it
+ * from others, and `epochs` are marks of its epochs, the newest first: a device keeps the first, and gives it back as `seenEpoch`.
  */
 export async function snapshots(
   storage: Storage,
-  backupKey: Uint8Array,
+  backupKey: BackupKey,
   origin: Origin = {},
-): Promise<Listing & { id: string; epoch: number }> {
-  const repository = await Repository.open(storage, openerOf(backupKey));
+): Promise<Listing & { id: string; epochs: string[] }> {
+  const repository = await Repository.open(storage, backupKey);
   const { snapshots, ...rest } = await listSnapshots(repository);
-  const epoch = repository.keyring.head?.number ?? 0;
+  const epochs = repository.keyring.epochs.map(({ mark }) => mark);
   return {
     id: repository.id,
-    epoch,
+    epochs,
     snapshots: snapshots.filter((snapshot) => isFrom(snapshot, origin)),
     ...rest,
   };

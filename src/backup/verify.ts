@@ -5,7 +5,8 @@ import { BackupError } from './errors.js';
 import type { Part } from './format.js';
 import { checkKeys } from './heal.js';
 import { readEntries } from './list.js';
-import { openerOf, Repository } from './repository.js';
+import type { BackupKey } from './openers.js';
+import { Repository } from './repository.js';
 import type { Damage } from './restore.js';
 import { listSnapshots, snapshotPath } from './snapshots.js';
 import type { Problem } from './source.js';
@@ -84,15 +85,14 @@ class Checker {
 
 /**
  * Reads every part that a snapshot names, once, and tells which files of which snapshots are damaged.
- * @param backupKey 32 bytes
  * @throws BackupError; StorageError when the storage cannot be reached
  */
 export async function verify(
   storage: Storage,
-  backupKey: Uint8Array,
+  backupKey: BackupKey,
   { progress = () => undefined, cipher, repair = false }: VerifyOptions = {},
 ): Promise<Verdict> {
-  const repository = await Repository.open(storage, openerOf(backupKey), cipher);
+  const repository = await Repository.open(storage, backupKey, cipher);
   const { snapshots, damaged: unreadable, locked } = await listSnapshots(repository);
   const lost = (reason: string) => (snapshot: string) => ({
     snapshot,

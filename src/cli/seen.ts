@@ -1,6 +1,6 @@
 import { createHash, createHmac } from 'node:crypto';
 import { resolve } from 'node:path';
-import type { Listing } from '../backup/index.js';
+import { type BackupKey, openerOf, type SeenEpoch, type snapshots } from '../backup/index.js';
 import type { Storage } from '../storage/index.js';
 import { readState, writeState } from './state.js';
 
@@ -10,9 +10,11 @@ interface Seen {
   newest: Record<string, string>;
   /** which backup was where */
   places: Record<string, string>;
-  /** the largest number of an epoch, by backup */
-  epochs?: Record<string, number>;
+  /** mark of the newest epoch, by backup */
+  epochs?: Record<string, string>;
 }
+
+type SnapshotsOf = Awaited<ReturnType<typeof snapshots>>;
 
 const isOld = (name: string): boolean => /^\d{8}T/.test(name);
 /** Snapshots of version 1 come before all others. */
@@ -26,14 +28,14 @@ function read(name: string): Seen {
   }
 }
 
-const nameOf = (key: Uint8Array): string =>
-  `seen-${createHmac('sha256', key).update('bkv seen').digest('hex').slice(0, 32)}`;
+const nameOf = (key: BackupKey): string =>
+  `seen-${createHmac('sha256', openerOf(key).secret).update('bkv seen').digest('hex').slice(0, 32)}`;
 
-/** The largest number of an epoch that this device has seen of a backup. */
+/** What this device has seen of the epochs of a backup. */
 export const seenEpoch =
-  (key: Uint8Array) =>
-  (id: string): number =>
-    read(nameOf(key)).epochs?.[id] ?? 0;
+  (key: BackupKey): SeenEpoch =>
+  (id) =>
+    read(nameOf(key)).epochs?.[id];
 
 /**
  * Warns when the storage shows an older state than this device has seen, or another backup: each file of it would verify.
@@ -41,8 +43,8 @@ export const seenEpoch =
  */
 export function compareWithSeen(
   { location, folder }: Storage,
-  key: Uint8Array,
-  { id, epoch, snapshots }: Listing & { id: string; epoch: number },
+  key: BackupKey,
+  { id, epochs, snapshots }: SnapshotsOf,
   acceptOlderKeys = false,
 ): void {
   const name = nameOf(key);
@@ -59,12 +61,10 @@ export function compareWithSeen(
   const other = seen.places[place];
   if (other !== undefined && other !== id && seen.newest[other] !== undefined)
     warn(`another backup was here, with snapshot ${seen.newest[other]}: the storage shows another one`);
-  const known = seen.epochs?.[id] ?? 0;
-  if (epoch < known && !acceptOlderKeys)
-    warn(
-      `this device has seen epoch ${known} of its keys, and the storage shows epoch ${epoch}: an old state`,
-    );
-  seen.epochs = { ...seen.epochs, [id]: acceptOlderKeys ? epoch : Math.max(epoch, known) };
+  const known = seen.epochs?.[id];
+  const hidden = known !== undefined && !epochs.includes(known) && !acceptOlderKeys;
+  if (hidden) warn('this device has seen newer keys of this backup: the storage shows an old state');
+  else if (epochs[0] !== undefined) seen.epochs = { ...seen.epochs, [id]: epochs[0] };
   seen.places[place] = id;
   if (newest !== '' && (before === '' || isNewer(newest, before))) seen.newest[id] = newest;
   writeState(name, Buffer.from(`${JSON.stringify(seen)}\n`));

@@ -2,6 +2,7 @@ import { lstatSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import {
   BackupError,
+  type BackupKey,
   type BackupOptions,
   type BackupSummary,
   backupEntries,
@@ -35,13 +36,12 @@ export interface SourceOptions extends Omit<BackupOptions, 'cipher'> {
 
 /**
  * Encrypts a folder into a backup: see {@link backupEntries}. What cannot be read is left out, and named.
- * @param backupKey 32 bytes
  * @throws BackupError, StorageError
  */
 export async function backup(
   source: string,
   storage: Storage,
-  backupKey: Uint8Array,
+  backupKey: BackupKey,
   { exclude = [], withCaches = false, onSkip = () => undefined, ...rest }: SourceOptions = {},
 ): Promise<BackupSummary> {
   const there = statSync(source, { throwIfNoEntry: false });
@@ -82,13 +82,12 @@ export interface FolderSummary extends RestoreSummary {
 
 /**
  * Restores a snapshot into a folder: see {@link restoreEntries}. Without `overwrite` or `resume` it is new or empty.
- * @param backupKey 32 bytes
  * @throws BackupError also when the folder is not empty; StorageError
  */
 export async function restore(
   storage: Storage,
   destination: string,
-  backupKey: Uint8Array,
+  backupKey: BackupKey,
   { overwrite, resume, owners, ...options }: Omit<RestoreOptions, 'cipher'> & FolderOptions = {},
 ): Promise<FolderSummary> {
   if (lstatSync(destination, { throwIfNoEntry: false })?.isFile())
@@ -105,9 +104,9 @@ export async function restore(
   return { ...summary, damaged: summary.damaged.map(plainly), notes: folder.problems.map(plainly) };
 }
 
-/** Reads a backup through, with threads: see {@link verify}. @param backupKey 32 bytes */
+/** Reads a backup through, with threads: see {@link verify}. */
 export const check = (
   storage: Storage,
-  backupKey: Uint8Array,
+  backupKey: BackupKey,
   options: Omit<VerifyOptions, 'cipher'> = {},
 ): Promise<Verdict> => withThreads((cipher) => verify(storage, backupKey, { ...options, cipher }));

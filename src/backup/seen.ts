@@ -1,0 +1,22 @@
+import { BackupError } from './errors.js';
+import type { Keyring } from './keyring.js';
+
+/** The mark of the newest epoch that a device has seen of a backup, by the backup's id. */
+export type SeenEpoch = (id: string) => string | undefined;
+
+/**
+ * Nothing is written where the storage hides an epoch: who was removed since could read it. A forged beginning may have
+ * given the backup another id, so each that it could have is looked up.
+ * @throws BackupError
+ */
+export function checkSeen({ epochs, v1 }: Keyring, seen: SeenEpoch): void {
+  const ids = [...epochs.map(({ id }) => id.slice(0, 16)), ...(v1 ? [v1.id] : [])];
+  const hidden = ids.some((id) => {
+    const mark = seen(id);
+    return mark !== undefined && !epochs.some((epoch) => epoch.mark === mark);
+  });
+  if (hidden)
+    throw new BackupError(
+      'this device has seen newer keys of this backup, and the storage shows older ones: who was removed since could read what is written now; where the storage itself was set back, say --accept-older-keys',
+    );
+}
