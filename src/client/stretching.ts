@@ -86,5 +86,7 @@ export async function tryDevice(stretch: StretchPassword): Promise<number> {
 }
 
 /** Key stretching of OPAQUE (RFC 9807, section 7): with a salt of zeros, since the OPRF's output is each account's own. */
-export const stretchOutput = (stretch: StretchPassword) => (oprfOutput: Uint8Array) =>
-  stretch(oprfOutput, new Uint8Array(16));
+export const stretchOutput =
+  (stretch: StretchPassword): ((oprfOutput: Uint8Array) => Promise<Uint8Array>) =>
+  (oprfOutput) =>
+    stretch(oprfOutput, new Uint8Array(16));

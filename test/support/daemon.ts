@@ -37,6 +37,8 @@ export interface StartOptions {
   /** a module loaded before each process of the daemon, on every thread */
   readonly preload?: string;
   readonly env?: NodeJS.ProcessEnv;
+  /** the module of `bkv`, where it is installed elsewhere */
+  readonly main?: string;
 }
 
 export class HttpFailure extends Error {
@@ -63,7 +65,7 @@ export class Daemon {
 
   static async start(
     data: string,
-    { config: options = '', preload, env = {} }: StartOptions = {},
+    { config: options = '', preload, env = {}, main = MAIN }: StartOptions = {},
   ): Promise<Daemon> {
     let config = options.includes('profile:') ? options : options + tokenConfig(data);
     if (config.includes('profile:') && !config.includes('auth:')) {
@@ -71,7 +73,7 @@ export class Daemon {
       config += `auth: ${JSON.stringify(embeddedAuth(data))}\n`;
     }
     const { SOFTHSM2_CONF: _, BKV_TOKEN_PIN: __, ...rest } = process.env;
-    const args = [MAIN, 'serve', '--data', data, '--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
+    const args = [main, 'serve', '--data', data, '--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0'];
     if (config) {
       writeFileSync(join(data, 'test.yaml'), config);
       args.push('--config', join(data, 'test.yaml'));

@@ -1,0 +1,103 @@
+/**
+ * Makes what is published, from what `npm run build` made: a folder and a tarball each for the client library and for the
+ * server, in dist/packages. Run by `npm run pack`.
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+process.chdir(fileURLToPath(new URL('..', import.meta.url)));
+const OUT = 'dist/packages';
+const root = JSON.parse(readFileSync('package.json', 'utf8'));
+const { version, license, engines, type, dependencies } = root;
+const common = { version, license, engines, type };
+
+const write = (path, value) => writeFileSync(path, `${JSON.stringify(value, null, 2)}\n`);
+/** The packages that a module imports, itself or by what it imports, at the exact versions of this repository. */
+async function imported(entry) {
+  const { metafile } = await build({
+    entryPoints: [entry],
+    bundle: true,
+    packages: 'external',
+    format: 'esm',
+    outdir: OUT,
+    write: false,
+    metafile: true,
+  });
+  const names = Object.values(metafile.outputs)
+    .flatMap(({ imports }) => imports)
+    .map(({ path }) => path.match(/^(@[^/]+\/)?[^/]+/)[0]);
+  return Object.fromEntries([...new Set(names)].sort().map((name) => [name, dependencies[name]]));
+}
+
+async function client() {
+  const folder = join(OUT, 'client');
+  execFileSync('node_modules/.bin/tsc', ['-p', 'packages/client.tsconfig.json'], { stdio: 'inherit' });
+  write(join(folder, 'package.json'), {
+    name: 'backup-key-vault-client',
+    description:
+      'Client of an HSM backup key vault: a backup key, recovered with a password that nobody else learns.',
+    ...common,
+    sideEffects: false,
+    exports: { '.': { types: './client/index.d.ts', default: './client/index.js' } },
+    dependencies: await imported(join(folder, 'client/index.js')),
+  });
+  cpSync('docs/client.md', join(folder, 'README.md'));
+  return folder;
+}
+
+/** What of `src` runs on a server or behind `bkv`: all but the page, which is built into an app. */
+const SERVER = [
+  'backup',
+  'cli',
+  'client',
+  'config',
+  'daemon',
+  'files',
+  'http',
+  'keeper',
+  'process',
+  'protocol',
+  'storage',
+];
+
+function server() {
+  const folder = join(OUT, 'server');
+  const onlyCode = (path) => !/\.(d\.ts|js\.map)$/.test(path);
+  for (const part of [...SERVER, 'version.js'])
+    cpSync(`dist/src/${part}`, join(folder, 'dist/src', part), { recursive: true, filter: onlyCode });
+  for (const name of ['hsm-config', 'monitoring', 'CHANGELOG.md'])
+    cpSync(name, join(folder, name), { recursive: true });
+  mkdirSync(join(folder, 'systemd'));
+  for (const name of readdirSync('softhsm').filter((name) => name.endsWith('.service')))
+    cpSync(join('softhsm', name), join(folder, 'systemd', name));
+  cpSync('docs/operator.md', join(folder, 'README.md'));
+  const described = {
+    name: root.name,
+    description: root.description,
+    ...common,
+    bin: root.bin,
+    dependencies,
+    allowScripts: root.allowScripts,
+  };
+  write(join(folder, 'package.json'), described);
+  write(join(folder, 'npm-shrinkwrap.json'), locked(described));
+  return folder;
+}
+
+/** Who installs the server gets what was tested: the lock file, less what only development needs. */
+function locked(described) {
+  const lock = JSON.parse(readFileSync('package-lock.json', 'utf8'));
+  const { allowScripts: _, ...rootEntry } = described;
+  const packages = Object.entries(lock.packages).filter(([path, { dev }]) => path !== '' && !dev);
+  return { ...lock, name: described.name, packages: { '': rootEntry, ...Object.fromEntries(packages) } };
+}
+
+rmSync(OUT, { recursive: true, force: true });
+for (const make of [client, server]) {
+  const folder = await make();
+  cpSync('LICENSE', join(folder, 'LICENSE'));
+  execFileSync('npm', ['pack', '--silent', '--pack-destination', OUT, `./${folder}`], { stdio: 'inherit' });
+}
