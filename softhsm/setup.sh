@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what a fresh Debian or Ubuntu lacks: SoftHSM2 and build tools from the system's packages, then the
-# locked npm packages. With `test` also the servers that the tests run against. Does nothing where all is there.
+# Installs what a fresh Debian or Ubuntu lacks to run a vault: SoftHSM2 and build tools from the system's packages, then the
+# locked npm packages. With `dev` also the npm packages that building and measuring take, with `test` these and the
+# servers that the tests run against. Does nothing where all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,12 +40,24 @@ if [ ${#missing[@]} -gt 0 ]; then
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-if ! cmp -s package-lock.json node_modules/.bkv-lock; then
+is_installed() { cmp -s package-lock.json "node_modules/.bkv-lock$1"; }
+install() {
   # Node's own headers, where they are installed, spare node-gyp a download.
   prefix=$(node -p 'require("path").resolve(process.execPath, "../..")')
   [ -e "$prefix/include/node/node.h" ] && export npm_config_nodedir="$prefix"
   echo "Installing npm packages …"
-  npm ci --no-audit --no-fund --loglevel=error
+  npm "$@" --no-audit --no-fund --loglevel=error
+}
+if is_installed ''; then
+  :
+elif [ -z "${1:-}" ]; then
+  if ! is_installed -run; then
+    install ci --omit=dev
+    cp package-lock.json node_modules/.bkv-lock-run
+  fi
+else
+  # What a vault runs on is compiled already, where a demonstration was run before.
+  if is_installed -run; then install install --no-save; else install ci; fi
   cp package-lock.json node_modules/.bkv-lock
 fi
 if [ "${1:-}" = test ] && ! command -v chromium google-chrome >/dev/null; then
