@@ -18,8 +18,8 @@ export class Interrupted extends CodedError {
   }
 }
 
-/** Exit codes of what the client library throws; 1 for all others. README.md names them. */
-const EXIT_CODES: Readonly<Record<string, number>> = {
+/** Exit codes of what the client library throws; 1 for all others. docs/cli.md is made from them. */
+export const EXIT_CODES: Readonly<Record<string, number>> = {
   EmptyPassword: 2,
   InvalidFleet: 2,
   InvalidKey: 2,

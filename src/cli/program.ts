@@ -8,7 +8,7 @@ import { fleetCommands } from './fleets.js';
 import { keyCommands } from './keys.js';
 import { tokenCommands } from './tokens.js';
 
-const program = new Command('bkv')
+export const program = new Command('bkv')
   .description('End-to-end encrypted backups, with a key that a password opens')
   .version(version)
   .showHelpAfterError()

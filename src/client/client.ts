@@ -8,6 +8,7 @@ import { type Registrant, register } from './registration.js';
 import { stretchedOnce } from './stretched-once.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from './stretching.js';
 
+/** Which vault, and whose account. */
 export interface VaultClientOptions {
   /** where the vault is, such as `https://vault.example` */
   readonly url: string;
@@ -25,11 +26,13 @@ export interface VaultClientOptions {
   readonly allowPlainHttp?: boolean;
 }
 
+/** How a key is registered. */
 export interface RegisterOptions {
   /** whether the key that the account may have is given up for this one; not unless told */
   readonly replace?: boolean;
 }
 
+/** What a vault has of an account. */
 export type AccountStatus =
   | { state: 'unregistered' }
   | { state: 'registered'; attemptsRemaining: number; dealings: string[] }
@@ -110,7 +113,7 @@ export class VaultClient {
     }
   }
 
-  /** @throws VaultError */
+  /** Whether the vault holds a key, and how many wrong passwords are left. @throws VaultError */
   async status(): Promise<AccountStatus> {
     const { state, attemptsRemaining, dealings } = await this.#vault.request('GET', '/v1/account');
     if (state === 'unregistered') return { state };

@@ -1,5 +1,6 @@
 /** Every error of the client library has a `code` that does not change. */
 export class BkvError extends Error {
+  /** @param code what happened, as docs/client.md lists it */
   constructor(
     readonly code: string,
     message: string,
@@ -10,7 +11,9 @@ export class BkvError extends Error {
   }
 }
 
+/** The password does not open the key. The attempt is spent. */
 export class WrongPassword extends BkvError {
+  /** @param attemptsRemaining how many more wrong ones there may be; at 0 the key is gone */
   constructor(readonly attemptsRemaining: number) {
     super(
       'WrongPassword',
@@ -19,12 +22,14 @@ export class WrongPassword extends BkvError {
   }
 }
 
+/** No password opens the key any more: a new backup under a new key is the way on. */
 export class Locked extends BkvError {
   constructor() {
     super('Locked', 'all password attempts are spent; the backup key is unreachable for ever');
   }
 }
 
+/** Somebody else answers in the vault's place. Nothing secret was sent; do not let the user try again. */
 export class VaultIdentityMismatch extends BkvError {
   constructor(detail: string) {
     super('VaultIdentityMismatch', `this is not the vault whose key is pinned: ${detail}`);

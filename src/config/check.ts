@@ -11,7 +11,18 @@ export interface Place {
 }
 
 /** Reads one value. Whatever is wrong is told to the place; what is returned then is of no use. */
-export type Check<T> = (node: Node | null | undefined, place: Place) => T;
+export interface Check<T> extends Described {
+  (node: Node | null | undefined, place: Place): T;
+}
+/** What a reference says of a value (docs/config.md). */
+export interface Described {
+  /** what the field does */
+  readonly about?: string;
+  /** what stands for it where it is left out, if it may be */
+  readonly leftOut?: { readonly value: unknown };
+  /** the fields of a map */
+  readonly table?: Fields;
+}
 export type Checked<C> = C extends Check<infer T> ? T : never;
 type Fields = Readonly<Record<string, Check<unknown>>>;
 type CheckedFields<F extends Fields> = { readonly [N in keyof F]: Checked<F[N]> };
@@ -57,16 +68,21 @@ export const path: Check<string> = (node, place) => {
   return typeof value === 'string' && !isAbsolute(value) ? resolve(place.folder, value) : value;
 };
 
-/** A value that may be left out. */
-export const optional =
-  <T>(check: Check<T>): Check<T | undefined> =>
-  (node, place) =>
-    node === undefined || node === null ? undefined : check(node, place);
+const like = <T>(described: Described, check: Check<T>, more: Described): Check<T> =>
+  Object.assign(check, described, more);
 
-export const withDefault =
-  <T>(check: Check<T>, value: T): Check<T> =>
-  (node, place) =>
-    node === undefined || node === null ? value : check(node, place);
+/** A field with what it does. */
+export const field = <T>(check: Check<T>, about: string): Check<T> =>
+  like(check, (node, place) => check(node, place), { about });
+
+export const withDefault = <T>(check: Check<T>, value: T): Check<T> =>
+  like(check, (node, place) => (node === undefined || node === null ? value : check(node, place)), {
+    leftOut: { value },
+  });
+
+/** A value that may be left out. */
+export const optional = <T>(check: Check<T>): Check<T | undefined> =>
+  withDefault<T | undefined>(check, undefined);
 
 export const list =
   <T>(check: Check<T>, atLeast = 0): Check<readonly T[]> =>
@@ -79,9 +95,8 @@ export const list =
   };
 
 /** A map of these fields and no others. */
-export const fields =
-  <F extends Fields>(table: F): Check<CheckedFields<F>> =>
-  (node, place) => {
+export const fields = <F extends Fields>(table: F): Check<CheckedFields<F>> => {
+  const check: Check<CheckedFields<F>> = (node, place) => {
     const found = new Map<string, Node | null>();
     if (node && !isMap(node)) place.fault('must be a map of fields', node);
     if (isMap(node))
@@ -97,6 +112,8 @@ export const fields =
       ]),
     ) as CheckedFields<F>;
   };
+  return like({}, check, { table });
+};
 
 /** A suggestion for a misspelt name, or nothing. */
 function didYouMean(name: string, names: readonly string[]): string {

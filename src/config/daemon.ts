@@ -5,6 +5,7 @@ import {
   type Check,
   type Checked,
   checkYaml,
+  field,
   fields,
   integer,
   list,
@@ -45,29 +46,64 @@ const network = matching('an IP address, or a network as 10.0.0.0/8', (value) =>
 const MAX_ATTEMPTS = 200;
 
 const rateLimit = fields({
-  account: withDefault(integer(1), 60),
-  address: withDefault(integer(1), 600),
+  account: field(withDefault(integer(1), 60), 'of one account'),
+  address: field(withDefault(integer(1), 600), 'of one network address'),
 });
 
-const daemon = fields({
-  profile: optional(path),
-  database: optional(text),
-  listen: withDefault(address, { host: '127.0.0.1', port: 8200 }),
-  admin: withDefault(address, { host: '127.0.0.1', port: 8201 }),
-  adminHosts: withDefault(list(text), []),
-  httpWorkers: withDefault(integer(1, 64), 1),
-  maxAttempts: withDefault(integer(1, MAX_ATTEMPTS), 10),
-  exchangeSeconds: withDefault(number(1, 3600), 60),
-  tokenBackup: optional(path),
-  shredHours: withDefault(number(0, 500), 24),
-  rateLimit: withDefault(rateLimit, { account: 60, address: 600 }),
-  trustedProxies: withDefault(list(network), []),
-  tls: optional(fields({ cert: path, key: path, clientCa: optional(path) })),
-  auth: optional(fields({ jwks: text, issuer: text })),
+const tls = fields({
+  cert: field(path, 'certificate and its chain, PEM'),
+  key: field(path, 'private key, PEM'),
+  clientCa: field(optional(path), 'asks clients for a certificate of this CA'),
 });
 
-/** What docs/operator.md describes field by field. */
-export type Config = Checked<typeof daemon>;
+const auth = fields({
+  jwks: field(text, "the identity provider's keys: a URL, or a file"),
+  issuer: field(text, 'what `iss` of an access token must be'),
+});
+
+/** The daemon's configuration, field by field; docs/config.md is made from it. */
+export const daemonFields = fields({
+  profile: field(optional(path), "the token's profile; without it a SoftHSM2 token in the data folder"),
+  database: field(
+    optional(text),
+    'a PostgreSQL URL without a password; without it an SQLite file in the data folder',
+  ),
+  listen: field(withDefault(address, { host: '127.0.0.1', port: 8200 }), 'address of the API'),
+  admin: field(
+    withDefault(address, { host: '127.0.0.1', port: 8201 }),
+    'address of metrics, health and upkeep: for the operator only',
+  ),
+  adminHosts: field(
+    withDefault(list(text), []),
+    'names that the admin address is called by; IP addresses and localhost are taken anyhow',
+  ),
+  httpWorkers: field(withDefault(integer(1, 64), 1), 'processes that serve the API'),
+  maxAttempts: field(
+    withDefault(integer(1, MAX_ATTEMPTS), 10),
+    'wrong passwords until a key is unreachable; holds for registrations from then on',
+  ),
+  exchangeSeconds: field(
+    withDefault(number(1, 3600), 60),
+    'how long the second message of an exchange is waited for; clients are told',
+  ),
+  tokenBackup: field(optional(path), 'file that always holds a backup of the token, for its backup token'),
+  shredHours: field(
+    withDefault(number(0, 500), 24),
+    'hours between sweeps that destroy the page keys of ended accounts; 0 for none',
+  ),
+  rateLimit: field(withDefault(rateLimit, { account: 60, address: 600 }), 'requests a minute'),
+  trustedProxies: field(
+    withDefault(list(network), []),
+    'load balancers whose X-Forwarded-For is believed: addresses or networks',
+  ),
+  tls: field(optional(tls), 'certificate of the API; without it a load balancer speaks TLS'),
+  auth: field(
+    optional(auth),
+    'who says which account a caller acts for; required but for a trial on loopback',
+  ),
+});
+
+export type Config = Checked<typeof daemonFields>;
 export type Auth = NonNullable<Config['auth']>;
 
 /** What the command line says in place of the file. */
@@ -85,7 +121,7 @@ export function loadConfig(file: string | undefined, overrides: Overrides = {}):
   const config = checkYaml(
     file === undefined ? '' : read(file),
     file ?? 'configuration',
-    daemon,
+    daemonFields,
     (faults) => {
       throw new CodedError('usage', faults);
     },

@@ -4,6 +4,7 @@ import { isSeq } from 'yaml';
 import {
   type Check,
   checkYaml,
+  field,
   fields,
   flag,
   integer,
@@ -36,20 +37,36 @@ const tokenName: Check<TokenName> = (node, place) => {
 const module: Check<readonly string[]> = (node, place) =>
   isSeq(node) ? list(text, 1)(node, place) : [text(node, place)];
 
-const profileFields = fields({
-  name: text,
-  module,
-  token: tokenName,
-  standby: withDefault(list(tokenName), []),
-  spread: withDefault(flag, false),
-  slot: optional(integer(0)),
-  keyWrap: optional(integer(0)),
-  pin: list(pinSource, 1),
-  restored: withDefault(flag, false),
-  sessions: withDefault(integer(1, 256), 3),
-  callTimeout: withDefault(number(1, 600), 60),
-  renewAfter: optional(integer(100)),
-  files: optional(oneOf('softhsm2')),
+/** A profile, field by field; docs/config.md is made from it. */
+export const profileFields = fields({
+  name: field(text, 'what messages call the token'),
+  module: field(module, 'path of the PKCS#11 module, or several of which the first that exists is taken'),
+  token: field(tokenName, 'the token: its `label`, its `serial`, or both'),
+  standby: field(
+    withDefault(list(tokenName), []),
+    'tokens of the same cluster, to which the vendor copies every object: used while the first is away',
+  ),
+  spread: field(withDefault(flag, false), 'whether evaluations run on the standby tokens too'),
+  slot: field(optional(integer(0)), 'the slot, where label and serial do not tell tokens apart'),
+  keyWrap: field(
+    optional(integer(0)),
+    "the vendor's mechanism for RFC 5649, where it is neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD",
+  ),
+  pin: field(
+    list(pinSource, 1),
+    'where the user PIN is: `file`, `env` or systemd `credential`; the first that exists is read',
+  ),
+  restored: field(withDefault(flag, false), 'true where the keys came out of a backup of another token'),
+  sessions: field(withDefault(integer(1, 256), 3), 'threads that call the module, each with one session'),
+  callTimeout: field(withDefault(number(1, 600), 60), 'seconds until a call into the module counts as hung'),
+  renewAfter: field(
+    optional(integer(100)),
+    'evaluations after which the module is loaded anew, for one that never frees the objects of a session',
+  ),
+  files: field(
+    optional(oneOf('softhsm2')),
+    'the module keeps objects in files as SoftHSM2 does: what is written is synced to the disk',
+  ),
 });
 
 type PinFile = { readonly file: string } | { readonly env: string } | { readonly credential: string };
