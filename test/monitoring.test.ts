@@ -12,8 +12,22 @@ const DASHBOARD = 'monitoring/grafana/dashboards/backup-key-vault.json';
 interface Panel {
   title: string;
   type: string;
+  description?: string;
+  datasource?: { uid: string };
+  fieldConfig?: { defaults: { unit?: string; thresholds?: { steps: unknown[] } } };
+  options?: { content?: string };
   targets?: { expr: string }[];
 }
+
+interface Rules {
+  groups: { rules: { alert?: string; labels: { severity: string }; annotations: { action: string } }[] }[];
+}
+
+const alerts = ['rules.yml', 'rules-fleet.yml'].flatMap((name) =>
+  (parse(readFileSync(join('monitoring', name), 'utf8')) as Rules).groups.flatMap(({ rules }) =>
+    rules.filter(({ alert }) => alert !== undefined),
+  ),
+);
 
 describe('monitoring', () => {
   it('rules and configuration are what promtool takes, and alert when they should', () => {
@@ -26,13 +40,6 @@ describe('monitoring', () => {
   });
 
   it('every alert is tested', () => {
-    const rules = ['rules.yml', 'rules-fleet.yml'].flatMap((name) =>
-      (
-        parse(readFileSync(join('monitoring', name), 'utf8')) as {
-          groups: { rules: { alert?: string }[] }[];
-        }
-      ).groups.flatMap(({ rules }) => rules.flatMap(({ alert }) => alert ?? [])),
-    );
     const tests = parse(readFileSync('monitoring/rules.test.yml', 'utf8')) as {
       tests: { alert_rule_test: { alertname: string; exp_alerts: unknown[] }[] }[];
     };
@@ -40,9 +47,26 @@ describe('monitoring', () => {
       alert_rule_test.filter(({ exp_alerts }) => exp_alerts.length > 0).map(({ alertname }) => alertname),
     );
     assert.deepEqual(
-      rules.filter((alert) => !fired.includes(alert)),
+      alerts.map(({ alert }) => alert as string).filter((alert) => !fired.includes(alert)),
       [],
     );
+  });
+
+  it('the dashboard explains each panel, and says what each alert asks for', () => {
+    const { panels } = JSON.parse(readFileSync(DASHBOARD, 'utf8')) as { panels: Panel[] };
+    const shown = panels.filter(({ type }) => type !== 'row');
+    for (const { title, type, description, datasource, fieldConfig } of shown) {
+      assert.ok(description, `${title} has no description`);
+      if (type === 'text') continue;
+      assert.equal(datasource?.uid, '$' + '{datasource}', title);
+      assert.ok(fieldConfig?.defaults.unit, `${title} has no unit`);
+      if (type === 'stat') assert.ok((fieldConfig.defaults.thresholds?.steps.length ?? 0) > 1, title);
+    }
+    const told = alerts.map(
+      ({ alert, labels, annotations }) => `| ${alert} | ${labels.severity} | ${annotations.action} |`,
+    );
+    const content = shown.find(({ type }) => type === 'text')?.options?.content;
+    assert.equal(content, ['| alert | severity | what to do |', '|---|---|---|', ...told].join('\n'));
   });
 
   describe('a real Prometheus that scraped a loaded daemon', () => {
@@ -119,6 +143,14 @@ describe('monitoring', () => {
         }
       assert.deepEqual(empty, []);
       assert.ok(count > 25);
+    });
+
+    it('takes the queries of its annotations', async () => {
+      const { annotations } = JSON.parse(readFileSync(DASHBOARD, 'utf8')) as {
+        annotations: { list: { expr: string }[] };
+      };
+      for (const { expr } of annotations.list) await query(expr.replaceAll('$instance', '.*'));
+      assert.equal(annotations.list.length, 2);
     });
 
     it('has data for every recording rule, and no alert fires', async () => {
