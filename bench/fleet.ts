@@ -17,9 +17,9 @@ const [first, second] = daemons as [Daemon, Daemon];
 const line = await Line.open(second);
 const jwts = await Promise.all(daemons.map((daemon) => daemon.jwt('fleet')));
 const urls = daemons.map(({ url }) => url);
-const clientOf = async (through: readonly string[]) =>
+const clientOf = (through: readonly string[]) =>
   new FleetClient({
-    vaults: await Promise.all(daemons.map((daemon, i) => daemon.fleetEntry(through[i]))),
+    vaults: daemons.map((daemon, i) => daemon.fleetEntry(through[i])),
     threshold: 3,
     account: 'fleet',
     accessToken: ({ url }) => jwts[through.indexOf(url)] as string,
@@ -34,11 +34,11 @@ const median = (values: number[]): number => values.sort((a, b) => a - b)[values
 
 const single = first.client('single');
 await single.register('right', newBackupKey());
-const fleet = await clientOf(urls);
+const fleet = clientOf(urls);
 await fleet.register('right', newBackupKey());
 // A client that lives on, as an app does: it has learnt who is dead or lies.
-const dead = await clientOf(['http://127.0.0.1:9', ...urls.slice(1)]);
-const lying = await clientOf(['http://127.0.0.1:9', line.url, ...urls.slice(2)]);
+const dead = clientOf(['http://127.0.0.1:9', ...urls.slice(1)]);
+const lying = clientOf(['http://127.0.0.1:9', line.url, ...urls.slice(2)]);
 line.mode = 'lie';
 
 const names = ['one vault', '3 of 5', '3 of 5, one dead', '3 of 5, one dead and one lying'];

@@ -125,7 +125,7 @@ describe('the client library, before it asks and when it is answered', () => {
   const vault = (more: object = {}) => new VaultClient({ ...options, url, ...more });
   const fleet = (more: object = {}) =>
     new FleetClient({
-      vaults: [{ url, serverPublicKey, transportPublicKey: new Uint8Array() }],
+      vaults: [{ url, serverPublicKey }],
       threshold: 1,
       account: 'alice',
       accessToken: () => 'jwt',

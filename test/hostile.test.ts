@@ -9,6 +9,8 @@ import { setTimeout } from 'node:timers/promises';
 import { p256 } from '@noble/curves/nist.js';
 import fc from 'fast-check';
 import { SignJWT, UnsecuredJWT } from 'jose';
+import type { z } from 'zod';
+import { endpoints } from '../src/http/routes.js';
 import { audienceOf } from '../src/protocol/index.js';
 import { Daemon } from './support/daemon.js';
 import { seed } from './support/random.js';
@@ -18,16 +20,11 @@ import { discardData } from './support/token.js';
 const cases = Number(process.env.BKV_FUZZ_CASES ?? 3000);
 
 const ROUTES: [string, string, string[]][] = [
-  ['POST', '/v1/registration/start', ['registrationRequest', 'keyshare']],
-  ['POST', '/v1/registration/finish', ['registrationId', 'registrationRecord', 'encryptedBackupKey', 'mac']],
-  ['POST', '/v1/recovery/start', ['KE1', 'dealing']],
-  ['POST', '/v1/recovery/finish', ['recoveryId', 'KE3']],
-  ['DELETE', '/v1/recovery/AAAAAAAAAAAAAAAAAAAAAA', []],
-  ['POST', '/v1/shares', ['dealing', 'sharePublicKey', 'transportKey', 'wrappedShare', 'registrationRecord']],
-  ['POST', '/v1/shares/commit', ['dealing']],
-  ['GET', '/v1/account', []],
-  ['DELETE', '/v1/account', []],
-  ['GET', '/v1/identity', []],
+  ...endpoints.map(({ method, path, body }): [string, string, string[]] => [
+    method.toUpperCase(),
+    path.replace(':recoveryId', 'A'.repeat(22)),
+    Object.keys((body as z.ZodObject | undefined)?.shape ?? {}),
+  ]),
   ['PATCH', '/v1/../v1//account', []],
 ];
 

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
-import { createECDH, createPublicKey, publicEncrypt } from 'node:crypto';
-import { aeskwp } from '@noble/ciphers/aes.js';
+import { createECDH } from 'node:crypto';
+import { p256 } from '@noble/curves/nist.js';
+import { decompress, InvalidInput, TokenError, type WrappedKey } from '../src/keeper/pkcs11/index.js';
+import type { TravellingShare } from '../src/keeper/pkcs11/shares.js';
+import { wrapScalar } from '../src/keeper/pkcs11/wrapping.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
-import { dealKey, evaluate, interpolate, oprf, subsets } from '../src/protocol/index.js';
+import { dealKey, evaluate, interpolate, oprf, type Share, subsets } from '../src/protocol/index.js';
 import { freshToken } from './support/token.js';
 
 describe('threshold OPRF', () => {
@@ -26,54 +29,60 @@ describe('threshold OPRF', () => {
     });
   }
 
-  it('a share travels wrapped into the token and is evaluated there', async () => {
-    const token = await TokenPool.open(freshToken());
-    try {
-      const spki = await token.call('transportPublicKey');
-      const publicKey = createPublicKey({ key: Buffer.from(spki), type: 'spki', format: 'der' });
-      assert.equal(publicKey.asymmetricKeyDetails?.modulusLength, 3072);
-      const [share] = dealKey(3, 5).shares as [ReturnType<typeof dealKey>['shares'][0]];
-      const aes = crypto.getRandomValues(new Uint8Array(32));
-      const pkcs8 = Buffer.concat([
-        Buffer.from('3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420', 'hex'),
-        share.scalar,
-      ]);
-      const wrapped = await token.call(
-        'importWrapped',
-        publicEncrypt({ key: publicKey, oaepHash: 'sha1' }, aes),
-        aeskwp(aes).encrypt(pkcs8),
-      );
-      assert.equal(wrapped.length, 80);
-      const evaluated = await token.call('multiply', { wrapped, publicKey: share.publicKey }, blinded);
-      assert.deepEqual(Buffer.from(evaluated), Buffer.from(evaluate(share.scalar, blinded)));
-      await assert.rejects(token.call('importWrapped', new Uint8Array(384), aeskwp(aes).encrypt(pkcs8)));
-    } finally {
-      await token.close();
-    }
-  });
-
-  it('a share travels under a key that the token agrees on for it alone', async () => {
-    const token = await TokenPool.open(freshToken());
-    try {
-      const [share] = dealKey(3, 5).shares as [ReturnType<typeof dealKey>['shares'][0]];
-      const pkcs8 = Buffer.concat([
-        Buffer.from('3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420', 'hex'),
-        share.scalar,
-      ]);
-      const [pair, otherPair] = [await token.call('generateWrapped'), await token.call('generateWrapped')];
+  describe('a share that travels into a token', () => {
+    let token: TokenPool;
+    let pair: WrappedKey;
+    const [share, other] = dealKey(3, 5).shares as [Share, Share];
+    const long = (publicKey: Uint8Array) => decompress(publicKey);
+    const travelling = (scalar: Uint8Array, publicKey: Uint8Array, E = pair.publicKey) => {
       const client = createECDH('prime256v1');
       const keyshare = client.generateKeys();
-      const wrappedShare = aeskwp(client.computeSecret(pair.publicKey)).encrypt(pkcs8);
-      const wrapped = await token.call('importShare', pair, keyshare, wrappedShare);
+      return { keyshare, wrapped: wrapScalar(scalar, client.computeSecret(E)), publicKey: long(publicKey) };
+    };
+    before(async () => {
+      token = await TokenPool.open(freshToken());
+      pair = await token.call('generateWrapped');
+    });
+    after(() => token.close());
+
+    it('is evaluated there', async () => {
+      const wrapped = await token.call('importShare', pair, travelling(share.scalar, share.publicKey));
       assert.equal(wrapped.length, 80);
       const evaluated = await token.call('multiply', { wrapped, publicKey: share.publicKey }, blinded);
       assert.deepEqual(Buffer.from(evaluated), Buffer.from(evaluate(share.scalar, blinded)));
+    });
+
+    const G = p256.Point.BASE.toBytes(true);
+    const order = Buffer.from(p256.Point.Fn.ORDER.toString(16), 'hex');
+    const bad: Record<string, () => Promise<TravellingShare> | TravellingShare> = {
       // Recorded, and sent into another registration: with another pair, or another client's key share.
-      await assert.rejects(token.call('importShare', otherPair, keyshare, wrappedShare));
-      const stranger = createECDH('prime256v1').generateKeys();
-      await assert.rejects(token.call('importShare', pair, stranger, wrappedShare));
-    } finally {
-      await token.close();
-    }
+      'one for another pair': async () =>
+        travelling(share.scalar, share.publicKey, (await token.call('generateWrapped')).publicKey),
+      'one under another key share': () => ({
+        ...travelling(share.scalar, share.publicKey),
+        keyshare: createECDH('prime256v1').generateKeys(),
+      }),
+      'random bytes': () => ({
+        ...travelling(share.scalar, share.publicKey),
+        wrapped: new Uint8Array(80).fill(7),
+      }),
+      'one of another public key': () => travelling(share.scalar, other.publicKey),
+      'one that claims to be 1': () => travelling(share.scalar, G),
+      zero: () => travelling(new Uint8Array(32), share.publicKey),
+      'the order of the curve': () => travelling(order, share.publicKey),
+    };
+    for (const [what, make] of Object.entries(bad))
+      it(`is refused as who sent it made it, not as a failure of the token: ${what}`, async () => {
+        await assert.rejects(token.call('importShare', pair, await make()), InvalidInput);
+        assert.equal(token.state, 'up');
+      });
+
+    it('is no fault of who sent it when the token fails', async () => {
+      const broken = { wrapped: new Uint8Array(80), publicKey: pair.publicKey };
+      await assert.rejects(
+        token.call('importShare', broken, travelling(share.scalar, share.publicKey)),
+        TokenError,
+      );
+    });
   });
 });

@@ -147,7 +147,7 @@ const SO_PIN = '87654321';
     initializeBackupToken(profile, SO_PIN);
     hold(profile, readFileSync(join(folder, 'backup-token.pem'), 'utf8'));
     const golden = rehearseToken(profile, readFileSync(join(folder, 'backup-3.json'), 'utf8'));
-    assert.deepEqual(golden, { created: '2026-11-26T02:50:00.000Z', pageKeys: 2 });
+    assert.deepEqual(golden, { created: '2026-11-26T04:30:00.000Z', pageKeys: 2 });
   });
 });
 

@@ -10,9 +10,7 @@ const base64url = z.string().regex(/^[A-Za-z0-9_-]+$/, 'must be base64url');
 const fleetSchema = z.strictObject({
   threshold: z.int().min(1),
   liars: z.int().min(0).optional(),
-  vaults: z
-    .array(z.strictObject({ url: z.url(), serverPublicKey: base64url, transportPublicKey: base64url }))
-    .nonempty(),
+  vaults: z.array(z.strictObject({ url: z.url(), serverPublicKey: base64url })).nonempty(),
   predecessors: z.array(z.string()).optional(),
 });
 
@@ -54,10 +52,9 @@ const definitionOf = ({
 }: Omit<z.infer<typeof fleetSchema>, 'predecessors'>): FleetDefinition => ({
   threshold,
   ...(liars !== undefined && { liars }),
-  vaults: vaults.map(({ url, serverPublicKey, transportPublicKey }) => ({
+  vaults: vaults.map(({ url, serverPublicKey }) => ({
     url,
     serverPublicKey: Buffer.from(serverPublicKey, 'base64url'),
-    transportPublicKey: Buffer.from(transportPublicKey, 'base64url'),
   })),
 });
 
@@ -67,8 +64,8 @@ export async function pinFleet(urls: readonly string[], threshold: number): Prom
     urls.map(async (url) => {
       const response = await fetch(`${url.replace(/\/+$/, '')}/v1/identity`).catch(() => undefined);
       if (!response?.ok) throw new UsageError(`${url} does not say who it is; is a vault there?`);
-      const { serverPublicKey, transportPublicKey } = (await response.json()) as Record<string, string>;
-      return { url, serverPublicKey, transportPublicKey };
+      const { serverPublicKey } = (await response.json()) as Record<string, string>;
+      return { url, serverPublicKey };
     }),
   );
   return stringify({ threshold, vaults }, { lineWidth: 0 }).trimEnd();

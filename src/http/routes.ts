@@ -25,10 +25,9 @@ export const endpoints: readonly Endpoint[] = [
     answer: schemas.Identity,
     errors: [429, 503],
     handle: async ({ keeper }) => {
-      const { serverPublicKey, transportPublicKey, maxAttempts, exchangeSeconds } = await keeper.identity();
+      const { serverPublicKey, maxAttempts, exchangeSeconds } = await keeper.identity();
       return {
         serverPublicKey: encode(serverPublicKey),
-        transportPublicKey: encode(transportPublicKey),
         suite: 'P256-SHA256',
         wireVersion: 2,
         maxAttempts,
@@ -97,21 +96,40 @@ export const endpoints: readonly Endpoint[] = [
   },
   {
     method: 'post',
-    path: '/v1/share/register',
-    operation: 'shareRegister',
-    summary: "Keeps a share of a fleet's key, beside the account's older keys",
+    path: '/v1/share/start',
+    operation: 'shareStart',
+    summary: "First message of the registration of a share of a fleet's key",
     authenticated: true,
-    body: schemas.ShareRegister,
-    errors: [400, 401, 409, 413, 429, 503],
-    handle: ({ keeper, caller, body }) =>
-      keeper.registerShare({
+    body: schemas.ShareStart,
+    answer: schemas.ShareStarted,
+    errors: [400, 401, 413, 429, 503],
+    handle: async ({ keeper, caller, body }) => {
+      const { transportKey, mac, ...started } = await keeper.startShare({
         caller,
         dealing: body.dealing as string,
+        index: Number(body.index),
+        keyshare: decode(body.keyshare),
+      });
+      return { ...started, transportKey: encode(transportKey), mac: encode(mac) };
+    },
+  },
+  {
+    method: 'post',
+    path: '/v1/share/finish',
+    operation: 'shareFinish',
+    summary: "Last message: keeps the share beside the account's older keys",
+    authenticated: true,
+    body: schemas.ShareFinish,
+    errors: [400, 401, 404, 409, 410, 413, 429, 503],
+    handle: ({ keeper, caller, body }) =>
+      keeper.finishShare({
+        caller,
+        registrationId: body.registrationId as string,
         sharePublicKey: decode(body.sharePublicKey),
-        transportKey: decode(body.transportKey),
         wrappedShare: decode(body.wrappedShare),
         registrationRecord: decode(body.registrationRecord),
         encryptedBackupKey: decode(body.encryptedBackupKey),
+        mac: decode(body.mac),
       }),
   },
   {

@@ -24,9 +24,6 @@ const dealing = z
 
 export const Identity = z.strictObject({
   serverPublicKey: base64url("the vault's static public key, to be pinned", SIZES.element),
-  transportPublicKey: z
-    .string()
-    .describe('RSA key that shares are wrapped for; SPKI, base64url, to be pinned'),
   suite: z.literal('P256-SHA256'),
   wireVersion: z.literal(2).describe('of the registration: docs/protocol.md'),
   maxAttempts: z.int().min(1),
@@ -70,13 +67,24 @@ export const RegistrationFinish = z.strictObject({
     .describe('true gives up the key that the account may have; otherwise such a registration is refused'),
   mac: base64url('finish MAC, of a client that sent a key share', SIZES.mac).optional(),
 });
-export const ShareRegister = z.strictObject({
+export const ShareStart = z.strictObject({
   dealing,
+  index: z.int().min(1).max(255).describe('of the share'),
+  keyshare: base64url('X, a fresh key share', SIZES.element),
+});
+export const ShareStarted = z.strictObject({
+  registrationId: exchangeId,
+  transportKey: base64url('E, which the share travels under', SIZES.element),
+  limit: z.int().min(1).describe('wrong passwords until the account is locked'),
+  mac: base64url('start MAC', SIZES.mac),
+});
+export const ShareFinish = z.strictObject({
+  registrationId: exchangeId,
   sharePublicKey: base64url('share·G', SIZES.element),
-  transportKey: base64url('AES-256 key under the transport key, RSA-OAEP', 384),
-  wrappedShare: base64url('PKCS#8 of the share under that AES key, RFC 5649', 80),
+  wrappedShare: base64url('PKCS#8 of the share under x(X·E), RFC 5649', 80),
   registrationRecord: base64url('clientPublicKey, maskingKey and envelope', SIZES.registrationRecord),
   encryptedBackupKey: base64url('the backup key, encrypted under a key made from the export key', 1, 512),
+  mac: base64url('finish MAC', SIZES.mac),
 });
 export const ShareCommit = z.strictObject({ dealing });
 export const ShareWithdraw = z.strictObject({ dealing });

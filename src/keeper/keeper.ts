@@ -13,8 +13,8 @@ export function keeperApi(duty: Duty, authenticate: Authenticate, limit: Account
   };
   return {
     identity: async () => {
-      const { serverPublicKey, transportPublicKey, maxAttempts, exchangeSeconds } = duty.vault;
-      return { serverPublicKey, transportPublicKey, maxAttempts, exchangeSeconds };
+      const { serverPublicKey, maxAttempts, exchangeSeconds } = duty.vault;
+      return { serverPublicKey, maxAttempts, exchangeSeconds };
     },
     status: async ({ caller }) => {
       const account = await accountOf(caller);
@@ -34,9 +34,13 @@ export function keeperApi(duty: Duty, authenticate: Authenticate, limit: Account
       await duty.vault.finishRegistration(account, message);
       return undefined;
     },
-    registerShare: async ({ caller, ...share }) => {
+    startShare: async ({ caller, ...request }) => {
       const account = await accountOf(caller);
-      await duty.vault.registerShare(account, share);
+      return duty.vault.startShare(account, request);
+    },
+    finishShare: async ({ caller, ...message }) => {
+      const account = await accountOf(caller);
+      await duty.vault.finishShare(account, message);
       return undefined;
     },
     commitDealing: async ({ caller, dealing }) => {

@@ -1,6 +1,15 @@
-import { createDecipheriv, generateKeyPairSync, privateDecrypt } from 'node:crypto';
+import { createDecipheriv } from 'node:crypto';
 import { p256 } from '@noble/curves/nist.js';
-import { equal, generateKE2, identities, parseKE1 } from '../../src/protocol/index.js';
+import {
+  equal,
+  finishMac,
+  generateKE2,
+  identities,
+  parseKE1,
+  registrationKeys,
+  startMac,
+  xOf,
+} from '../../src/protocol/index.js';
 
 const { Point } = p256;
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
@@ -24,6 +33,15 @@ interface Dealing {
   /** how often its attempts were given back: what was spent before cannot be given back again */
   resets: number;
 }
+/** A registration between its two messages. */
+interface Offer {
+  readonly dealing: string;
+  readonly keyshare: Uint8Array;
+  readonly transport: Uint8Array;
+  readonly startMac: Uint8Array;
+  readonly finishKey: Uint8Array;
+  isTaken: boolean;
+}
 interface Attempt {
   readonly held: Dealing;
   readonly spent: readonly { readonly held: Dealing; readonly resets: number }[];
@@ -34,9 +52,7 @@ const problem = (status: number, type: string): Answer => ({
   json: { type: `urn:bkv:problem:${type}`, title: type, status, detail: type },
 });
 const MOST = 4;
-/** One for all, as it takes long to make. */
-export const TRANSPORT = generateKeyPairSync('rsa', { modulusLength: 3072 });
-const transportPublicKey = encode(TRANSPORT.publicKey.export({ type: 'spki', format: 'der' }));
+const NONE = new Uint8Array(0);
 
 /**
  * One account at a vault in memory, without a token: the rules of docs/fleet.md and the bytes of the wire, fast. The
@@ -49,6 +65,7 @@ export class DoubleVault {
   /** evaluations since a password was last proven here */
   guesses = 0;
   readonly attempts = new Map<string, Attempt>();
+  readonly #offers = new Map<string, Offer>();
   readonly #secretKey: Uint8Array;
   readonly serverPublicKey: Uint8Array;
   readonly #bytes: (n: number) => Uint8Array;
@@ -80,6 +97,7 @@ export class DoubleVault {
   }
   restart(): void {
     this.attempts.clear();
+    this.#offers.clear();
   }
 
   handle(method: string, path: string, body: Body): Answer {
@@ -87,13 +105,15 @@ export class DoubleVault {
     const last = path.split('/').at(-1) as string;
     switch (route) {
       case 'GET /v1/identity':
-        return { status: 200, json: { serverPublicKey: encode(this.serverPublicKey), transportPublicKey } };
+        return { status: 200, json: { serverPublicKey: encode(this.serverPublicKey) } };
       case 'GET /v1/account':
         return this.#status();
       case 'DELETE /v1/account':
         this.dealings = [];
         return { status: 204 };
-      case 'POST /v1/share/register':
+      case 'POST /v1/share/start':
+        return this.#offer(body);
+      case 'POST /v1/share/finish':
         return this.#share(body);
       case 'POST /v1/share/commit': {
         const held = this.#find(body.dealing as string);
@@ -133,19 +153,59 @@ export class DoubleVault {
     return { status: 200, json: { state, maxAttempts: this.limit, dealings } };
   }
 
+  #offer({ dealing, index, keyshare: X }: Body): Answer {
+    const keyshare = decode(X as string);
+    const transport = this.#scalar();
+    const transportKey = times(transport, Point.BASE.toBytes(true));
+    const registrationId = this.#bytes(16);
+    const keys = registrationKeys(xOf(times(this.#secretKey, keyshare)));
+    const mac = startMac(keys.start, {
+      serverPublicKey: this.serverPublicKey,
+      keyshare,
+      account: this.account,
+      registrationId,
+      blindedElement: NONE,
+      evaluatedElement: NONE,
+      transportKey,
+      limit: this.limit,
+      dealt: { dealing: Buffer.from(dealing as string, 'hex'), index: index as number },
+    });
+    this.#offers.set(encode(registrationId), {
+      dealing: dealing as string,
+      keyshare,
+      transport,
+      startMac: mac,
+      finishKey: keys.finish,
+      isTaken: false,
+    });
+    const json = {
+      registrationId: encode(registrationId),
+      transportKey: encode(transportKey),
+      limit: this.limit,
+      mac: encode(mac),
+    };
+    return { status: 200, json };
+  }
+
   #share(body: Body): Answer {
-    const dealing = body.dealing as string;
+    const offer = this.#offers.get(body.registrationId as string);
+    if (!offer) return problem(404, 'unknown-exchange');
+    const { dealing } = offer;
     const record = decode(body.registrationRecord as string);
-    const secret = privateDecrypt(
-      { key: TRANSPORT.privateKey, oaepHash: 'sha1' },
-      decode(body.transportKey as string),
-    );
     const wrapped = decode(body.wrappedShare as string);
+    const mac = finishMac(offer.finishKey, offer.startMac, {
+      registrationRecord: record,
+      encryptedBackupKey: decode(body.encryptedBackupKey as string),
+      share: { wrapped, publicKey: decode(body.sharePublicKey as string) },
+    });
+    if (!equal(mac, decode(body.mac as string))) return problem(400, 'invalid-message');
+    // Sent again, it is answered the same again.
+    if (offer.isTaken) return { status: 204 };
     if (this.#find(dealing)?.proven) return problem(409, 'dealing-conflict');
     const proven = this.#live.filter((one) => one.proven);
     if (proven.length >= MOST) return problem(409, 'dealing-conflict');
     const used = Math.max(0, ...this.#live.map((one) => one.used));
-    const share = unwrap(secret, wrapped).subarray(-32);
+    const share = unwrap(xOf(times(offer.transport, offer.keyshare)), wrapped).subarray(-32);
     const made = {
       name: dealing,
       share,
@@ -155,6 +215,7 @@ export class DoubleVault {
       used,
       resets: 0,
     };
+    offer.isTaken = true;
     this.dealings = [...proven, made];
     this.seen.set(dealing, made);
     return { status: 204 };

@@ -1,20 +1,13 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
-import { argon2, FleetClient, type FleetDefinition } from '../../src/client/index.js';
+import { FleetClient, type FleetDefinition } from '../../src/client/index.js';
 import { randomNumbers, randomStream } from '../support/random.js';
-import { DoubleVault, TRANSPORT } from './double.js';
+import { DoubleVault } from './double.js';
 import { Liar, type Random, type Sent } from './liar.js';
+import { stretch } from './stretch.js';
 
 const HEDGE = 4;
 const ACCOUNT = 'alice';
-
-let trial: Promise<Uint8Array> | undefined;
-/** Stretching is left out, but for the trial that the client makes of it. */
-const stretch = async (password: Uint8Array, salt: Uint8Array): Promise<Uint8Array> => {
-  if (password.some((byte) => byte > 0)) return password.slice();
-  trial ??= argon2(password, salt);
-  return (await trial).slice();
-};
 
 interface Member {
   readonly url: string;
@@ -148,13 +141,8 @@ export interface Fleet {
   readonly liars: number;
 }
 
-const transportPublicKey = TRANSPORT.publicKey.export({ type: 'spki', format: 'der' });
 const definitionOf = ({ members, threshold, liars }: Fleet): FleetDefinition => ({
-  vaults: members.map(({ url, vault }) => ({
-    url,
-    serverPublicKey: vault.serverPublicKey,
-    transportPublicKey,
-  })),
+  vaults: members.map(({ url, vault: { serverPublicKey } }) => ({ url, serverPublicKey })),
   threshold,
   liars,
 });

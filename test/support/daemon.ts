@@ -290,13 +290,8 @@ export class Daemon {
   }
 
   /** How a fleet file names this vault; `url` where it is reached through a proxy. */
-  async fleetEntry(url = this.url): Promise<FleetVault> {
-    const identity = (await (await fetch(new URL('/v1/identity', this.url))).json()) as Record<
-      string,
-      string
-    >;
-    const key = (name: string) => Buffer.from(identity[name] as string, 'base64url');
-    return { url, serverPublicKey: key('serverPublicKey'), transportPublicKey: key('transportPublicKey') };
+  fleetEntry(url = this.url): FleetVault {
+    return { url, serverPublicKey: decode(this.serverPublicKey) };
   }
 
   /** Seconds of processor time since the start, of all processes. */

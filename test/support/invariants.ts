@@ -106,7 +106,7 @@ export function assertNoOrphans(data: string): void {
   const labels: string[] = JSON.parse(run('dist/test/support/objects.js', data));
   const count = (pattern: RegExp) => labels.filter((label) => pattern.test(label)).length;
   const most: [RegExp, number][] = [
-    [/^bkv\.(static|transport)$/, 4],
+    [/^bkv\.static$/, 2],
     [/^bkv\.(wrap|fake|audit|ledger|names)$/, 5],
     [/^bkv\.audit\.head\.[0-9a-f]{16}$/, 1],
     [/^bkv\.ledger\.writer$/, 1],

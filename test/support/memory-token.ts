@@ -1,15 +1,8 @@
-import {
-  constants,
-  createDecipheriv,
-  createHmac,
-  generateKeyPairSync,
-  type KeyObject,
-  privateDecrypt,
-  randomBytes,
-} from 'node:crypto';
+import { createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import { p256 } from '@noble/curves/nist.js';
 import {
   type Calls,
+  InvalidInput,
   KEY_LABELS,
   type PrivateKey,
   TokenError,
@@ -28,10 +21,6 @@ type Soft = {
 const { Point } = p256;
 const PKCS8_BYTES = 67;
 const PAGE = 'bkv.page.';
-
-/** A 3072-bit pair takes a second to make: all software tokens have the same. */
-let rsa: { publicKey: KeyObject; privateKey: KeyObject } | undefined;
-const rsaPair = () => (rsa ??= generateKeyPairSync('rsa', { modulusLength: 3072 }));
 
 const failure = (method: string, reason: string) => new TokenError(`${method}: ${reason}`, reason);
 const pointOf = (scalar: Uint8Array): Uint8Array => p256.getPublicKey(scalar, false);
@@ -131,15 +120,14 @@ export class MemoryToken implements Token {
     },
     multiply: (key, element) => times(this.#scalarOf(key), element),
     generateWrapped: () => this.#wrapped(p256.utils.randomSecretKey()),
-    importShare: (transport, keyshare, wrappedShare) => {
+    importShare: (transport, { keyshare, wrapped, publicKey }) => {
       const shared = times(unwrap(this.#wrapKey, transport.wrapped), keyshare).subarray(1);
-      return this.#wrapped(unwrap(shared, wrappedShare)).wrapped;
+      try {
+        const share = this.#wrapped(unwrap(shared, wrapped));
+        if (Buffer.from(share.publicKey).equals(publicKey)) return share.wrapped;
+      } catch {}
+      throw new InvalidInput('no such share');
     },
-    importWrapped: (transported, wrappedShare) => {
-      const key = { key: rsaPair().privateKey, padding: constants.RSA_PKCS1_OAEP_PADDING };
-      return this.#wrapped(unwrap(privateDecrypt(key, transported), wrappedShare)).wrapped;
-    },
-    transportPublicKey: () => rsaPair().publicKey.export({ type: 'spki', format: 'der' }),
     hmac: (label, data) => this.#hmac(label, data),
     probe: () => undefined,
     publicKey: () => p256.getPublicKey(this.#static, true),

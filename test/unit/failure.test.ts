@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import pkcs11 from 'pkcs11js';
-import { InvalidPoint, PinRefused, ProfileError, TokenError } from '../../src/keeper/pkcs11/errors.js';
+import { InvalidInput, PinRefused, ProfileError, TokenError } from '../../src/keeper/pkcs11/errors.js';
 import { errorOf, failureOf } from '../../src/keeper/pkcs11/failure.js';
 import { codeOf } from '../../src/protocol/index.js';
 
@@ -25,7 +25,7 @@ describe('an error on its way from a session', () => {
   it('stays what it was', () => {
     for (const error of [
       new TokenError('no such key', 'BKV_KEY'),
-      new InvalidPoint('not on the curve'),
+      new InvalidInput('not on the curve'),
       new ProfileError('no PIN found'),
       PinRefused.because('CKR_PIN_LOCKED', 'it is locked'),
     ]) {

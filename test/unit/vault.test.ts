@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { setImmediate, setTimeout } from 'node:timers/promises';
-import { wrapShare } from '../../src/client/fleet/transport.js';
 import { Records } from '../../src/keeper/records/index.js';
 import type { AccountId } from '../../src/keeper/vault/index.js';
 import { Vault, type VaultOptions } from '../../src/keeper/vault/vault.js';
@@ -21,6 +20,7 @@ import {
   startMac,
   xOf,
 } from '../../src/protocol/index.js';
+import { shareFinish } from '../support/fleet.js';
 import { MemoryToken } from '../support/memory-token.js';
 import { randomStream, seed } from '../support/random.js';
 
@@ -105,12 +105,16 @@ class Person {
       this.#names,
     );
     const encryptedBackupKey = random(60);
-    await this.vault.registerShare(this.id, {
-      dealing,
-      sharePublicKey: share.publicKey,
-      registrationRecord,
-      encryptedBackupKey,
-      ...(await wrapShare(this.vault.transportPublicKey, share.secretKey)),
+    const { secretKey, publicKey: keyshare } = deriveKeyPair(random(32));
+    const started = await this.vault.startShare(this.id, { dealing, index: 1, keyshare });
+    const { secretKey: scalar } = share;
+    await this.vault.finishShare(this.id, {
+      registrationId: started.registrationId,
+      ...shareFinish(secretKey, this.vault.serverPublicKey, started, {
+        scalar,
+        registrationRecord,
+        encryptedBackupKey,
+      }),
     });
     return encryptedBackupKey;
   }

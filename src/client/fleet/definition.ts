@@ -9,8 +9,6 @@ export interface FleetVault {
   readonly url: string;
   /** the vault's static public key, pinned, 33 bytes */
   readonly serverPublicKey: Uint8Array;
-  /** the RSA key that shares are wrapped for, pinned: SubjectPublicKeyInfo */
-  readonly transportPublicKey: Uint8Array;
 }
 
 /** Which vaults make up a fleet. */
@@ -26,6 +24,9 @@ export interface FleetDefinition {
 export const idOf = ({ serverPublicKey }: Pick<FleetVault, 'serverPublicKey'>): MemberId =>
   toBase64url(serverPublicKey);
 
+/** A share's index is one byte on the wire. */
+const MOST_VAULTS = 255;
+
 /** @throws BkvError `InvalidFleet` */
 export function defineFleet({ vaults, threshold, liars }: FleetDefinition): Fleet {
   const size = vaults.length;
@@ -40,6 +41,7 @@ export function defineFleet({ vaults, threshold, liars }: FleetDefinition): Flee
     liars === undefined || (Number.isInteger(liars) && liars >= 0 && liars <= size - threshold),
     `of ${size} vaults with a threshold of ${threshold}, 0 to ${size - threshold} may lie, not ${liars}`,
   );
+  check(size <= MOST_VAULTS, `a fleet has ${MOST_VAULTS} vaults at most, not ${size}`);
   const members = vaults.map(idOf);
   check(new Set(members).size === size, 'two vaults of the fleet have the same static public key');
   check(

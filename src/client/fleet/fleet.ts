@@ -114,7 +114,6 @@ export class FleetClient {
       account,
       stretch: stretchOutput(this.#stretch),
       serverPublicKey: (member) => (keys.get(member) as FleetVault).serverPublicKey,
-      transportPublicKey: (member) => (keys.get(member) as FleetVault).transportPublicKey,
     });
   }
 

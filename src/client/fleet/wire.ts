@@ -2,7 +2,8 @@ import { isElement, SIZES } from '../../protocol/index.js';
 import { type Connection, fromBase64url, toBase64url } from '../connection.js';
 import { Locked, VaultError, VaultIdentityMismatch, WrongPassword } from '../errors.js';
 import type { Member } from './driver.js';
-import type { FirstMessage, KE2, LastMessage, ShareMessage } from './opaque.js';
+import type { KeyShare, ShareMessage, ShareOffer } from './opaque-deal.js';
+import type { FirstMessage, KE2, LastMessage } from './opaque-login.js';
 import type { Answer, Held, HeldDealing, Kind, Reply, Request } from './program.js';
 
 type Json = Record<string, unknown>;
@@ -74,9 +75,7 @@ interface Row<K extends Kind> {
   readonly again: boolean;
 }
 
-/** The start of a registration is answered by what the member said of itself. */
-type Sent = Exclude<Kind, 'offer'>;
-const WIRE: { readonly [K in Sent]: Row<K> } = {
+const WIRE: { readonly [K in Kind]: Row<K> } = {
   look: { method: 'GET', path: () => '/v1/account', parse: parseHeld, again: true },
   start: {
     method: 'POST',
@@ -101,13 +100,29 @@ const WIRE: { readonly [K in Sent]: Row<K> } = {
     path: ({ recoveryId }) => `/v1/recovery/${recoveryId}`,
     again: true,
   },
+  offer: {
+    method: 'POST',
+    path: () => '/v1/share/start',
+    body: ({ dealing, index, message }) => ({ dealing, index, keyshare: toBase64url(message as KeyShare) }),
+    parse: ({ registrationId, transportKey, limit, mac }) => ({
+      registrationId: id('registrationId', registrationId),
+      message: {
+        transportKey: point('transportKey', bytes('transportKey', transportKey, SIZES.element)),
+        limit: integer('limit', limit, 1, MOST_ATTEMPTS),
+        mac: bytes('mac', mac, SIZES.mac),
+      } satisfies ShareOffer,
+    }),
+    again: false,
+  },
   share: {
     method: 'POST',
-    path: () => '/v1/share/register',
-    body: ({ message }) => {
-      const { dealing, ...fields } = message as ShareMessage;
-      const texts = Object.entries(fields).map(([name, value]) => [name, toBase64url(value)]);
-      return { dealing, ...Object.fromEntries(texts) };
+    path: () => '/v1/share/finish',
+    body: ({ registrationId, message }) => {
+      const texts = Object.entries(message as ShareMessage).map(([name, value]) => [
+        name,
+        toBase64url(value),
+      ]);
+      return { registrationId, ...Object.fromEntries(texts) };
     },
     again: true,
   },
@@ -140,24 +155,11 @@ export class WireMember implements Member {
   }
 
   async ask<K extends Kind>(kind: K, request: Request<K>): Promise<Reply<K>> {
-    if (kind === 'offer') return (await this.#offer()) as Reply<K>;
-    const row = WIRE[kind as Sent] as unknown as Row<K>;
+    const row = WIRE[kind] as unknown as Row<K>;
     const began = performance.now();
     const reply = await this.#send(row, request);
     const broke = !reply.ok && reply.failure === 'silent' && performance.now() - began < BROKE_MS;
     return row.again && broke ? this.#send(row, request) : reply;
-  }
-
-  async #offer(): Promise<Reply<'offer'>> {
-    try {
-      const { transportPublicKey } = await this.identify();
-      return {
-        ok: true,
-        answer: { registrationId: '', message: bytes('transportPublicKey', transportPublicKey, 256, 1024) },
-      };
-    } catch (error) {
-      return { ok: false, ...failureOf(error) };
-    }
   }
 
   async #send<K extends Kind>({ method, path, body, parse }: Row<K>, request: Request<K>): Promise<Reply<K>> {

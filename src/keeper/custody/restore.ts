@@ -20,7 +20,6 @@ const fileSchema = z.strictObject({
       kek: base64,
       keys: z.record(z.enum(KEY_LABELS), base64),
       staticPublicKey: base64,
-      transportPublicKey: base64,
     }),
     pair: z.strictObject({ wrapped: base64, publicKey: base64 }),
     keys: z.array(z.strictObject({ label: pageLabel, wrapped: base64 })),

@@ -26,8 +26,6 @@ export interface EscrowedKeys {
   readonly keys: Readonly<Record<KeyLabel, string>>;
   /** uncompressed point, 65 bytes */
   readonly staticPublicKey: string;
-  /** SubjectPublicKeyInfo (DER) */
-  readonly transportPublicKey: string;
 }
 
 /** Label of the data object that holds a token's {@link EscrowedKeys}. */
@@ -120,9 +118,6 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
             string
           >,
           staticPublicKey: encode(pointOf(only(user, graphene.ObjectClass.PUBLIC_KEY, KEY_LABELS.static))),
-          transportPublicKey: encode(
-            spkiOf(only(user, graphene.ObjectClass.PUBLIC_KEY, KEY_LABELS.transport)),
-          ),
         };
         createData(user, ESCROW_LABEL, Buffer.from(JSON.stringify(escrowed)));
       });
@@ -133,9 +128,7 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
 }
 
 const classOf = (label: KeyLabel): number =>
-  label === KEY_LABELS.static || label === KEY_LABELS.transport
-    ? graphene.ObjectClass.PRIVATE_KEY
-    : graphene.ObjectClass.SECRET_KEY;
+  label === KEY_LABELS.static ? graphene.ObjectClass.PRIVATE_KEY : graphene.ObjectClass.SECRET_KEY;
 
 const createData = (session: Graphene.Session, label: string, value: Uint8Array): Graphene.SessionObject =>
   session.create({

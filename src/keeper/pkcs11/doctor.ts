@@ -1,4 +1,4 @@
-import { constants, createPublicKey, publicEncrypt, randomBytes } from 'node:crypto';
+import { createECDH, randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { p256 } from '@noble/curves/nist.js';
 import { KEY_LABELS, type KeyLabel } from './keyring.js';
@@ -17,7 +17,7 @@ export interface Finding {
 }
 
 const PREFIX = 'bkv.doctor.';
-const labels = { wrap: `${PREFIX}wrap`, transport: `${PREFIX}transport` };
+const labels = { wrap: `${PREFIX}wrap` };
 const OBJECT_BYTES = 4096;
 
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] as number;
@@ -66,7 +66,6 @@ export function examine(profile: Profile, objects = 300): Finding[] {
       static: 'key agreement key (CKM_EC_KEY_PAIR_GEN, P-256)',
       wrap: 'wrapping key (CKM_AES_KEY_GEN)',
       ledger: 'MAC key (CKM_GENERIC_SECRET_KEY_GEN)',
-      transport: 'transport key (CKM_RSA_PKCS_KEY_PAIR_GEN, 3072 bits)',
     }) as [keyof typeof KEY_LABELS, string][])
       attempt(what, () =>
         withModule(profile, (module) =>
@@ -107,17 +106,13 @@ export function examine(profile: Profile, objects = 300): Finding[] {
     attempt('evaluation is byte-exact (a known scalar, unwrapped)', () =>
       same(open.multiply({ scalar }, element.toBytes(true))),
     );
-    if (made.has('transport'))
-      attempt('take in a share (CKM_RSA_PKCS_OAEP, RFC 5649)', () => {
-        const aes = randomBytes(32);
-        const spki = createPublicKey({
-          key: Buffer.from(open.transportPublicKey()),
-          format: 'der',
-          type: 'spki',
-        });
-        const transportKey = publicEncrypt({ key: spki, padding: constants.RSA_PKCS1_OAEP_PADDING }, aes);
-        const taken = open.importWrapped(transportKey, wrapScalar(scalar, aes));
+    if (key)
+      attempt('take in a share (CKM_ECDH1_DERIVE to AES, RFC 5649)', () => {
+        const client = createECDH('prime256v1');
+        const keyshare = client.generateKeys();
         const publicKey = p256.Point.BASE.multiply(BigInt(`0x${scalar.toString('hex')}`)).toBytes(false);
+        const travelling = wrapScalar(scalar, client.computeSecret(key.publicKey));
+        const taken = open.importShare(key, { keyshare, wrapped: travelling, publicKey });
         same(open.multiply({ wrapped: taken, publicKey }, element.toBytes(true)));
       });
 

@@ -14,8 +14,8 @@ export class TokenError extends CodedError {
   }
 }
 
-/** Bytes that are not a point of P-256 in SEC1 form, or are the identity. */
-export class InvalidPoint extends CodedError {
+/** Bytes from outside that are not what they must be: no point of P-256 in SEC1 form, the identity, no share. */
+export class InvalidInput extends CodedError {
   constructor(message: string) {
     super('invalid-message', message);
   }

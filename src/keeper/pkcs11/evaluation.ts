@@ -1,7 +1,7 @@
 import { createECDH } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import type { Binding } from './binding.js';
-import { InvalidPoint, TokenError } from './errors.js';
+import { InvalidInput, TokenError } from './errors.js';
 import type { Keyring } from './keyring.js';
 import { type Multiplicand, multiply, type PublicPoint, prepare } from './point.js';
 import { ecdh, type WrappedKey, type Wrapping } from './wrapping.js';
@@ -34,7 +34,7 @@ export class Evaluation {
     this.#wrapping = wrapping;
   }
 
-  /** k·M, 33 bytes (RFC 9497, section 3.3.1 BlindEvaluate). @throws InvalidPoint */
+  /** k·M, 33 bytes (RFC 9497, section 3.3.1 BlindEvaluate). @throws InvalidInput */
   multiply(key: PrivateKey, element: Uint8Array): Uint8Array {
     const { multiplicands, publicPoints } = prepare([element], [this.#publicKeyOf(key)]);
     return this.#multiply(key, publicPoints[0], multiplicands[0]);
@@ -44,7 +44,7 @@ export class Evaluation {
    * Every scalar multiplication of a login's answer (RFC 9807, section 6.2.2), 33 bytes each. The server's keyshare
    * is a key pair that exists for this call only, in the host's memory.
    * @param keyshareSecret the keyshare's scalar, 32 bytes, for test vectors
-   * @throws InvalidPoint before any of them is done
+   * @throws InvalidInput before any of them is done
    */
   login(oprfKey: PrivateKey, serverKey: PrivateKey, elements: LoginElements, keyshareSecret?: Uint8Array) {
     const keyshare = createECDH('prime256v1');
@@ -111,7 +111,7 @@ function publicKeyOf(scalar: Uint8Array): Uint8Array {
   try {
     pair.setPrivateKey(scalar);
   } catch {
-    throw new InvalidPoint('the bytes are not a scalar of P-256');
+    throw new InvalidInput('the bytes are not a scalar of P-256');
   }
   return Uint8Array.from(pair.getPublicKey());
 }

@@ -1,6 +1,6 @@
 import pkcs11 from 'pkcs11js';
 import { CodedError, type ErrorCode } from '../../protocol/index.js';
-import { InvalidPoint, PinRefused, ProfileError, TokenError } from './errors.js';
+import { InvalidInput, PinRefused, ProfileError, TokenError } from './errors.js';
 
 /** An error of a session, on its way from its thread. */
 export interface Failure {
@@ -30,11 +30,14 @@ export function failureOf(error: unknown): Failure {
   return { code, reason, message, stale: false };
 }
 
+/** Whether the token failed; else what it was given is wrong. */
+export const isOfToken = ({ code }: Failure): boolean => code !== 'invalid-message';
+
 /** The error that a failure was. @param what stands before its message */
 export function errorOf({ code, reason, message }: Failure, what = ''): Error {
   if (code === 'pin-refused') return new PinRefused(message, reason);
   const text = what + message;
-  if (code === 'invalid-message') return new InvalidPoint(text);
+  if (code === 'invalid-message') return new InvalidInput(text);
   if (code === 'profile-invalid') return new ProfileError(text);
   return new TokenError(text, reason);
 }

@@ -6,13 +6,13 @@ export {
 } from './backup.js';
 export { examine, type Finding } from './doctor.js';
 export { embeddedProfile } from './embedded.js';
-export { InvalidPoint, PinRefused, ProfileError, TokenError } from './errors.js';
+export { InvalidInput, PinRefused, ProfileError, TokenError } from './errors.js';
 export type { PrivateKey } from './evaluation.js';
-export { errorOf, failureOf } from './failure.js';
+export { errorOf, failureOf, isOfToken } from './failure.js';
 export { KEY_LABELS } from './keyring.js';
 export type { DataObject, Writer } from './objects.js';
 export { type Calls, type OperationName, operation } from './operations.js';
-export { decompress } from './point.js';
+export { compress, decompress } from './point.js';
 export { loadProfile, type Profile, readPin, type TokenName } from './profile.js';
 export { rehearseSecrets, restoreSecrets, type TokenSecrets } from './restore.js';
 export type { Call, Command, Obeyed, Reply } from './session-thread.js';

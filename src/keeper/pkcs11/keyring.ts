@@ -15,8 +15,6 @@ export const KEY_LABELS = {
   ledger: 'bkv.ledger',
   /** turns account names into what database and logs hold */
   names: 'bkv.names',
-  /** what shares are wrapped for */
-  transport: 'bkv.transport',
 } as const;
 export type KeyLabel = (typeof KEY_LABELS)[keyof typeof KEY_LABELS];
 
@@ -68,15 +66,6 @@ export class Keyring {
     const point = this.#binding.pointOf(this.#key(label, CKO_PUBLIC_KEY));
     this.#points.set(label, point);
     return point;
-  }
-
-  /** An RSA public key, SubjectPublicKeyInfo (DER). */
-  rsaPublicKey(label: string): Uint8Array {
-    const key = this.#key(label, CKO_PUBLIC_KEY);
-    return rsaSpki(
-      this.#binding.attribute(key, pkcs11.CKA_MODULUS),
-      this.#binding.attribute(key, pkcs11.CKA_PUBLIC_EXPONENT),
-    );
   }
 
   /** HMAC-SHA-256, 32 bytes, in a buffer of its own. */

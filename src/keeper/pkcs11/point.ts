@@ -1,6 +1,6 @@
 import { ECDH } from 'node:crypto';
 import { p256 } from '@noble/curves/nist.js';
-import { InvalidPoint, TokenError } from './errors.js';
+import { InvalidInput, TokenError } from './errors.js';
 
 export type Point = InstanceType<typeof p256.Point>;
 const { Point } = p256;
@@ -9,14 +9,14 @@ const CURVE = Point.CURVE();
 
 /**
  * Checks that `bytes` (33, SEC1 compressed) is a point of P-256 and returns it uncompressed (65 bytes).
- * The identity has no such form, so it is refused too. @throws InvalidPoint
+ * The identity has no such form, so it is refused too. @throws InvalidInput
  */
 export function decompress(bytes: Uint8Array): Uint8Array {
-  if (bytes.length !== 33) throw new InvalidPoint(`a P-256 element has 33 bytes, not ${bytes.length}`);
+  if (bytes.length !== 33) throw new InvalidInput(`a P-256 element has 33 bytes, not ${bytes.length}`);
   try {
     return ECDH.convertKey(bytes, 'prime256v1', undefined, undefined, 'uncompressed') as Buffer;
   } catch {
-    throw new InvalidPoint('the bytes are not a point of P-256');
+    throw new InvalidInput('the bytes are not a point of P-256');
   }
 }
 
@@ -27,13 +27,13 @@ export const compress = (uncompressed: Uint8Array): Uint8Array =>
 const toBigInt = (bytes: Uint8Array): bigint =>
   BigInt(`0x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`);
 
-/** A point of P-256 from its SEC1 form, 33 bytes compressed or 65 uncompressed. @throws InvalidPoint */
+/** A point of P-256 from its SEC1 form, 33 bytes compressed or 65 uncompressed. @throws InvalidInput */
 function toPoint(sec1: Uint8Array): Point {
   if (sec1.length === 65) {
     try {
       return Point.fromBytes(sec1);
     } catch {
-      throw new InvalidPoint('the bytes are not a point of P-256');
+      throw new InvalidInput('the bytes are not a point of P-256');
     }
   }
   const uncompressed = decompress(sec1);
@@ -60,7 +60,7 @@ export interface PublicPoint {
 
 /**
  * Checks elements and the public keys they are multiplied with, and readies them for {@link multiply}, at the price of
- * one field inversion for all. @throws InvalidPoint
+ * one field inversion for all. @throws InvalidInput
  */
 export function prepare<const E extends readonly Uint8Array[], const K extends readonly Uint8Array[]>(
   elements: E,

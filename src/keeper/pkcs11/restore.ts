@@ -1,4 +1,4 @@
-import { createECDH, createPublicKey, timingSafeEqual } from 'node:crypto';
+import { createECDH, timingSafeEqual } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import type { EscrowedKeys } from './backup.js';
 import { Binding } from './binding.js';
@@ -114,24 +114,7 @@ function takeIn(
         value: Buffer.concat([Buffer.from([4, 65]), decode(long.staticPublicKey)]),
       },
     ]);
-  if (keep) p11.C_CreateObject(session, rsaPublicKey(decode(long.transportPublicKey)));
   return keys;
-}
-
-function rsaPublicKey(spki: Buffer): pkcs11.Template {
-  const { n, e } = createPublicKey({ key: spki, format: 'der', type: 'spki' }).export({ format: 'jwk' });
-  return [
-    { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PUBLIC_KEY },
-    { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
-    { type: pkcs11.CKA_LABEL, value: KEY_LABELS.transport },
-    { type: pkcs11.CKA_TOKEN, value: true },
-    { type: pkcs11.CKA_PRIVATE, value: false },
-    { type: pkcs11.CKA_MODULUS, value: Buffer.from(n as string, 'base64url') },
-    { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.from(e as string, 'base64url') },
-    { type: pkcs11.CKA_WRAP, value: true },
-    { type: pkcs11.CKA_ENCRYPT, value: false },
-    { type: pkcs11.CKA_VERIFY, value: false },
-  ];
 }
 
 /** @throws TokenError naming the key that is not what the backup says */

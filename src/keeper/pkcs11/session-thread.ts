@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { TokenError } from './errors.js';
-import { type Failure, failureOf } from './failure.js';
+import { type Failure, failureOf, isOfToken } from './failure.js';
 import { KEY_LABELS } from './keyring.js';
 import type { OperationName } from './operations.js';
 import type { Profile, TokenName } from './profile.js';
@@ -48,7 +48,7 @@ function run({ method, args }: Call): Reply {
   } catch (error) {
     const failure = failureOf(error);
     // A module may name any reason for the first failure after its device went away: the session itself is asked.
-    const lost = failure.code !== 'invalid-message' && (failure.stale || !session?.alive);
+    const lost = isOfToken(failure) && (failure.stale || !session?.alive);
     return { failure, lost, ms: performance.now() - start };
   }
 }

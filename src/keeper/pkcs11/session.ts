@@ -7,6 +7,7 @@ import { KEY_LABELS, Keyring } from './keyring.js';
 import { type DataObject, DataObjects, type Writer } from './objects.js';
 import { compress } from './point.js';
 import type { Profile } from './profile.js';
+import { Shares, type TravellingShare } from './shares.js';
 import { type WrappedKey, Wrapping, type WrappingLabels } from './wrapping.js';
 
 export interface SessionOptions {
@@ -23,6 +24,7 @@ export class Session {
   readonly #keyring: Keyring;
   readonly #wrapping: Wrapping;
   readonly #evaluation: Evaluation;
+  readonly #shares: Shares;
   readonly #objects: DataObjects;
 
   /** @throws TokenError when module, token or login fails; ProfileError when there is no PIN */
@@ -31,6 +33,7 @@ export class Session {
     this.#keyring = new Keyring(this.#binding, onStandby);
     this.#wrapping = new Wrapping(this.#binding, this.#keyring, labels);
     this.#evaluation = new Evaluation(this.#binding, this.#keyring, this.#wrapping);
+    this.#shares = new Shares(this.#wrapping, this.#evaluation);
     this.#objects = new DataObjects(this.#binding, epoch);
   }
 
@@ -75,19 +78,9 @@ export class Session {
     return this.#wrapping.generate();
   }
 
-  /** As {@link Wrapping.importShare}. */
-  importShare(transport: WrappedKey, keyshare: Uint8Array, wrappedShare: Uint8Array): Uint8Array {
-    return this.#wrapping.importShare(transport, keyshare, wrappedShare);
-  }
-
-  /** As {@link Wrapping.importWrapped}. */
-  importWrapped(transported: Uint8Array, wrappedShare: Uint8Array): Uint8Array {
-    return this.#wrapping.importWrapped(transported, wrappedShare);
-  }
-
-  /** The key that shares are wrapped for: RSA, SubjectPublicKeyInfo (DER). */
-  transportPublicKey(): Uint8Array {
-    return this.#wrapping.transportPublicKey();
+  /** As {@link Shares.take}. */
+  importShare(transport: WrappedKey, share: TravellingShare): Uint8Array {
+    return this.#shares.take(transport, share);
   }
 
   /** HMAC-SHA-256 under a token key, 32 bytes. */

@@ -6,7 +6,7 @@ import { BACKUP_LABEL, KEY_LABELS, type KeyLabel } from './keyring.js';
 import { findSlot, initialize, login, lookForSlot } from './login.js';
 import { APPLICATION } from './objects.js';
 import { type Profile, readPin } from './profile.js';
-import { hmacKey, rsaKey, staticKey, staticPublicKey, wrapKey } from './templates.js';
+import { hmacKey, staticKey, staticPublicKey, wrapKey } from './templates.js';
 
 // graphene-pk11 is CommonJS and its named exports are not statically visible.
 export const graphene = createRequire(import.meta.url)('graphene-pk11') as typeof Graphene;
@@ -111,7 +111,6 @@ export function templateOf(
   label: string = kind,
 ): pkcs11.Template {
   if (kind === KEY_LABELS.static) return staticKey(label, use);
-  if (kind === KEY_LABELS.transport) return rsaKey(label, use);
   return kind === KEY_LABELS.wrap ? wrapKey(label, use) : hmacKey(label, use);
 }
 
@@ -122,19 +121,7 @@ export function templateOf(
 export function makeKey(session: Graphene.Session, kind: KeyLabel, label: string, backedUp = false): void {
   const { lib, handle } = session;
   const secret = templateOf(kind, { backedUp }, label);
-  if (kind === KEY_LABELS.transport)
-    makeRsaPair(session, label, {
-      token: true,
-      private: true,
-      label,
-      sensitive: true,
-      extractable: backedUp,
-      ...(backedUp && { wrapWithTrusted: true }),
-      unwrap: true,
-      decrypt: false,
-      sign: false,
-    });
-  else if (kind === KEY_LABELS.static)
+  if (kind === KEY_LABELS.static)
     lib.C_GenerateKeyPair(handle, { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN }, staticPublicKey(label), secret);
   else
     lib.C_GenerateKey(

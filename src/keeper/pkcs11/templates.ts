@@ -64,16 +64,6 @@ export const staticPublicKey = (label: string): pkcs11.Template => [
   { type: pkcs11.CKA_EC_PARAMS, value: OID_P256 },
 ];
 
-/** The secret half of the RSA pair that shares travel under. */
-export const rsaKey = (label: string, use: Use): pkcs11.Template => [
-  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
-  { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
-  ...held(label, use),
-  { type: pkcs11.CKA_UNWRAP, value: true },
-  { type: pkcs11.CKA_DECRYPT, value: false },
-  { type: pkcs11.CKA_SIGN, value: false },
-];
-
 /** A P-256 private key that is in the module for one use. */
 const sessionKey: pkcs11.Template = [
   { type: pkcs11.CKA_TOKEN, value: false },

@@ -1,7 +1,7 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import type { Binding } from './binding.js';
-import { type Keyring, OAEP } from './keyring.js';
+import type { Keyring } from './keyring.js';
 import { accountKey, newAccountKey, OID_P256, share, transportKey } from './templates.js';
 
 /** A key pair whose private half is wrapped under `bkv.wrap`. Byte lengths: wrapped 80, publicKey 33 or 65. */
@@ -13,7 +13,6 @@ export interface WrappedKey {
 /** The token's keys that wrap others. */
 export interface WrappingLabels {
   readonly wrap: string;
-  readonly transport: string;
 }
 
 // PKCS#8 PrivateKeyInfo of a P-256 key without its public half (RFC 5208, RFC 5915): the scalar follows.
@@ -82,26 +81,6 @@ export class Wrapping {
         binding.using(this.#unwrapShare(aes, wrappedShare), (key) => this.#wrap(key)),
       ),
     );
-  }
-
-  /**
-   * Takes in a share that travels under the token's RSA key.
-   * @param transported an AES-256 key under it (OAEP, 384 bytes)
-   * @param wrappedShare a P-256 key, PKCS#8 under that AES key (RFC 5649), 80 bytes
-   * @returns the share under `bkv.wrap`, 80 bytes
-   */
-  importWrapped(transported: Uint8Array, wrappedShare: Uint8Array): Uint8Array {
-    const { p11, session } = this.#binding;
-    const pair = this.#keyring.private(this.#labels.transport);
-    const template = transportKey.filter(({ type }) => type !== pkcs11.CKA_VALUE_LEN);
-    const aes = p11.C_UnwrapKey(session, OAEP, pair, Buffer.from(transported), template);
-    return this.#binding.using(aes, (key) =>
-      this.#binding.using(this.#unwrapShare(key, wrappedShare), (one) => this.#wrap(one)),
-    );
-  }
-
-  transportPublicKey(): Uint8Array {
-    return this.#keyring.rsaPublicKey(this.#labels.transport);
   }
 
   #agree(pair: pkcs11.Handle, point: Uint8Array): pkcs11.Handle {

@@ -1,5 +1,5 @@
 import { tokenOperations, tokenSessions } from '../metrics/index.js';
-import { errorOf, operation, type Reply } from '../pkcs11/index.js';
+import { errorOf, isOfToken, operation, type Reply } from '../pkcs11/index.js';
 import type { Job, Thread } from './thread.js';
 
 /** Jobs that one message brings to a session when many wait. */
@@ -90,7 +90,8 @@ export class Scheduler {
       this.#firstQueue.push(job);
       return undefined;
     }
-    tokenOperations.observe({ operation: method, mechanism, outcome: failure ? 'error' : 'ok' }, ms / 1000);
+    const outcome = failure && isOfToken(failure) ? 'error' : 'ok';
+    tokenOperations.observe({ operation: method, mechanism, outcome }, ms / 1000);
     if (!failure) {
       job.resolve(value);
       return undefined;

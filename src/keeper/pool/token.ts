@@ -9,7 +9,7 @@ export interface Token {
   /** Why what was written last is not in the token; `undefined` when it is. */
   readonly writeTrouble: string | undefined;
 
-  /** Runs one operation on the next free session. @throws TokenError, InvalidPoint */
+  /** Runs one operation on the next free session. @throws TokenError, InvalidInput */
   call<M extends keyof Calls>(method: M, ...args: Parameters<Calls[M]>): Promise<ReturnType<Calls[M]>>;
   /** Makes a page's key and tells every session. @throws TokenError */
   generatePageKey(label: string): Promise<void>;

@@ -39,7 +39,6 @@ export const API = {
     arguments: nothing,
     result: struct({
       serverPublicKey: fixed(SIZES.element),
-      transportPublicKey: bytes(1, 1024),
       maxAttempts: uint(2),
       exchangeSeconds: uint(2),
     }),
@@ -81,16 +80,26 @@ export const API = {
     }),
     result: nothing,
   },
-  registerShare: {
-    number: 6,
+  startShare: {
+    number: 12,
+    arguments: struct({ caller, dealing, index: uint(1), keyshare: fixed(SIZES.element) }),
+    result: struct({
+      registrationId: exchange,
+      transportKey: fixed(SIZES.element),
+      limit: uint(1),
+      mac: fixed(SIZES.mac),
+    }),
+  },
+  finishShare: {
+    number: 13,
     arguments: struct({
       caller,
-      dealing,
+      registrationId: exchange,
       sharePublicKey: fixed(SIZES.element),
-      transportKey: fixed(384),
       wrappedShare: fixed(80),
       registrationRecord: record,
       encryptedBackupKey,
+      mac: fixed(SIZES.mac),
     }),
     result: nothing,
   },

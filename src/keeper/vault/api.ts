@@ -1,5 +1,5 @@
 import type { Status } from './accounts.js';
-import type { ShareRegistration } from './dealings.js';
+import type { ShareFinish, ShareRequest } from './dealings.js';
 import type { RegistrationFinish, RegistrationRequest } from './registration.js';
 
 /** Whom a call is for, as the keeper's caller received it. */
@@ -19,7 +19,7 @@ export type For<T = object> = T & { readonly caller: Caller };
  * The keeper
  * - MUST check the access token of every call that has a {@link Caller}, and the lengths of all bytes, itself;
  * - MUST have an attempt counted durably in the token before `startRecovery` resolves;
- * - MUST have `finishRegistration` and `registerShare` durable before they resolve, and MAY keep the account's older key
+ * - MUST have `finishRegistration` and `finishShare` durable before they resolve, and MAY keep the account's older key
  *   until then;
  * - MUST reject with a CodedError, and with no other error;
  * - MUST NOT tell an unknown account from a known one, by answer or by time, but to who holds its access token;
@@ -33,10 +33,9 @@ export type For<T = object> = T & { readonly caller: Caller };
  * Exchange ids are 16 bytes as 22 base64url characters; a dealing is 16 bytes as 32 hexadecimal digits.
  */
 export interface KeeperApi {
-  /** @returns what clients pin: 33 bytes, and the SubjectPublicKeyInfo of an RSA key */
+  /** @returns serverPublicKey: what clients pin, 33 bytes */
   identity(): Promise<{
     serverPublicKey: Uint8Array;
-    transportPublicKey: Uint8Array;
     maxAttempts: number;
     /** that the second message of an exchange is waited for, 1 to 3600 */
     exchangeSeconds: number;
@@ -56,8 +55,15 @@ export interface KeeperApi {
    * the same. @throws CodedError key-exists, unknown-exchange, exchange-expired, invalid-message
    */
   finishRegistration(call: For<RegistrationFinish>): Promise<undefined>;
-  /** @throws CodedError invalid-message, dealing-conflict, attempts-under-way */
-  registerShare(call: For<ShareRegistration>): Promise<undefined>;
+  /** @returns transportKey: E, 33 bytes; limit; mac, 32 bytes @throws CodedError invalid-message */
+  startShare(
+    call: For<ShareRequest>,
+  ): Promise<{ registrationId: string; transportKey: Uint8Array; limit: number; mac: Uint8Array }>;
+  /**
+   * The same message again is answered the same.
+   * @throws CodedError invalid-message, unknown-exchange, exchange-expired, dealing-conflict, attempts-under-way
+   */
+  finishShare(call: For<ShareFinish>): Promise<undefined>;
   /** @throws CodedError unknown-exchange, dealing-conflict */
   commitDealing(call: For<{ dealing: string }>): Promise<undefined>;
   /** @throws CodedError unknown-exchange, dealing-conflict */

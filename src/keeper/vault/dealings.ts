@@ -1,23 +1,50 @@
+import { forget, parseRegistrationRecord } from '../../protocol/index.js';
 import type { Ledger } from '../ledger/index.js';
-import { TokenError } from '../pkcs11/index.js';
+import { audit } from '../log/index.js';
+import { compress, type WrappedKey } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 import type { OpenRow } from '../records/index.js';
 import type { Accounts } from './accounts.js';
-import { AttemptsUnderWay, DealingConflict, InvalidMessage, UnknownExchange } from './errors.js';
+import { toElement } from './elements.js';
+import { AttemptsUnderWay, DealingConflict, UnknownExchange } from './errors.js';
+import { Exchanges, newExchangeId } from './exchanges.js';
+import { Finishes } from './finishes.js';
+import { type Bound, checkFinish, type KeyAgreement } from './key-agreement.js';
+import type { Account } from './names.js';
 
-/** What a client sends to have this vault keep its share of a fleet's key. */
-export interface ShareRegistration {
+/** How a client begins to have this vault keep its share of a fleet's key. */
+export interface ShareRequest {
   /** which dealing it is, 32 hexadecimal digits: 8 of a count that grows, 8 of the fleet, 16 random */
   readonly dealing: string;
+  /** of the share, 1 to 255 */
+  readonly index: number;
+  /** X, 33 bytes, fresh */
+  readonly keyshare: Uint8Array;
+}
+
+/** How it ends that. */
+export interface ShareFinish {
+  readonly registrationId: string;
   /** share·G, 33 bytes */
   readonly sharePublicKey: Uint8Array;
-  /** AES-256 key under the token's transport key, RSA-OAEP, 384 bytes */
-  readonly transportKey: Uint8Array;
-  /** the share, PKCS#8, under that AES key (RFC 5649), 80 bytes */
+  /** the share, PKCS#8, under x(X·E) (RFC 5649), 80 bytes */
   readonly wrappedShare: Uint8Array;
   /** 129 bytes */
   readonly registrationRecord: Uint8Array;
   readonly encryptedBackupKey: Uint8Array;
+  /** 32 bytes */
+  readonly mac: Uint8Array;
+}
+
+/** A registration of a share between its two messages. */
+interface ShareExchange {
+  readonly account: string;
+  readonly dealing: string;
+  /** X, 65 bytes */
+  readonly keyshare: Uint8Array;
+  /** E: the share travels under it, and it is nowhere else */
+  readonly transport: WrappedKey;
+  readonly bound: Bound;
 }
 
 /** Keys of one account that are not ended: more are refused until one of them is committed, or the account deleted. */
@@ -31,40 +58,80 @@ export class Dealings {
   readonly #token: Token;
   readonly #ledger: Ledger;
   readonly #accounts: Accounts;
+  readonly #agreement: KeyAgreement;
+  readonly #finishes: Finishes;
+  readonly #open: Exchanges<ShareExchange>;
 
-  constructor(token: Token, ledger: Ledger, accounts: Accounts) {
+  /** @param lifetime milliseconds between the two messages of a registration */
+  constructor(token: Token, ledger: Ledger, accounts: Accounts, agreement: KeyAgreement, lifetime: number) {
     this.#token = token;
     this.#ledger = ledger;
     this.#accounts = accounts;
+    this.#agreement = agreement;
+    this.#finishes = new Finishes(lifetime);
+    this.#open = new Exchanges(lifetime, end);
+  }
+
+  close(): void {
+    for (const exchange of this.#open.values()) end(exchange);
+    this.#open.close();
+    this.#finishes.close();
+  }
+
+  /** Has the token make a pair E that one share travels under. @throws InvalidMessage */
+  async start({ name, subject }: Account, { dealing, index, keyshare }: ShareRequest) {
+    const shared = await this.#agreement.agree(keyshare);
+    const transport = await this.#token.call('generateWrapped');
+    const transportKey = compress(transport.publicKey);
+    const registrationId = newExchangeId();
+    const { limit } = this.#ledger;
+    const bound = this.#agreement.bind(shared, {
+      keyshare,
+      account: subject,
+      registrationId: Buffer.from(registrationId, 'base64url'),
+      blindedElement: NONE,
+      evaluatedElement: NONE,
+      transportKey,
+      limit,
+      dealt: { dealing: Buffer.from(dealing, 'hex'), index },
+    });
+    const exchange = { account: name, dealing, keyshare: toElement(keyshare), transport, bound };
+    this.#open.add(registrationId, exchange);
+    return { registrationId, transportKey, limit, mac: bound.startMac };
   }
 
   /**
    * Keeps a share beside the account's other keys, in place of one that was proven by nobody. It begins with the
    * attempts that are spent on them.
-   * @param publicKey the share's, 65 bytes @param clientPublicKey 65 bytes
-   * @throws InvalidMessage, DealingConflict, AttemptsUnderWay
+   * @throws InvalidMessage, UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay
    */
-  register(
-    account: string,
-    share: ShareRegistration,
+  async finish({ name: account }: Account, message: ShareFinish): Promise<void> {
+    const { registrationId, sharePublicKey, wrappedShare, registrationRecord, encryptedBackupKey, mac } =
+      message;
+    toElement(parseRegistrationRecord(registrationRecord).clientPublicKey);
+    const publicKey = toElement(sharePublicKey);
+    const fields = [sharePublicKey, wrappedShare, registrationRecord, encryptedBackupKey, mac];
+    await this.#finishes.once(registrationId, account, fields, () => {
+      const exchange = this.#open.get(registrationId, account);
+      const share = { wrapped: wrappedShare, publicKey: sharePublicKey };
+      checkFinish(exchange.bound, { registrationRecord, encryptedBackupKey, share }, mac);
+      this.#open.take(registrationId, account);
+      return { done: this.#keep(exchange, message, publicKey).finally(() => end(exchange)) };
+    });
+  }
+
+  #keep(
+    { account, dealing, keyshare, transport }: ShareExchange,
+    { wrappedShare, registrationRecord, encryptedBackupKey }: ShareFinish,
     publicKey: Uint8Array,
-    clientPublicKey: Uint8Array,
   ): Promise<void> {
-    const { dealing, registrationRecord, encryptedBackupKey } = share;
     return this.#accounts.inTurn(account, async () => {
-      const rows = await this.#accounts.live(account);
-      const kept = rows.filter((row) => this.#isProven(row));
-      if (kept.some((row) => row.dealing === dealing))
-        throw new DealingConflict('a password was proven against this dealing; it cannot be dealt again');
-      if (kept.length >= MAX_KEYS)
-        throw new DealingConflict(
-          'too many changes of this account are pending; recover, and finish one of them',
-        );
-      if (rows.some((row) => this.#isExhausted(row))) throw new AttemptsUnderWay();
+      this.#admit(dealing, await this.#accounts.live(account));
       const cell = await this.#ledger.pick();
       let reserved = false;
       try {
-        const wrappedKey = await this.#import(share, publicKey, clientPublicKey);
+        const share = { keyshare, wrapped: wrappedShare, publicKey };
+        const wrappedKey = await this.#token.call('importShare', transport, share);
         const content = {
           dealing,
           named: true,
@@ -80,25 +147,23 @@ export class Dealings {
           (old) => !this.#isProven(old),
           () => true,
         );
+        audit('share registered', { account, dealing });
       } finally {
         if (!reserved) this.#ledger.release(cell);
       }
     });
   }
 
-  async #import(
-    { transportKey, wrappedShare }: ShareRegistration,
-    publicKey: Uint8Array,
-    clientPublicKey: Uint8Array,
-  ): Promise<Uint8Array> {
-    const wrapped = await this.#token
-      .call('importWrapped', transportKey, wrappedShare)
-      .catch((error) => Promise.reject(refused(error, /CKR_(WRAPPED|UNWRAPPING|ENCRYPTED|GENERAL)/)));
-    // An evaluation that ends on the curve proves that the share is the public key's.
-    await this.#token
-      .call('multiply', { wrapped, publicKey }, clientPublicKey)
-      .catch((error) => Promise.reject(refused(error, /BKV_KEY_PAIR/)));
-    return wrapped;
+  /** @throws DealingConflict, AttemptsUnderWay when these keys of an account allow no further one */
+  #admit(dealing: string, rows: readonly OpenRow[]): void {
+    const kept = rows.filter((row) => this.#isProven(row));
+    if (kept.some((row) => row.dealing === dealing))
+      throw new DealingConflict('a password was proven against this dealing; it cannot be dealt again');
+    if (kept.length >= MAX_KEYS)
+      throw new DealingConflict(
+        'too many changes of this account are pending; recover, and finish one of them',
+      );
+    if (rows.some((row) => this.#isExhausted(row))) throw new AttemptsUnderWay();
   }
 
   /** A key of the vault's own needs no proof: a fleet's client did not make it. */
@@ -150,8 +215,10 @@ function find(rows: readonly OpenRow[], dealing: string): OpenRow {
   return row;
 }
 
-/** The client's fault, when the token's answer says so; else the error as it is. */
-const refused = (error: Error, codes: RegExp): Error =>
-  error instanceof TokenError && codes.test(`${error.reason} ${error.message}`)
-    ? new InvalidMessage('the share is not wrapped for this token, or is not that of its public key')
-    : error;
+const NONE = new Uint8Array(0);
+
+/** What its registration needed is gone, whichever way it ended. */
+function end({ transport, bound }: ShareExchange): void {
+  transport.wrapped.fill(0);
+  forget(bound.keys);
+}

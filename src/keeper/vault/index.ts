@@ -1,6 +1,6 @@
 export type { Status } from './accounts.js';
 export type { Caller, For, KeeperApi } from './api.js';
-export type { ShareRegistration } from './dealings.js';
+export type { ShareFinish, ShareRequest } from './dealings.js';
 export { Duty, TokenShared } from './duty.js';
 export {
   AccountLocked,

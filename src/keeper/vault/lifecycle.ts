@@ -1,9 +1,9 @@
 import { timingSafeEqual } from 'node:crypto';
 import { CellClosed, type Ledger } from '../ledger/index.js';
 import { log } from '../log/index.js';
-import { KEY_LABELS, TokenError } from '../pkcs11/index.js';
+import { InvalidInput, KEY_LABELS, TokenError } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
-import { Answer, UnknownExchange, VaultUnavailable } from './errors.js';
+import { Answer, InvalidMessage, UnknownExchange, VaultUnavailable } from './errors.js';
 
 /** Waits before the token is read again, milliseconds; the last one stays. */
 const RETRY_MS = [500, 1000, 5000, 10_000, 30_000];
@@ -96,6 +96,7 @@ export class Lifecycle {
       return await work();
     } catch (error) {
       if (error instanceof Answer) throw error;
+      if (error instanceof InvalidInput) throw new InvalidMessage(error.message);
       if (error instanceof CellClosed)
         throw new UnknownExchange('the account changed meanwhile; start again');
       this.#failed(error as Error);

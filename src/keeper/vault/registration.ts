@@ -1,21 +1,13 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
-import {
-  finishMac,
-  forget,
-  parseRegistrationRecord,
-  type RegistrationStart,
-  type RegistrationUpload,
-  registrationKeys,
-  startMac,
-  xOf,
-} from '../../protocol/index.js';
+import { forget, parseRegistrationRecord } from '../../protocol/index.js';
 import type { Cell, Ledger } from '../ledger/index.js';
-import { KEY_LABELS, type WrappedKey } from '../pkcs11/index.js';
+import type { WrappedKey } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 import type { Accounts } from './accounts.js';
 import { toElement } from './elements.js';
 import { InvalidMessage, KeyExists } from './errors.js';
 import { Exchanges, newExchangeId } from './exchanges.js';
+import { Finishes } from './finishes.js';
+import { type Bound, checkFinish, type KeyAgreement } from './key-agreement.js';
 import type { Account } from './names.js';
 
 /** How a client begins a registration. */
@@ -39,12 +31,6 @@ export interface RegistrationFinish {
   readonly mac?: Uint8Array;
 }
 
-/** The MACs of an exchange with a client that sent a key share. */
-interface Bound {
-  readonly startMac: Uint8Array;
-  readonly keys: { start: Uint8Array; finish: Uint8Array };
-}
-
 /** A registration between its two messages. */
 interface Registration {
   readonly account: string;
@@ -53,32 +39,24 @@ interface Registration {
   readonly bound: Bound | undefined;
 }
 
-/** A registration that was finished: the same message, sent again, is answered as the first. */
-interface Finished {
-  readonly account: string;
-  readonly digest: Uint8Array;
-  readonly done: Promise<void>;
-}
-
-/** Key shares that were seen. */
-const REMEMBERED = 100_000;
-
 /** Registrations under a key that the token makes. */
 export class Registrations {
   readonly #token: Token;
   readonly #ledger: Ledger;
   readonly #accounts: Accounts;
   readonly #serverPublicKey: Uint8Array;
-  readonly #seen = new Set<string>();
-  readonly #finished: Exchanges<Finished>;
+  readonly #agreement: KeyAgreement;
+  readonly #finishes: Finishes;
   readonly open: Exchanges<Registration>;
 
   constructor(
     token: Token,
     ledger: Ledger,
     accounts: Accounts,
+    agreement: KeyAgreement,
     { serverPublicKey, lifetime }: { serverPublicKey: Uint8Array; lifetime: number },
   ) {
+    this.#agreement = agreement;
     this.#token = token;
     this.#ledger = ledger;
     this.#accounts = accounts;
@@ -87,18 +65,18 @@ export class Registrations {
       ledger.release(cell);
       if (bound) forget(bound.keys);
     });
-    this.#finished = new Exchanges(lifetime, () => undefined);
+    this.#finishes = new Finishes(lifetime);
   }
 
   close(): void {
     this.open.close();
-    this.#finished.close();
+    this.#finishes.close();
   }
 
   /** @throws InvalidMessage */
   async start(account: Account, { registrationRequest, keyshare }: RegistrationRequest) {
     const blindedElement = toElement(registrationRequest);
-    const shared = keyshare && (await this.#shared(keyshare));
+    const shared = keyshare && (await this.#agreement.agree(keyshare));
     const cell = await this.#ledger.pick();
     try {
       const key = await this.#token.call('generateWrapped');
@@ -108,8 +86,7 @@ export class Registrations {
       const bound =
         keyshare &&
         shared &&
-        bind(shared, {
-          serverPublicKey: this.#serverPublicKey,
+        this.#agreement.bind(shared, {
           keyshare,
           account: account.subject,
           registrationId: Buffer.from(registrationId, 'base64url'),
@@ -127,32 +104,16 @@ export class Registrations {
     }
   }
 
-  /** x(s·X). @throws InvalidMessage when X is no element, or was seen before */
-  async #shared(keyshare: Uint8Array): Promise<Uint8Array> {
-    const point = toElement(keyshare);
-    const name = Buffer.from(keyshare).toString('base64');
-    if (this.#seen.has(name)) throw new InvalidMessage('this key share was used before; make a fresh one');
-    this.#seen.add(name);
-    if (this.#seen.size > REMEMBERED) this.#seen.delete(this.#seen.values().next().value as string);
-    const product = await this.#token.call('multiply', { label: KEY_LABELS.static }, point);
-    const shared = xOf(product);
-    product.fill(0);
-    return shared;
-  }
-
   /** @throws InvalidMessage, KeyExists, and nothing has changed; UnknownExchange, ExchangeExpired */
-  async finish(account: Account, message: RegistrationFinish): Promise<void> {
+  finish(account: Account, message: RegistrationFinish): Promise<void> {
     toElement(parseRegistrationRecord(message.registrationRecord).clientPublicKey);
     const { registrationId } = message;
-    const digest = digestOf(message);
-    const before = this.#finished.find(registrationId, account.name);
-    if (before && timingSafeEqual(before.digest, digest)) return before.done;
-    const registration = this.open.get(registrationId, account.name);
-    check(registration.bound, message);
-    this.open.take(registrationId, account.name);
-    const done = this.#keep(registration, message);
-    this.#finished.add(registrationId, { account: account.name, digest, done });
-    await done;
+    return this.#finishes.once(registrationId, account.name, fieldsOf(message), () => {
+      const registration = this.open.get(registrationId, account.name);
+      check(registration.bound, message);
+      this.open.take(registrationId, account.name);
+      return { done: this.#keep(registration, message) };
+    });
   }
 
   async #keep(
@@ -185,30 +146,17 @@ export class Registrations {
   }
 }
 
-function bind(shared: Uint8Array, start: RegistrationStart): Bound {
-  const keys = registrationKeys(shared);
-  return { keys, startMac: startMac(keys.start, start) };
-}
-
 /** @throws InvalidMessage when the message is not that of the client which began */
-function check(bound: Bound | undefined, { mac, ...message }: RegistrationFinish): void {
-  if (!bound) {
-    if (mac) throw new InvalidMessage('this registration was begun without a key share, and has no MAC');
-    return;
-  }
-  const upload: RegistrationUpload = message;
-  const expected = finishMac(bound.keys.finish, bound.startMac, upload);
-  if (mac?.length !== expected.length || !timingSafeEqual(mac, expected))
-    throw new InvalidMessage('the MAC is not that of the client which began this registration');
+function check(bound: Bound | undefined, { mac, ...upload }: RegistrationFinish): void {
+  if (bound) checkFinish(bound, upload, mac);
+  else if (mac) throw new InvalidMessage('this registration was begun without a key share, and has no MAC');
 }
 
-function digestOf({ registrationRecord, encryptedBackupKey, replace, mac }: RegistrationFinish): Uint8Array {
-  const hash = createHash('sha256')
-    .update(registrationRecord)
-    .update(replace ? 'in place' : 'new')
-    .update(mac ? 'with' : 'without');
-  return hash
-    .update(mac ?? '')
-    .update(encryptedBackupKey)
-    .digest();
-}
+/** All that is in a finish. */
+const fieldsOf = ({ registrationRecord, encryptedBackupKey, replace = false, mac }: RegistrationFinish) => [
+  registrationRecord,
+  encryptedBackupKey,
+  Uint8Array.of(replace ? 1 : 0),
+  mac ?? NO_MAC,
+];
+const NO_MAC = new Uint8Array(0);

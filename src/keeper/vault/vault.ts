@@ -1,4 +1,3 @@
-import { parseRegistrationRecord } from '../../protocol/index.js';
 import { type Cell, Ledger, type Rotation, tokenStore } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { KEY_LABELS } from '../pkcs11/index.js';
@@ -6,9 +5,9 @@ import type { Token } from '../pool/index.js';
 import type { Records } from '../records/index.js';
 import { Accounts, type Status } from './accounts.js';
 import { knownMark, Marks } from './binding.js';
-import { Dealings, type ShareRegistration } from './dealings.js';
-import { toElement } from './elements.js';
+import { Dealings, type ShareFinish, type ShareRequest } from './dealings.js';
 import { Evaluation } from './evaluation.js';
+import { KeyAgreement } from './key-agreement.js';
 import { Lifecycle } from './lifecycle.js';
 import { type Account, type AccountId, AccountNames } from './names.js';
 import { Recoveries, readLogin } from './recovery.js';
@@ -31,7 +30,6 @@ export interface VaultOptions {
 /** What the token says of itself when the vault opens. */
 interface Identity {
   readonly serverPublicKey: Uint8Array;
-  readonly transportPublicKey: Uint8Array;
   readonly fakeSeed: Uint8Array;
   readonly namesKey: Uint8Array;
 }
@@ -57,14 +55,12 @@ export class Vault {
   readonly #marks: Marks;
   /** the vault's identity, which clients pin: 33 bytes */
   readonly serverPublicKey: Uint8Array;
-  /** what shares are wrapped for, pinned too: RSA, SubjectPublicKeyInfo */
-  readonly transportPublicKey: Uint8Array;
 
   private constructor(
     token: Token,
     ledger: Ledger,
     records: Records,
-    { serverPublicKey, transportPublicKey, fakeSeed, namesKey }: Identity,
+    { serverPublicKey, fakeSeed, namesKey }: Identity,
     options: VaultOptions,
   ) {
     this.#token = token;
@@ -72,7 +68,6 @@ export class Vault {
     this.#records = records;
     this.#keepBackup = options.keepBackup;
     this.serverPublicKey = serverPublicKey;
-    this.transportPublicKey = transportPublicKey;
     const lifetime = options.exchangeLifetime;
     const lifecycle = new Lifecycle(token, ledger, serverPublicKey);
     const rows = new Rows(token, ledger);
@@ -83,8 +78,12 @@ export class Vault {
     this.#accounts = accounts;
     this.#unknown = unknown;
     this.#names = new AccountNames(namesKey);
-    this.#registrations = new Registrations(token, ledger, accounts, { serverPublicKey, lifetime });
-    this.#dealings = new Dealings(token, ledger, accounts);
+    const agreement = new KeyAgreement(token, serverPublicKey);
+    this.#registrations = new Registrations(token, ledger, accounts, agreement, {
+      serverPublicKey,
+      lifetime,
+    });
+    this.#dealings = new Dealings(token, ledger, accounts, agreement, lifetime);
     this.#marks = new Marks(ledger, records, serverPublicKey);
     this.#evaluation = new Evaluation(token);
     this.#recoveries = new Recoveries(token, ledger, accounts, unknown, lifecycle, {
@@ -111,7 +110,6 @@ export class Vault {
     );
     const identity = {
       serverPublicKey,
-      transportPublicKey: await token.call('transportPublicKey'),
       fakeSeed: await token.call('hmac', KEY_LABELS.fake, Buffer.from('bkv fake records v1')),
       namesKey: await token.call('hmac', KEY_LABELS.names, Buffer.from('bkv account names 2')),
     };
@@ -170,17 +168,24 @@ export class Vault {
   }
 
   /**
-   * Keeps a share of a fleet's key beside the account's older dealings, until {@link commitDealing} ends those. Sent
-   * again, it replaces itself.
-   * @throws InvalidMessage when the share is not one for this token, or is not that of its public key
+   * @returns an id, the key E that the share travels under (33 bytes), the wrong passwords until a lock, and the start
+   * MAC (32 bytes)
+   * @throws InvalidMessage, VaultUnavailable
    */
-  async registerShare(id: AccountId, share: ShareRegistration): Promise<void> {
-    const account = this.nameOf(id);
-    const publicKey = toElement(share.sharePublicKey);
-    const clientPublicKey = toElement(parseRegistrationRecord(share.registrationRecord).clientPublicKey);
-    await this.#lifecycle.request(() => this.#dealings.register(account, share, publicKey, clientPublicKey));
-    this.#unknown.forget(account);
-    audit('share registered', { account, dealing: share.dealing });
+  startShare(id: AccountId, request: ShareRequest) {
+    return this.#lifecycle.request(() => this.#dealings.start(this.#account(id), request));
+  }
+
+  /**
+   * Keeps a share of a fleet's key beside the account's older dealings, until {@link commitDealing} ends those. The same
+   * message again is answered the same for as long as an exchange lives.
+   * @throws InvalidMessage when the share is not one for this registration, or is not that of its public key
+   * @throws UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay, VaultUnavailable
+   */
+  async finishShare(id: AccountId, share: ShareFinish): Promise<void> {
+    const account = this.#account(id);
+    await this.#lifecycle.request(() => this.#dealings.finish(account, share));
+    this.#unknown.forget(account.name);
   }
 
   /**
@@ -276,6 +281,7 @@ export class Vault {
     this.#evaluation.close();
     await this.#lifecycle.close();
     this.#registrations.close();
+    this.#dealings.close();
     this.#recoveries.open.close();
     await this.#ledger.close();
     await this.#marks.close();
