@@ -30,7 +30,20 @@ export {
   WrongFleetPassword,
 } from './fleet/index.js';
 export { formatKey, isLineOf, looksLikeKey, newBackupKey, parseKey } from './key.js';
+export {
+  createPasskey,
+  type NewPasskey,
+  openPasskey,
+  type Passkey,
+  PasskeyCancelled,
+  PasskeyExists,
+  type PasskeyOptions,
+  PasskeyUnsupported,
+  passkeysMayOpen,
+} from './passkey.js';
 export { preparePassword } from './password.js';
+export { codeOfPiece, looksLikePiece } from './piece-text.js';
+export { type Gathered, gather, joinPieces, MOST_PIECES, splitSecret } from './pieces.js';
 export { isRemembered, makeReminder } from './reminder.js';
 export { passwordStrength, type Strength } from './strength.js';
 export { argon2, StretchingUnavailable, type StretchPassword } from './stretching.js';
