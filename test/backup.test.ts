@@ -330,7 +330,15 @@ describe('bkv', () => {
     const { status, stderr } = bkv(['status']);
     assert.equal(status, 2);
     assert.match(stderr, /--vault/);
-    assert.equal(bkv(['key', 'show'], 'not a key\n').status, 2);
+    for (const [typed, wrong] of [
+      ['not a key', /line 1, character 1: "n" is no digit of a key/],
+      ['1234 5678 9abc', /these are 12: 52 digits are missing/],
+      ['', /there are no digits/],
+    ] as const) {
+      const shown = bkv(['key', 'show'], `${typed}\n`);
+      assert.equal(shown.status, 2);
+      assert.match(shown.stderr, wrong);
+    }
     assert.equal(bkv(['restore', '/nowhere', '/tmp/x'], `${'ab'.repeat(32)}\n`).status, 1);
   });
 

@@ -1,12 +1,12 @@
 import { type Command, Option } from 'commander';
-import { migrate, type Problem, prune, snapshots } from '../backup/index.js';
+import { type BackupKey, migrate, type Problem, prune, snapshots } from '../backup/index.js';
 import { backup, check, restore } from '../files/index.js';
-import { openStorage, type Storage } from '../storage/index.js';
 import { INCOMPLETE, UsageError } from './errors.js';
-import { readKey, withKeyFile } from './key-file.js';
+import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
 import { progressBar } from './progress.js';
 import { say } from './say.js';
 import { compareWithSeen, seenEpoch } from './seen.js';
+import { withStorage } from './storages.js';
 
 const size = (bytes: number): string =>
   bytes < 1e6
@@ -23,7 +23,7 @@ const withOrigin = (command: Command): Command =>
     .option('--source <folder>', 'only snapshots of this folder');
 
 export function backupCommands(program: Command): void {
-  withKeyFile(
+  withOpener(
     program
       .command('backup <folder> <backup>')
       .description('encrypt a folder into a backup; only what changed since the last time is stored')
@@ -33,12 +33,12 @@ export function backupCommands(program: Command): void {
       .option('--allow-empty', 'the folder holds no file, and that is right')
       .option('--host <name>', "this device's name in the snapshot; without it the system's")
       .option('--accept-older-keys', 'write although this device has seen newer keys of this backup'),
-  ).action(async (folder: string, destination: string, { keyFile, ...options }) =>
-    run(folder, destination, await readKey(keyFile), options),
+  ).action(async (folder: string, destination: string, flags) =>
+    run(folder, destination, ...(await opened(flags))),
   );
 
   withOrigin(
-    withKeyFile(
+    withOpener(
       program
         .command('restore <backup> <folder>')
         .description('decrypt a backup into a new folder')
@@ -54,24 +54,24 @@ export function backupCommands(program: Command): void {
         )
         .option('--owners', 'also owners, and the bits setuid and setgid; wants root'),
     ),
-  ).action(async (source: string, folder: string, { keyFile, ...options }) =>
-    restoreTo(source, folder, await readKey(keyFile), options),
+  ).action(async (source: string, folder: string, flags) =>
+    restoreTo(source, folder, ...(await opened(flags))),
   );
 
   withOrigin(
-    withKeyFile(program.command('snapshots <backup>').description('list what was backed up, and when')),
-  ).action(async (source: string, { keyFile, ...origin }) => list(source, await readKey(keyFile), origin));
+    withOpener(program.command('snapshots <backup>').description('list what was backed up, and when')),
+  ).action(async (source: string, flags) => list(source, ...(await opened(flags))));
 
-  withKeyFile(
+  withOpener(
     program
       .command('verify <backup>')
       .description('read a backup through and name every file that could not be restored')
       .option('--repair', 'delete what is damaged, so that the next backup stores it anew'),
-  ).action(async (source: string, { keyFile, repair }) =>
-    verify(source, await readKey(keyFile), repair === true),
+  ).action(async (source: string, { repair, ...flags }) =>
+    verify(source, await readOpener(flags), repair === true),
   );
 
-  withKeyFile(
+  withOpener(
     program
       .command('prune <backup>')
       .description('delete old snapshots, and what only they need')
@@ -80,24 +80,21 @@ export function backupCommands(program: Command): void {
         '--now',
         'delete at once what nobody needs, and not a day later; other devices may have to begin anew',
       ),
-  ).action(async (source: string, { keyFile, keep, now }) =>
-    reduce(source, await readKey(keyFile), keep, now === true),
+  ).action(async (source: string, { keep, now, ...flags }) =>
+    reduce(source, await readOpener(flags), keep, now === true),
   );
 
-  withKeyFile(
+  withOpener(
     program
       .command('migrate <backup>')
       .description('move a backup of version 1 to this one; nothing is uploaded again'),
-  ).action(async (source: string, { keyFile }) => move(source, await readKey(keyFile)));
+  ).action(async (source: string, flags) => move(source, await readOpener(flags)));
 }
 
-async function withStorage(location: string, use: (storage: Storage) => Promise<void>): Promise<void> {
-  const storage = await openStorage(location);
-  try {
-    await use(storage);
-  } finally {
-    await storage.close();
-  }
+/** What opens the backup, and the flags that are not about that. */
+async function opened<T extends OpenerFlags>(flags: T): Promise<[BackupKey, Omit<T, keyof OpenerFlags>]> {
+  const { keyFile: _, pieceFile: __, pieces: ___, ...rest } = flags;
+  return [await readOpener(flags), rest];
 }
 
 type BackupFlags = Pick<
@@ -108,7 +105,7 @@ type BackupFlags = Pick<
 function run(
   folder: string,
   destination: string,
-  key: Uint8Array,
+  key: BackupKey,
   { acceptOlderKeys = false, ...flags }: BackupFlags,
 ): Promise<void> {
   return withStorage(destination, async (storage) => {
@@ -119,7 +116,7 @@ function run(
       ...(!acceptOlderKeys && { seenEpoch: seenEpoch(key) }),
       onSkip: (path, reason) => say(`skipped: ${printable(path)} (${reason})`),
     });
-    compareWithSeen(storage, key, await snapshots(storage, key), acceptOlderKeys);
+    await compareWithSeen(storage, key, await snapshots(storage, key), acceptOlderKeys);
     report('left out', leftOut);
     say(`${files} files (${size(bytes)}) are in ${destination}; ${changed} were new or had changed`);
   });
@@ -127,9 +124,9 @@ function run(
 
 type RestoreFlags = Omit<Parameters<typeof restore>[3] & object, 'progress'>;
 
-function restoreTo(source: string, folder: string, key: Uint8Array, flags: RestoreFlags): Promise<void> {
+function restoreTo(source: string, folder: string, key: BackupKey, flags: RestoreFlags): Promise<void> {
   return withStorage(source, async (storage) => {
-    if (flags.at === undefined) compareWithSeen(storage, key, await snapshots(storage, key));
+    if (flags.at === undefined) await compareWithSeen(storage, key, await snapshots(storage, key));
     const only = flags.only?.map((path) => path.replace(/^(\.?\/)+|\/+$/g, ''));
     const progress = progressBar('restoring');
     const restored = await restore(storage, folder, key, {
@@ -145,10 +142,10 @@ function restoreTo(source: string, folder: string, key: Uint8Array, flags: Resto
   });
 }
 
-function list(source: string, key: Uint8Array, origin: { host?: string; source?: string }): Promise<void> {
+function list(source: string, key: BackupKey, origin: { host?: string; source?: string }): Promise<void> {
   return withStorage(source, async (storage) => {
     const found = await snapshots(storage, key);
-    compareWithSeen(storage, key, found);
+    await compareWithSeen(storage, key, found);
     const { host, source } = origin;
     for (const snapshot of found.snapshots) {
       if (
@@ -174,9 +171,9 @@ function list(source: string, key: Uint8Array, origin: { host?: string; source?:
   });
 }
 
-function verify(source: string, key: Uint8Array, repair: boolean): Promise<void> {
+function verify(source: string, key: BackupKey, repair: boolean): Promise<void> {
   return withStorage(source, async (storage) => {
-    compareWithSeen(storage, key, await snapshots(storage, key));
+    await compareWithSeen(storage, key, await snapshots(storage, key));
     const progress = progressBar('verifying');
     const verdict = await check(storage, key, { repair, ...(progress && { progress }) });
     const { parts, damaged, deleted, healed } = verdict;
@@ -194,7 +191,7 @@ function verify(source: string, key: Uint8Array, repair: boolean): Promise<void>
   });
 }
 
-function reduce(source: string, key: Uint8Array, keep: string, now: boolean): Promise<void> {
+function reduce(source: string, key: BackupKey, keep: string, now: boolean): Promise<void> {
   if (!/^[1-9]\d{0,8}$/.test(keep)) throw new UsageError('--keep wants a number from 1 on');
   return withStorage(source, async (storage) => {
     const { snapshots, parts, marked, damaged } = await prune(
@@ -213,7 +210,7 @@ function reduce(source: string, key: Uint8Array, keep: string, now: boolean): Pr
   });
 }
 
-function move(source: string, key: Uint8Array): Promise<void> {
+function move(source: string, key: BackupKey): Promise<void> {
   return withStorage(source, async (storage) => {
     const moved = await migrate(storage, key);
     say(moved ? `${source} is of version 2 now` : `${source} is of version 2 already`);

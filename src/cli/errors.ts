@@ -24,10 +24,13 @@ export const EXIT_CODES: Readonly<Record<string, number>> = {
   InvalidFleet: 2,
   InvalidKey: 2,
   InvalidPassword: 2,
+  InvalidPiece: 2,
   InvalidServerKey: 2,
   InvalidUrl: 2,
   KeyExists: 2,
+  InvalidThreshold: 2,
   PasswordTooLong: 2,
+  TooFewPieces: 2,
   WrongPassword: 3,
   Locked: 4,
 };

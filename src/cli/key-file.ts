@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { BkvError, formatKey, parseKey } from '../client/index.js';
+import { BkvError, formatKey, looksLikePiece, parseKey, readDigits } from '../client/index.js';
 import { UsageError } from './errors.js';
 import { writeNew } from './file.js';
-import { readSecret } from './terminal.js';
+import { isInteractive, readSecret } from './terminal.js';
 
 export const withKeyFile = (command: Command): Command =>
   command.option('--key-file <file>', 'file with the 64 digits; without it they are asked for');
@@ -12,35 +12,51 @@ const LINES = 4;
 
 /** Four lines, as a key is written down, or all in one. */
 async function askForKey(): Promise<Uint8Array> {
-  const lines: string[] = [];
+  const lines = [await readSecret('Backup key (64 digits): ')];
   for (;;) {
-    lines.push(
-      await readSecret(lines.length === 0 ? 'Backup key (64 digits): ' : `Line ${lines.length + 1}: `),
-    );
     try {
       return parseKey(lines.join('\n'));
     } catch (error) {
+      if (looksLikePiece(lines[0] as string))
+        throw new UsageError('this is a piece, and not a key: say --pieces, and give all that are needed');
       if (!isLine(lines.at(-1) as string) || lines.length === LINES) throw error;
+      // Without a terminal nothing more comes: what is wrong with the digits says more than that.
+      lines.push(
+        await readSecret(`Line ${lines.length + 1}: `).catch((end) => {
+          throw isInteractive() ? end : error;
+        }),
+      );
     }
   }
 }
 
-/** Whether a text has no more digits than one line of a key. */
-const isLine = (text: string): boolean => text.trim() !== '' && text.replace(/[\s-]/g, '').length <= 20;
+/** Whether a text is digits, and no more of them than one line of a key has. */
+function isLine(text: string): boolean {
+  const { digits, others } = readDigits(text);
+  return others === 0 && digits.length > 0 && digits.length <= 20;
+}
+
+/** @throws UsageError */
+export function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+}
+
+/** What is wrong with the content of a file. */
+export const inFile = (file: string, error: unknown): unknown =>
+  error instanceof BkvError ? new UsageError(`${file}: ${error.message}`) : error;
 
 /** The backup key, from a file or from the terminal. @throws UsageError; BkvError `InvalidKey` */
 export async function readKey(file: string | undefined): Promise<Uint8Array> {
   if (file === undefined) return askForKey();
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UsageError(`${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
-  }
+  const text = readText(file);
   try {
     return parseKey(text);
   } catch (error) {
-    throw error instanceof BkvError ? new UsageError(`${file}: ${error.message}`) : error;
+    throw inFile(file, error);
   }
 }
 

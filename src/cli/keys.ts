@@ -1,18 +1,17 @@
 import type { Command } from 'commander';
-import {
-  type FleetClient,
-  type FleetOutcome,
-  formatKey,
-  newBackupKey,
-  VaultClient,
-} from '../client/index.js';
+import { rotate, snapshots } from '../backup/index.js';
+import { formatKey, newBackupKey } from '../client/index.js';
 import { type AccountFlags, accountClient, accountName, withAccount } from './account.js';
 import { expectNew } from './file.js';
 import { expectKept, type GiveOutOptions, giveOut } from './give-out.js';
+import { type Client, recoverKey, tellOutcome } from './held-key.js';
 import { readKey, withKeyFile, writeKey } from './key-file.js';
+import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
 import { readNewPassword, readOldPassword, readPassword, withPasswordFile } from './passwords.js';
 import * as reminder from './reminder.js';
 import { say } from './say.js';
+import { compareWithSeen, seenEpoch } from './seen.js';
+import { withStorage } from './storages.js';
 import { confirmLoss } from './terminal.js';
 
 interface Remember {
@@ -21,29 +20,6 @@ interface Remember {
 }
 type RegisterFlags = AccountFlags & Remember & { keyFile?: string; replace?: boolean };
 type RecoverFlags = AccountFlags & Remember & { out?: string; raw?: boolean; passwordFile?: string };
-
-type Client = VaultClient | FleetClient;
-
-const warn = (text: string): void => {
-  process.stderr.write(`warning: ${text}\n`);
-};
-
-/** Tells of vaults that lied, or have not done yet what was asked. */
-function tellOutcome(outcome: FleetOutcome | undefined, whatIsPending: string): void {
-  for (const url of outcome?.liars ?? []) warn(`${url} gave a wrong answer; do not trust it`);
-  if (outcome && outcome.pending.length > 0)
-    warn(`${whatIsPending} at ${outcome.pending.join(', ')}; bkv key recover goes on with it`);
-}
-
-async function recoverKey(client: Client, password: string): Promise<Uint8Array> {
-  if (client instanceof VaultClient) return client.recover(password);
-  const recovered = await client.recover(password);
-  const { backupKey, repaired } = recovered;
-  tellOutcome(recovered, 'a registration or change that was not finished may be open');
-  if (repaired !== undefined)
-    process.stderr.write(`A vault had no share: all were dealt anew, and ${repaired} vaults hold one now.\n`);
-  return backupKey;
-}
 
 const LOSS =
   'The vault holds a key for this account. Without it, what was backed up with it cannot be opened, unless you have its 64 digits.';
@@ -105,6 +81,17 @@ async function toDigits({ out, yes, ...flags }: AccountFlags & GiveOutOptions): 
   await client.delete();
   reminder.forget(await accountName(flags));
   process.stderr.write('The vault has forgotten the key; these digits are all there is.\n');
+}
+
+async function rotateKey(backup: string, flags: OpenerFlags): Promise<void> {
+  const key = await readOpener(flags);
+  await withStorage(backup, async (storage) => {
+    const stay = await rotate(storage, key, { seenEpoch: seenEpoch(key) });
+    await compareWithSeen(storage, key, await snapshots(storage, key));
+    say(
+      `The backup has a new key, which ${stay.length === 1 ? 'its opener opens' : `its ${stay.length} openers open`}. Nothing was uploaded again.`,
+    );
+  });
 }
 
 async function deleteKey({ yes, ...flags }: AccountFlags & { yes?: boolean }): Promise<void> {
@@ -175,6 +162,11 @@ export function keyCommands(program: Command): void {
       .command('check-password')
       .description('do you still know it? asked on this device alone, and costs no attempt'),
   ).action(checkPassword);
+  withOpener(
+    key
+      .command('rotate <backup>')
+      .description('begin a new key for what a backup stores from now on; what opens it stays the same'),
+  ).action(rotateKey);
   withAccount(key.command('delete').description('make the key in the vault unreachable for ever'))
     .option('--yes', 'do not ask')
     .action(deleteKey);

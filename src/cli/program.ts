@@ -6,6 +6,7 @@ import { daemonCommands } from './daemon.js';
 import { exitCode, told } from './errors.js';
 import { fleetCommands } from './fleets.js';
 import { keyCommands } from './keys.js';
+import { openerCommands } from './openers.js';
 import { tokenCommands } from './tokens.js';
 
 export const program = new Command('bkv')
@@ -16,6 +17,7 @@ export const program = new Command('bkv')
 daemonCommands(program);
 backupCommands(program);
 keyCommands(program);
+openerCommands(program);
 accountCommands(program);
 fleetCommands(program);
 tokenCommands(program);

@@ -1,6 +1,6 @@
 import { createHash, createHmac } from 'node:crypto';
 import { resolve } from 'node:path';
-import { type BackupKey, openerOf, type SeenEpoch, type snapshots } from '../backup/index.js';
+import { type BackupKey, openerId, openerOf, type SeenEpoch, type snapshots } from '../backup/index.js';
 import type { Storage } from '../storage/index.js';
 import { readState, writeState } from './state.js';
 
@@ -41,12 +41,12 @@ export const seenEpoch =
  * Warns when the storage shows an older state than this device has seen, or another backup: each file of it would verify.
  * What was seen is kept in the user's state folder, under a name that only who has the backup key can tell.
  */
-export function compareWithSeen(
+export async function compareWithSeen(
   { location, folder }: Storage,
   key: BackupKey,
   { id, epochs, snapshots }: SnapshotsOf,
   acceptOlderKeys = false,
-): void {
+): Promise<void> {
   const name = nameOf(key);
   const seen = read(name);
   const place = createHash('sha256')
@@ -68,6 +68,23 @@ export function compareWithSeen(
   seen.places[place] = id;
   if (newest !== '' && (before === '' || isNewer(newest, before))) seen.newest[id] = newest;
   writeState(name, Buffer.from(`${JSON.stringify(seen)}\n`));
+  await noteUse(key);
+}
+
+const USED = 'openers';
+
+/** When each opener was used last on this device, by its id. */
+export function lastUsed(): Record<string, string> {
+  try {
+    return JSON.parse(readState(USED)?.toString() ?? '') as Record<string, string>;
+  } catch {
+    return {};
+  }
+}
+
+async function noteUse(key: BackupKey): Promise<void> {
+  const used = { ...lastUsed(), [await openerId(key)]: new Date().toISOString() };
+  writeState(USED, Buffer.from(`${JSON.stringify(used)}\n`));
 }
 
 const warn = (text: string): void => void process.stderr.write(`warning: ${text}\n`);

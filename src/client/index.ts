@@ -1,4 +1,5 @@
 export { type AccountStatus, type RegisterOptions, VaultClient, type VaultClientOptions } from './client.js';
+export { readDigits } from './digits.js';
 export {
   AccessTokenForAnother,
   AccessTokenUnavailable,

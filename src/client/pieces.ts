@@ -107,6 +107,9 @@ export async function joinPieces(texts: readonly string[]): Promise<Uint8Array> 
   const pieces = readAll(texts);
   const threshold = pieces[0]?.threshold ?? 2;
   if (pieces.length < threshold)
-    throw new BkvError('TooFewPieces', `${threshold} pieces are needed, and ${pieces.length} are there`);
+    throw new BkvError(
+      'TooFewPieces',
+      `${threshold} pieces are needed, and there ${pieces.length === 1 ? 'is only 1' : `are only ${pieces.length}`}`,
+    );
   return combine(pieces.map(({ share }) => share));
 }

@@ -1,0 +1,78 @@
+import type { Opener } from '../backup/index.js';
+import { newBackupKey, splitSecret } from '../client/index.js';
+import { type AccountFlags, accountClient } from './account.js';
+import { UsageError } from './errors.js';
+import { expectKept, giveOut } from './give-out.js';
+import { recoverKey, tellOutcome } from './held-key.js';
+import { readNewPassword, readOldPassword } from './passwords.js';
+import { writePieces } from './piece-files.js';
+
+export interface NewOpenerFlags {
+  readonly label?: string;
+  readonly out?: string;
+  readonly yes?: boolean;
+  readonly name?: readonly string[];
+  readonly needed?: string;
+}
+
+/** An opener that is kept somewhere already, and what takes that back when it opens nothing. */
+export interface Made {
+  readonly opener: Opener;
+  readonly undo: () => void;
+}
+
+const kept = (opener: Opener): Made => ({ opener, undo: () => undefined });
+
+/** The account's password, or a new one where it has none: a key that the vault holds is never replaced. */
+async function password(flags: AccountFlags): Promise<Made> {
+  const client = await accountClient(flags);
+  const { state } = await client.status();
+  if (state === 'locked')
+    throw new UsageError('the password of this account is locked for ever; see bkv key register --replace');
+  if (state === 'registered') {
+    process.stderr.write('The account has a password. It will open this backup, too.\n');
+    return kept({ kind: 'key', form: 'password', secret: await recoverKey(client, await readOldPassword()) });
+  }
+  const chosen = await readNewPassword();
+  const secret = newBackupKey();
+  tellOutcome((await client.register(chosen, secret)) ?? undefined, 'the registration is not finished');
+  return kept({ kind: 'key', form: 'password', secret });
+}
+
+async function digits({ out, yes }: NewOpenerFlags): Promise<Made> {
+  const where = { ...(out !== undefined && { out }), ...(yes !== undefined && { yes }) };
+  expectKept(where);
+  const secret = newBackupKey();
+  await giveOut(secret, where);
+  return kept({ kind: 'key', form: 'digits', secret });
+}
+
+async function contacts({ name = [], needed, out }: NewOpenerFlags): Promise<Made> {
+  if (out === undefined || name.length < 2)
+    throw new UsageError(
+      'say who gets a piece, two or more: --name ANN --name BEN, and where the pieces go: --out FOLDER',
+    );
+  const secret = newBackupKey();
+  const threshold = Number(needed);
+  const pieces = await splitSecret(secret, name.length, threshold);
+  const undo = writePieces(out, pieces, name, threshold);
+  process.stderr.write(
+    `The pieces are in ${out}, to be printed or sent to one person each. Delete the files then: together they open the backup.\n`,
+  );
+  return {
+    opener: { kind: 'contacts', secret, label: name.join(', '), pieces: pieces.length, threshold },
+    undo,
+  };
+}
+
+/** Makes what will open a backup. @throws UsageError and what the vault says */
+export async function makeOpener(kind: string, flags: AccountFlags & NewOpenerFlags): Promise<Made> {
+  if (kind === 'password') return password(flags);
+  if (kind === 'digits') return digits(flags);
+  if (kind === 'contacts') return contacts(flags);
+  if (kind === 'passkey')
+    throw new UsageError(
+      'a passkey is made by a browser. Open the page of your app in one (here: npm run demo:web), choose Restore and this backup, open it, and press "Ways to open it"',
+    );
+  throw new UsageError(`"${kind}" opens no backup: say password, digits, passkey or contacts`);
+}

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+describe('bkv opener', () => {
+  const work = mkdtempSync(join(tmpdir(), 'bkv-openers-'));
+  const at = (...names: string[]) => join(work, ...names);
+  after(() => rmSync(work, { recursive: true, force: true }));
+  const bkv = (args: string[], input = '') =>
+    spawnSync(process.execPath, ['dist/src/cli/main.js', ...args], {
+      input,
+      encoding: 'utf8',
+      env: { ...process.env, XDG_STATE_HOME: at('state') },
+    });
+  const ok = (args: string[], input = ''): string => {
+    const { status, stdout, stderr } = bkv(args, input);
+    assert.equal(status, 0, stderr);
+    return stdout;
+  };
+
+  it('adds digits and contacts, which open the backup; removes one, and keeps the last', () => {
+    mkdirSync(at('source'));
+    writeFileSync(at('source', 'a'), 'hello');
+    ok(['key', 'new', '--out', at('key')]);
+    const [cloud, key] = [at('cloud'), ['--key-file', at('key')]];
+    ok(['backup', at('source'), cloud, ...key]);
+    const listed = bkv(['opener', 'list', cloud, ...key]);
+    assert.match(
+      listed.stdout,
+      /^[0-9a-f]{16} {2}key {2}added 20\d\d-\d\d-\d\d, last used on this device: 20/,
+    );
+    assert.match(listed.stderr, /Only one thing opens this backup/);
+
+    ok(['opener', 'add', 'digits', cloud, ...key, '--out', at('digits'), '--label', 'in the safe']);
+    const people = ['--name', 'Ann', '--name', '../Ben <b>', '--name', 'Çem'];
+    ok(['opener', 'add', 'contacts', cloud, ...key, ...people, '--out', at('pieces')]);
+    const files = readdirSync(at('pieces')).sort();
+    assert.deepEqual(files, ['piece-1-Ann.html', 'piece-2-Ben-b.html', 'piece-3-Çem.html']);
+    const sheets = files.map((name) => readFileSync(at('pieces', name), 'utf8'));
+    assert.ok(sheets.every((sheet) => sheet.includes('<svg') && !sheet.includes('<b>')));
+    assert.ok(files.every((name) => (statSync(at('pieces', name)).mode & 0o077) === 0));
+    const pieces = [
+      '--piece-file',
+      at('pieces', files[0] as string),
+      '--piece-file',
+      at('pieces', files[2] as string),
+    ];
+    ok(['restore', cloud, at('by-contacts'), ...pieces]);
+    const typed = sheets.slice(1).map((sheet) => /<pre>([^<]+)/.exec(sheet)?.[1]);
+    ok(['restore', cloud, at('by-typed'), '--pieces'], `${typed.join('\n')}\n`);
+    ok(['restore', cloud, at('by-digits'), '--key-file', at('digits')]);
+    for (const place of ['by-contacts', 'by-typed', 'by-digits'])
+      assert.equal(readFileSync(at(place, 'a'), 'utf8'), 'hello');
+
+    assert.match(bkv(['opener', 'remove', cloud, 'in the safe', ...key]).stderr, /say --yes/);
+    ok(['opener', 'remove', cloud, 'in the safe', ...key, '--yes']);
+    const removed = bkv(['backup', at('source'), cloud, '--key-file', at('digits')]);
+    assert.equal(removed.status, 1);
+    assert.match(removed.stderr, /nothing was written/);
+    ok(['key', 'rotate', cloud, ...pieces]);
+    const id = ok(['opener', 'list', cloud, ...key]).slice(0, 16);
+    ok(['opener', 'remove', cloud, id, ...pieces, '--yes']);
+    assert.match(
+      bkv(['opener', 'remove', cloud, 'Ann, ../Ben <b>, Çem', ...pieces, '--yes']).stderr,
+      /last opener/,
+    );
+    ok(['backup', at('source'), cloud, ...pieces, '--force']);
+  }).timeout(60_000);
+
+  it('says what is wrong, and makes nothing then', () => {
+    const { stderr, status } = bkv(['opener', 'add', 'passkey', at('cloud'), '--piece-file', at('nothing')]);
+    assert.deepEqual([status, /nothing: cannot be read/.test(stderr)], [2, true]);
+    mkdirSync(at('other'));
+    writeFileSync(at('other', 'a'), 'hello');
+    ok(['backup', at('other'), at('other-cloud'), '--key-file', at('key')]);
+    const add = (...args: string[]) => bkv(['opener', 'add', ...args, '--key-file', at('key')]);
+    assert.match(add('passkey', at('other-cloud')).stderr, /made by a browser/);
+    assert.match(add('face', at('other-cloud')).stderr, /"face" opens no backup/);
+    assert.match(add('contacts', at('other-cloud'), '--name', 'Ann').stderr, /two or more/);
+    const many = ['--name', 'Ann', '--name', 'Ben', '--out', at('none')];
+    assert.match(
+      add('contacts', at('other-cloud'), ...many, '--needed', '3').stderr,
+      /no more than there are/,
+    );
+    assert.ok(!readdirSync(work).includes('none'));
+  }).timeout(60_000);
+});
