@@ -1,10 +1,22 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { prepareEmbedded } from '../src/daemon/embedded.js';
+import { makeIssuer } from '../src/daemon/index.js';
 import { Daemon } from './support/daemon.js';
 import { isAlive, processesOf } from './support/processes.js';
 import { discardData, isOpenCryptoki } from './support/token.js';
@@ -92,10 +104,10 @@ describe('the processes of a daemon', function () {
   });
 
   it('the HTTP side has no module, no PIN and no database', () => {
-    const { keeper, http, workers } = daemon.processes();
+    const { keeper, http, admin, workers } = daemon.processes();
     const secrets = /softhsm|pkcs11|opencryptoki|better_sqlite3|records\.sqlite|token-pin|audit\.log/;
     assert.equal(workers.length, 2);
-    for (const pid of [http as number, ...workers]) {
+    for (const pid of [http as number, admin as number, ...workers]) {
       assert.doesNotMatch(read(pid, 'maps'), secrets);
       assert.deepEqual(
         openFiles(pid).filter((path) => secrets.test(path)),
@@ -140,7 +152,7 @@ describe('the processes of a daemon', function () {
     });
     const types = [...page.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
     assert.equal(new Set(types).size, types.length);
-    for (const name of ['keeper', 'http', 'http-worker-1', 'http-worker-2'])
+    for (const name of ['keeper', 'admin', 'http', 'http-worker-1', 'http-worker-2'])
       assert.match(page, new RegExp(`^bkv_process_resident_memory_bytes\\{process="${name}"\\} \\d`, 'm'));
     const samples = page.split('\n').filter((line) => line && !line.startsWith('#'));
     assert.equal(new Set(samples.map((line) => line.replace(/ \S+$/, ''))).size, samples.length);
@@ -166,6 +178,104 @@ describe('the processes of a daemon', function () {
   });
 });
 
+/** A user that owns nothing here: `nobody` of Debian. */
+const NOBODY = 65534;
+
+describe('the processes of a daemon under users of their own', function () {
+  this.timeout(120_000);
+  const data = mkdtempSync(join(tmpdir(), 'bkv-users-'));
+  const sockets = mkdtempSync(join(tmpdir(), 'bkv-sockets-'));
+  const parts: ChildProcess[] = [];
+  let lines = '';
+  const asNobody = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--'];
+  const start = (before: readonly string[], command: string, ...flags: string[]) => {
+    const [program, ...args] = [...before, process.execPath, 'dist/src/cli/main.js', command, ...flags];
+    const part = spawn(program as string, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    part.stderr?.on('data', (text) => {
+      lines += text;
+    });
+    parts.push(part);
+  };
+  const has = (field: string) => new RegExp(`"${field}":"(http[^"]+)"`).exec(lines)?.[1];
+
+  before(async function () {
+    if (process.getuid?.() !== 0) {
+      console.error('SKIPPED: only root can start the processes of a daemon under two users');
+      return this.skip();
+    }
+    if (isOpenCryptoki) return this.skip();
+    // As softhsm/bkv.tmpfiles.conf has it.
+    chmodSync(sockets, 0o755);
+    for (const [folder, user, group] of [
+      ['api', 0, NOBODY],
+      ['http', NOBODY, 0],
+    ] as const) {
+      mkdirSync(join(sockets, folder));
+      chownSync(join(sockets, folder), user, group);
+      chmodSync(join(sockets, folder), 0o2750);
+    }
+    await prepareEmbedded(data);
+    await makeIssuer(data);
+    chmodSync(data, 0o700);
+    const config = join(sockets, 'bkv.yaml');
+    writeFileSync(config, 'httpWorkers: 1\n');
+    const common = ['--config', config, '--sockets', sockets];
+    start([], 'keeper', ...common, '--data', data);
+    start(asNobody, 'http', ...common, '--listen', '127.0.0.1:0');
+    start([], 'admin', ...common, '--admin', '127.0.0.1:0');
+    await until('it serves', () => has('url') !== undefined && has('admin') !== undefined);
+  });
+  after(async () => {
+    await Promise.all(
+      parts.map((part) => {
+        const ended = once(part, 'exit');
+        part.kill('SIGTERM');
+        return ended;
+      }),
+    );
+    discardData(data);
+    discardData(sockets);
+  });
+
+  it('HTTP serves by the socket of the API', async () => {
+    assert.equal((await fetch(`${has('url')}/v1/identity`)).status, 200);
+    const page = await (await fetch(`${has('admin')}/metrics`)).text();
+    for (const name of ['keeper', 'http', 'http-worker-1'])
+      assert.match(page, new RegExp(`^bkv_process_resident_memory_bytes\\{process="${name}"\\} \\d`, 'm'));
+  });
+
+  it('who takes HTTP over reaches neither the operator’s socket nor PIN, token, database and audit log', () => {
+    const attempts = `
+      const { connect } = require('node:net');
+      const { readFileSync, readdirSync } = require('node:fs');
+      const tell = (name, result) => console.log(name + ' ' + result);
+      for (const socket of ['api/keeper.sock', 'admin/keeper.sock'])
+        connect(process.argv[1] + '/' + socket)
+          .on('connect', function () { tell(socket, 'open'); this.destroy(); })
+          .on('error', ({ code }) => tell(socket, code));
+      for (const file of ['token-pin', 'records.sqlite', 'audit.log', 'tokens'])
+        try { readFileSync(process.argv[2] + '/' + file); tell(file, 'open'); } catch ({ code }) { tell(file, code); }
+    `;
+    const [program, ...args] = [...asNobody, process.execPath, '-e', attempts, sockets, data];
+    const found = execFileSync(program as string, args, { encoding: 'utf8' })
+      .trim()
+      .split('\n')
+      .sort();
+    assert.deepEqual(found, [
+      'admin/keeper.sock EACCES',
+      'api/keeper.sock open',
+      'audit.log EACCES',
+      'records.sqlite EACCES',
+      'token-pin EACCES',
+      'tokens EACCES',
+    ]);
+    // They are where they are looked for.
+    for (const path of ['token-pin', 'records.sqlite', 'audit.log', 'tokens'])
+      assert.ok(existsSync(join(data, path)));
+    assert.ok(existsSync(join(sockets, 'admin/keeper.sock')));
+  });
+});
+
 describe('the end of a daemon', function () {
   this.timeout(120_000);
   const data = mkdtempSync(join(tmpdir(), 'bkv-end-'));
@@ -174,7 +284,7 @@ describe('the end of a daemon', function () {
   it('a supervisor that is killed leaves no process behind', async () => {
     const daemon = await Daemon.start(data);
     const { all } = daemon.processes();
-    assert.equal(all.length, 4);
+    assert.equal(all.length, 5);
     daemon.child.kill('SIGKILL');
     await until('all have ended', () => all.every((pid) => !isAlive(pid)));
   });

@@ -15,7 +15,8 @@ export function daemonCommands(program: Command): void {
 
   // Dispatched by main.ts before this is loaded; here for the help alone.
   program.command('keeper').description('the trusted half of serve: --config, --data, --sockets FOLDER');
-  program.command('http').description('the other half: --config, --sockets FOLDER, --listen, --admin');
+  program.command('http').description('the part that faces clients: --config, --sockets FOLDER, --listen');
+  program.command('admin').description('the part for the operator: --config, --sockets FOLDER, --admin');
 
   program
     .command('jwt')

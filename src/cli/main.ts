@@ -5,14 +5,20 @@
  */
 import { listenForStop } from '../process/stop.js';
 
-const [command = '', ...args] = process.argv.slice(2);
-if (['serve', 'keeper', 'http'].includes(command)) listenForStop();
+/** The processes of a daemon. */
+const PARTS: Record<string, ((args: string[]) => Promise<void>) | undefined> = {
+  keeper: async (args) => (await import('../keeper/main.js')).runKeeper(args),
+  http: async (args) => (await import('../http/main.js')).runHttp(args),
+  admin: async (args) => (await import('../http/admin-main.js')).runAdmin(args),
+};
 
-const isPart = command === 'keeper' || command === 'http';
-if (isPart) {
+const [command = '', ...args] = process.argv.slice(2);
+const run = Object.hasOwn(PARTS, command) ? PARTS[command] : undefined;
+if (run || command === 'serve') listenForStop();
+
+if (run) {
   try {
-    if (command === 'keeper') await (await import('../keeper/main.js')).runKeeper(args);
-    else await (await import('../http/main.js')).runHttp(args);
+    await run(args);
   } catch (error) {
     (await import('../process/fail.js')).failWith(error);
   }

@@ -19,7 +19,7 @@ export interface ServeOptions {
 
 /** The command itself, by which the processes are started. */
 const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
-/** Waits before the HTTP side is started again, milliseconds; the last one stays. */
+/** Waits before a process is started again, milliseconds; the last one stays. */
 const BACK_OFF = [100, 500, 1000, 5000, 10_000];
 /** How a process says that no second start would go better: see the table of errors. */
 const IN_VAIN = new Set([2, 78]);
@@ -59,9 +59,9 @@ class Part {
 }
 
 /**
- * Runs a vault until it is to stop: starts keeper and HTTP side, starts the HTTP side again when it ends, and ends when
- * the keeper does.
- * @returns the keeper's exit code, or that of an HTTP side that cannot be started
+ * Runs a vault until it is to stop: starts keeper, HTTP side and admin side, starts the latter two again when they end, and
+ * ends when the keeper does.
+ * @returns the keeper's exit code, or that of another process that cannot be started
  * @throws CodedError usage
  */
 export async function serve(options: ServeOptions): Promise<number> {
@@ -85,35 +85,39 @@ async function supervise(options: ServeOptions, data: string, sockets: string): 
   const keeper = new Part('keeper', { config, data, sockets, listen });
   const ended = new AbortController();
   const over = Promise.race([keeper.ended, stopped()]).finally(() => ended.abort());
-  const http = keepHttp({ config, sockets, listen, admin }, ended.signal);
-  const refused = await Promise.race([http, over.then(() => undefined)]);
+  const others = [
+    keepRunning('http', { config, sockets, listen }, ended.signal),
+    keepRunning('admin', { config, sockets, admin }, ended.signal),
+  ];
+  const refused = await Promise.race([...others, over.then(() => undefined)]);
   ended.abort();
-  await http;
+  await Promise.all(others);
   const code = await keeper.stop();
   return refused ?? code;
 }
 
 /**
- * Keeps the HTTP side running until the signal.
+ * Keeps a process running until the signal.
  * @returns its exit code, when that says that it will not go better
  */
-async function keepHttp(
+async function keepRunning(
+  command: 'http' | 'admin',
   flags: Readonly<Record<string, string | undefined>>,
   signal: AbortSignal,
 ): Promise<number | undefined> {
   for (let failures = 0; !signal.aborted; failures++) {
-    const http = new Part('http', flags);
+    const part = new Part(command, flags);
     const aborted = new Promise<undefined>((done) =>
       signal.addEventListener('abort', () => done(undefined), { once: true }),
     );
-    const code = await Promise.race([http.ended, aborted]);
+    const code = await Promise.race([part.ended, aborted]);
     if (code === undefined || signal.aborted) {
-      await http.stop();
+      await part.stop();
       return undefined;
     }
     if (IN_VAIN.has(code)) return code;
     const wait = BACK_OFF[Math.min(failures, BACK_OFF.length - 1)] as number;
-    log.error('the HTTP side ended, and is started again', { code, wait });
+    log.error('a process ended, and is started again', { process: command, code, wait });
     await setTimeout(wait, undefined, { signal }).catch(() => undefined);
   }
   return undefined;

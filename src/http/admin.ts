@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { KeeperAdmin } from '../keeper/socket/index.js';
 import { CodedError } from '../protocol/index.js';
 import { answerError } from './app.js';
-import { registry, workers } from './metrics.js';
+import { registry } from './metrics.js';
 import { mergePages } from './page.js';
 import { validate } from './schemas.js';
 
@@ -15,17 +15,20 @@ const shredOptions = z.strictObject({
 
 /**
  * Metrics, health and upkeep, for an address that only the operator reaches.
+ * @param http gives the metrics page of the process that faces clients
  * @param hosts names that the operator calls it by; addresses and `localhost` are good anyhow
  */
-export function adminApp(keeper: KeeperAdmin, hosts: readonly string[]): Express {
+export function adminApp(
+  keeper: KeeperAdmin,
+  http: () => Promise<string>,
+  hosts: readonly string[],
+): Express {
   const server = express().disable('x-powered-by');
   server.use(onlyNamed(hosts));
   server.get('/metrics', async (_request, response) => {
     const [ours, theirs, keepers] = await Promise.all([
       registry.metrics(),
-      workers.clusterMetrics().catch(() => {
-        throw new CodedError('unavailable', 'an HTTP worker is being started; ask again', { retryAfter: 1 });
-      }),
+      http(),
       // A keeper that is away is seen by what is missing.
       keeper.metrics().catch(() => ({ page: '' })),
     ]);

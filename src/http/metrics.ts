@@ -1,17 +1,25 @@
 import cluster from 'node:cluster';
 import { AggregatorRegistry, Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { CodedError } from '../protocol/index.js';
+import { mergePages } from './page.js';
 
 /** What the HTTP side tells Prometheus. Label values are closed sets; no account, address or secret among them. */
 export const registry = new Registry();
 // In a worker it answers the primary, which adds the workers' samples up.
 AggregatorRegistry.setRegistries(registry);
-export const workers = new AggregatorRegistry();
-// Of each process apart.
-collectDefaultMetrics({
-  register: registry,
-  prefix: 'bkv_',
-  labels: { process: cluster.worker ? `http-worker-${process.env.BKV_HTTP_WORKER}` : 'http' },
-});
+const workers = new AggregatorRegistry();
+
+/** Has what this process needs of the machine measured. @param name that its samples are told apart by */
+export const measureProcess = (name: string): void =>
+  collectDefaultMetrics({ register: registry, prefix: 'bkv_', labels: { process: name } });
+
+/** A page of this process and, added up, of its workers. @throws CodedError unavailable while one is being started */
+export async function metricsPage(): Promise<string> {
+  const theirs = await workers.clusterMetrics().catch(() => {
+    throw new CodedError('unavailable', 'an HTTP worker is being started; ask again', { retryAfter: 1 });
+  });
+  return mergePages([theirs, await registry.metrics()]);
+}
 
 const registers = cluster.isPrimary ? [] : [registry];
 const SECONDS = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];

@@ -2,8 +2,16 @@ import type { AccountLimit, Authenticate } from './access/index.js';
 import { log } from './log/index.js';
 import type { AccountId, Caller, Duty, KeeperApi } from './vault/index.js';
 
+/** What clients pin and plan with: the same whether this keeper is on duty or stands by. */
+export type Identity = Awaited<ReturnType<KeeperApi['identity']>>;
+
 /** The seam in process: who may speak for an account, how often, and the vault that is on duty. */
-export function keeperApi(duty: Duty, authenticate: Authenticate, limit: AccountLimit): KeeperApi {
+export function keeperApi(
+  duty: Duty,
+  authenticate: Authenticate,
+  limit: AccountLimit,
+  identity: Identity,
+): KeeperApi {
   const accountOf = async ({ accessToken, requestId }: Caller): Promise<AccountId> => {
     const account = await authenticate(accessToken);
     const name = duty.vault.nameOf(account);
@@ -12,10 +20,7 @@ export function keeperApi(duty: Duty, authenticate: Authenticate, limit: Account
     return account;
   };
   return {
-    identity: async () => {
-      const { serverPublicKey, maxAttempts, exchangeSeconds } = duty.vault;
-      return { serverPublicKey, maxAttempts, exchangeSeconds };
-    },
+    identity: async () => identity,
     status: async ({ caller }) => {
       const account = await accountOf(caller);
       return duty.vault.status(account);

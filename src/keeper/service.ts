@@ -1,5 +1,5 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { authOf, type Config, embeddedFiles } from '../config/index.js';
 import { stopped, stopSignal, writeFileAtomic } from '../process/index.js';
 import { audienceOf } from '../protocol/index.js';
@@ -31,10 +31,10 @@ export async function keep(config: Config, data: string, sockets: string): Promi
   try {
     if (stopSignal.aborted) return;
     const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
-    const identity = Buffer.from(serverPublicKey).toString('base64url');
-    const authenticate = authenticator({ ...issuer, audience: audienceOf(identity) });
+    const name = Buffer.from(serverPublicKey).toString('base64url');
+    const authenticate = authenticator({ ...issuer, audience: audienceOf(name) });
     // What `bkv jwt` makes access tokens for.
-    await writeFileAtomic(embeddedFiles(data).identity, identity);
+    await writeFileAtomic(embeddedFiles(data).identity, name);
     const database = config.database ?? join(data, 'records.sqlite');
     const records = await Records.open(database);
     closing.unshift(() => records.close());
@@ -45,17 +45,17 @@ export async function keep(config: Config, data: string, sockets: string): Promi
     closing.unshift(() => duty.close());
     await duty.start();
     const limit = new AccountLimit(config.rateLimit.account);
-    const options = { mode: statSync(sockets).mode & 0o070 ? 0o660 : 0o600, open: OPEN, running: RUNNING };
-    const path = (name: string) => join(sockets, name);
-    const api = await SocketServer.listen(API, keeperApi(duty, authenticate, limit), {
-      ...options,
-      path: path(SOCKETS.api),
-    });
+    const at = (name: string) => ({ ...socketAt(join(sockets, name)), open: OPEN, running: RUNNING });
+    const identity = {
+      serverPublicKey,
+      transportPublicKey: await token.call('transportPublicKey'),
+      maxAttempts: config.maxAttempts,
+      exchangeSeconds: config.exchangeSeconds,
+    };
+    const handlers = keeperApi(duty, authenticate, limit, identity);
+    const api = await SocketServer.listen(API, handlers, at(SOCKETS.api));
     closing.unshift(() => api.close(DRAIN_MS));
-    const admin = await SocketServer.listen(ADMIN, adminHandlers(duty, serverPublicKey), {
-      ...options,
-      path: path(SOCKETS.admin),
-    });
+    const admin = await SocketServer.listen(ADMIN, adminHandlers(duty, serverPublicKey), at(SOCKETS.admin));
     closing.unshift(() => admin.close(0));
     const endUpkeep = beginUpkeep(config, duty);
     closing.unshift(async () => endUpkeep());
@@ -65,6 +65,13 @@ export async function keep(config: Config, data: string, sockets: string): Promi
     log.info('keeper stopping');
     for (const close of closing) await close();
   }
+}
+
+/** A socket is for its owner alone, unless its folder is there already and lets a group in. */
+function socketAt(path: string): { path: string; mode: number } {
+  const folder = dirname(path);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return { path, mode: statSync(folder).mode & 0o070 ? 0o660 : 0o600 };
 }
 
 async function openToken({ profile: path }: Config, data: string): Promise<TokenPool> {

@@ -30,7 +30,7 @@ account, address or secret is among them. Histograms are in seconds or in change
 |---|---|---|---|
 ${rows.join('\n')}
 
-Of each process there are prom-client's defaults, \`bkv_process_*\` and \`bkv_nodejs_*\`, with the label \`process\`: \`keeper\`, \`http\`,
-\`http-worker-1\`, …
+Of each process there are prom-client's defaults, \`bkv_process_*\` and \`bkv_nodejs_*\`, with the label \`process\`: \`keeper\`, \`admin\`,
+\`http\`, \`http-worker-1\`, …
 `;
 }

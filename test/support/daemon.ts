@@ -88,9 +88,8 @@ export class Daemon {
       child.once('exit', (code) => reject(new Error(`the daemon ended with ${code}: ${daemon.logs}`)));
       createInterface({ input: child.stderr as NodeJS.ReadableStream }).on('line', (line) => {
         daemon.logs += `${line}\n`;
-        if (!line.includes('"serving"')) return;
-        Object.assign(daemon, JSON.parse(line));
-        resolve();
+        if (/"message":"serving( the operator)?"/.test(line)) Object.assign(daemon, JSON.parse(line));
+        if (daemon.url && daemon.admin) resolve();
       });
     });
     return daemon;

@@ -6,6 +6,8 @@ export interface DaemonProcesses {
   /** the primary of the HTTP side */
   readonly http: number | undefined;
   readonly workers: readonly number[];
+  /** the operator's side */
+  readonly admin: number | undefined;
   /** these, and the supervisor */
   readonly all: readonly number[];
 }
@@ -38,7 +40,13 @@ export function processesOf(supervisor: number): DaemonProcesses {
   const named = (name: string) => parts.find((pid) => read(pid, 'cmdline').split('\0').includes(name));
   const http = named('http');
   const workers = http ? childrenOf(http) : [];
-  return { keeper: named('keeper'), http, workers, all: [supervisor, ...parts, ...workers].filter(isAlive) };
+  return {
+    keeper: named('keeper'),
+    http,
+    workers,
+    admin: named('admin'),
+    all: [supervisor, ...parts, ...workers].filter(isAlive),
+  };
 }
 
 /** Seconds of processor time since its start. */

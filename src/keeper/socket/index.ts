@@ -5,8 +5,8 @@ import { ADMIN, ADMIN_ANSWER_LIMIT, ANSWER_LIMIT, API, type ArgumentsOf, type Re
 export { ADMIN, API } from './messages.js';
 export { type Handlers, SocketServer } from './server.js';
 
-/** File names of the sockets in their folder. */
-export const SOCKETS = { api: 'keeper.sock', admin: 'admin.sock' } as const;
+/** The keeper's sockets in their folder. Each is in a folder of its own, whose permissions say who may call there. */
+export const SOCKETS = { api: 'api/keeper.sock', admin: 'admin/keeper.sock' } as const;
 
 /** The keeper over its socket, and what ends the connection. */
 export function connectKeeper(path: string): KeeperApi & { disconnect(): void } {

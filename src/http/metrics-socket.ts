@@ -1,0 +1,52 @@
+import { mkdirSync, rmSync, statSync } from 'node:fs';
+import { createServer, request, type Server } from 'node:http';
+import { dirname } from 'node:path';
+import { CodedError, codeOf } from '../protocol/index.js';
+
+/** Where the process that faces clients gives its metrics out, in the folder of the sockets. */
+export const METRICS_SOCKET = 'http/metrics.sock';
+
+/** Longer than workers are waited for. */
+const TIMEOUT_MS = 10_000;
+
+/** Gives a page of metrics to who asks at the socket. The socket is its owner's alone, unless its folder lets a group in. */
+export async function serveMetrics(path: string, page: () => Promise<string>): Promise<Server> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  // Left behind by a process that was killed.
+  rmSync(path, { force: true });
+  const server = createServer((_request, response) => {
+    page().then(
+      (text) => response.end(text),
+      (error) => response.writeHead(codeOf(error) === 'unavailable' ? 503 : 500).end(),
+    );
+  });
+  const mask = process.umask(statSync(dirname(path)).mode & 0o070 ? 0o117 : 0o177);
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(path, resolve)).finally(
+    () => process.umask(mask),
+  );
+  return server;
+}
+
+/**
+ * Asks for the page at a socket.
+ * @returns an empty page when nobody answers there @throws CodedError unavailable when it is not whole
+ */
+export const readMetrics = (path: string): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const notWhole = () =>
+      reject(new CodedError('unavailable', 'an HTTP worker is being started; ask again', { retryAfter: 1 }));
+    const asked = request({ socketPath: path, timeout: TIMEOUT_MS }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk: string) => {
+        text += chunk;
+      });
+      response.on('end', () => (response.statusCode === 200 ? resolve(text) : notWhole()));
+      response.on('error', notWhole);
+    });
+    asked.on('timeout', () => asked.destroy());
+    asked.on('error', ({ code }: NodeJS.ErrnoException) => {
+      if (code === 'ENOENT' || code === 'ECONNREFUSED') resolve('');
+      else notWhole();
+    });
+    asked.end();
+  });
