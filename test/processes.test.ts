@@ -158,6 +158,20 @@ describe('the processes of a daemon', function () {
     assert.equal(new Set(samples.map((line) => line.replace(/ \S+$/, ''))).size, samples.length);
   });
 
+  it('one id names a request to its client, in the lines of all processes, and in the audit log', async () => {
+    const response = await (await daemon.startRecovery('alice', 'wrong')).abandon();
+    const id = response.headers.get('x-request-id') as string;
+    const messages = () =>
+      daemon.logs
+        .split('\n')
+        .filter((line) => line.includes(id))
+        .map((line) => JSON.parse(line).message)
+        .sort();
+    await until('three lines', () => messages().length === 3);
+    assert.deepEqual(messages(), ['attempt failed', 'request', 'request of an account']);
+    await until('an entry', () => readFileSync(join(data, 'audit.log'), 'utf8').includes(id));
+  });
+
   it('the admin address answers to its own names only, and takes a sweep from no other page', async () => {
     const ask = async (headers: Record<string, string>, body = '{}') =>
       (await fetch(new URL('/shred', daemon.admin), { method: 'POST', headers, body })).status;

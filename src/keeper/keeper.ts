@@ -17,7 +17,7 @@ export function keeperApi(
     const name = duty.vault.nameOf(account);
     log.info('request of an account', { requestId, account: name });
     limit.count(name);
-    return account;
+    return { ...account, requestId };
   };
   return {
     identity: async () => identity,

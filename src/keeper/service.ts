@@ -48,7 +48,6 @@ export async function keep(config: Config, data: string, sockets: string): Promi
     const at = (name: string) => ({ ...socketAt(join(sockets, name)), open: OPEN, running: RUNNING });
     const identity = {
       serverPublicKey,
-      transportPublicKey: await token.call('transportPublicKey'),
       maxAttempts: config.maxAttempts,
       exchangeSeconds: config.exchangeSeconds,
     };

@@ -105,7 +105,7 @@ export class Dealings {
    * attempts that are spent on them.
    * @throws InvalidMessage, UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay
    */
-  async finish({ name: account }: Account, message: ShareFinish): Promise<void> {
+  async finish({ name: account, requestId }: Account, message: ShareFinish): Promise<void> {
     const { registrationId, sharePublicKey, wrappedShare, registrationRecord, encryptedBackupKey, mac } =
       message;
     toElement(parseRegistrationRecord(registrationRecord).clientPublicKey);
@@ -116,7 +116,7 @@ export class Dealings {
       const share = { wrapped: wrappedShare, publicKey: sharePublicKey };
       checkFinish(exchange.bound, { registrationRecord, encryptedBackupKey, share }, mac);
       this.#open.take(registrationId, account);
-      return { done: this.#keep(exchange, message, publicKey).finally(() => end(exchange)) };
+      return { done: this.#keep(exchange, message, publicKey, requestId).finally(() => end(exchange)) };
     });
   }
 
@@ -124,6 +124,7 @@ export class Dealings {
     { account, dealing, keyshare, transport }: ShareExchange,
     { wrappedShare, registrationRecord, encryptedBackupKey }: ShareFinish,
     publicKey: Uint8Array,
+    requestId: string | undefined,
   ): Promise<void> {
     return this.#accounts.inTurn(account, async () => {
       this.#admit(dealing, await this.#accounts.live(account));
@@ -147,7 +148,7 @@ export class Dealings {
           (old) => !this.#isProven(old),
           () => true,
         );
-        audit('share registered', { account, dealing });
+        audit('share registered', { account, dealing, requestId });
       } finally {
         if (!reserved) this.#ledger.release(cell);
       }

@@ -6,12 +6,15 @@ export interface AccountId {
   readonly issuer: string;
   /** `sub` of the access token, 1 to 256 characters */
   readonly subject: string;
+  /** names the request in the audit log, as in the lines of the HTTP side */
+  readonly requestId?: string;
 }
 
 /** An account, by its id and by the name that database and logs have. */
 export interface Account {
   readonly name: string;
   readonly subject: string;
+  readonly requestId: string | undefined;
 }
 
 /** What accounts are called in database, logs and audit log: nobody without the token's key can try ids against them. */

@@ -34,6 +34,8 @@ export interface Spent {
 /** A recovery between its two messages. */
 export interface Recovery {
   readonly account: string;
+  /** of the request that began it */
+  readonly requestId: string | undefined;
   /** without cells for an unknown account */
   readonly attempt: Attempt;
   readonly attemptsRemaining: number;
@@ -101,7 +103,7 @@ export class Recoveries {
   }
 
   /** @throws AccountLocked when no attempt is left; AttemptsUnderWay when the last ones are under way */
-  async start({ name: account, subject }: Account, login: Login, dealing: string) {
+  async start({ name: account, subject, requestId }: Account, login: Login, dealing: string) {
     const standIn = this.#unknown.credential(account);
     const spentOn = chosen(await this.#accounts.current(account), dealing);
     const [row] = spentOn;
@@ -113,7 +115,7 @@ export class Recoveries {
       const { KE2, expectedKE3 } = await this.#answer(subject, login, credential, spent.attempt.durable);
       const { encryptedBackupKey } = credential;
       const recoveryId = newExchangeId();
-      this.open.add(recoveryId, { account, ...spent, expectedKE3, encryptedBackupKey });
+      this.open.add(recoveryId, { account, requestId, ...spent, expectedKE3, encryptedBackupKey });
       pendingLogins.set(this.open.size);
       return { recoveryId, KE2, attemptsRemaining };
     } catch (error) {
@@ -161,25 +163,29 @@ export class Recoveries {
   }
 
   /** @param KE3 32 bytes @returns the encrypted backup key @throws WrongPassword */
-  async finish(recovery: Recovery, KE3: Uint8Array): Promise<Uint8Array> {
+  async finish(recovery: Recovery, KE3: Uint8Array, requestId: string | undefined): Promise<Uint8Array> {
     const { account, attempt, expectedKE3, encryptedBackupKey, attemptsRemaining } = recovery;
     const proven = KE3.length === expectedKE3.length && timingSafeEqual(KE3, expectedKE3);
     expectedKE3.fill(0);
     if (!proven || attempt.cells.length === 0) {
-      await this.fail(recovery, 'failed');
+      await this.fail(recovery, 'failed', requestId);
       throw new WrongPassword(attemptsRemaining);
     }
     await this.#ledger.prove(attempt);
     attempts.inc({ end: 'proven' });
-    audit('recovered', { account });
+    audit('recovered', { account, requestId });
     return encryptedBackupKey;
   }
 
   /** An attempt ended without proof. At the limit, once no other attempt is open, the account is locked. */
-  async fail({ account, attempt, attemptsRemaining }: Recovery, end: 'failed' | 'expired'): Promise<void> {
+  async fail(
+    { account, attempt, attemptsRemaining, ...begun }: Recovery,
+    end: 'failed' | 'expired',
+    requestId = begun.requestId,
+  ): Promise<void> {
     pendingLogins.set(this.open.size);
     attempts.inc({ end });
-    audit('attempt failed', { account, attemptsRemaining });
+    audit('attempt failed', { account, attemptsRemaining, requestId });
     await this.#accounts.inTurn(account, async () => {
       if (attempt.cells.length === 0 && this.open.of(account).length === 0) await this.#unknown.lock(account);
       for (const cell of await this.#ledger.fail(attempt)) this.#locked(account, cell);

@@ -164,7 +164,7 @@ export class Vault {
     const account = this.#account(id);
     await this.#lifecycle.request(() => this.#registrations.finish(account, message));
     this.#unknown.forget(account.name);
-    audit('registered', { account: account.name });
+    audit('registered', { account: account.name, requestId: id.requestId });
   }
 
   /**
@@ -195,7 +195,7 @@ export class Vault {
   async commitDealing(id: AccountId, dealing: string): Promise<void> {
     const account = this.nameOf(id);
     await this.#lifecycle.request(() => this.#dealings.commit(account, dealing));
-    audit('dealing committed', { account, dealing });
+    audit('dealing committed', { account, dealing, requestId: id.requestId });
   }
 
   /**
@@ -205,7 +205,7 @@ export class Vault {
   async withdrawDealing(id: AccountId, dealing: string): Promise<void> {
     const account = this.nameOf(id);
     await this.#lifecycle.request(() => this.#dealings.withdraw(account, dealing));
-    audit('dealing withdrawn', { account, dealing });
+    audit('dealing withdrawn', { account, dealing, requestId: id.requestId });
   }
 
   /**
@@ -226,13 +226,13 @@ export class Vault {
    */
   async finishRecovery(id: AccountId, recoveryId: string, KE3: Uint8Array): Promise<Uint8Array> {
     const recovery = this.#recoveries.open.take(recoveryId, this.nameOf(id));
-    return this.#lifecycle.request(() => this.#recoveries.finish(recovery, KE3));
+    return this.#lifecycle.request(() => this.#recoveries.finish(recovery, KE3, id.requestId));
   }
 
   /** Ends a recovery that the client knows has failed: the attempt stays spent. @throws UnknownExchange */
   async abandonRecovery(id: AccountId, recoveryId: string): Promise<void> {
     const recovery = this.#recoveries.open.take(recoveryId, this.nameOf(id));
-    await this.#lifecycle.request(() => this.#recoveries.fail(recovery, 'failed'));
+    await this.#lifecycle.request(() => this.#recoveries.fail(recovery, 'failed', id.requestId));
   }
 
   status(id: AccountId): Promise<Status> {
@@ -243,7 +243,7 @@ export class Vault {
   async delete(id: AccountId): Promise<void> {
     const account = this.nameOf(id);
     await this.#lifecycle.request(() => this.#accounts.delete(account));
-    audit('deleted', { account });
+    audit('deleted', { account, requestId: id.requestId });
   }
 
   /**
@@ -290,7 +290,7 @@ export class Vault {
   }
 
   #account(id: AccountId): Account {
-    return { name: this.nameOf(id), subject: id.subject };
+    return { name: this.nameOf(id), subject: id.subject, requestId: id.requestId };
   }
 
   #holds({ page, from }: Rotation): boolean {
