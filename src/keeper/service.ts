@@ -9,7 +9,7 @@ import { keeperApi } from './keeper.js';
 import { auditTo, log } from './log/index.js';
 import { renderMetrics } from './metrics/index.js';
 import { renderProcess } from './metrics/process.js';
-import { embeddedProfile, initializeToken, inspectToken, KEY_LABELS, loadProfile } from './pkcs11/index.js';
+import { embeddedProfile, initializeToken, KEY_LABELS, loadProfile, type Profile } from './pkcs11/index.js';
 import { type Token, TokenPool } from './pool/index.js';
 import { lead, Records } from './records/index.js';
 import { ADMIN, API, type Handlers, SOCKETS, SocketServer } from './socket/index.js';
@@ -24,11 +24,10 @@ const HOUR_MS = 3_600_000;
 /** Opens token and database, and answers on the sockets until the process is to stop. @throws CodedError */
 export async function keep(config: Config, data: string, sockets: string): Promise<void> {
   const issuer = authOf(config, data);
-  const token = await openToken(config, data);
-  // A thread that hangs in the module keeps the process from ending, and a keeper that stands by from taking over.
-  void token.hung.then(() => process.kill(process.pid, 'SIGKILL'));
+  const token = new TokenPool(profileOf(config, data));
   const closing: (() => Promise<void>)[] = [() => token.close()];
   try {
+    await Promise.race([token.open(), stopped()]);
     if (stopSignal.aborted) return;
     const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
     const name = Buffer.from(serverPublicKey).toString('base64url');
@@ -73,15 +72,15 @@ function socketAt(path: string): { path: string; mode: number } {
   return { path, mode: statSync(folder).mode & 0o070 ? 0o660 : 0o600 };
 }
 
-async function openToken({ profile: path }: Config, data: string): Promise<TokenPool> {
+/** The profile, of a token that has all its keys. */
+function profileOf({ profile: path }: Config, data: string): Profile {
   const profile = path === undefined ? embeddedProfile(data) : loadProfile(path);
   if (path === undefined) {
     // Needed only while the token lacks something.
     const { soPin } = embeddedFiles(data);
     initializeToken(profile, existsSync(soPin) ? readFileSync(soPin, 'utf8') : '');
   }
-  inspectToken(profile);
-  return TokenPool.open(profile);
+  return profile;
 }
 
 async function openVault(config: Config, data: string, token: Token, records: Records) {

@@ -15,9 +15,8 @@ export class Binding {
   readonly keyWrap: pkcs11.Mechanism;
 
   /** @throws TokenError when module, token or login fails; ProfileError when there is no PIN */
-  constructor(profile: Profile) {
-    this.p11 = new pkcs11.PKCS11();
-    this.p11.load(profile.module);
+  constructor(profile: Profile, module = loadModule(profile)) {
+    this.p11 = module;
     initialize(this.p11, profile);
     const slot = findSlot(this.p11, profile);
     this.session = this.p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
@@ -83,6 +82,32 @@ export class Binding {
     } finally {
       this.destroy(handle);
     }
+  }
+}
+
+/** @param onCall is called before each call into the module */
+export function loadModule({ module }: Profile, onCall?: () => void): pkcs11.PKCS11 {
+  const p11 = new pkcs11.PKCS11();
+  p11.load(module);
+  if (!onCall) return p11;
+  const methods = p11 as unknown as Record<string, (...args: unknown[]) => unknown>;
+  for (const name of Object.getOwnPropertyNames(pkcs11.PKCS11.prototype)) {
+    const method = methods[name];
+    if (!method || !name.startsWith('C_')) continue;
+    methods[name] = (...args) => {
+      onCall();
+      return method.apply(p11, args);
+    };
+  }
+  return p11;
+}
+
+/** Ends the module for the whole process: the next session finds it as it is then. */
+export function finalize(module: pkcs11.PKCS11): void {
+  try {
+    module.C_Finalize();
+  } catch {
+    // It was not initialized, or has lost its device: C_Initialize tells.
   }
 }
 

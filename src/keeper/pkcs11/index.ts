@@ -10,7 +10,7 @@ export { InvalidInput, PinRefused, ProfileError, TokenError } from './errors.js'
 export type { PrivateKey } from './evaluation.js';
 export { errorOf, failureOf, isOfToken } from './failure.js';
 export { KEY_LABELS } from './keyring.js';
-export type { DataObject, Writer } from './objects.js';
+export type { DataObject, Lent, Writer } from './objects.js';
 export { type Calls, type OperationName, operation } from './operations.js';
 export { compress, decompress } from './point.js';
 export { loadProfile, type Profile, readPin, type TokenName } from './profile.js';

@@ -37,14 +37,11 @@ const { CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY } = pkcs11;
 /** The token's keys by their labels. C_FindObjects is linear in the token's objects, so handles are learned once. */
 export class Keyring {
   readonly #binding: Binding;
-  readonly #onStandby: boolean;
   readonly #handles = new Map<string, pkcs11.Handle>();
   readonly #points = new Map<string, Uint8Array>();
 
-  /** @param onStandby whether keys may appear in the token by themselves, as its cluster copies them */
-  constructor(binding: Binding, onStandby: boolean) {
+  constructor(binding: Binding) {
     this.#binding = binding;
-    this.#onStandby = onStandby;
     for (const { objectClass, label, handle } of this.#all([CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY]))
       this.#handles.set(`${objectClass} ${label}`, handle);
   }
@@ -126,7 +123,8 @@ export class Keyring {
   #key(label: string, objectClass: number): pkcs11.Handle {
     const name = `${objectClass} ${label}`;
     let handle = this.#handles.get(name);
-    if (!handle && this.#onStandby) {
+    if (!handle) {
+      // Another session made it, whose handles mean nothing here; or the cluster has copied it meanwhile.
       [handle] = this.#lookFor(label, objectClass);
       if (handle) this.#handles.set(name, handle);
     }

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
 import type { Binding } from './binding.js';
 import { TokenError } from './errors.js';
@@ -10,6 +11,9 @@ export interface DataObject {
 
 /** The data object that shows who writes; its value is random. */
 export type Writer = Pick<DataObject, 'handle' | 'value'>;
+
+/** An object of a session, to try whether another session knows it by its handle. */
+export type Lent = Pick<DataObject, 'handle' | 'value'>;
 
 /** CKA_APPLICATION of the vault's data objects. */
 export const APPLICATION = 'bkv';
@@ -76,6 +80,30 @@ export class DataObjects {
         throw error;
       }
     });
+  }
+
+  /** Makes an object that is gone with the session. @returns undefined when the module makes none */
+  lend(): Lent | undefined {
+    const value = randomBytes(16);
+    try {
+      const handle = this.#binding.p11.C_CreateObject(this.#binding.session, [
+        { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
+        { type: pkcs11.CKA_TOKEN, value: false },
+        { type: pkcs11.CKA_VALUE, value },
+      ]);
+      return { handle: this.#name(handle), value };
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whether another session's object is known by its handle. */
+  borrows({ handle, value }: Lent): boolean {
+    try {
+      return this.#value(this.#handle(handle)).equals(value);
+    } catch {
+      return false;
+    }
   }
 
   #value(handle: pkcs11.Handle): Buffer {

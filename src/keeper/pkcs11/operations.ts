@@ -20,7 +20,7 @@ export const OPERATIONS = {
   generateWrapped: { mechanism: 'CKM_EC_KEY_PAIR_GEN', wears: true },
   importShare: { mechanism: 'CKM_AES_KEY_WRAP_PAD', wears: true },
   hmac: { mechanism: 'CKM_SHA256_HMAC' },
-  probe: { mechanism: 'none' },
+  probe: { mechanism: 'CKM_ECDH1_DERIVE' },
   publicKey: { mechanism: 'none' },
   wrapForBackup: { mechanism: 'CKM_RSA_PKCS_OAEP' },
   generatePageKey: { mechanism: 'CKM_GENERIC_SECRET_KEY_GEN', objects: true },

@@ -1,10 +1,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import { finalize, loadModule } from './binding.js';
 import { TokenError } from './errors.js';
 import { type Failure, failureOf, isOfToken } from './failure.js';
 import { KEY_LABELS } from './keyring.js';
+import type { Lent } from './objects.js';
 import type { OperationName } from './operations.js';
 import type { Profile, TokenName } from './profile.js';
 import { Session } from './session.js';
+import { inspectToken } from './setup.js';
 
 /** One operation of a message. */
 export interface Call {
@@ -29,20 +32,27 @@ export type Command =
   /** answers with the token's identity; `standbyFor` is the identity that a standby token must have */
   | { do: 'begin'; token: TokenName; epoch: number; standbyFor?: Uint8Array }
   /** ends the session; the last of all threads then ends the module for the whole process */
+  /** as {@link inspectToken}: not on the thread that must hear of a hang */
+  | { do: 'inspect'; token: TokenName }
   | { do: 'end' }
   | { do: 'finalize' }
+  /** answers with an object for {@link Session.borrows} of another session; `undefined` when the module makes none */
+  | { do: 'lend' }
+  | { do: 'borrow'; lent: Lent }
   | { do: 'learn'; key: Parameters<Session['learn']> };
 
 const port = parentPort;
 if (!port) throw new Error('session-thread.ts runs on a worker thread');
 
-const profile = workerData as Profile;
+const { profile, calls } = workerData as { profile: Profile; calls: Int32Array };
+const module = loadModule(profile, () => Atomics.add(calls, 0, 1));
 let session: Session | undefined;
 
 function run({ method, args }: Call): Reply {
   const start = performance.now();
   try {
-    const called = session as Session;
+    if (!session) throw new TokenError('the session has ended', 'BKV_CLOSED');
+    const called = session;
     const value = (called[method] as (...args: unknown[]) => unknown).apply(called, args);
     return { value, ms: performance.now() - start };
   } catch (error) {
@@ -54,9 +64,13 @@ function run({ method, args }: Call): Reply {
 }
 
 function begin({ token, epoch, standbyFor }: Extract<Command, { do: 'begin' }>): Uint8Array {
-  session = new Session({ ...profile, token }, { epoch, onStandby: standbyFor !== undefined });
+  session?.close();
+  session = new Session({ ...profile, token }, { epoch, module });
   const identity = session.publicKey(KEY_LABELS.static);
-  if (!standbyFor || Buffer.from(identity).equals(standbyFor)) return identity;
+  if (!standbyFor || Buffer.from(identity).equals(standbyFor)) {
+    session.probe(true);
+    return identity;
+  }
   session.close();
   throw new TokenError(
     `the token ${token.label ?? token.serial} has other keys than the first one`,
@@ -66,8 +80,13 @@ function begin({ token, epoch, standbyFor }: Extract<Command, { do: 'begin' }>):
 
 function obey(command: Command): unknown {
   if (command.do === 'begin') return begin(command);
-  if (command.do === 'end') session?.close();
-  else if (command.do === 'finalize') Session.finalize(profile);
+  if (command.do === 'inspect') return inspectToken({ ...profile, token: command.token });
+  if (command.do === 'lend') return session?.lend();
+  if (command.do === 'borrow') return session?.borrows(command.lent);
+  if (command.do === 'end') {
+    session?.close();
+    session = undefined;
+  } else if (command.do === 'finalize') finalize(module);
   else session?.learn(...command.key);
   return undefined;
 }

@@ -1,20 +1,23 @@
 import { timingSafeEqual } from 'node:crypto';
-import pkcs11 from 'pkcs11js';
+import type pkcs11 from 'pkcs11js';
 import { Binding } from './binding.js';
 import { TokenError } from './errors.js';
 import { Evaluation, type LoginElements, type PrivateKey } from './evaluation.js';
 import { KEY_LABELS, Keyring } from './keyring.js';
-import { type DataObject, DataObjects, type Writer } from './objects.js';
+import { type DataObject, DataObjects, type Lent, type Writer } from './objects.js';
 import { compress } from './point.js';
 import type { Profile } from './profile.js';
 import { Shares, type TravellingShare } from './shares.js';
 import { type WrappedKey, Wrapping, type WrappingLabels } from './wrapping.js';
 
+/** A point of P-256, 33 bytes: 2·G. */
+const PROBE = Buffer.from('037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978', 'hex');
+
 export interface SessionOptions {
   /** grows with every C_Initialize of the process; handles of data objects are good in one of them only */
   readonly epoch?: number;
-  /** whether keys may appear in the token by themselves, as its cluster copies them */
-  readonly onStandby?: boolean;
+  /** the module, where the thread has loaded it already */
+  readonly module?: pkcs11.PKCS11;
   readonly labels?: WrappingLabels;
 }
 
@@ -28,9 +31,9 @@ export class Session {
   readonly #objects: DataObjects;
 
   /** @throws TokenError when module, token or login fails; ProfileError when there is no PIN */
-  constructor(profile: Profile, { epoch = 0, onStandby = false, labels = KEY_LABELS }: SessionOptions = {}) {
-    this.#binding = new Binding(profile);
-    this.#keyring = new Keyring(this.#binding, onStandby);
+  constructor(profile: Profile, { epoch = 0, module, labels = KEY_LABELS }: SessionOptions = {}) {
+    this.#binding = new Binding(profile, module);
+    this.#keyring = new Keyring(this.#binding);
     this.#wrapping = new Wrapping(this.#binding, this.#keyring, labels);
     this.#evaluation = new Evaluation(this.#binding, this.#keyring, this.#wrapping);
     this.#shares = new Shares(this.#wrapping, this.#evaluation);
@@ -42,25 +45,30 @@ export class Session {
     return this.#binding.alive;
   }
 
-  /** @throws TokenError when the session is of no use any more */
-  probe(): void {
+  /**
+   * Tries whether the session is there. @param thorough whether it also works: by an HMAC and an evaluation
+   * @throws TokenError when it is of no use
+   */
+  probe(thorough: boolean): void {
     if (!this.alive) throw new TokenError('the session has ended', 'BKV_CLOSED');
+    if (!thorough) return;
+    this.hmac(KEY_LABELS.ledger, PROBE);
+    this.multiply({ label: KEY_LABELS.static }, PROBE);
+  }
+
+  /** As {@link DataObjects.lend}. */
+  lend(): Lent | undefined {
+    return this.#objects.lend();
+  }
+
+  /** As {@link DataObjects.borrows}. */
+  borrows(lent: Lent): boolean {
+    return this.#objects.borrows(lent);
   }
 
   close(): void {
     this.#wrapping.close();
     this.#binding.close();
-  }
-
-  /** Ends the module for the whole process: the next session finds it as it is then. */
-  static finalize({ module }: Profile): void {
-    const p11 = new pkcs11.PKCS11();
-    p11.load(module);
-    try {
-      p11.C_Finalize();
-    } catch {
-      // It was not initialized, or has lost its device: C_Initialize tells.
-    }
   }
 
   /** As {@link Evaluation.multiply}. */

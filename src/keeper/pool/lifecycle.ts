@@ -5,37 +5,57 @@ import { PinRefused, type Profile, TokenError } from '../pkcs11/index.js';
 import { HangDetection } from './hang.js';
 import { Scheduler } from './scheduling.js';
 import { Sessions } from './sessions.js';
+import type { Thread } from './thread.js';
 import type { Token } from './token.js';
 
 /** Waits between two attempts to log in again, milliseconds; the last one stays. */
 const BACK_OFF = [200, 1000, 2000, 5000, 10_000, 30_000];
 
+/** Each session tries itself about every so many seconds, for so many sessions. */
+const THOROUGH = 10;
+/** Until a module that does not end has hung, milliseconds. */
+const END_TIMEOUT_MS = 5000;
+
 const AWAY = 'the token is away';
 
 /**
  * From logged in to lost to logged in again. When a session dies, all are ended, the module is finalized, and the token
- * logs in again by itself, ever more slowly, until it succeeds or the PIN is refused. Calls fail meanwhile.
+ * logs in again by itself, ever more slowly, until it succeeds or the PIN is refused. Calls fail meanwhile. A session
+ * that is there and fails is opened anew while the others work; when none is well, all are taken to be lost.
  */
 export class Lifecycle {
   readonly sessions: Sessions;
-  readonly scheduler = new Scheduler((error) => this.lost(error));
-  readonly hanging: HangDetection;
+  readonly scheduler = new Scheduler({
+    onLost: (error) => this.lost(error),
+    onSick: (thread, error) => void this.#replace(thread, error),
+  });
+  readonly #hanging: HangDetection;
+  readonly #looks: NodeJS.Timeout;
   readonly #onBegin: () => void;
   readonly #onEnd: () => void;
   readonly #closing = new AbortController();
+  readonly #sick = new Set<Thread>();
   #state: Token['state'] = 'away';
+  /** grows with each opening */
+  #opened = 0;
+  #seconds = 0;
   /** being opened anew: calls wait */
   #refreshing = false;
-  #reopening: Promise<void> = Promise.resolve();
+  #opening: Promise<void> = Promise.resolve();
   #onReopen: () => void = () => undefined;
 
-  /** @param onBegin is called when the sessions are open @param onEnd before they are ended */
-  constructor(profile: Profile, onBegin: () => void, onEnd: () => void) {
+  /**
+   * @param onBegin is called when the sessions are open
+   * @param onEnd before they are ended
+   * @param onHang when a call into the module does not come back: only the end of the process helps
+   */
+  constructor(profile: Profile, onBegin: () => void, onEnd: () => void, onHang: () => void) {
     this.sessions = new Sessions(profile, {
       onReplies: (thread, replies) => this.scheduler.settle(thread, replies),
       onGone: (_, error) => this.lost(error),
     });
-    this.hanging = new HangDetection(profile.callTimeout, () => this.#look());
+    this.#hanging = new HangDetection(profile.callTimeout, () => this.sessions.threads, onHang);
+    this.#looks = setInterval(() => this.scheduler.probe(++this.#seconds % THOROUGH === 0), 1000).unref();
     this.#onBegin = onBegin;
     this.#onEnd = onEnd;
   }
@@ -54,9 +74,16 @@ export class Lifecycle {
   }
 
   /** Logs in. @throws TokenError, ProfileError */
-  async open(): Promise<void> {
+  open(): Promise<void> {
+    this.#opening = this.#open();
+    return this.#opening;
+  }
+
+  async #open(): Promise<void> {
     await this.sessions.begin();
     if (this.#state !== 'away') return;
+    this.#opened++;
+    this.#sick.clear();
     this.#onBegin();
     this.#state = 'up';
     tokenUp.set(1);
@@ -84,7 +111,7 @@ export class Lifecycle {
     this.scheduler.pause();
     try {
       await this.#endAll();
-      await this.open();
+      await this.#open();
     } catch (error) {
       this.#failAndReopen(error as Error);
       throw error;
@@ -97,28 +124,61 @@ export class Lifecycle {
   async close(): Promise<void> {
     this.#state = 'closed';
     this.#closing.abort();
-    this.hanging.close();
-    await this.#reopening;
+    clearInterval(this.#looks);
+    const late = setTimeout(END_TIMEOUT_MS, 'late' as const, { ref: false });
+    const ended = await Promise.race([this.#end(), late]);
+    if (ended === 'late') this.#hanging.hang();
+    this.#hanging.close();
+    await this.sessions.close();
+  }
+
+  async #end(): Promise<void> {
+    await this.#opening.catch(() => undefined);
     // What is under way is answered before a thread hears of its end.
     await this.#endAll().catch((error: Error) => log.error('token not closed', { reason: error.message }));
-    await this.sessions.close();
+  }
+
+  /** Opens a sick session anew, again and again, as long as others that write are well. */
+  async #replace(thread: Thread, reason: Error): Promise<void> {
+    this.#sick.add(thread);
+    log.error('a session of the token fails, and is opened anew', { reason: reason.message });
+    const opened = this.#opened;
+    const isOver = () => this.#opened !== opened || this.#state !== 'up';
+    for (let attempt = 0; !isOver(); attempt++) {
+      const lender = [...this.sessions.threads].find((one) => one.sharesHandles && !this.#sick.has(one));
+      if (!lender) return this.lost(reason);
+      try {
+        await this.sessions.renew(thread, lender);
+        if (isOver()) return;
+        this.#sick.delete(thread);
+        this.scheduler.admit(thread);
+        return;
+      } catch (error) {
+        log.error('a session of the token fails still', { reason: (error as Error).message });
+      }
+      await this.#wait(attempt);
+    }
+  }
+
+  #wait(attempt: number): Promise<unknown> {
+    const ms = BACK_OFF[Math.min(attempt, BACK_OFF.length - 1)];
+    return setTimeout(ms, undefined, { signal: this.#closing.signal }).catch(() => undefined);
   }
 
   #failAndReopen(reason: Error): void {
     this.#state = 'away';
     tokenUp.set(0);
     this.scheduler.fail(this.sessions.threads, away(reason));
-    this.#reopening = this.#reopen();
+    this.#opening = this.#reopen();
   }
 
   async #reopen(): Promise<void> {
     for (let attempt = 0; this.#state === 'away'; attempt++) {
-      const wait = BACK_OFF[Math.min(attempt, BACK_OFF.length - 1)];
-      await setTimeout(wait, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+      await this.#wait(attempt);
       try {
         await this.#endAll();
         if (this.#state !== 'away') return;
-        await this.open();
+        await this.#open();
         tokenReopened.inc();
         audit('token found again');
         this.#onReopen();
@@ -132,18 +192,8 @@ export class Lifecycle {
 
   async #endAll(): Promise<void> {
     this.#onEnd();
-    await this.hanging.ended(() => this.sessions.end(), this.#state === 'closed');
+    await this.sessions.end();
     await this.sessions.finalize();
-  }
-
-  #look(): void {
-    if (this.#state === 'up' && this.scheduler.isIdle)
-      this.scheduler.add({ method: 'probe', args: [], resolve: () => undefined, reject: () => undefined });
-    try {
-      this.hanging.check(this.sessions.threads);
-    } catch (error) {
-      this.lost(error as Error);
-    }
   }
 }
 

@@ -12,7 +12,8 @@ export class TokenPool implements Token {
   readonly #writes: DurableWrites;
   readonly #renewAfter: number;
 
-  private constructor(profile: Profile) {
+  /** @param onHang is called when a call into the module does not come back: only the end of the process helps */
+  constructor(profile: Profile, onHang: () => void = endProcess) {
     this.#renewAfter = profile.renewAfter ?? Number.POSITIVE_INFINITY;
     const run = ((method, ...args) => this.#run(method, args)) as Run;
     this.#writes = new DurableWrites(run, (label, handle) => this.#lifecycle.sessions.learn(label, handle));
@@ -22,19 +23,25 @@ export class TokenPool implements Token {
         this.#writes.witness = new Witness(this.#lifecycle.sessions.profile);
       },
       () => this.#writes.witness?.end(),
+      onHang,
     );
   }
 
-  /** Opens the profile's sessions. @throws TokenError, ProfileError */
+  /** As {@link constructor} and {@link open}; it is closed when that fails. */
   static async open(profile: Profile): Promise<TokenPool> {
     const pool = new TokenPool(profile);
     try {
-      await pool.#lifecycle.open();
+      await pool.open();
     } catch (error) {
       await pool.close();
       throw error;
     }
     return pool;
+  }
+
+  /** Opens the profile's sessions. @throws TokenError, ProfileError */
+  open(): Promise<void> {
+    return this.#lifecycle.open();
   }
 
   get state(): Token['state'] {
@@ -47,11 +54,6 @@ export class TokenPool implements Token {
 
   get writeTrouble(): string | undefined {
     return this.#writes.trouble;
-  }
-
-  /** Resolves when a call into the module does not come back: only the end of the process helps. */
-  get hung(): Promise<void> {
-    return this.#lifecycle.hanging.hung;
   }
 
   call<M extends keyof Calls>(method: M, ...args: Parameters<Calls[M]>): Promise<ReturnType<Calls[M]>>;
@@ -96,3 +98,6 @@ export class TokenPool implements Token {
     return new Promise((resolve, reject) => this.#lifecycle.scheduler.add({ method, args, resolve, reject }));
   }
 }
+
+/** A thread that hangs in the module keeps the process from ending, and a keeper that stands by from taking over. */
+const endProcess = () => process.kill(process.pid, 'SIGKILL');

@@ -4,6 +4,24 @@ import type { Job, Thread } from './thread.js';
 
 /** Jobs that one message brings to a session when many wait. */
 const JOBS_A_MESSAGE = 8;
+/** Calls in a row that may fail until their session is taken to be sick, though it does what is tried between them. */
+const FAILURES = 3;
+/** Failures that say nothing against a session. */
+const OF_THE_TOKEN: ReadonlySet<string | undefined> = new Set(['BKV_KEY', 'BKV_FENCED', 'BKV_STALE']);
+
+const probe = (thorough: boolean): Job => ({
+  method: 'probe',
+  args: [thorough],
+  resolve: () => undefined,
+  reject: () => undefined,
+});
+
+export interface SchedulerListener {
+  /** a session is of no use any more, and with it all */
+  onLost(error: Error): void;
+  /** a session fails again and again; it gets nothing more until {@link Scheduler.admit} */
+  onSick(thread: Thread, error: Error): void;
+}
 
 /** Which job runs on which session, and when. */
 export class Scheduler {
@@ -11,14 +29,13 @@ export class Scheduler {
   readonly #queue: Job[] = [];
   /** jobs that only the first token can do; they go before the others */
   readonly #firstQueue: Job[] = [];
-  readonly #onLost: (error: Error) => void;
+  readonly #listener: SchedulerListener;
   #threads: ReadonlySet<Thread> = new Set();
   #scheduled: NodeJS.Immediate | undefined;
   #worn = 0;
 
-  /** @param onLost hears of a session that is of no use any more */
-  constructor(onLost: (error: Error) => void) {
-    this.#onLost = onLost;
+  constructor(listener: SchedulerListener) {
+    this.#listener = listener;
   }
 
   /** evaluations since the sessions were opened */
@@ -26,15 +43,10 @@ export class Scheduler {
     return this.#worn;
   }
 
-  /** Whether a session has nothing to do. */
-  get isIdle(): boolean {
-    return this.#idle.length > 0;
-  }
-
   add(job: Job): void {
     // Many requests wait for one write of the ledger.
     (operation(job.method).objects ? this.#firstQueue : this.#queue).push(job);
-    if (this.isIdle) this.#soon();
+    if (this.#idle.length > 0) this.#soon();
   }
 
   /** Sessions were opened: jobs go to them from now on. */
@@ -44,6 +56,17 @@ export class Scheduler {
     this.#idle.push(...threads);
     tokenSessions.set({ state: 'open' }, threads.size);
     tokenSessions.set({ state: 'standby' }, [...threads].filter(({ onStandby }) => onStandby).length);
+    this.#next();
+  }
+
+  /** Has the session that did nothing for the longest time try itself. @param thorough by evaluating */
+  probe(thorough: boolean): void {
+    this.#idle.shift()?.run([probe(thorough)]);
+  }
+
+  /** A session that was sick is a good one again. */
+  admit(thread: Thread): void {
+    this.#idle.push(thread);
     this.#next();
   }
 
@@ -57,7 +80,7 @@ export class Scheduler {
   fail(threads: Iterable<Thread>, error: Error): void {
     this.pause();
     const given = [...threads].flatMap((thread) => {
-      const jobs = thread.running?.jobs ?? [];
+      const jobs = thread.running ?? [];
       thread.running = undefined;
       return jobs;
     });
@@ -71,14 +94,25 @@ export class Scheduler {
     // Whoever waited for it was told already that the session is lost.
     if (!running) return;
     thread.running = undefined;
-    if (this.#threads.has(thread)) this.#idle.push(thread);
     let lost: Error | undefined;
+    let failed: Error | undefined;
     for (const [i, reply] of replies.entries()) {
-      const error = this.#settleOne(thread, running.jobs[i] as Job, reply);
+      const error = this.#settleOne(thread, running[i] as Job, reply);
       if (reply.lost) lost = error;
+      if (reply.failure?.code === 'token-failed' && !OF_THE_TOKEN.has(reply.failure.reason)) failed = error;
     }
-    if (lost) this.#onLost(lost);
+    if (this.#threads.has(thread)) this.#giveNext(thread, running[0] as Job, failed);
+    if (lost) this.#listener.onLost(lost);
     else this.#next();
+  }
+
+  /** A session whose call failed tries itself before it gets another one. */
+  #giveNext(thread: Thread, { method }: Job, failed: Error | undefined): void {
+    const isProbe = method === 'probe';
+    if (!isProbe) thread.failures = failed ? thread.failures + 1 : 0;
+    if (!failed) this.#idle.push(thread);
+    else if (isProbe || thread.failures >= FAILURES) this.#listener.onSick(thread, failed);
+    else thread.run([probe(true)]);
   }
 
   #settleOne(thread: Thread, job: Job, { value, failure, ms }: Reply): Error | undefined {
@@ -112,7 +146,7 @@ export class Scheduler {
   #next(): void {
     for (let i = this.#idle.length - 1; i >= 0; i--) {
       const thread = this.#idle[i] as Thread;
-      const first = this.#firstQueue.length > 0 && !thread.onStandby;
+      const first = this.#firstQueue.length > 0 && thread.sharesHandles;
       const queue = first ? this.#firstQueue : this.#queue;
       if (queue.length === 0) continue;
       this.#idle.splice(i, 1);

@@ -1,5 +1,5 @@
 import { log } from '../log/index.js';
-import { PinRefused, type Profile, type TokenName } from '../pkcs11/index.js';
+import { type Lent, PinRefused, type Profile, TokenError, type TokenName } from '../pkcs11/index.js';
 import { Thread, type ThreadListener } from './thread.js';
 
 /**
@@ -13,6 +13,8 @@ export class Sessions {
   readonly #tokens: TokenName[];
   readonly #threads = new Set<Thread>();
   #epoch = 0;
+  /** the first token's, 33 bytes */
+  #identity: Uint8Array | undefined;
 
   constructor(profile: Profile, listener: ThreadListener) {
     this.#profile = profile;
@@ -38,17 +40,38 @@ export class Sessions {
     this.#tokens.push(this.#tokens.shift() as TokenName);
   }
 
-  /** Logs every session in. @throws TokenError, PinRefused, ProfileError */
+  /**
+   * Logs every session in that the token gives, at least one.
+   * @throws TokenError, PinRefused, ProfileError
+   */
   async begin(): Promise<void> {
     this.#epoch++;
     while (this.#threads.size < this.#profile.sessions) this.#start();
-    let identity: Uint8Array | undefined;
+    const threads = [...this.#threads];
+    for (const thread of threads) thread.sharesHandles = false;
+    await threads[0]?.command({ do: 'inspect', token: this.#first });
     // One after the other: not every module survives two first logins at once.
-    for (const [i, thread] of [...this.#threads].entries()) {
+    for (const [i, thread] of threads.entries()) {
       const token = (this.#profile.spread && this.#tokens[i % this.#tokens.length]) || this.#first;
-      thread.onStandby = token !== this.#first && (await this.#beginStandby(thread, token, identity));
-      if (!thread.onStandby) identity = await this.#begin(thread, this.#first);
+      try {
+        thread.onStandby = token !== this.#first && (await this.#beginStandby(thread, token));
+        if (!thread.onStandby) await this.#begin(thread, threads[0] as Thread);
+      } catch (error) {
+        if (i === 0 || (error as TokenError).reason !== 'CKR_SESSION_COUNT') throw error;
+        return this.#doWith(threads.slice(0, i));
+      }
     }
+  }
+
+  /**
+   * Opens one session anew, beside the others.
+   * @param lender another session that writes
+   * @throws TokenError when it could not be, or does not work
+   */
+  async renew(thread: Thread, lender: Thread): Promise<void> {
+    thread.failures = 0;
+    if (thread.onStandby) throw new TokenError('a session on a standby token waits for the next opening');
+    await this.#begin(thread, lender);
   }
 
   /** Ends every session, after the calls that its thread was given. */
@@ -58,8 +81,9 @@ export class Sessions {
 
   /** Ends the module itself, once no session is left: many a network HSM is only found again after that. */
   async finalize(): Promise<void> {
-    const [thread] = this.#threads;
-    await thread?.command({ do: 'finalize' });
+    // Threads that share no handles may each have an instance of the module.
+    for (const [i, thread] of [...this.#threads].entries())
+      if (i === 0 || !thread.sharesHandles) await thread.command({ do: 'finalize' });
   }
 
   /** Tells every session of a page's key. */
@@ -83,20 +107,50 @@ export class Sessions {
     this.#threads.add(thread);
   }
 
-  async #begin(thread: Thread, token: TokenName, standbyFor?: Uint8Array): Promise<Uint8Array> {
-    const command = { do: 'begin', token, epoch: this.#epoch, ...(standbyFor && { standbyFor }) } as const;
-    return (await thread.command(command)) as Uint8Array;
+  /** Begins a session on the first token. @param lender a session that writes; itself when it is the first */
+  async #begin(thread: Thread, lender: Thread): Promise<void> {
+    thread.failures = 0;
+    this.#identity = (await thread.command({
+      do: 'begin',
+      token: this.#first,
+      epoch: this.#epoch,
+    })) as Uint8Array;
+    thread.sharesHandles = thread === lender || (await this.#borrows(thread, lender));
+  }
+
+  /**
+   * Whether the handles that one session got are good in another: tried with an object of the session. In some modules
+   * each thread has an instance of its own, whose handles mean nothing, or another object, in the others.
+   */
+  async #borrows(thread: Thread, lender: Thread): Promise<boolean> {
+    const lent = (await lender.command({ do: 'lend' })) as Lent | undefined;
+    return lent !== undefined && ((await thread.command({ do: 'borrow', lent })) as boolean);
   }
 
   /** Whether a session on a standby token could be begun. A PIN that it refuses is not tried again. */
-  async #beginStandby(thread: Thread, token: TokenName, identity?: Uint8Array): Promise<boolean> {
+  async #beginStandby(thread: Thread, token: TokenName): Promise<boolean> {
     try {
-      await this.#begin(thread, token, identity);
+      const standbyFor = this.#identity as Uint8Array;
+      await thread.command({ do: 'begin', token, epoch: this.#epoch, standbyFor });
       return true;
     } catch (error) {
       if (error instanceof PinRefused) throw error;
       log.error('a standby token is not used', { reason: (error as Error).message });
       return false;
+    }
+  }
+
+  /** Does with the sessions that the token gave, less one for the witness, which is a process of its own. */
+  async #doWith(begun: readonly Thread[]): Promise<void> {
+    const kept = new Set(begun.slice(0, Math.max(1, begun.length - 1)));
+    log.error('the token gives fewer sessions than the profile says', {
+      profile: this.#profile.sessions,
+      used: kept.size,
+    });
+    for (const thread of this.#threads) {
+      if (kept.has(thread)) continue;
+      await thread.command({ do: 'end' });
+      await thread.terminate();
     }
   }
 }

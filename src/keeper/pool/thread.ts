@@ -29,18 +29,28 @@ const PROGRAM = new URL('../pkcs11/session-thread.js', import.meta.url);
 export class Thread {
   /** whether the session is on a standby token */
   onStandby = false;
-  /** the jobs that the thread was given, and when (`performance.now()`) */
-  running: { readonly jobs: readonly Job[]; readonly since: number } | undefined;
+  /** whether handles of the token's objects that the writing sessions got are good in this one, and so it may write too */
+  sharesHandles = false;
+  /** calls in a row that failed */
+  failures = 0;
+  /** the jobs that the thread was given */
+  running: readonly Job[] | undefined;
   readonly #worker: Worker;
+  /** counts the calls into the module that the thread has begun */
+  readonly #calls = new Int32Array(new SharedArrayBuffer(4));
+  #seen = { calls: 0, at: performance.now() };
   #commanded: Pick<Job, 'resolve' | 'reject'> | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+  #gone: Error | undefined;
 
   constructor(profile: Profile, { onReplies, onGone }: ThreadListener) {
-    this.#worker = new Worker(PROGRAM, { workerData: profile });
+    this.#worker = new Worker(PROGRAM, { workerData: { profile, calls: this.#calls } });
     this.#worker.on('message', (message: Reply[] | Obeyed) => {
       if (Array.isArray(message)) onReplies(this, message);
       else this.#answered(message);
     });
     const gone = (error: Error) => {
+      this.#gone ??= error;
       this.#commanded?.reject(error);
       onGone(this, error);
     };
@@ -48,22 +58,36 @@ export class Thread {
     this.#worker.on('exit', () => gone(new TokenError('a token session ended', 'BKV_CLOSED')));
   }
 
+  /** Milliseconds for which a call into the module was seen not to come back. */
+  waited(): number {
+    const calls = Atomics.load(this.#calls, 0);
+    const idle = !this.running && !this.#commanded;
+    if (idle || calls !== this.#seen.calls) this.#seen = { calls, at: performance.now() };
+    return performance.now() - this.#seen.at;
+  }
+
   run(jobs: readonly Job[]): void {
-    this.running = { jobs, since: performance.now() };
+    this.running = jobs;
     this.#worker.postMessage(jobs.map(({ method, args }) => ({ method, args })));
   }
 
-  /** Tells the session of a page's key. A standby token has handles of its own: its sessions look for the label. */
+  /** Tells the session of a page's key. Where handles are not shared it looks for the label. */
   learn(label: string, handle?: string): void {
-    this.#post({ do: 'learn', key: handle && !this.onStandby ? [label, handle] : [label] });
+    this.#post({ do: 'learn', key: handle && this.sharesHandles ? [label, handle] : [label] });
   }
 
-  /** Has the thread do something with its session, after what it was given before. One at a time. */
+  /** Has the thread do something with its session, after what it was given before. */
   command(command: Command): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      this.#commanded = { resolve, reject };
-      this.#post(command);
-    });
+    const mine = this.#turn.then(
+      () =>
+        new Promise((resolve, reject) => {
+          if (this.#gone) return reject(this.#gone);
+          this.#commanded = { resolve, reject };
+          this.#post(command);
+        }),
+    );
+    this.#turn = mine.catch(() => undefined);
+    return mine;
   }
 
   async terminate(): Promise<void> {

@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import { setTimeout } from 'node:timers/promises';
+import { KEY_LABELS, type Profile } from '../src/keeper/pkcs11/index.js';
+import { TokenPool } from '../src/keeper/pool/index.js';
+import { Daemon } from './support/daemon.js';
+import { Quirks } from './support/quirks.js';
+import { isOpenCryptoki } from './support/token.js';
+
+const ELEMENT = Buffer.from('037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978', 'hex');
+
+/** What modules of tokens were reported to do, on a module that does it: see quirks.c. */
+describe('quirks of modules', function () {
+  this.timeout(60_000);
+  let quirks: Quirks;
+  before(function () {
+    if (isOpenCryptoki) return this.skip();
+    quirks = new Quirks();
+  });
+  afterEach(() => quirks?.set());
+  after(() => quirks?.discard());
+
+  const evaluate = (token: TokenPool) => token.call('multiply', { label: KEY_LABELS.static }, ELEMENT);
+  const withPool = async (profile: Profile, use: (token: TokenPool) => Promise<void>): Promise<void> => {
+    const token = await TokenPool.open(profile);
+    try {
+      await use(token);
+    } finally {
+      quirks.set();
+      await token.close();
+    }
+  };
+  /** Until it holds. @throws after ten seconds */
+  const until = async (what: string, holds: () => Promise<boolean> | boolean): Promise<void> => {
+    for (let i = 0; i < 200; i++) {
+      if (await holds()) return;
+      await setTimeout(50);
+    }
+    throw new Error(`${what}: not within ten seconds`);
+  };
+
+  describe('in sessions', () => {
+    it('handles that are good on one thread only: objects are written by one, page keys used by all', async () => {
+      const profile = quirks.here({ sessions: 3 });
+      quirks.set('own-handles');
+      await withPool(profile, async (token) => {
+        let handle = await token.call('replaceData', 'bkv.one', Buffer.from('1'), []);
+        for (let i = 2; i < 6; i++)
+          handle = await token.call('replaceData', 'bkv.one', Buffer.from(String(i)), [handle]);
+        const objects = await token.call('listData', 'bkv.one');
+        assert.deepEqual(
+          objects.map(({ value }) => Buffer.from(value).toString()),
+          ['5'],
+        );
+        await token.generatePageKey('bkv.page.9.1');
+        const macs = await Promise.all(
+          Array.from({ length: 24 }, (_, i) => token.call('hmac', 'bkv.page.9.1', Buffer.from([i % 2]))),
+        );
+        assert.equal(new Set(macs.map((mac) => Buffer.from(mac).toString('hex'))).size, 2);
+        assert.deepEqual(await token.listPageKeys('bkv.page.9'), ['bkv.page.9.1']);
+        const made = await token.call('generateWrapped');
+        await Promise.all(Array.from({ length: 24 }, () => token.call('multiply', made, ELEMENT)));
+        await token.destroyPageKey('bkv.page.9.1');
+        assert.deepEqual(await token.listPageKeys('bkv.page.9'), []);
+      });
+    });
+
+    it('one session that fails at everything is left and replaced, and the token is not lost', async () => {
+      await withPool(quirks.here(), async (token) => {
+        quirks.set('fail C_DeriveKey 30 first');
+        const results = await Promise.allSettled(Array.from({ length: 32 }, () => evaluate(token)));
+        assert.ok(results.some(({ status }) => status === 'rejected'));
+        await Promise.allSettled(Array.from({ length: 32 }, () => evaluate(token)));
+        for (let i = 0; i < 40; i++) await evaluate(token);
+        assert.equal(token.state, 'up');
+      });
+    });
+
+    it('a session that fails at nothing but what it is asked for is replaced at the third time', async () => {
+      await withPool(quirks.here(), async (token) => {
+        quirks.set('fail C_GenerateKeyPair 30 first');
+        const make = async () => {
+          const made = await Promise.allSettled(
+            Array.from({ length: 16 }, () => token.call('generateWrapped')),
+          );
+          return made.every(({ status }) => status === 'fulfilled');
+        };
+        await until('pairs are made', make);
+        assert.equal(token.state, 'up');
+      });
+    });
+
+    it('when every session fails, the module is opened anew', async () => {
+      await withPool(quirks.here(), async (token) => {
+        let reopened = 0;
+        token.onReopen(() => reopened++);
+        // As devices fail after a restart: until C_Finalize, though C_GetSessionInfo is well.
+        quirks.set('fail C_DeriveKey 30 once');
+        await until('it evaluates', () =>
+          evaluate(token).then(
+            () => reopened > 0,
+            () => false,
+          ),
+        );
+        assert.equal(reopened, 1);
+        for (let i = 0; i < 20; i++) await evaluate(token);
+      });
+    });
+
+    it('a token that does not evaluate is not taken for one that is back', async () => {
+      await withPool(quirks.here(), async (token) => {
+        quirks.set('fail C_DeriveKey 30');
+        await until('it is away', async () => {
+          await evaluate(token).catch(() => undefined);
+          return token.state === 'away';
+        });
+        await setTimeout(2500);
+        assert.equal(token.state, 'away');
+        quirks.set();
+        await until('it is back', () => token.state === 'up');
+        await evaluate(token);
+      });
+    });
+
+    it('of a token that gives fewer sessions than were asked for those are used, but one', async () => {
+      const profile = quirks.here({ sessions: 6 });
+      quirks.set('sessions 4');
+      await withPool(profile, async (token) => {
+        await Promise.all(Array.from({ length: 30 }, () => evaluate(token)));
+        quirks.set('sessions 5');
+        await token.call('createData', 'bkv.x', Buffer.from('x'));
+      });
+    });
+  });
+
+  describe('in a daemon', () => {
+    const started: Daemon[] = [];
+    before(() => quirks.init());
+    after(() => Promise.all(started.map((daemon) => daemon.stop('SIGKILL'))));
+    const start = async (fields: object = {}) => {
+      const config = `profile: ${quirks.profile(fields)}\n`;
+      const daemon = await Daemon.start(quirks.data, { config, env: quirks.env });
+      started.push(daemon);
+      return daemon;
+    };
+    const use = async (fields: object, work: (daemon: Daemon) => Promise<void>) => {
+      const daemon = await start(fields);
+      try {
+        await work(daemon);
+      } finally {
+        quirks.set();
+        await daemon.stop();
+      }
+    };
+    const exitCode = (daemon: Daemon) =>
+      new Promise((resolve) => daemon.child.once('exit', (code, signal) => resolve(code ?? signal)));
+
+    it('handles of a thread of its own: it registers, counts, recovers and sweeps', async () => {
+      quirks.set('own-handles');
+      await use({ sessions: 3 }, async (daemon) => {
+        await daemon.register('alice', 'right');
+        await daemon.register('bob', 'right');
+        for (let i = 0; i < 3; i++) await (await daemon.startRecovery('alice', 'wrong')).abandon();
+        assert.equal((await daemon.status('alice')).attemptsRemaining, 7);
+        await Promise.all(
+          ['alice', 'bob', 'alice', 'bob'].map(async (name) =>
+            (await daemon.startRecovery(name, 'right')).prove(),
+          ),
+        );
+        assert.equal((await daemon.status('alice')).attemptsRemaining, 10);
+        await daemon.fetch('bob', 'DELETE', '/v1/account');
+        assert.ok((await daemon.shred()).every(({ done }) => done));
+        await (await daemon.startRecovery('alice', 'right')).prove();
+        assert.doesNotMatch(daemon.logs, /HANDLE_INVALID|another vault/);
+      });
+    });
+
+    it('a call that hangs ends the keeper after callTimeout, at the start, in service and when it looks again', async () => {
+      for (const name of ['C_OpenSession', 'C_Login']) {
+        quirks.set(`hang ${name}`);
+        await assert.rejects(start({ callTimeout: 3 }), /the daemon ended with 137.*hangs/s, name);
+      }
+      for (const name of ['C_DeriveKey', 'C_Finalize']) {
+        quirks.set();
+        const daemon = await start({ callTimeout: 3 });
+        const ended = exitCode(daemon);
+        quirks.set(`hang ${name}`, ...(name === 'C_Finalize' ? ['fail C_GetSessionInfo b3'] : []));
+        void daemon.startRecovery('alice', 'right').catch(() => undefined);
+        assert.equal(await ended, 137, name);
+      }
+    });
+
+    it('one that hangs does not outlive SIGTERM either', async () => {
+      const daemon = await start();
+      const ended = exitCode(daemon);
+      quirks.set('hang C_OpenSession', 'fail C_GetSessionInfo b3 once');
+      await daemon.until(false);
+      await setTimeout(1500);
+      daemon.child.kill('SIGTERM');
+      assert.equal(await ended, 137);
+    });
+
+    it('a device that fails while its sessions are well: /readyz says so, until it works again', async () => {
+      await use({}, async (daemon) => {
+        quirks.set('fail C_DeriveKey 30 once');
+        await daemon.startRecovery('alice', 'right').catch(() => undefined);
+        await daemon.until(true);
+        await (await daemon.startRecovery('alice', 'right')).prove();
+        assert.equal((await daemon.status('alice')).attemptsRemaining, 10);
+      });
+    });
+  });
+});
