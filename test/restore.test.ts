@@ -179,6 +179,26 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
       assert.deepEqual([damaged.map(({ path }) => path), files], [['a', 'a/b'], 2]);
     });
 
+    it('what was restored just now is replaced by no other of the same name, as where A is a', async () => {
+      await forged([
+        { path: 'a', type: 'file' },
+        { path: 'a', type: 'file' },
+        { path: 'd', type: 'directory' },
+        { path: 'd/x', type: 'file' },
+        { path: 'd/x', type: 'file' },
+        { path: 'z', type: 'file' },
+      ]);
+      for (let i = 0; i < 2; i++) {
+        const { damaged } = await back({ overwrite: 'always' });
+        // The second time they were there before.
+        const expected = i === 0 ? ['a', 'd/x'] : [];
+        assert.deepEqual(
+          damaged.map(({ path }) => path),
+          expected,
+        );
+      }
+    });
+
     it('setuid and setgid are not kept, unless that is said', async () => {
       await forged([
         { path: 'tool', type: 'file', mode: 0o6755 },
@@ -296,6 +316,25 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
     } finally {
       execFileSync('umount', [to]);
     }
+  });
+
+  it('a place that cannot be restored to is told once, and plainly', async () => {
+    writeFileSync(join(source, 'a'), 'a');
+    writeFileSync(join(source, 'b'), 'b');
+    await run();
+    symlinkSync('nowhere', to);
+    await assert.rejects(back(), /^BackupError: nothing can be restored to .*to: ENOENT|DestinationError/);
+    const { status, stdout, stderr } = bkv('restore', cloud, to);
+    assert.deepEqual([status, stdout], [1, '']);
+    assert.match(stderr, /^bkv: nothing can be restored to/);
+    for (const inside of [cloud, join(cloud, 'new', 'folder')])
+      await assert.rejects(
+        restore(await openStorage(cloud), inside, key, { overwrite: 'always' }),
+        /lies in the backup itself/,
+      );
+    symlinkSync(cloud, join(work, 'link'));
+    to = join(work, 'link', 'x');
+    await assert.rejects(back(), /lies in the backup itself/);
   });
 
   it('is resumed after it was killed, and fetches nothing twice', async function () {

@@ -22,7 +22,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { backupEntries } from '../src/backup/index.js';
 import { formatKey, newBackupKey } from '../src/client/index.js';
@@ -416,6 +416,58 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
     const { status, stderr } = bkv(['backup', source, cloud], { env: { XDG_STATE_HOME: file } });
     assert.match(stderr, /^warning: /);
     assert.equal(status, 0);
+  });
+
+  it('a folder that cannot be synced is no error (CIFS, FUSE); a disk that fails is', function () {
+    if (process.platform !== 'linux') return this.skip();
+    const library = join(work, 'no-folder-sync.so');
+    execFileSync('cc', ['-shared', '-fPIC', '-o', library, 'test/support/no-folder-sync.c', '-ldl']);
+    writeFileSync(join(source, 'x'), 'x');
+    const { EINVAL, ENOSYS, EIO } = constants.errno;
+    for (const [error, expected] of [
+      [EINVAL, 0],
+      [ENOSYS, 0],
+      [EIO, 1],
+    ]) {
+      const env = { LD_PRELOAD: library, BKV_SYNC_ERROR: String(error) };
+      const { status, stderr } = bkv(['backup', source, join(work, `cloud ${error}`)], { env });
+      assert.equal(status, expected, stderr);
+      if (expected !== 0) assert.match(stderr, /EIO/);
+    }
+  });
+
+  it('a backup on a full disk is pruned, and one that is read-only says so', async function () {
+    mkdirSync(cloud);
+    if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=12m', 'none', cloud]).status !== 0) return this.skip();
+    try {
+      for (const expected of [0, 0, 1]) {
+        writeFileSync(join(source, 'file'), bytes(5_000_000));
+        const { status, stderr } = bkv(['backup', source, cloud]);
+        assert.equal(status, expected, stderr);
+        if (expected === 1) assert.match(stderr, /no space left .*make room/);
+      }
+      // Nothing is left at all.
+      spawnSync('dd', ['if=/dev/zero', `of=${join(cloud, 'filler')}`, 'bs=4k']);
+      const { status, stdout, stderr } = bkv(['prune', cloud, '--keep', '1', '--now']);
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /1 snapshots and [1-9]\d* parts were deleted/);
+      assert.equal(bkv(['backup', source, cloud]).status, 0);
+      assert.equal(bkv(['verify', cloud]).status, 0);
+      execFileSync('mount', ['-o', 'remount,ro', cloud]);
+      writeFileSync(join(source, 'other'), bytes(100));
+      const refused = bkv(['backup', source, cloud]);
+      assert.equal(refused.status, 1);
+      assert.match(refused.stderr, /^bkv: EROFS: read-only file system/);
+      assert.equal(bkv(['snapshots', cloud]).status, 0);
+    } finally {
+      execFileSync('umount', [cloud]);
+    }
+  });
+
+  it('a pattern that names nothing is refused', () => {
+    writeFileSync(join(source, 'x'), 'x');
+    for (const pattern of ['', '/', './'])
+      assert.equal(bkv(['backup', source, cloud, '--exclude', pattern]).status, 2);
   });
 
   it('a FIFO in the place of a file does not stop it', async () => {

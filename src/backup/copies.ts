@@ -16,10 +16,13 @@ export async function deleteTwice(storage: Storage, name: string): Promise<void>
 
 /** Names of the objects of a folder that are there once or twice. */
 export async function listTwice(storage: Storage, folder: string): Promise<Set<string>> {
-  const names = new Set<string>();
-  for await (const { name } of storage.list(folder)) names.add(name);
-  for await (const { name } of storage.list(copyOf(folder))) names.add(name.slice(copyOf('').length));
-  return names;
+  const list = async (below: string, cut: number) => {
+    const names: string[] = [];
+    for await (const { name } of storage.list(below)) names.push(name.slice(cut));
+    return names;
+  };
+  const both = await Promise.all([list(folder, 0), list(copyOf(folder), copyOf('').length)]);
+  return new Set(both.flat());
 }
 
 /** An object, `undefined` when it is missing or the disk has lost it: then the other copy is asked. @throws StorageError */

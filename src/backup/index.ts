@@ -23,6 +23,7 @@ export { type Pruned, prune } from './prune.js';
 export {
   type Damage,
   type Destination,
+  DestinationError,
   type RestoreOptions,
   type RestoreSummary,
   restoreEntries,

@@ -1,4 +1,4 @@
-import type { Storage } from '../storage/index.js';
+import { type Storage, StorageError } from '../storage/storage.js';
 import { randomHex } from './encoding.js';
 import { BackupError } from './errors.js';
 import type { Snapshot } from './format.js';
@@ -6,6 +6,7 @@ import { readEntries } from './list.js';
 import { MOST_NAMES, packNames, unpackNames } from './names.js';
 import type { BackupKey } from './openers.js';
 import { Repository } from './repository.js';
+import { keepReserve, useReserve } from './reserve.js';
 import { checkSeen, type SeenEpoch } from './seen.js';
 import { listSnapshots, snapshotPath } from './snapshots.js';
 
@@ -15,6 +16,9 @@ const GRACE_MS = 24 * 3_600_000;
 const LIFE_MS = 7 * 24 * 3_600_000;
 /** A prune deletes nothing by a list that is older. */
 const STALE_MS = 24 * 3_600_000;
+
+/** Names of the first mark of a prune: with its room to spare, half of what is kept in reserve. */
+const FIRST_MARK = 4000;
 
 export interface Pruned {
   /** how many snapshots were deleted */
@@ -55,8 +59,10 @@ export async function prune(
   for await (const { part, size } of repository.parts()) sizes.set(part, size);
   const over = await tooMany(repository, snapshots, keep, sizes);
   for (const { name } of over) await storage.delete(snapshotPath(name));
+  await useReserve(storage);
   await mark(repository, graceMs);
   const swept = await sweep(repository, graceMs);
+  await keepReserve(storage);
   await storage.flush();
   return { snapshots: over.length, ...swept, damaged };
 }
@@ -163,9 +169,16 @@ async function mark(repository: Repository, graceMs: number): Promise<void> {
   const over: string[] = [];
   for await (const { part, written } of repository.parts())
     if (!names.has(part) && !marked.has(part) && now - written >= graceMs) over.push(part);
-  if (over.length === 0) return;
-  const name = `marks/${randomHex(16)}`;
-  await repository.storage.write(name, await repository.head.seal(name, packNames(over)));
+  // The first is small enough for a storage that is full; what it frees makes room for the rest.
+  for (const some of [over.slice(0, FIRST_MARK), over.slice(FIRST_MARK)]) {
+    if (some.length === 0) continue;
+    const name = `marks/${randomHex(16)}`;
+    try {
+      await repository.storage.write(name, await repository.head.seal(name, packNames(some)));
+    } catch (error) {
+      if (some[0] === over[0] || !(error instanceof StorageError)) throw error;
+    }
+  }
   await repository.storage.flush();
 }
 

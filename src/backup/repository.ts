@@ -6,6 +6,7 @@ import { BackupError } from './errors.js';
 import type { Part } from './format.js';
 import { beginKeyring, Keyring, openKeyring, UnknownEpoch } from './keyring.js';
 import { type BackupKey, type Opener, openerOf } from './openers.js';
+import { keepReserve } from './reserve.js';
 
 const HEADER = 'bkv-backup.json';
 const HEADER_CONTENT = '{"format":"bkv-backup","version":2}\n';
@@ -45,6 +46,7 @@ export class Repository {
       await beginKeyring(storage, opener);
     }
     if (header !== 2) await writeHeader(storage);
+    if (!keyring) await keepReserve(storage);
     return Repository.open(storage, opener, cipher);
   }
 

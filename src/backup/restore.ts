@@ -14,6 +14,9 @@ import type { Problem } from './source.js';
 /** A file that could not be restored, or whose parts do not verify. */
 export type Damage = Problem;
 
+/** Nothing at all can be restored to this place. */
+export class DestinationError extends BackupError {}
+
 export interface RestoreSummary {
   readonly snapshot: string;
   /** restored whole, or there already */
@@ -40,7 +43,7 @@ export interface Sink {
   discard(): Promise<void> | void;
 }
 
-/** Where entries are restored to. What it throws leaves one entry out, and is named; StorageError ends all. */
+/** Where entries are restored to. What it throws leaves one entry out, and is named; DestinationError ends all. */
 export interface Destination {
   /** Makes a directory or a link. */
   make(entry: Exclude<Entry, FileEntry>): Promise<void> | void;
@@ -62,7 +65,7 @@ export async function restoreEntries(
   const snapshot = await chooseSnapshot(repository, choice);
   const damaged: Damage[] = [];
   const name = (path: string, error: unknown) => {
-    if (error instanceof StorageError) throw error;
+    if (error instanceof StorageError || error instanceof DestinationError) throw error;
     damaged.push({ path, reason: (error as Error).message });
   };
   const found = new Set<string>();

@@ -17,6 +17,11 @@ const size = (bytes: number): string =>
 
 const several = (value: string, before: string[] = []): string[] => [...before, value];
 
+function patterns(value: string, before?: string[]): string[] {
+  if (/^[./]*$/.test(value)) throw new UsageError(`--exclude "${value}" names nothing within the folder`);
+  return several(value, before);
+}
+
 const withOrigin = (command: Command): Command =>
   command
     .option('--host <name>', 'only snapshots of this device')
@@ -27,7 +32,7 @@ export function backupCommands(program: Command): void {
     program
       .command('backup <folder> <backup>')
       .description('encrypt a folder into a backup; only what changed since the last time is stored')
-      .option('--exclude <pattern>', 'leave this out: *.tmp, node_modules, /cache (again for more)', several)
+      .option('--exclude <pattern>', 'leave this out: *.tmp, node_modules, /cache (again for more)', patterns)
       .option('--with-caches', 'take folders that are marked as caches (CACHEDIR.TAG), too')
       .option('--force', 'read every file, also when its size and times are as they were')
       .option('--allow-empty', 'the folder holds no file, and that is right')

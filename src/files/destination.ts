@@ -13,8 +13,8 @@ import {
   symlinkSync,
 } from 'node:fs';
 import {
-  BackupError,
   type Destination,
+  DestinationError,
   type DirectoryEntry,
   type FileEntry,
   type Problem,
@@ -24,7 +24,7 @@ import {
 } from '../backup/index.js';
 import { Attributes } from './attributes.js';
 import { Folders, parentOf } from './folders.js';
-import { toBytes } from './names.js';
+import { isPlain, toBytes } from './names.js';
 import { type Existing, replaces } from './overwrite.js';
 import { Room, Writer } from './writer.js';
 
@@ -47,6 +47,8 @@ const lookAt = (place: Place): Stats | undefined => lstatSync(place, { throwIfNo
 export class FolderDestination implements Destination {
   /** folders that were looked at, and whether they were made here */
   readonly #made = new Map<string, boolean>();
+  /** names that were in a folder before, of the folders that are being filled */
+  readonly #before = new Map<string, ReadonlySet<string>>();
   readonly #directories: DirectoryEntry[] = [];
   readonly #links: SymlinkEntry[] = [];
   /** a name of files that have several, and which file it is */
@@ -68,10 +70,11 @@ export class FolderDestination implements Destination {
     return this.#attributes.problems;
   }
 
-  /** @throws BackupError when there is something in the folder, and it is not said what happens to that */
+  /** @throws DestinationError when there is something in the folder, and it is not said what happens to that */
   begin(entry: FileEntry): Sink | undefined {
     this.#prepare(entry.path);
     const there = lookAt(this.#folders.entry(entry.path));
+    if (there) this.#checkName(entry.path);
     if (there && !replaces(there, entry, this.options)) return undefined;
     this.#room.check(this.#folders.folder(''), entry.size);
     if (this.#link(entry)) return undefined;
@@ -124,20 +127,26 @@ export class FolderDestination implements Destination {
     this.#folders.close();
   }
 
-  /** Looks at the folder itself. */
+  /** Looks at the folder itself. @throws DestinationError */
   #begin(): void {
     let { root } = this.#folders;
-    const isThere = lookAt(root) !== undefined;
-    if (isThere) root = realpathSync(root);
-    const names = isThere ? readdirSync(root) : [];
-    if (names.length > 0 && !this.options.overwrite && !this.options.resume)
-      throw new BackupError(
-        `${root} is not empty; name an empty or a new folder, or say --resume or --overwrite`,
-      );
-    if (!isThere) mkdirSync(root, { recursive: true, mode: PRIVATE_FOLDER });
-    this.#folders = new Folders(root);
-    this.#made.set('', !isThere);
-    this.#tidy('', names);
+    try {
+      const isThere = lookAt(root) !== undefined;
+      if (isThere) root = realpathSync(root);
+      const names = isThere ? readdirSync(root) : [];
+      if (names.length > 0 && !this.options.overwrite && !this.options.resume)
+        throw new DestinationError(
+          `${root} is not empty; name an empty or a new folder, or say --resume or --overwrite`,
+        );
+      if (!isThere) mkdirSync(root, { recursive: true, mode: PRIVATE_FOLDER });
+      this.#folders = new Folders(root);
+      this.#folders.folder('');
+      this.#made.set('', !isThere);
+      this.#enter('', names);
+    } catch (error) {
+      if (error instanceof DestinationError) throw error;
+      throw new DestinationError(`nothing can be restored to ${root}: ${(error as Error).message}`);
+    }
   }
 
   #check(path: string): void {
@@ -166,11 +175,29 @@ export class FolderDestination implements Destination {
     const there = lookAt(place);
     if (there && !there.isDirectory())
       throw new Error(`${path} is a ${there.isSymbolicLink() ? 'link' : 'file'}, and no folder`);
+    if (there) this.#checkName(path);
     if (!there) mkdirSync(place, { mode: PRIVATE_FOLDER });
     const folder = this.#folders.folder(path);
     if (there && this.options.resume) chmodSync(folder, PRIVATE_FOLDER);
     this.#made.set(path, !there);
-    if (there) this.#tidy(path, readdirSync(folder));
+    this.#enter(path, there ? readdirSync(folder) : []);
+  }
+
+  /** Begins to fill a folder. */
+  #enter(path: string, names: readonly string[]): void {
+    // Those of another branch are complete: entries are sorted.
+    for (const other of this.#before.keys())
+      if (other !== '' && !path.startsWith(`${other}/`)) this.#before.delete(other);
+    this.#before.set(path, new Set(names));
+    this.#tidy(path, names);
+  }
+
+  /** @throws when what is there was restored under another name just now: some disks take `A` for `a` */
+  #checkName(path: string): void {
+    const before = this.#before.get(parentOf(path));
+    const name = path.slice(path.lastIndexOf('/') + 1);
+    if (before && !before.has(name) && isPlain(name))
+      throw new Error('this disk takes its name for that of another file');
   }
 
   /** Removes what a restore that was cut off has left. */

@@ -1,5 +1,6 @@
 import { lstatSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { dirname, resolve } from 'node:path';
 import {
   BackupError,
   type BackupKey,
@@ -75,6 +76,16 @@ function folderOf({ folder }: Storage): Stats | undefined {
   return folder === undefined ? undefined : statSync(folder, { throwIfNoEntry: false });
 }
 
+/** Whether a place, which need not be there yet, is a folder or lies in it. */
+function isWithin(place: string, { dev, ino }: Stats): boolean {
+  for (let at = resolve(place); ; at = dirname(at)) {
+    const there = statSync(at, { throwIfNoEntry: false });
+    if (there?.dev === dev && there.ino === ino) return true;
+    if (there) at = realpathSync(at);
+    if (dirname(at) === at) return false;
+  }
+}
+
 export interface FolderSummary extends RestoreSummary {
   /** what the system refused, or was not asked to do, of files that are there otherwise */
   readonly notes: readonly Problem[];
@@ -92,6 +103,9 @@ export async function restore(
 ): Promise<FolderSummary> {
   if (lstatSync(destination, { throwIfNoEntry: false })?.isFile())
     throw new BackupError(`${destination} is a file, and no folder`);
+  const taken = folderOf(storage);
+  if (taken && isWithin(destination, taken))
+    throw new BackupError(`${destination} lies in the backup itself; name another place`);
   const folder = new FolderDestination(destination, {
     ...(overwrite && { overwrite }),
     ...(resume && { resume }),

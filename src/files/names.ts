@@ -8,6 +8,9 @@ const REPLACEMENT = '\ufffd';
 /** Whether a name that the system gave as text may have lost bytes. */
 export const isDoubtful = (name: string): boolean => name.includes(REPLACEMENT);
 
+/** Whether the system gives a name back as it was given. */
+export const isPlain = (name: string): boolean => !ESCAPED.test(name) && !isDoubtful(name);
+
 /** Lengths of what the first byte of a character in UTF-8 begins. */
 const lengthOf = (first: number): number => (first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4);
 

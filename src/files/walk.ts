@@ -20,6 +20,8 @@ import { type ExtendedAttributes, readXattr } from './xattr.js';
 
 /** A file that changed within the same tick of the system's clock looks unchanged, milliseconds. */
 const TICK = 20;
+/** Bytes that are read at a time: files of /proc/sys refuse to fill more. */
+const MOST_AT_ONCE = 1024 * 1024;
 /** Bytes of a path that the system takes surely, names of three bytes a character. */
 const SHORT = 1300;
 const CACHE_TAG = 'Signature: 8a477f597d28d172789f06886806bc55';
@@ -195,7 +197,7 @@ async function openFile(path: string | Buffer): Promise<OpenFile> {
     throw error;
   }
   return {
-    read: (into) => readSync(file, into),
+    read: (into) => readSync(file, into, 0, Math.min(into.length, MOST_AT_ONCE), null),
     info: () => attributesOf(fstatSync(file)),
     close: async () => closeSync(file),
   };

@@ -29,6 +29,18 @@ function failed(error: unknown): StorageError {
   return new StorageError(full ? `${message}; make room, or name another place` : message);
 }
 
+/** Makes a folder and those above it. On a read-only disk Node.js says of its own way that one is missing. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') return;
+    if (codeOf(error) !== 'ENOENT') throw error;
+    await makeFolder(dirname(path));
+    await makeFolder(path);
+  }
+}
+
 /** A folder of this machine, or one that is mounted on it. */
 export class FolderStorage implements Storage {
   readonly parallel = availableParallelism() + 2;
@@ -95,7 +107,7 @@ export class FolderStorage implements Storage {
       return await open(path, 'wx', 0o600);
     } catch (error) {
       if (codeOf(error) !== 'ENOENT') throw error;
-      await mkdir(dirname(path), { recursive: true });
+      await makeFolder(dirname(path));
       return open(path, 'wx', 0o600);
     }
   }

@@ -3,6 +3,9 @@ import { bodyOf, failure, timeLimit } from './http.js';
 import { attempt, statusOf } from './retry.js';
 import { type Storage, StorageError, type Stored } from './storage.js';
 
+/** Folders that are listed at the same time: parts lie in 256 of them, and an answer takes little room. */
+const LISTINGS = 16;
+
 export interface Credentials {
   readonly username: string;
   readonly password: string;
@@ -58,9 +61,9 @@ export class WebDavStorage implements Storage {
     let folders = [folder];
     while (folders.length > 0) {
       const below: string[] = [];
-      for (let at = 0; at < folders.length; at += this.parallel)
+      for (let at = 0; at < folders.length; at += LISTINGS)
         for (const { name, stat } of (
-          await Promise.all(folders.slice(at, at + this.parallel).map((each) => this.#contents(each)))
+          await Promise.all(folders.slice(at, at + LISTINGS).map((each) => this.#contents(each)))
         ).flat())
           if (stat.type === 'directory') below.push(name);
           else yield { name, size: stat.size, written: Date.parse(stat.lastmod) };
