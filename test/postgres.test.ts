@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
 import { type Binding, Records } from '../src/keeper/records/index.js';
-import { Daemon } from './support/daemon.js';
+import { Daemon, type StartOptions } from './support/daemon.js';
+import { POSTGRES_PACKAGES, packagesAmong } from './support/packages.js';
 import { Postgres } from './support/postgres.js';
 
 const MAX = 10;
@@ -18,9 +19,9 @@ describe('several daemons on one PostgreSQL database and one token', function ()
   let first: Daemon;
   let second: Daemon;
 
-  const start = async (): Promise<Daemon> => {
+  const start = async (options: Omit<StartOptions, 'config'> = {}): Promise<Daemon> => {
     const config = `database: ${postgres.url}\nrateLimit: { account: 100000, address: 100000 }\n`;
-    const daemon = await Daemon.start(data, { config });
+    const daemon = await Daemon.start(data, { ...options, config });
     daemons.add(daemon);
     return daemon;
   };
@@ -51,13 +52,26 @@ describe('several daemons on one PostgreSQL database and one token', function ()
   before(async () => {
     postgres = await Postgres.start();
     mkdirSync(data, { recursive: true });
-    first = await start();
+    first = await start({
+      preload: join(process.cwd(), 'dist/test/support/loaded.js'),
+      env: { BKV_LOADED: join(data, 'loaded') },
+    });
     second = await start();
   });
   after(async () => {
     await Promise.all([...daemons].map((daemon) => daemon.stop('SIGKILL')));
     await postgres.stop();
     rmSync(data, { recursive: true, force: true });
+  });
+
+  it('the keeper loads these packages and no others', () => {
+    const files = readFileSync(join(data, `loaded.${first.processes().keeper}`), 'utf8').split('\n');
+    const packages = packagesAmong(files);
+    assert.ok(packages.includes('pg'));
+    assert.deepEqual(
+      packages.filter((name) => !POSTGRES_PACKAGES.includes(name)),
+      [],
+    );
   });
 
   it('one answers, the other stands by and says so', async () => {

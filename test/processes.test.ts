@@ -18,6 +18,7 @@ import { setTimeout } from 'node:timers/promises';
 import { prepareEmbedded } from '../src/daemon/embedded.js';
 import { makeIssuer } from '../src/daemon/index.js';
 import { Daemon } from './support/daemon.js';
+import { KEEPER_PACKAGES, packagesAmong } from './support/packages.js';
 import { isAlive, processesOf } from './support/processes.js';
 import { discardData, isOpenCryptoki } from './support/token.js';
 
@@ -37,35 +38,6 @@ const until = async (what: string, holds: () => boolean | Promise<boolean>): Pro
   }
   assert.fail(`not in time: ${what}`);
 };
-
-/** What may run beside a token that is logged in. Whoever adds a package here says why. */
-const KEEPER_PACKAGES = [
-  '@noble/curves',
-  '@noble/hashes',
-  'better-sqlite3',
-  'bindings',
-  'file-uri-to-path',
-  'graphene-pk11',
-  'jose',
-  'kysely',
-  'pg',
-  'pg-cloudflare',
-  'pg-connection-string',
-  'pg-int8',
-  'pg-pool',
-  'pg-protocol',
-  'pg-types',
-  'pgpass',
-  'pkcs11js',
-  'postgres-array',
-  'postgres-bytea',
-  'postgres-date',
-  'postgres-interval',
-  'split2',
-  'tslib',
-  'xtend',
-  'yaml',
-];
 
 describe('the processes of a daemon', function () {
   this.timeout(120_000);
@@ -89,11 +61,12 @@ describe('the processes of a daemon', function () {
   it('the keeper loads these packages and no others', () => {
     const { keeper } = daemon.processes();
     const files = readFileSync(`${loaded}.${keeper}`, 'utf8').split('\n');
-    const packages = new Set(
-      files.flatMap((file) => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? []),
+    const packages = packagesAmong(files);
+    assert.ok(packages.includes('pkcs11js') && packages.includes('jose'), 'the list is not empty');
+    assert.deepEqual(
+      packages.filter((name) => !KEEPER_PACKAGES.includes(name)),
+      [],
     );
-    assert.ok(packages.has('pkcs11js') && packages.has('jose'), 'the list is not empty');
-    assert.deepEqual([...packages].filter((name) => !KEEPER_PACKAGES.includes(name)).sort(), []);
     // Native code is seen in the process itself, whoever loaded it.
     const native = [
       ...read(keeper as number, 'maps').matchAll(/node_modules\/((?:@[^/]+\/)?[^/]+)\/.*\.node$/gm),

@@ -1,6 +1,6 @@
 import SQLite from 'better-sqlite3';
 import { Kysely, PostgresDialect, type SqliteDatabase, SqliteDialect } from 'kysely';
-import pg from 'pg';
+import type pg from 'pg';
 import { CodedError } from '../../protocol/index.js';
 
 export interface Database {
@@ -26,7 +26,13 @@ export class DatabaseError extends CodedError {
 }
 
 const INT8 = 20;
-pg.types.setTypeParser(INT8, Number);
+
+/** The client of PostgreSQL, which a keeper on SQLite does not load. */
+export async function loadPostgres(): Promise<typeof pg> {
+  const { default: client } = await import('pg');
+  client.types.setTypeParser(INT8, Number);
+  return client;
+}
 
 export const isPostgres = (where: string): boolean => /^postgres(ql)?:/.test(where);
 
@@ -65,7 +71,8 @@ function openSqlite(path: string): Kysely<Database> {
 }
 
 async function openPostgres(url: string): Promise<Kysely<Database>> {
-  const pool = new pg.Pool({ ...connection(url), max: 16 });
+  const { Pool } = await loadPostgres();
+  const pool = new Pool({ ...connection(url), max: 16 });
   // A connection that ends is replaced at the next query; what was under way on it rejects.
   pool.on('error', () => undefined);
   pool.on('connect', (client) => client.on('error', () => undefined));

@@ -1,7 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import SQLite from 'better-sqlite3';
-import pg from 'pg';
-import { connection, isPostgres } from './database.js';
+import { connection, isPostgres, loadPostgres } from './database.js';
 
 /** The right to be the only daemon on a database that answers. */
 export interface Leadership {
@@ -53,7 +52,8 @@ function trySqlite(path: string): Leadership | undefined {
 }
 
 async function tryPostgres(url: string): Promise<Leadership | undefined> {
-  const client = new pg.Client(connection(url));
+  const { Client } = await loadPostgres();
+  const client = new Client(connection(url));
   const lost = new Promise<void>((resolve) => {
     client.on('error', () => resolve());
     client.on('end', () => resolve());
