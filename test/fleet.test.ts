@@ -15,7 +15,10 @@ import { subsets } from '../src/protocol/index.js';
 import { Daemon } from './support/daemon.js';
 import { Line } from './support/line.js';
 import { randomNumbers, seed } from './support/random.js';
+import { cheapStretch } from './support/stretching.js';
 
+/** Of a fleet's life with crashes. */
+const STEPS = Number(process.env.BKV_FLEET_STEPS ?? 12);
 const MAX = 4;
 const config = `maxAttempts: ${MAX}\nrateLimit: { account: 10000, address: 100000 }\n`;
 
@@ -56,6 +59,7 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
       predecessors,
       hedge: 300,
       timeout: 5000,
+      stretch: cheapStretch,
       account,
       accessToken: ({ identity }) =>
         (daemons.find((daemon) => daemon.serverPublicKey === identity) ?? (daemons[0] as Daemon)).jwt(
@@ -247,7 +251,8 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
     /** A guess is tried on each dealing: on two while a change is pending. */
     let dealings = 1;
     const counts = { registered: 0, recovered: 0, guessed: 0, crashed: 0, locked: 0 };
-    for (let step = 0; step < 30; step++) {
+    const isEnough = () => counts.registered > 1 && counts.recovered > 1 && counts.crashed > 1;
+    for (let step = 0; step < STEPS || !isEnough(); step++) {
       const during = pick(3) === 0 ? crash(pick(5)).then(() => counts.crashed++) : undefined;
       const cut = pick(4) === 0 ? (lines[pick(5)] as Line) : undefined;
       if (cut) cut.mode = 'cut';
@@ -300,6 +305,5 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
       [guesses, spent, dealings] = [0, 0, 1];
       await client.delete();
     }
-    assert.ok(counts.registered > 1 && counts.recovered > 1 && counts.crashed > 1, JSON.stringify(counts));
   });
 });

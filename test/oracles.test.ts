@@ -7,7 +7,7 @@ import { Daemon, type HttpFailure } from './support/daemon.js';
 import { discardData } from './support/token.js';
 
 /** Requests of each kind; a long run sets more. */
-const REQUESTS = Number(process.env.BKV_ORACLE_REQUESTS ?? 1000);
+const REQUESTS = Number(process.env.BKV_ORACLE_REQUESTS ?? 300);
 /** Welch's t beyond which two means differ, as dudect has it (Reparaz, Balasch, Verbauwhede 2016). */
 const LIMIT = 4.5;
 

@@ -8,6 +8,7 @@ export function stretchedOnce(stretch: Stretch): Stretch {
     const name = toBase64url(output);
     const made = known.get(name) ?? stretch(output);
     known.set(name, made);
-    return (await made).slice();
+    // A copy, since it is zeroed: `slice` of a Node.js Buffer, which an app may give, would be none.
+    return Uint8Array.from(await made);
   };
 }
