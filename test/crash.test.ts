@@ -187,7 +187,8 @@ describe(`a daemon that dies before or after any call to its token or database (
 
   const check = async (data: string, where: string, knowledge: Iterable<Known>) => {
     try {
-      const observed = await observe(data, passwords);
+      const daemon = await Daemon.start(data, { config });
+      const observed = await observe(daemon, passwords).finally(() => daemon.stop());
       for (const known of knowledge) judge(observed, known);
       assertNoOrphans(data);
     } catch (error) {

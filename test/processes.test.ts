@@ -132,7 +132,8 @@ describe('the processes of a daemon', function () {
   });
 
   it('one id names a request to its client, in the lines of all processes, and in the audit log', async () => {
-    const response = await (await daemon.startRecovery('alice', 'wrong')).abandon();
+    const { recoveryId } = await (await daemon.prepareRecovery('alice', 'wrong'))();
+    const response = await daemon.abandon('alice', recoveryId);
     const id = response.headers.get('x-request-id') as string;
     const messages = () =>
       daemon.logs

@@ -1,5 +1,4 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { join } from 'node:path';
@@ -9,27 +8,20 @@ import { type FleetVault, VaultClient } from '../../src/client/index.js';
 import { embeddedAuth } from '../../src/config/index.js';
 import { embeddedJwt, makeIssuer } from '../../src/daemon/index.js';
 import type { Shredded } from '../../src/keeper/vault/index.js';
-import {
-  createRegistrationRequest,
-  deriveKeyPair,
-  diffieHellman,
-  finalizeRegistration,
-  finishMac,
-  generateKE1,
-  generateKE3,
-  identities,
-  registrationKeys,
-  xOf,
-} from '../../src/protocol/index.js';
 import { cpuOf, type DaemonProcesses, isAlive, processesOf } from './processes.js';
+import { cheapStretch } from './stretching.js';
+import { type Reached, TestedVault } from './tested.js';
 import { tokenConfig } from './token.js';
 
 const MAIN = 'dist/src/cli/main.js';
-const decode = (text: string | undefined): Uint8Array => Buffer.from(text as string, 'base64url');
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 
-/** Stretching is the client's work; where the vault is tested or measured it is left out. */
-export const identity = async (output: Uint8Array): Promise<Uint8Array> => output.slice();
+const PATHS = {
+  startRegistration: '/v1/registration/start',
+  finishRegistration: '/v1/registration/finish',
+  startRecovery: '/v1/recovery/start',
+  finishRecovery: '/v1/recovery/finish',
+} as const;
 
 export interface StartOptions {
   /** lines of the daemon's configuration, YAML */
@@ -51,17 +43,17 @@ export class HttpFailure extends Error {
 }
 
 /** A daemon in processes of its own, on the embedded default. `child` is the supervisor. */
-export class Daemon {
+export class Daemon extends TestedVault {
   readonly #agent = new Agent({ keepAlive: true });
-  logs = '';
   url = '';
   admin = '';
-  serverPublicKey = '';
 
   private constructor(
     readonly child: ChildProcess,
     readonly data: string,
-  ) {}
+  ) {
+    super();
+  }
 
   static async start(
     data: string,
@@ -127,8 +119,10 @@ export class Daemon {
     return embeddedJwt(this.data, account, 3600);
   }
 
+  /** Its client, that does not stretch. */
   client(account: string, serverPublicKey = this.serverPublicKey): VaultClient {
     return new VaultClient({
+      stretch: cheapStretch,
       url: this.url,
       serverPublicKey: Buffer.from(serverPublicKey, 'base64url'),
       account,
@@ -166,15 +160,6 @@ export class Daemon {
     return (await fetch(new URL('/readyz', this.admin))).ok;
   }
 
-  /** Waits until it is ready, or is not. @throws when it takes longer than ten seconds */
-  async until(ready: boolean): Promise<void> {
-    for (let i = 0; i < 200; i++) {
-      if ((await this.ready()) === ready) return;
-      await setTimeout(50);
-    }
-    throw new Error(`/readyz did not become ${ready ? 200 : 503}: ${this.logs.slice(-2000)}`);
-  }
-
   /** Posts JSON. @throws HttpFailure */
   post(jwt: string, path: string, body: object): Promise<Record<string, string>> {
     return new Promise((resolve, reject) => {
@@ -201,54 +186,33 @@ export class Daemon {
     });
   }
 
-  /** Registers without stretching. @throws HttpFailure */
-  async register(account: string, password: string): Promise<void> {
+  async reach(account: string): Promise<Reached> {
     const jwt = await this.jwt(account);
-    const secret = Buffer.from(password);
-    const { blind, registrationRequest } = createRegistrationRequest(secret);
-    const share = deriveKeyPair(randomBytes(32));
-    const started = await this.post(jwt, '/v1/registration/start', {
-      registrationRequest: encode(registrationRequest),
-      keyshare: encode(share.publicKey),
-    });
-    const response = decode(started.registrationResponse);
-    const serverPublicKey = decode(this.serverPublicKey);
-    const { registrationRecord } = await finalizeRegistration(
-      secret,
-      blind,
-      response,
-      identity,
-      identities(account, serverPublicKey),
-    );
-    const encryptedBackupKey = Buffer.alloc(60);
-    const { finish } = registrationKeys(xOf(diffieHellman(share.secretKey, serverPublicKey)));
-    await this.post(jwt, '/v1/registration/finish', {
-      registrationId: started.registrationId,
-      registrationRecord: encode(registrationRecord),
-      encryptedBackupKey: encode(encryptedBackupKey),
-      replace: true,
-      mac: encode(
-        finishMac(finish, decode(started.mac), { registrationRecord, encryptedBackupKey, replace: true }),
-      ),
-    });
-  }
-
-  /**
-   * First half of a recovery: spends an attempt. `prove` is the second half, which throws for a wrong password;
-   * `abandon` ends it without.
-   */
-  async startRecovery(account: string, password: string) {
-    const { attemptsRemaining, recoveryId, prepareProof } = await (
-      await this.prepareRecovery(account, password)
-    )();
     return {
-      attemptsRemaining,
-      prove: async () => (await prepareProof())(),
-      abandon: () => this.fetch(account, 'DELETE', `/v1/recovery/${recoveryId}`),
+      account,
+      ask: (method, given) =>
+        this.post(
+          jwt,
+          PATHS[method],
+          Object.fromEntries(
+            Object.entries(given).map(([name, value]) => [
+              name,
+              value instanceof Uint8Array ? encode(value) : value,
+            ]),
+          ),
+        ),
     };
   }
 
-  /** Has the daemon destroy wrapping keys. @returns what it said of each page */
+  abandon(account: string, recoveryId: string): Promise<Response> {
+    return this.fetch(account, 'DELETE', `/v1/recovery/${recoveryId}`);
+  }
+
+  async delete(account: string): Promise<void> {
+    const { status } = await this.fetch(account, 'DELETE', '/v1/account');
+    if (status >= 300) throw new HttpFailure(status, {});
+  }
+
   async shred(options: { all?: boolean; abandonLost?: boolean } = {}): Promise<Shredded[]> {
     const response = await fetch(new URL('/shred', this.admin), {
       method: 'POST',
@@ -268,29 +232,9 @@ export class Daemon {
     );
   }
 
-  /** The same with the client's computing apart from the requests, for who measures those. */
-  async prepareRecovery(account: string, password: string) {
-    const jwt = await this.jwt(account);
-    const login = generateKE1(Buffer.from(password));
-    return async () => {
-      const started = await this.post(jwt, '/v1/recovery/start', { KE1: encode(login.KE1) });
-      return {
-        recoveryId: started.recoveryId as string,
-        attemptsRemaining: Number(started.attemptsRemaining),
-        prepareProof: async () => {
-          const KE2 = Buffer.from(started.KE2 as string, 'base64url');
-          const names = identities(account, decode(this.serverPublicKey));
-          const { KE3 } = await generateKE3(login, KE2, identity, names);
-          const proof = { recoveryId: started.recoveryId, KE3: encode(KE3) };
-          return () => this.post(jwt, '/v1/recovery/finish', proof);
-        },
-      };
-    };
-  }
-
   /** How a fleet file names this vault; `url` where it is reached through a proxy. */
   fleetEntry(url = this.url): FleetVault {
-    return { url, serverPublicKey: decode(this.serverPublicKey) };
+    return { url, serverPublicKey: Buffer.from(this.serverPublicKey, 'base64url') };
   }
 
   /** Seconds of processor time since the start, of all processes. */

@@ -1,7 +1,9 @@
 /** What must hold of a vault whatever its daemon, its token or its disk did, judged by what its clients know. */
 import assert from 'node:assert/strict';
 import { FleetClient } from '../../src/client/index.js';
-import { Daemon } from './daemon.js';
+import type { Daemon } from './daemon.js';
+import { cheapStretch } from './stretching.js';
+import type { TestedVault } from './tested.js';
 import { run } from './token.js';
 
 /** Wrong passwords until an account of these tests is locked. */
@@ -32,14 +34,15 @@ export const fleetClient = async (daemon: Daemon, account: string): Promise<Flee
     vaults: [await daemon.fleetEntry()],
     threshold: 1,
     account,
+    stretch: cheapStretch,
     accessToken: () => daemon.jwt(account),
   });
 
-async function opens(daemon: Daemon, name: string, password: string): Promise<boolean> {
+async function opens(vault: TestedVault, name: string, password: string): Promise<boolean> {
   try {
-    if (isOfFleet(name)) await (await fleetClient(daemon, name)).recover(password);
+    if (isOfFleet(name)) await (await fleetClient(vault as Daemon, name)).recover(password);
     else {
-      const { prove, abandon } = await daemon.startRecovery(name, password);
+      const { prove, abandon } = await vault.startRecovery(name, password);
       await prove().catch((error) => abandon().then(() => Promise.reject(error)));
     }
     return true;
@@ -53,28 +56,23 @@ export interface Observed {
   accounts: Record<string, { state: string; attemptsRemaining: number; password: string | undefined }>;
 }
 
-/** What a daemon started on a crashed one's data says of each account, and which of its passwords opens it. */
+/** What a vault started on a crashed one's data says of each account, and which of its passwords opens it. */
 export async function observe(
-  data: string,
+  vault: TestedVault,
   passwords: Readonly<Record<string, readonly string[]>>,
 ): Promise<Observed> {
-  const daemon = await Daemon.start(data, { config });
-  try {
-    const observed: Observed = { serverPublicKey: daemon.serverPublicKey, accounts: {} };
-    for (const [name, candidates] of Object.entries(passwords)) {
-      const { state, attemptsRemaining = 0 } = await daemon.status(name);
-      let password: string | undefined;
-      for (const candidate of candidates.slice(0, Math.max(1, attemptsRemaining))) {
-        if (state === 'unregistered' || password !== undefined) break;
-        if (await opens(daemon, name, candidate)) password = candidate;
-      }
-      observed.accounts[name] = { state, attemptsRemaining, password };
+  const observed: Observed = { serverPublicKey: vault.serverPublicKey, accounts: {} };
+  for (const [name, candidates] of Object.entries(passwords)) {
+    const { state, attemptsRemaining = 0 } = await vault.status(name);
+    let password: string | undefined;
+    for (const candidate of candidates.slice(0, Math.max(1, attemptsRemaining))) {
+      if (state === 'unregistered' || password !== undefined) break;
+      if (await opens(vault, name, candidate)) password = candidate;
     }
-    await daemon.shred();
-    return observed;
-  } finally {
-    await daemon.stop();
+    observed.accounts[name] = { state, attemptsRemaining, password };
   }
+  await vault.shred();
+  return observed;
 }
 
 export function judge({ serverPublicKey, accounts }: Observed, known: Known): void {

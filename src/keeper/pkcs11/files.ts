@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { homedir } from 'node:os';
@@ -106,6 +107,12 @@ export function restoreTokens(folder: string): void {
     renameSync(join(token, COPY), join(token, TOKEN));
     sync(token);
   }
+}
+
+/** Removes objects behind the module's back, which then is to be opened anew. @throws when one of them stays */
+export function removeObjects(paths: Iterable<string>): void {
+  for (const path of paths)
+    for (const file of [path, path.replace(/\.object$/, '.lock')]) rmSync(file, { force: true });
 }
 
 /** @returns whether the file is there: one that is gone meanwhile is no error */

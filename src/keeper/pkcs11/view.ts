@@ -7,6 +7,17 @@ const VIEW = 'witness.';
 const YOUNG = 60_000;
 const isObject = (name: string): boolean => name.endsWith('.object') && name !== TOKEN;
 
+/** What the system shows, and will have lost after a power cut: a second sync would say nothing of the first one's failure. */
+export class Unsynced extends Error {
+  /** @param objects files of new objects */
+  constructor(
+    reason: string,
+    readonly objects: readonly string[],
+  ) {
+    super(`not on the disk: ${reason}`);
+  }
+}
+
 /**
  * The witness's view of SoftHSM2's tokens: of all their objects only those that have come since its last look, at
  * first those of the last minute. SoftHSM2
@@ -17,6 +28,8 @@ const isObject = (name: string): boolean => name.endsWith('.object') && name !==
  */
 export class View {
   readonly #tokens: readonly string[];
+  /** objects that were there when it began */
+  readonly #older: ReadonlySet<string>;
   readonly #folder: string;
   readonly #known: Map<string, ReadonlySet<string>>;
 
@@ -24,6 +37,7 @@ export class View {
   constructor() {
     this.#tokens = tokensIn(softhsmFolder());
     for (const token of this.#tokens) removeViews(token);
+    this.#older = new Set(this.#tokens.flatMap((token) => objectsOf(token).map((name) => join(token, name))));
     this.#known = new Map(
       this.#tokens.map((token) => [
         token,
@@ -49,6 +63,7 @@ export class View {
   /**
    * Syncs the objects that have come or gone since the last time, and has the module see those that have come.
    * @param all whether those of before are shown too
+   * @throws Unsynced
    */
   during<T>(look: () => T, all = false): T {
     const listed = this.#tokens.map((token) => ({ token, names: new Set(objectsOf(token)) }));
@@ -66,9 +81,22 @@ export class View {
     const known = this.#known.get(token) ?? new Set();
     mkdirSync(this.#of(token), { recursive: true, mode: 0o700 });
     const come = [...names].filter((name) => !known.has(name));
-    const there = come.filter((name) => sync(join(token, name)));
+    const there = come.filter((name) => this.#sync(join(token, name), [join(token, name)]));
     for (const name of all ? names : there) linkSync(join(token, name), join(this.#of(token), name));
-    if (come.length > 0 || names.size !== known.size) sync(token);
+    const paths = come.map((name) => join(token, name));
+    if (come.length > 0 || names.size !== known.size) this.#sync(token, paths);
+  }
+
+  /** @param objects that are lost with it, but for those that were synced by another one before */
+  #sync(path: string, objects: readonly string[]): boolean {
+    try {
+      return sync(path);
+    } catch (error) {
+      throw new Unsynced(
+        (error as Error).message,
+        objects.filter((object) => !this.#older.has(object)),
+      );
+    }
   }
 
   #of(token: string): string {

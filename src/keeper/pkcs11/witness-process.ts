@@ -1,8 +1,8 @@
 /** The process behind {@link Witness}: its first message is the profile of its token, each other one a question. */
 import type { Profile } from './profile.js';
 import { Session } from './session.js';
-import { View } from './view.js';
-import type { Question, Testimony } from './witness.js';
+import { Unsynced, View } from './view.js';
+import type { Answer, Question, Testimony } from './witness.js';
 
 let session: Session | undefined;
 let view: View | undefined;
@@ -36,11 +36,13 @@ process.on('SIGUSR1', () => undefined);
 process.on('disconnect', () => process.exit());
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
 process.on('message', (message: Profile | Question) => {
-  let seen: Testimony;
+  let answer: Answer;
   try {
-    seen = session ? lookIntoView(session, message as Question) : open(message as Profile);
+    const seen = session ? lookIntoView(session, message as Question) : open(message as Profile);
+    answer = { seen };
   } catch (error) {
-    seen = (error as Error).message;
+    const unsynced = error instanceof Unsynced ? error.objects : [];
+    answer = { seen: (error as Error).message, unsynced };
   }
-  process.send?.({ seen });
+  process.send?.(answer);
 });

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { TokenError } from './errors.js';
+import { removeObjects } from './files.js';
 import type { Profile } from './profile.js';
 
 /** What the witness is asked to look for in the token. */
@@ -14,6 +15,12 @@ export type Question =
 /** `undefined` when it is so, else what was seen instead. */
 export type Testimony = string | undefined;
 
+export interface Answer {
+  readonly seen: Testimony;
+  /** files of objects that are shown, and not on the disk */
+  readonly unsynced?: readonly string[];
+}
+
 /** A process, its module and its login take longer to begin than a call. */
 const START_SECONDS = 60;
 /** SoftHSM2 frees no object that it has once seen: 10 KB a look. */
@@ -25,7 +32,8 @@ const LOOKS = 5000;
  * writes nothing: what it sees is in the token. Where a module keeps its objects in files it also syncs them.
  */
 export class Witness {
-  readonly #profile: Profile;
+  #profile: Profile;
+  readonly #unsynced = new Set<string>();
   #child: ChildProcess | undefined;
   #looks = 0;
   #turn: Promise<unknown> = Promise.resolve();
@@ -35,14 +43,57 @@ export class Witness {
     this.#profile = profile;
   }
 
+  /** Has it look into another token from now on. */
+  turnTo(profile: Profile): void {
+    if (
+      profile.token.label !== this.#profile.token.label ||
+      profile.token.serial !== this.#profile.token.serial
+    )
+      this.end();
+    this.#profile = profile;
+  }
+
+  /**
+   * Begins to look: what comes from here on is new to it. Whatever could not be synced has to be gone before.
+   * @throws TokenError `BKV_NOT_WRITTEN`
+   */
+  ready(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.removeUnsynced();
+      this.#child ??= await this.#start();
+    });
+  }
+
+  /**
+   * Removes objects that a failed sync has left: the system shows them, so that they would be believed after the module was
+   * opened anew, and loses them with the power.
+   * @throws TokenError `BKV_NOT_WRITTEN`
+   */
+  removeUnsynced(): void {
+    try {
+      removeObjects(this.#unsynced);
+      this.#unsynced.clear();
+    } catch (error) {
+      throw new TokenError(
+        `an object that is not on the disk cannot be removed: ${(error as Error).message}`,
+        'BKV_NOT_WRITTEN',
+      );
+    }
+  }
+
   /** @throws TokenError `BKV_NOT_WRITTEN` when the token does not hold what is asked for, or it cannot be known */
   confirm(question: Question): Promise<void> {
-    const mine = this.#turn.then(async () => {
+    return this.#inTurn(async () => {
       this.#child ??= await this.#start();
-      const seen = await this.#ask(this.#child, question);
+      const { seen, unsynced = [] } = await this.#ask(this.#child, question);
+      for (const path of unsynced) this.#unsynced.add(path);
       if (++this.#looks % LOOKS === 0 && this.#profile.files) this.end();
       if (seen !== undefined) throw new TokenError(`${seen}: is the disk full?`, 'BKV_NOT_WRITTEN');
     });
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const mine = this.#turn.then(work);
     this.#turn = mine.catch(() => undefined);
     return mine;
   }
@@ -62,20 +113,20 @@ export class Witness {
     });
     child.unref();
     child.channel?.unref();
-    const failed = await this.#ask(child, this.#profile);
+    const { seen: failed } = await this.#ask(child, this.#profile);
     if (failed === undefined) return child;
     child.kill('SIGKILL');
     throw new TokenError(`nobody can check what the token writes: ${failed}`, 'BKV_NOT_WRITTEN');
   }
 
-  #ask(child: ChildProcess, message: Question | Profile): Promise<Testimony> {
+  #ask(child: ChildProcess, message: Question | Profile): Promise<Answer> {
     return new Promise((resolve) => {
-      const answered = (testimony: Testimony) => {
+      const answered = (answer: Answer) => {
         clearTimeout(timer);
         child.channel?.unref();
         child.removeAllListeners();
         if (this.#child === child && !child.connected) this.#child = undefined;
-        resolve(testimony);
+        resolve(answer);
       };
       const seconds = this.#child
         ? this.#profile.callTimeout
@@ -83,17 +134,17 @@ export class Witness {
       const timer = setTimeout(() => {
         child.kill('SIGKILL');
         if (this.#child === child) this.#child = undefined;
-        answered('the module does not answer');
+        answered({ seen: 'the module does not answer' });
       }, seconds * 1000);
       child.channel?.ref();
-      child.once('message', ({ seen }: { seen: Testimony }) => answered(seen));
+      child.once('message', answered);
       child.once('exit', () => {
         if (this.#child === child) this.#child = undefined;
-        answered('the process that checks it has ended');
+        answered({ seen: 'the process that checks it has ended' });
       });
-      child.once('error', ({ message: reason }) => answered(reason));
+      child.once('error', ({ message: seen }) => answered({ seen }));
       if (child.connected) child.send(message);
-      else answered('the process that checks it has ended');
+      else answered({ seen: 'the process that checks it has ended' });
     });
   }
 }

@@ -46,7 +46,7 @@ export class Lifecycle {
 
   /**
    * @param onBegin is called when the sessions are open
-   * @param onEnd before they are ended
+   * @param onEnd before they are ended for good, or once they are lost
    * @param onHang when a call into the module does not come back: only the end of the process helps
    */
   constructor(profile: Profile, onBegin: () => void, onEnd: () => void, onHang: () => void) {
@@ -134,6 +134,7 @@ export class Lifecycle {
 
   async #end(): Promise<void> {
     await this.#opening.catch(() => undefined);
+    this.#onEnd();
     // What is under way is answered before a thread hears of its end.
     await this.#endAll().catch((error: Error) => log.error('token not closed', { reason: error.message }));
   }
@@ -176,6 +177,7 @@ export class Lifecycle {
     for (let attempt = 0; this.#state === 'away'; attempt++) {
       await this.#wait(attempt);
       try {
+        this.#onEnd();
         await this.#endAll();
         if (this.#state !== 'away') return;
         await this.#open();
@@ -191,7 +193,6 @@ export class Lifecycle {
   }
 
   async #endAll(): Promise<void> {
-    this.#onEnd();
     await this.sessions.end();
     await this.sessions.finalize();
   }

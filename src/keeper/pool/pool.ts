@@ -1,4 +1,4 @@
-import { type Calls, type OperationName, operation, type Profile, Witness } from '../pkcs11/index.js';
+import { type Calls, type OperationName, operation, type Profile } from '../pkcs11/index.js';
 import { Lifecycle } from './lifecycle.js';
 import type { Token } from './token.js';
 import { DurableWrites, type Run } from './writes.js';
@@ -19,9 +19,7 @@ export class TokenPool implements Token {
     this.#writes = new DurableWrites(run, (label, handle) => this.#lifecycle.sessions.learn(label, handle));
     this.#lifecycle = new Lifecycle(
       profile,
-      () => {
-        this.#writes.witness = new Witness(this.#lifecycle.sessions.profile);
-      },
+      () => this.#writes.lookInto(this.#lifecycle.sessions.profile),
       () => this.#writes.witness?.end(),
       onHang,
     );

@@ -1,4 +1,4 @@
-import type { Calls, OperationName, Question, Witness } from '../pkcs11/index.js';
+import { type Calls, type OperationName, type Profile, type Question, Witness } from '../pkcs11/index.js';
 
 /** Runs one operation on the next session that is free for it. */
 export type Run = <M extends OperationName>(
@@ -29,6 +29,12 @@ export class DurableWrites {
     return this.#trouble;
   }
 
+  /** @param profile of the first token */
+  lookInto(profile: Profile): void {
+    if (this.witness) this.witness.turnTo(profile);
+    else this.witness = new Witness(profile);
+  }
+
   /** Runs what touches the token's objects while nothing else does. */
   alone<T>(work: () => Promise<T>): Promise<T> {
     const mine = this.#turn.then(work);
@@ -39,6 +45,7 @@ export class DurableWrites {
   /** As {@link Calls.replaceData}. */
   replaceData(...[label, value, superseded, writer]: Parameters<Calls['replaceData']>): Promise<string> {
     return this.alone(async () => {
+      await this.#ready();
       const handle = await this.#run('createData', label, value);
       await this.#confirm({ data: label, value }, () => this.#run('destroyData', handle));
       if (writer || superseded.length > 0) await this.#run('supersede', superseded, writer);
@@ -48,6 +55,7 @@ export class DurableWrites {
 
   generatePageKey(label: string): Promise<void> {
     return this.alone(async () => {
+      await this.#ready();
       this.#learn(label, await this.#run('generatePageKey', label));
       const undo = async () => {
         await this.#run('destroySecretKey', label);
@@ -76,6 +84,13 @@ export class DurableWrites {
     return keys.map(({ label }) => label);
   }
 
+  async #ready(): Promise<void> {
+    await (this.witness as Witness).ready().catch((error: Error) => {
+      this.#trouble = error.message;
+      throw error;
+    });
+  }
+
   /** Believes the token only once the witness has seen it too. @param undo takes back what was not kept, if it can */
   async #confirm(question: Question, undo: () => Promise<unknown> = async () => undefined): Promise<void> {
     try {
@@ -84,7 +99,17 @@ export class DurableWrites {
     } catch (error) {
       this.#trouble = (error as Error).message;
       await undo().catch(() => undefined);
+      this.#removeUnsynced();
       throw error;
+    }
+  }
+
+  /** Nothing is written before it succeeds. */
+  #removeUnsynced(): void {
+    try {
+      this.witness?.removeUnsynced();
+    } catch (error) {
+      this.#trouble = (error as Error).message;
     }
   }
 }
