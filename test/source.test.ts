@@ -27,11 +27,12 @@ import { join } from 'node:path';
 import { backupEntries } from '../src/backup/index.js';
 import { formatKey, newBackupKey } from '../src/client/index.js';
 import { backup, restore } from '../src/files/index.js';
-import { ACL, hasXattr, readXattr, writeXattr } from '../src/files/xattr.js';
+import { ACL, hasXattr, readXattr as read, writeXattr } from '../src/files/xattr.js';
 import { openStorage } from '../src/storage/index.js';
 import { randomStream, seed } from './support/random.js';
 
 const bytes = randomStream(seed);
+const readXattr = (path: string) => read(path, assert.fail);
 const isRoot = process.getuid?.() === 0;
 /** As a user who may not read everything. */
 const NOBODY = 65534;
@@ -331,6 +332,28 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
         assert.equal(statSync(join(to, name)).mode, statSync(join(source, name)).mode, name);
       }
       assert.equal(readXattr(join(to, 'folder/file'))?.['user.note'], text);
+    });
+
+    it('that cannot be read are told once, with their number, and nothing is left out', () => {
+      const library = join(work, 'refuses.so');
+      const code = `#include <errno.h>\n#include <string.h>
+        long llistxattr(const char *path, char *names, unsigned long size) {
+          if (strstr(path, "plain")) { errno = EACCES; return -1; }
+          memcpy(names, "user.one\\0user.two", 18); return 18;
+        }
+        long lgetxattr(const char *path, const char *name, char *value, unsigned long size) {
+          if (strstr(name, "one")) { errno = EINVAL; return -1; }
+          *value = 'x'; return 1;
+        }`;
+      writeFileSync(join(work, 'refuses.c'), code);
+      execFileSync('cc', ['-w', '-shared', '-fPIC', '-o', library, join(work, 'refuses.c')]);
+      const { status, stdout } = bkv(['backup', source, cloud], { env: { LD_PRELOAD: library } });
+      assert.equal(status, 0, stdout);
+      const told = stdout.match(/skipped: .*/g);
+      assert.deepEqual(told?.length, 2);
+      assert.match(stdout, /cannot be read, 1 times EACCES/);
+      assert.match(stdout, /cannot be read, 4 times EINVAL/);
+      assert.match(stdout, /3 files/);
     });
 
     it('are found changed, alone', async () => {

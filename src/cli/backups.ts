@@ -119,7 +119,7 @@ function run(
       ...flags,
       ...(progress && { progress }),
       ...(!acceptOlderKeys && { seenEpoch: seenEpoch(key) }),
-      onSkip: (path, reason) => say(`skipped: ${printable(path)} (${reason})`),
+      onSkip: (path, reason) => say(`skipped: ${line({ path, reason })}`),
     });
     await compareWithSeen(storage, key, await snapshots(storage, key), acceptOlderKeys);
     report('left out', leftOut);

@@ -53,6 +53,8 @@ function kindOf(info: Stats): string {
 export class Walk {
   #folders: Folders;
   readonly #inodes = new Map<string, number>();
+  /** how often the system refused extended attributes, by its code: a network drive may refuse all */
+  readonly #unread = new Map<string, number>();
   #except: Stats | undefined;
 
   constructor(
@@ -64,10 +66,13 @@ export class Walk {
 
   *[Symbol.iterator](): Generator<SourceEntry> {
     this.#inodes.clear();
+    this.#unread.clear();
     this.#except = this.options.except();
     this.#folders = new Folders(this.root);
     try {
       yield* this.#folder('', lstatSync(this.root));
+      for (const [code, count] of this.#unread)
+        this.options.onSkip('', `extended attributes or ACLs that cannot be read, ${count} times ${code}`);
     } finally {
       this.#folders.close();
     }
@@ -159,13 +164,10 @@ export class Walk {
   }
 
   #xattr(path: string): { xattr?: ExtendedAttributes } {
-    try {
-      const xattr = readXattr(this.#near(path));
-      return xattr ? { xattr } : {};
-    } catch (error) {
-      this.options.onSkip(path, reasonOf(error));
-      return {};
-    }
+    const xattr = readXattr(this.#near(path), (code) => {
+      this.#unread.set(code, (this.#unread.get(code) ?? 0) + 1);
+    });
+    return xattr ? { xattr } : {};
   }
 
   /** Where to look at something, without its content: by its path, which is faster, as long as that is short. */

@@ -2,7 +2,6 @@ import { createRequire } from 'node:module';
 
 /** Bytes of a value, and of a list of names, that Linux has at most. */
 const MOST = 65_536;
-const DECODER = new TextDecoder('utf-8', { fatal: true });
 
 type Path = string | Buffer;
 interface Calls {
@@ -16,9 +15,6 @@ interface Calls {
 export type ExtendedAttributes = Record<string, string>;
 
 export const ACL = 'system.posix_acl_access';
-
-/** Why some cannot be read or set. */
-class SystemError extends Error {}
 
 let calls: Calls | undefined | null = null;
 
@@ -58,40 +54,40 @@ const terminated = (path: Path): Path =>
   typeof path === 'string' ? path : Buffer.concat([path, Buffer.of(0)]);
 
 /**
- * What a file or folder has; a link is not followed.
+ * What a file or folder has; a link is not followed. One that cannot be read leaves the others as they are.
+ * @param onFailure is told of each that cannot be read: the system's code
  * @returns `undefined` when there is nothing, or the file system has no such thing
- * @throws when it cannot be read
  */
-export function readXattr(path: Path): ExtendedAttributes | undefined {
+export function readXattr(path: Path, onFailure: (code: string) => void): ExtendedAttributes | undefined {
   const libc = system();
   if (!libc) return undefined;
   const at = terminated(path);
-  const length = libc.list(at, names, MOST);
-  if (length === 0) return undefined;
-  if (length < 0) {
+  const failed = (harmless: readonly string[]) => {
     const code = libc.error();
-    if (code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOSYS') return undefined;
-    throw new SystemError(`its extended attributes cannot be read (${code})`);
-  }
+    if (!harmless.includes(code)) onFailure(code);
+  };
+  const length = libc.list(at, names, MOST);
+  if (length < 0) failed(['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
+  if (length <= 0) return undefined;
   const found: ExtendedAttributes = {};
-  for (const name of DECODER.decode(names.subarray(0, length - 1)).split('\0')) {
+  for (const name of names.toString('utf8', 0, length - 1).split('\0')) {
     const size = libc.get(at, name, value, MOST);
-    if (size < 0 && libc.error() === 'ENODATA') continue;
-    if (size < 0) throw new SystemError(`its extended attribute ${name} cannot be read (${libc.error()})`);
-    found[name] = value.toString('base64url', 0, size);
+    if (size >= 0) found[name] = value.toString('base64url', 0, size);
+    // It may be gone since it was listed.
+    else failed(['ENODATA']);
   }
-  return found;
+  return Object.keys(found).length > 0 ? found : undefined;
 }
 
 /** @param file that is open @param content base64url @throws when the system refuses */
 export function writeXattr(file: number, name: string, content: unknown): void {
   const libc = system();
   if (typeof content !== 'string' || name.includes('\0'))
-    throw new SystemError(`extended attribute ${JSON.stringify(name)} is not as the format says`);
-  if (!libc) throw new SystemError(`this system takes no extended attribute ${name}`);
+    throw new Error(`extended attribute ${JSON.stringify(name)} is not as the format says`);
+  if (!libc) throw new Error(`this system takes no extended attribute ${name}`);
   const bytes = Buffer.from(content, 'base64url');
   if (libc.set(file, name, bytes, bytes.length, 0) < 0)
-    throw new SystemError(`extended attribute ${name} was refused (${libc.error()})`);
+    throw new Error(`extended attribute ${name} was refused (${libc.error()})`);
 }
 
 const ACL_HEAD_BYTES = 4;
