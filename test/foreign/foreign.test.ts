@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { newBackupKey } from '../../src/client/index.js';
+import { FleetClient, newBackupKey } from '../../src/client/index.js';
 import { Daemon } from '../support/daemon.js';
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
@@ -53,5 +53,39 @@ describe('a client in Python, written from docs/protocol.md', () => {
     });
     assert.equal(out, 'ok');
     assert.equal(hex(await client.recover('left behind')), hex(key));
+  });
+
+  it('deals, recovers, changes and deletes at a fleet, and each client opens what the other dealt', async () => {
+    const account = 'bob';
+    const others = [1, 2].map((n) => join(work, String(n)));
+    for (const folder of others) mkdirSync(folder);
+    const daemons = [daemon, ...(await Promise.all(others.map((folder) => Daemon.start(folder))))];
+    try {
+      const byUrl = new Map(daemons.map((one) => [one.url, one]));
+      const fleet = new FleetClient({
+        threshold: 2,
+        vaults: await Promise.all(daemons.map((one) => one.fleetEntry())),
+        account,
+        accessToken: ({ url }) => (byUrl.get(url) as Daemon).jwt(account),
+      });
+      const key = newBackupKey();
+      await fleet.register('purple otter', key);
+      const vaults = daemons.map(async (one) => ({
+        url: one.url,
+        serverPublicKey: one.serverPublicKey,
+        accessToken: await one.jwt(account),
+      }));
+      const input = {
+        threshold: 2,
+        vaults: await Promise.all(vaults),
+        account,
+        registered: { password: 'purple otter', key: hex(key) },
+      };
+      assert.equal(await python('fleet_life.py', input), 'ok');
+      const { backupKey, pending, liars } = await fleet.recover('left behind');
+      assert.deepEqual([hex(backupKey), pending, liars], [hex(key), [], []]);
+    } finally {
+      await Promise.all(daemons.slice(1).map((one) => one.stop()));
+    }
   });
 });

@@ -2,6 +2,7 @@
 
 import json
 
+import fleet
 import password
 import wire
 from opaque import Login, NotTheVault, WrongPassword, blind, create_record, derive_key_pair, randomize, stretch
@@ -98,6 +99,33 @@ def check_recovery(account, export_key):
     assert wire.open_sealed(export_key, sealed).hex() == account["backupKey"]
 
 
+def check_fleet():
+    vector = load("fleet.json")
+    evaluations = {i: bytes.fromhex(element) for i, element in enumerate(vector["evaluations"], 1) if i in (2, 4, 5)}
+    assert fleet.combine(evaluations).hex() == vector["combined"]
+    blinded = deserialize(bytes.fromhex(vector["blindedElement"]))
+    assert serialize(multiply(number(vector["key"]), blinded)).hex() == vector["combined"]
+    share, vector = number(vector["shares"][1]), vector["registration"]
+    given = {name: bytes.fromhex(text) for name, text in vector.items() if isinstance(text, str) and name != "account"}
+    start_key, finish_key = wire.registration_keys(number(vector["keyshareSecret"]), given["serverPublicKey"])
+    started = wire.share_start_mac(
+        start_key,
+        given["serverPublicKey"],
+        given["keyshare"],
+        vector["account"],
+        given["registrationId"],
+        given["transportKey"],
+        vector["limit"],
+        given["dealing"],
+        vector["index"],
+    )
+    assert started == given["startMac"]
+    wrapped = fleet.wrap_share(number(vector["keyshareSecret"]), given["transportKey"], share)
+    assert wrapped == given["wrappedShare"]
+    finished = (given["registrationRecord"], given["encryptedBackupKey"], False, wrapped, given["sharePublicKey"])
+    assert wire.finish_mac(finish_key, started, *finished) == given["finishMac"]
+
+
 def expect(error, work, vector):
     try:
         work()
@@ -128,6 +156,7 @@ def check_refused(account, randomized, export_key):
 
 check_passwords()
 check_stretching()
+check_fleet()
 accounts = load("account.json")
 made = [check_registration(account) for account in accounts]
 for account, (_, export_key) in zip(accounts, made):

@@ -46,8 +46,15 @@ def start_mac(key, S, X, account, exchange, blinded, evaluated, limit):
     return mac(key, fields(*values))
 
 
-def finish_mac(key, started, record, sealed, replace):
-    return mac(key, fields(started, record, sealed, b"", b"", bytes([replace])))
+def share_start_mac(key, S, X, account, exchange, E, limit, dealing, index):
+    """Of a registration of a share."""
+    dealt, named = b"\1", b"\1"
+    values = (b"\2", S, X, account.encode(), exchange, b"", b"", E, dealt, named, bytes([limit]), dealing, bytes([index]))
+    return mac(key, fields(*values))
+
+
+def finish_mac(key, started, record, sealed, replace, wrapped=b"", share_public_key=b""):
+    return mac(key, fields(started, record, sealed, wrapped, share_public_key, bytes([replace])))
 
 
 def key_encryption_key(export_key):

@@ -14,7 +14,7 @@ import {
   ServerAuthenticationError,
   startMac,
 } from '../../src/protocol/index.js';
-import { vectors, written } from '../make-vectors.js';
+import { vectors, written } from '../make-vectors/index.js';
 
 const load = (name: string) => JSON.parse(readFileSync(`test/vectors/${name}`, 'utf8'));
 const hex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'));
