@@ -109,6 +109,10 @@ export class ExchangeExpired extends BkvError {
   }
 }
 
+/** Whether a vault refused what came too late for an exchange, or for one that it knew before it was started anew. */
+export const isExchangeOver = (error: unknown): boolean =>
+  error instanceof VaultError && ['exchange-expired', 'unknown-exchange'].includes(error.kind ?? '');
+
 /** The app gave no access token. Nothing was sent. */
 export class AccessTokenUnavailable extends BkvError {
   constructor(options?: ErrorOptions) {

@@ -6,12 +6,9 @@ import {
   ServerAuthenticationError,
 } from '../protocol/index.js';
 import { type Connection, fromBase64url, toBase64url } from './connection.js';
-import { ExchangeExpired, VaultError, VaultIdentityMismatch, WrongPassword } from './errors.js';
+import { ExchangeExpired, isExchangeOver, VaultIdentityMismatch, WrongPassword } from './errors.js';
 import type { Registrant } from './registration.js';
 import { openKey } from './sealed-key.js';
-
-const isOver = (error: unknown): boolean =>
-  error instanceof VaultError && ['exchange-expired', 'unknown-exchange'].includes(error.kind ?? '');
 
 /**
  * Logs in at one vault.
@@ -40,7 +37,7 @@ export async function recover(
   const finished = await vault
     .request('POST', '/v1/recovery/finish', { recoveryId: started.recoveryId, KE3: toBase64url(KE3) })
     .catch((error: unknown) => {
-      throw isOver(error) ? new ExchangeExpired(needed) : error;
+      throw isExchangeOver(error) ? new ExchangeExpired(needed) : error;
     });
   return {
     backupKey: await openKey(exportKey.slice(), fromBase64url(finished.encryptedBackupKey)),

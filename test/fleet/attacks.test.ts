@@ -251,6 +251,10 @@ describe('attacks by a member of a fleet, or by the network', function () {
     const first = (told: Json) => (told.dealings as Json[])[0] as Json;
     const claims: Record<string, (told: Json) => unknown> = {
       'one of them twice': (told) => [first(told), first(told)],
+      'a newer one twice': (told) => {
+        const made = { ...first(told), dealing: `0000000f${String(first(told).dealing).slice(8)}` };
+        return [made, made];
+      },
       'the largest name there is': (told) => [{ ...first(told), dealing: 'f'.repeat(32) }],
       'one of each count': (told) =>
         [0, 1, 2].map((i) => ({

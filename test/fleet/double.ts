@@ -62,6 +62,9 @@ export class DoubleVault {
   dealings: Dealing[] = [];
   /** every dealing that was ever here */
   readonly seen = new Map<string, Dealing>();
+  exchangeSeconds = 60;
+  /** proofs that are yet to come too late */
+  late = 0;
   /** evaluations since a password was last proven here */
   guesses = 0;
   readonly attempts = new Map<string, Attempt>();
@@ -105,7 +108,10 @@ export class DoubleVault {
     const last = path.split('/').at(-1) as string;
     switch (route) {
       case 'GET /v1/identity':
-        return { status: 200, json: { serverPublicKey: encode(this.serverPublicKey) } };
+        return {
+          status: 200,
+          json: { serverPublicKey: encode(this.serverPublicKey), exchangeSeconds: this.exchangeSeconds },
+        };
       case 'GET /v1/account':
         return this.#status();
       case 'DELETE /v1/account':
@@ -258,6 +264,10 @@ export class DoubleVault {
   #finish(recoveryId: string, KE3: Uint8Array): Answer {
     const attempt = this.attempts.get(recoveryId);
     this.attempts.delete(recoveryId);
+    if (this.late > 0) {
+      this.late--;
+      return problem(410, 'exchange-expired');
+    }
     if (!attempt) return problem(404, 'unknown-exchange');
     const { held } = attempt;
     if (!equal(KE3, attempt.KE3)) return problem(403, 'wrong-password');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
-import { FleetClient, type FleetDefinition } from '../../src/client/index.js';
+import { FleetClient, type FleetDefinition, type FleetOptions } from '../../src/client/index.js';
 import { randomNumbers, randomStream } from '../support/random.js';
 import { DoubleVault } from './double.js';
 import { Liar, type Random, type Sent } from './liar.js';
@@ -58,7 +58,11 @@ export class Life {
   }
 
   /** @param predecessors newest first */
-  client(fleet: Fleet, predecessors: readonly Fleet[] = []): FleetClient {
+  client(
+    fleet: Fleet,
+    predecessors: readonly Fleet[] = [],
+    options: Partial<FleetOptions> = {},
+  ): FleetClient {
     return new FleetClient({
       ...definitionOf(fleet),
       predecessors: predecessors.map(definitionOf),
@@ -66,6 +70,7 @@ export class Life {
       accessToken: () => 'token',
       hedge: HEDGE,
       stretch,
+      ...options,
     });
   }
 

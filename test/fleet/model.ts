@@ -104,7 +104,7 @@ export function run(
   choices: Choices,
   { losses = model.losses, crashes = model.crashes } = {},
 ): Outcome | undefined {
-  const session = { caught: new Map(), slow: new Set<string>(), repaired: new Set<string>() };
+  const session = { caught: new Map(), slow: new Set<string>(), repaired: new Set<string>(), needed: 0 };
   const op = new Operation(model.fleets, new ModelScheme(), session, (member) => member);
   const program = start(op, step);
   let left = losses;

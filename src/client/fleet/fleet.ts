@@ -79,7 +79,7 @@ export class FleetClient {
   readonly #vaults: readonly FleetVault[];
   readonly #members = new Map<MemberId, WireMember>();
   readonly #urls = new Map<MemberId, string>();
-  readonly #session: Session = { caught: new Map(), slow: new Set(), repaired: new Set() };
+  readonly #session: Session = { caught: new Map(), slow: new Set(), repaired: new Set(), needed: 0 };
   readonly #driver: Driver;
   readonly #scheme: OpaqueScheme;
   readonly #stretch: StretchPassword;
@@ -106,6 +106,7 @@ export class FleetClient {
             timeout,
             allowPlainHttp: options.allowPlainHttp ?? false,
           }),
+          () => this.#session.needed,
         ),
       );
     }
@@ -137,7 +138,8 @@ export class FleetClient {
    * Deals a fresh key to all vaults, and has each keep the backup key (32 bytes) under the password. Cut off at any
    * point, what was registered before still opens, or the new does.
    * @throws KeyExists when the account has a key, unless `replace` gives it up
-   * @throws TooFewVaults, StretchingUnavailable, BkvError `InvalidKey`
+   * @throws StretchingUnavailable, DeviceTooSlow, AccessTokenUnavailable before anything is sent
+   * @throws TooFewVaults, BkvError `InvalidKey`
    */
   async register(
     password: string,
@@ -177,7 +179,8 @@ export class FleetClient {
   /**
    * Gets the backup key back from any `threshold` vaults, and mends what it finds: a change that is pending, a vault
    * without its share, an account at a predecessor. A wrong password costs an attempt at every vault that was asked.
-   * @throws WrongPassword, Undecided, Locked, NotRegistered, MovedAway, TooFewVaults, StretchingUnavailable
+   * @throws StretchingUnavailable, DeviceTooSlow, AccessTokenUnavailable before any attempt is spent
+   * @throws WrongPassword, Undecided, Locked, NotRegistered, MovedAway, TooFewVaults, ExchangeExpired
    */
   async recover(password: string, { signal }: Abortable = {}): Promise<FleetRecovery> {
     const op = this.#operation();
@@ -227,7 +230,12 @@ export class FleetClient {
     signal: AbortSignal | undefined,
   ): Promise<T> {
     const secret = preparePassword(password);
-    await tryDevice(this.#stretch);
+    try {
+      this.#session.needed = await tryDevice(this.#stretch);
+    } catch (error) {
+      secret.fill(0);
+      throw error;
+    }
     const login = this.#scheme.login(secret);
     try {
       return await this.#driver.run(program(login), signal);

@@ -28,6 +28,8 @@ export interface Session {
   readonly slow: Set<MemberId>;
   /** members that were dealt a share because they lacked one */
   readonly repaired: Set<MemberId>;
+  /** milliseconds that this device takes to stretch a password */
+  needed: number;
 }
 
 /**
@@ -37,6 +39,8 @@ export interface Session {
 export class Operation {
   /** members that did not answer, and why: they are not asked again */
   readonly silent = new Map<MemberId, string>();
+  /** what keeps this client from asking members */
+  readonly unable = new Map<MemberId, Error>();
   /** members that spent an attempt in this operation */
   readonly spent = new Set<MemberId>();
   looks: ReadonlyMap<MemberId, Held> = new Map();
@@ -102,7 +106,9 @@ export class Operation {
       if (reply.ok) continue;
       if (reply.failure === 'lying') this.catch([member], reply.reason);
       const isDeaf = reply.failure === 'refused' && kind === 'look';
-      if (reply.failure === 'silent' || isDeaf) this.silent.set(member, reply.reason);
+      if (reply.failure === 'unable' && reply.error) this.unable.set(member, reply.error);
+      if (reply.failure === 'silent' || reply.failure === 'unable' || isDeaf)
+        this.silent.set(member, reply.reason);
     }
     return replies;
   }
@@ -115,7 +121,11 @@ export class Operation {
     });
   }
 
-  tooFew(answered: number, fleet: Fleet, what?: string): TooFewVaults {
+  /** Why T vaults could not be brought to it. When this client could not ask so many, it is that. */
+  tooFew(answered: number, fleet: Fleet, what?: string): Error {
+    const unable = fleet.members.flatMap((member) => this.unable.get(member) ?? []);
+    const [first] = unable;
+    if (first && unable.length > fleet.members.length - fleet.quorums.threshold) return first;
     return new TooFewVaults(answered, fleet.quorums.threshold, this.failures(fleet), what);
   }
 }

@@ -47,13 +47,19 @@ export type Request<K extends Kind> = Exchanges[K][0];
 export type Answer<K extends Kind> = Exchanges[K][1];
 
 /**
- * `silent`: no answer, or none now. `refused`: the vault said no. `lying`: what came is no answer to what was asked.
- * `late`: asked, and still expected when the round ended.
+ * `silent`: no answer, or none now. `unable`: it was not asked, as this client cannot. `refused`: the vault said no.
+ * `lying`: what came is no answer to what was asked. `late`: asked, and still expected when the round ended.
  */
-export type Failure = 'silent' | 'refused' | 'lying' | 'late';
+export type Failure = 'silent' | 'unable' | 'refused' | 'lying' | 'late';
 export type Reply<K extends Kind> =
   | { readonly ok: true; readonly answer: Answer<K> }
-  | { readonly ok: false; readonly failure: Failure; readonly reason: string };
+  | {
+      readonly ok: false;
+      readonly failure: Failure;
+      readonly reason: string;
+      /** what kept this client from asking, or what the vault refused with */
+      readonly error?: Error;
+    };
 
 export type Replies<K extends Kind> = Map<MemberId, Reply<K>>;
 

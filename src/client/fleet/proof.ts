@@ -1,3 +1,4 @@
+import { isExchangeOver } from '../errors.js';
 import { answered, type Operation } from './operation.js';
 import type { MemberId, Opaque, Program, Reply } from './program.js';
 import { work } from './program.js';
@@ -7,6 +8,8 @@ import type { Combination, Login, Started } from './scheme.js';
 export interface Proof {
   readonly proven: ReadonlySet<MemberId>;
   readonly backupKey: Uint8Array | undefined;
+  /** members for which the proof came too late: their attempt stays spent */
+  readonly expired: readonly MemberId[];
 }
 
 /** Sends the last message of a login to each member. */
@@ -35,7 +38,10 @@ export function* prove(
       backupKey ??= key;
     }
   }
-  return { proven, backupKey };
+  const expired = [...replies].flatMap(([member, reply]) =>
+    !reply.ok && isExchangeOver(reply.error) ? [member] : [],
+  );
+  return { proven, backupKey, expired };
 }
 
 /** Opens one member's answer under a combination that is known to be right: what does not open is a lie. */

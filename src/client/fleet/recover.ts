@@ -2,7 +2,7 @@ import { Locked } from '../errors.js';
 import { deal } from './deal.js';
 import { candidates, claim, claimed, isEstablished, isOf } from './dealings.js';
 import { endOthers } from './ending.js';
-import { MovedAway, NotRegistered, Undecided, WrongFleetPassword } from './errors.js';
+import { MovedAway, NotRegistered, TooFewVaults, Undecided, WrongFleetPassword } from './errors.js';
 import { answered, type Fleet, type Operation } from './operation.js';
 import type { Held, MemberId, Program, Replies, Reply } from './program.js';
 import { proveAt } from './proof.js';
@@ -98,7 +98,7 @@ function* dealAgain(op: Operation, login: Login, backupKey: Uint8Array) {
   try {
     return yield* deal(op, login, backupKey);
   } catch (error) {
-    if ((error as { code?: string }).code === 'TooFewVaults') return undefined;
+    if (error instanceof TooFewVaults || [...op.unable.values()].includes(error as Error)) return undefined;
     throw error;
   }
 }

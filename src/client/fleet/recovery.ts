@@ -1,3 +1,4 @@
+import { ExchangeExpired } from '../errors.js';
 import { type Candidate, claim } from './dealings.js';
 import { answered, type Operation } from './operation.js';
 import { type MemberId, type Opaque, type Program, type Reply, stragglers, work } from './program.js';
@@ -177,14 +178,19 @@ class Attempt {
     this.#expose(combination, tried, messages);
     const { dealing, holders } = this.#candidate;
     const between = [...this.#started.keys()].filter((member) => !tried.has(member));
-    let { proven, backupKey } = yield* prove(this.#op, this.#login, this.#started, messages);
+    let { proven, backupKey, expired } = yield* prove(this.#op, this.#login, this.#started, messages);
     for (const member of this.#op.willing(between)) yield* this.#finishOne(member, combination);
-    if (!backupKey) {
-      const rest = holders.filter((member) => !this.#asked.has(member));
+    // What is stretched now takes no time any more: where the proof came too late, the next one gives the attempts back.
+    const rest = backupKey
+      ? expired
+      : holders.filter((one) => !this.#asked.has(one) || expired.includes(one));
+    if (rest.length > 0) {
       const more = yield* proveAt(this.#op, this.#login, dealing, combination, rest);
       proven = new Set([...proven, ...more.proven]);
-      backupKey = more.backupKey;
+      backupKey ??= more.backupKey;
+      expired = more.expired;
     }
+    if (!backupKey && expired.length > 0) throw new ExchangeExpired(this.#op.session.needed);
     if (!backupKey)
       throw this.#op.tooFew(
         proven.size,

@@ -1,10 +1,19 @@
 import { isElement, SIZES } from '../../protocol/index.js';
 import { type Connection, fromBase64url, toBase64url } from '../connection.js';
-import { Locked, VaultError, VaultIdentityMismatch, WrongPassword } from '../errors.js';
+import {
+  AccessTokenForAnother,
+  AccessTokenUnavailable,
+  DeviceTooSlow,
+  KeyExists,
+  Locked,
+  VaultError,
+  VaultIdentityMismatch,
+  WrongPassword,
+} from '../errors.js';
 import type { Member } from './driver.js';
 import type { KeyShare, ShareMessage, ShareOffer } from './opaque-deal.js';
 import type { FirstMessage, KE2, LastMessage } from './opaque-login.js';
-import type { Answer, Held, HeldDealing, Kind, Reply, Request } from './program.js';
+import type { Answer, Failure, Held, HeldDealing, Kind, Reply, Request } from './program.js';
 
 type Json = Record<string, unknown>;
 
@@ -73,6 +82,8 @@ interface Row<K extends Kind> {
   readonly parse?: (answer: Json) => Answer<K>;
   /** whether it may be sent again when the line broke: twice does no more than once */
   readonly again: boolean;
+  /** whether this device must be quick enough: it stretches the password after a login's start, now or at the next one */
+  readonly takesTime?: true;
 }
 
 const WIRE: { readonly [K in Kind]: Row<K> } = {
@@ -87,6 +98,7 @@ const WIRE: { readonly [K in Kind]: Row<K> } = {
       attemptsRemaining: integer('attemptsRemaining', attemptsRemaining, 0, MOST_ATTEMPTS),
     }),
     again: false,
+    takesTime: true,
   },
   finish: {
     method: 'POST',
@@ -113,6 +125,7 @@ const WIRE: { readonly [K in Kind]: Row<K> } = {
       } satisfies ShareOffer,
     }),
     again: false,
+    takesTime: true,
   },
   share: {
     method: 'POST',
@@ -144,9 +157,12 @@ const WIRE: { readonly [K in Kind]: Row<K> } = {
 /** Requests to one member over HTTP, and its answers as typed values: each is parsed once, here. */
 export class WireMember implements Member {
   readonly #connection: Connection;
+  readonly #needed: () => number;
 
-  constructor(connection: Connection) {
+  /** @param needed milliseconds that this device takes between the two messages of a login */
+  constructor(connection: Connection, needed: () => number) {
     this.#connection = connection;
+    this.#needed = needed;
   }
 
   /** What the vault says of itself. @throws VaultIdentityMismatch, VaultError */
@@ -162,8 +178,10 @@ export class WireMember implements Member {
     return row.again && broke ? this.#send(row, request) : reply;
   }
 
-  async #send<K extends Kind>({ method, path, body, parse }: Row<K>, request: Request<K>): Promise<Reply<K>> {
+  async #send<K extends Kind>(row: Row<K>, request: Request<K>): Promise<Reply<K>> {
+    const { method, path, body, parse } = row;
     try {
+      if (row.takesTime) await this.#connection.expectTime(this.#needed());
       const content = body?.(request);
       if (parse) {
         const answer = await this.#connection.request(method, path(request), content);
@@ -180,17 +198,23 @@ export class WireMember implements Member {
 /** A line that breaks sooner is tried a second time. */
 const BROKE_MS = 1000;
 
-function failureOf(error: unknown): { failure: 'silent' | 'refused' | 'lying'; reason: string } {
+/** What keeps this client from asking, whatever the vault would say: nothing was sent. */
+const UNABLE = [AccessTokenUnavailable, AccessTokenForAnother, DeviceTooSlow] as const;
+const REFUSALS = [Locked, WrongPassword, KeyExists] as const;
+
+function failureOf(error: unknown): { failure: Failure; reason: string; error?: Error } {
   const reason = error instanceof Error ? error.message : String(error);
-  if (error instanceof Malformed || error instanceof VaultIdentityMismatch)
-    return { failure: 'lying', reason };
-  if (error instanceof VaultError) {
-    const { status } = error;
-    if (status === 0 || status >= 500 || status === 429 || status === 408)
-      return { failure: 'silent', reason };
-    return { failure: status < 400 ? 'lying' : 'refused', reason };
-  }
-  if (error instanceof Locked || error instanceof WrongPassword) return { failure: 'refused', reason };
-  // No access token for this vault, and whatever else keeps this client from asking it.
-  return { failure: 'silent', reason };
+  if (!(error instanceof Error)) return { failure: 'silent', reason };
+  return { failure: kindOf(error), reason, error };
+}
+
+function kindOf(error: Error): Failure {
+  const isOneOf = (kinds: typeof UNABLE | typeof REFUSALS) => kinds.some((kind) => error instanceof kind);
+  if (isOneOf(UNABLE)) return 'unable';
+  if (isOneOf(REFUSALS)) return 'refused';
+  if (error instanceof Malformed || error instanceof VaultIdentityMismatch) return 'lying';
+  if (!(error instanceof VaultError)) return 'silent';
+  const { status } = error;
+  if (status === 0 || status >= 500 || status === 429 || status === 408) return 'silent';
+  return status < 400 ? 'lying' : 'refused';
 }

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import {
+  AccessTokenUnavailable,
+  DeviceTooSlow,
+  ExchangeExpired,
+  type FleetOptions,
+  newBackupKey,
+  StretchingUnavailable,
+} from '../../src/client/index.js';
+import type { DoubleVault } from './double.js';
+import { type Fleet, Life } from './life.js';
+
+/** Seconds that no device keeps to. */
+const NO_TIME = 1e-9;
+
+describe('a fleet and what fails on the device', () => {
+  let life: Life;
+  let fleet: Fleet;
+  let vaults: DoubleVault[];
+  const key = newBackupKey();
+  const client = (options: Partial<FleetOptions> = {}) => life.client(fleet, [], { hedge: 2000, ...options });
+  const guesses = () => vaults.map((vault) => vault.guesses);
+  const used = () => vaults.flatMap(({ dealings }) => dealings.map((one) => one.used));
+  beforeEach(async () => {
+    life = new Life('device');
+    const members = [false, false, false].map((isFaulty) => life.addMember(isFaulty));
+    fleet = { members, threshold: 2, liars: 1 };
+    vaults = members.map(({ vault }) => vault);
+    await client().register('right', key);
+  });
+  afterEach(() => life.end());
+
+  it('is told when the device is slower than the vaults wait, and no attempt is spent', async () => {
+    for (const vault of vaults) vault.exchangeSeconds = NO_TIME;
+    await assert.rejects(client().recover('right'), DeviceTooSlow);
+    await assert.rejects(client().changePassword('right', 'new'), DeviceTooSlow);
+    assert.deepEqual(
+      [guesses(), used()],
+      [
+        [0, 0, 0],
+        [0, 0, 0],
+      ],
+    );
+  });
+
+  it('registers nothing that it would be too slow to recover', async () => {
+    for (const vault of vaults) Object.assign(vault, { exchangeSeconds: NO_TIME, dealings: [] });
+    await assert.rejects(client().register('right', key), DeviceTooSlow);
+    assert.deepEqual(
+      vaults.map(({ dealings }) => dealings.length),
+      [0, 0, 0],
+    );
+  });
+
+  it('goes on without the one vault that waits less, which is no liar', async () => {
+    (vaults[0] as DoubleVault).exchangeSeconds = NO_TIME;
+    const { backupKey, liars } = await client().recover('right');
+    assert.deepEqual([backupKey, liars, guesses()], [key, [], [0, 0, 0]]);
+  });
+
+  it('asks nothing where Argon2id cannot run, or the app has no access token', async () => {
+    const stretch = () => Promise.reject(new Error('no WebAssembly'));
+    await assert.rejects(client({ stretch }).recover('right'), StretchingUnavailable);
+    const accessToken = () => Promise.reject(new Error('signed out'));
+    await assert.rejects(client({ accessToken }).recover('right'), AccessTokenUnavailable);
+    assert.deepEqual(guesses(), [0, 0, 0]);
+  });
+
+  it('proves the password again where the first proof came too late, and has all attempts back', async () => {
+    for (const late of [[0], [0, 1]]) {
+      for (const i of late) (vaults[i] as DoubleVault).late = 1;
+      assert.deepEqual((await client().recover('right')).backupKey, key);
+      assert.deepEqual(used(), [0, 0, 0], `late at ${late}`);
+    }
+  });
+
+  it('says so when the proof comes too late again and again', async () => {
+    for (const vault of vaults) vault.late = 9;
+    await assert.rejects(client().recover('right'), ExchangeExpired);
+  });
+});
