@@ -83,7 +83,7 @@ export async function backupEntries(
     }
     known = { version: 2, list: stored.lists };
   }
-  throw new BackupError('other devices prune this backup without an end; try again later');
+  throw new BackupError('other devices keep pruning this backup; try again later');
 }
 
 function checkNotEmpty({ files, entries }: Stored, last: Snapshot | undefined): void {

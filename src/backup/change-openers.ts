@@ -30,7 +30,7 @@ async function openToChange(
     // Two devices began this backup at once. From here on it has one history.
     await join(storage, keyring);
   }
-  throw new BackupError('other devices change the keys of this backup without an end; try again later');
+  throw new BackupError('other devices keep changing the keys of this backup; try again later');
 }
 
 /** The openers of the newest epoch, the oldest first. @throws BackupError, StorageError */
@@ -71,7 +71,7 @@ export async function addOpener(
     // A device that rotates meanwhile writes its epoch and then looks for wraps. One of the two sees the other.
     if (await isNewest(storage, keyring)) return oldestFirst(there);
   }
-  throw new BackupError('other devices change the keys of this backup without an end; try again later');
+  throw new BackupError('other devices keep changing the keys of this backup; try again later');
 }
 
 /**
@@ -115,7 +115,7 @@ async function beginEpoch(
     throw new BackupError('the last opener cannot be removed: nobody could open the backup any more');
   const parents = [head.id];
   const epoch = await writeEpoch(storage, { openers, voucher: head, parents, older: epochs, v1 });
-  // Who adds an opener meanwhile writes its wrap and then looks for epochs.
+  // Whoever adds an opener meanwhile writes its wrap and then looks for epochs.
   const late = (await openersOf(await readAllWraps(storage), head)).filter(
     (info) => stays(info) && !openers.some(({ id }) => id === info.id),
   );

@@ -37,7 +37,7 @@ export type BackupKey = Uint8Array | Opener;
 export const openerOf = (key: BackupKey): Opener =>
   key instanceof Uint8Array ? { kind: 'key', secret: key } : key;
 
-/** What is known of an opener by who has the master key. */
+/** What is known of an opener by whoever has the master key. */
 export interface OpenerInfo extends OpenerDetails {
   /** tells it from others: 16 hexadecimal digits of its public key's hash */
   readonly id: string;
@@ -145,7 +145,7 @@ export async function unwrap(wrap: Wrap, opener: Opener, voucher: Voucher): Prom
   }
 }
 
-/** What tells a damaged wrap to who has the master key, and not the opener's secret. */
+/** What tells a damaged wrap to whoever has the master key, and not the opener's secret. */
 const digestOf = ({ enc, key }: Pick<Wrap, 'enc' | 'key'>): string => toBase64(sha256(concatBytes(enc, key)));
 
 /** Whether a wrap is as it was written. @param content JSON */

@@ -1,7 +1,7 @@
 import type { FileEntry, Part } from './format.js';
 import type { Repository } from './repository.js';
 
-/** Fetches parts in the order in which they are planned, ahead of who takes them. */
+/** Fetches parts in the order in which they are planned, ahead of whoever takes them. */
 export class ReadAhead {
   readonly #repository: Repository;
   readonly #ahead: number;

@@ -176,7 +176,7 @@ export class Run {
     await storage.flush();
     await storage.write(snapshotPath(name), sealed);
     await storage.flush();
-    // Who was removed meanwhile must not read it.
+    // Whoever was removed meanwhile must not read it.
     const rotated = await this.#isRotated();
     if (!rotated && (await storage.size(this.#claim)) !== undefined) return name;
     await storage.delete(snapshotPath(name));

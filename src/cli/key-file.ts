@@ -18,7 +18,7 @@ async function askForKey(): Promise<Uint8Array> {
       return parseKey(lines.join('\n'));
     } catch (error) {
       if (looksLikePiece(lines[0] as string))
-        throw new UsageError('this is a piece, and not a key: say --pieces, and give all that are needed');
+        throw new UsageError('this is a piece, not a key: use --pieces, and give as many as are needed');
       if (!isLine(lines.at(-1) as string) || lines.length === LINES) throw error;
       // Without a terminal nothing more comes: what is wrong with the digits says more than that.
       lines.push(

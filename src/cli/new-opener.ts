@@ -28,7 +28,9 @@ async function password(flags: AccountFlags): Promise<Made> {
   const client = await accountClient(flags);
   const { state } = await client.status();
   if (state === 'locked')
-    throw new UsageError('the password of this account is locked for ever; see bkv key register --replace');
+    throw new UsageError(
+      'this account is locked for ever; bkv key register --replace begins anew with another key',
+    );
   if (state === 'registered') {
     process.stderr.write('The account has a password. It will open this backup, too.\n');
     return kept({ kind: 'key', form: 'password', secret: await recoverKey(client, await readOldPassword()) });

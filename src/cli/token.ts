@@ -146,7 +146,7 @@ export async function restore(flags: TokenFlags & CustodyFlags, file: string, sa
   const profile = profileOf(flags);
   if (!profile.restored)
     throw new UsageError(
-      'say "restored: true" in the profile: keys that come out of a backup were not made in this token',
+      'write "restored: true" into the profile: keys that come out of a backup were not made in this token',
     );
   const pin = readPin(profile);
   const held = heldBy(profile, await custody(flags));

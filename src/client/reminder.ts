@@ -14,7 +14,7 @@ async function hash(password: string, salt: Uint8Array): Promise<Uint8Array> {
 }
 
 /**
- * What a device keeps to ask later "do you still know your password?" without the vault: 48 bytes. Who steals it can
+ * What a device keeps to ask later "do you still know your password?" without the vault: 48 bytes. Whoever steals it can
  * guess at it, so keep it where the backup key itself lies on this device.
  */
 export async function makeReminder(password: string): Promise<Uint8Array> {

@@ -53,7 +53,7 @@ async function tryStretching(stretch: StretchPassword): Promise<number> {
     result = await trial(new Uint8Array(32), new Uint8Array(16));
   } catch (cause) {
     throw new StretchingUnavailable(
-      'Argon2id needs WebAssembly and 64 MiB of memory, and one of them is not to be had',
+      'Argon2id needs WebAssembly and 64 MiB of memory, and this device lacks one of them',
       { cause },
     );
   }

@@ -102,7 +102,7 @@ export async function restore(
   { overwrite, resume, owners, ...options }: Omit<RestoreOptions, 'cipher'> & FolderOptions = {},
 ): Promise<FolderSummary> {
   if (lstatSync(destination, { throwIfNoEntry: false })?.isFile())
-    throw new BackupError(`${destination} is a file, and no folder`);
+    throw new BackupError(`${destination} is a file, not a folder`);
   const taken = folderOf(storage);
   if (taken && isWithin(destination, taken))
     throw new BackupError(`${destination} lies in the backup itself; name another place`);

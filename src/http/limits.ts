@@ -78,7 +78,7 @@ export const addressLimit = (limit: number): RequestHandler =>
     keyGenerator: (request: Request) => ipKeyGenerator(request.ip ?? ''),
     standardHeaders: 'draft-7',
     legacyHeaders: false,
-    // Of a client that no trusted proxy speaks for it is left out.
+    // X-Forwarded-For of an address that is no trusted proxy is ignored, and is no reason for a warning.
     validate: { xForwardedForHeader: false },
     handler: (_request, response) =>
       sendProblem(response, new CodedError('rate-limited', 'wait as Retry-After says, then try again')),

@@ -9,7 +9,7 @@ export const METRICS_SOCKET = 'http/metrics.sock';
 /** Longer than workers are waited for. */
 const TIMEOUT_MS = 10_000;
 
-/** Gives a page of metrics to who asks at the socket. The socket is its owner's alone, unless its folder lets a group in. */
+/** Gives a page of metrics to whoever asks at the socket. The socket is its owner's alone, unless its folder lets a group in. */
 export async function serveMetrics(path: string, page: () => Promise<string>): Promise<Server> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   // Left behind by a process that was killed.

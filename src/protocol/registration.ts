@@ -2,7 +2,7 @@ import { bytes, concat, hkdfExpand, hkdfExtract, mac, prefixed } from './suite.j
 
 /**
  * Wire protocol 2: the two MACs that make a registration one exchange between the client and the vault whose key is
- * pinned. Who stands between the two can pass its messages on, and can alter none of them. docs/protocol.md has every byte.
+ * pinned. Whoever stands between the two can pass its messages on, and can alter none of them. docs/protocol.md has every byte.
  */
 export const WIRE_VERSION = 2;
 

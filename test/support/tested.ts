@@ -89,7 +89,7 @@ export abstract class TestedVault {
     };
   }
 
-  /** The same with the client's computing apart from the requests, for who measures those. */
+  /** The same with the client's computing apart from the requests, for whoever measures those. */
   async prepareRecovery(account: string, password: string) {
     const vault = await this.reach(account);
     const login = generateKE1(Buffer.from(password));

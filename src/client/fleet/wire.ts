@@ -48,9 +48,9 @@ const MOST_DEALINGS = 16;
 /** @throws Malformed */
 function parseHeld(answer: Json): Held {
   const { state, maxAttempts, dealings = [] } = answer;
-  if (!['unregistered', 'registered', 'locked'].includes(state as string))
-    fail('state is none that there is');
-  if (!Array.isArray(dealings) || dealings.length > MOST_DEALINGS) return fail('dealings is no short list');
+  if (!['unregistered', 'registered', 'locked'].includes(state as string)) fail('state is not a known one');
+  if (!Array.isArray(dealings) || dealings.length > MOST_DEALINGS)
+    return fail('dealings is not a short list');
   const limit = dealings.length > 0 ? integer('maxAttempts', maxAttempts, 1, MOST_ATTEMPTS) : 0;
   const held = dealings.map((one: Json): HeldDealing => {
     const { dealing, proven, attemptsRemaining } = one ?? {};

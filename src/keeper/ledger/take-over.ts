@@ -59,7 +59,7 @@ export async function peek(store: LedgerStore, limit: number): Promise<{ pages: 
 }
 
 async function fence(store: LedgerStore, before: Writer): Promise<{ writer: Writer; objects: DataObject[] }> {
-  // Seen by all before any is looked for: of two that come at once, at least one ends the other.
+  // Its own object is written first, and only then are others looked for. Of two programs that come at once, at least one then sees the other.
   const mine = randomBytes(16);
   await store.replaceData(WRITER_LABEL, mine, []);
   const isMine = ({ label, value }: DataObject) => label === WRITER_LABEL && mine.equals(value);

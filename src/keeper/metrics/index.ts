@@ -44,7 +44,7 @@ export const tokenOperations = histogram({
 
 export const tokenSessions = gauge({
   name: 'bkv_token_sessions',
-  help: 'Sessions open, of them on standby tokens, sessions busy, and calls waiting for one.',
+  help: 'Sessions by state: open, busy, open on a standby token; and calls that wait for a session.',
   labelNames: ['state'],
 });
 

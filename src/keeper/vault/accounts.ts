@@ -148,8 +148,8 @@ export class Accounts {
 
   /**
    * The counter of a row was locked: its account is told so from now on.
-   * @param scrubbing runs what is left to do after the answer, whose time would tell of it; its failure is made up for by
-   * {@link tidy}
+   * @param scrubbing runs the rest once the answer has left: in it, the time that this takes would show that the account
+   * exists. If it fails, {@link tidy} makes up for it
    */
   locked(account: string, { cell }: Cell, scrubbing: (work: () => Promise<void>) => Promise<void>): void {
     setImmediate(() => {

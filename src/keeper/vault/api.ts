@@ -22,7 +22,7 @@ export type For<T = object> = T & { readonly caller: Caller };
  * - MUST have `finishRegistration` and `finishShare` durable before they resolve, and MAY keep the account's older key
  *   until then;
  * - MUST reject with a CodedError, and with no other error;
- * - MUST NOT tell an unknown account from a known one, by answer or by time, but to who holds its access token;
+ * - MUST NOT tell an unknown account from a known one, by answer or by time, but to whoever holds its access token;
  * - MAY reject any call with `unavailable`, `overloaded` or `rate-limited`, and then nothing was spent;
  * - MAY answer calls in another order than they came in.
  *

@@ -27,7 +27,7 @@ export const backupMacInput = (content: unknown): Uint8Array =>
 
 /**
  * All that a backup token needs to stand in for a vault's token: its keys, wrapped for that one, and which accounts
- * have ended. Nothing in it is secret from who holds it; the token's audit key authenticates it.
+ * have ended. Nothing in it is secret from whoever holds it; the token's audit key authenticates it.
  * @throws TokenBackupError when the token was made without a backup token
  */
 export async function backUpToken(token: Token, ledger: Ledger): Promise<string> {

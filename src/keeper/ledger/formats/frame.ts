@@ -10,7 +10,7 @@ export const TAG = 32;
 
 export const PAGE_LABEL = 'bkv.ledger.page.';
 export const JOURNAL_LABEL = 'bkv.ledger.journal';
-/** 16 random bytes. Who takes the ledger over destroys the one before: nothing rests on its content but its owner. */
+/** 16 random bytes. Whoever takes the ledger over destroys the one before: nothing rests on its content but its owner. */
 export const WRITER_LABEL = 'bkv.ledger.writer';
 export const MARK_LABEL = 'bkv.ledger.mark';
 
