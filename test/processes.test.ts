@@ -71,7 +71,11 @@ describe('the processes of a daemon', function () {
     const native = [
       ...read(keeper as number, 'maps').matchAll(/node_modules\/((?:@[^/]+\/)?[^/]+)\/.*\.node$/gm),
     ];
-    assert.deepEqual([...new Set(native.map(([, name]) => name))].sort(), ['better-sqlite3', 'pkcs11js']);
+    assert.deepEqual([...new Set(native.map(([, name]) => name))].sort(), [
+      '@koromix/koffi-linux-x64',
+      'better-sqlite3',
+      'pkcs11js',
+    ]);
     const own = files.flatMap((file) => /dist\/src\/(\w+)\//.exec(file)?.[1] ?? []);
     assert.deepEqual([...new Set(own)].sort(), ['cli', 'config', 'keeper', 'process', 'protocol']);
   });

@@ -71,10 +71,14 @@ export async function init(
   const profile = profileOf(flags);
   const there = hasToken(profile);
   const soPin = there && !backupKey ? '' : await readSoPin(flags, soPinFile);
-  const made = initializeToken(profile, soPin, backupKey !== undefined);
+  const { made, lacks } = initializeToken(profile, soPin, backupKey !== undefined);
   const name = profile.token.label ?? profile.token.serial;
   if (!there) say(`the token "${name}" is made`);
   say(made.length > 0 ? `keys made in it: ${made.join(', ')}` : 'it has all its keys; none was made');
+  for (const [label, attributes] of lacks)
+    say(
+      `${label} was made without ${attributes.join(', ')}, which the module does not take: bkv doctor tells what follows`,
+    );
   if (!backupKey) return;
   const publicKey = createPublicKey(readFileSync(backupKey)).export({ type: 'spki', format: 'der' });
   escrowKeys(profile, soPin, publicKey);

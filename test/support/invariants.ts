@@ -106,6 +106,7 @@ export function assertNoOrphans(data: string): void {
   const most: [RegExp, number][] = [
     [/^bkv\.static$/, 2],
     [/^bkv\.(wrap|fake|audit|ledger|names)$/, 5],
+    [/^bkv\.canary$/, 1],
     [/^bkv\.audit\.head\.[0-9a-f]{16}$/, 1],
     [/^bkv\.ledger\.writer$/, 1],
     [/^bkv\.ledger\.journal$/, 6],

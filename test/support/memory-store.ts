@@ -73,8 +73,8 @@ export class MemoryStore implements LedgerStore {
     this.#write(() => this.keys.delete(label));
   }
 
-  async listPageKeys(): Promise<string[]> {
-    return [...this.keys];
+  async listPageKeys(): Promise<{ label: string }[]> {
+    return [...this.keys].map((label) => ({ label }));
   }
 
   /** Power is back. */

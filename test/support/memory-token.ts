@@ -8,6 +8,7 @@ import {
   TokenError,
   type WrappedKey,
 } from '../../src/keeper/pkcs11/index.js';
+import type { PageKey } from '../../src/keeper/pkcs11/page-keys.js';
 import { wrapScalar } from '../../src/keeper/pkcs11/wrapping.js';
 import type { Token } from '../../src/keeper/pool/index.js';
 import { MemoryStore } from './memory-store.js';
@@ -67,8 +68,8 @@ export class MemoryToken implements Token {
     return this.store.destroyPageKey(label);
   }
 
-  listPageKeys(): Promise<string[]> {
-    return this.store.listPageKeys();
+  async listPageKeys(): Promise<PageKey[]> {
+    return (await this.store.listPageKeys()).map(({ label }) => ({ label, handles: [label] }));
   }
 
   onReopen(listener: () => void): void {
@@ -136,8 +137,8 @@ export class MemoryToken implements Token {
       await this.store.generatePageKey(label);
       return label;
     },
-    destroySecretKey: (label) => this.store.destroyPageKey(label),
-    listSecretKeys: async () => (await this.store.listPageKeys()).map((label) => ({ label, handle: label })),
+    destroyPageKey: (label) => this.store.destroyPageKey(label),
+    listPageKeys: () => this.listPageKeys(),
     createData: (label, value) => this.store.plant(label, value),
     supersede: () => undefined,
     destroyData: (handle) => this.store.destroyData(handle),

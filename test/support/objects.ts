@@ -1,13 +1,15 @@
 /**
  * Looks into the token of a daemon's data folder. Prints the labels of all its objects as JSON; with `oprf-keys` the
- * OPRF keys of the database in hexadecimal, which only a key that can unwrap them into the open would tell;
- * with `wipe` destroys all.
+ * OPRF keys of the database in hexadecimal, which only a `bkv.wrap` tells that `old-wrap` has put in place, as older
+ * versions made it; with `wipe` destroys all.
  */
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
 import pkcs11 from 'pkcs11js';
+import { KEY_LABELS } from '../../src/keeper/pkcs11/index.js';
 import { readPin } from '../../src/keeper/pkcs11/profile.js';
 import { nonceOf, openRow, type Row, rowKeyInput } from '../../src/keeper/records/index.js';
+import { makeOld } from './old-token.js';
 import { isOpenCryptoki, profileOf } from './token.js';
 
 const CKM_AES_KEY_WRAP_KWP = 0x210b;
@@ -36,7 +38,9 @@ function find(template: pkcs11.Template): Buffer[] {
 const attribute = (handle: Buffer, type: number): Buffer =>
   p11.C_GetAttributeValue(session, handle, [{ type }])[0]?.value as Buffer;
 
-if (what === 'wipe') {
+if (what === 'old-wrap') {
+  makeOld(profile, [KEY_LABELS.wrap]);
+} else if (what === 'wipe') {
   for (const handle of find([{ type: pkcs11.CKA_TOKEN, value: true }])) p11.C_DestroyObject(session, handle);
 } else if (what === 'oprf-keys') {
   const keys = find([

@@ -1,5 +1,8 @@
 /** What may run beside a token that is logged in. Whoever adds a package here says why. */
 export const KEEPER_PACKAGES: readonly string[] = [
+  // Where a buffer lies, for CKA_UNWRAP_TEMPLATE: when a start makes the embedded token's keys, not later.
+  '@koromix/koffi-linux-x64',
+  'koffi',
   '@noble/curves',
   '@noble/hashes',
   'better-sqlite3',

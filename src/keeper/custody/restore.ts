@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { KEY_PREFIX, restoredLedger, unpackWords } from '../ledger/index.js';
+import { restoredLedger, unpackWords } from '../ledger/index.js';
 import {
   KEY_LABELS,
+  PAGE_KEY_PREFIX,
   type Profile,
   rehearseSecrets,
   restoreSecrets,
@@ -10,7 +11,7 @@ import {
 import { BACKUP, BACKUP_CHECK, backupMacInput, TokenBackupError } from '../vault/index.js';
 
 const base64 = z.base64();
-const pageLabel = z.string().startsWith(KEY_PREFIX);
+const pageLabel = z.string().startsWith(PAGE_KEY_PREFIX);
 const fileSchema = z.strictObject({
   format: z.literal(BACKUP.format),
   version: z.literal(BACKUP.version),

@@ -3,7 +3,7 @@ export type { Cell, CellState } from './cells.js';
 export { CellClosed, LedgerCorrupt, LedgerUnavailable } from './errors.js';
 export { Ledger, type LedgerOptions, PAGE_CELLS } from './ledger.js';
 export { type BackedUpPage, packWords, restoredLedger, unpackWords } from './restored.js';
-export { KEY_PREFIX, type Rotation } from './rotation.js';
+export type { Rotation } from './rotation.js';
 export { MAX_ATTEMPTS } from './state.js';
 export { type LedgerStore, tokenStore } from './store.js';
 export { peek } from './take-over.js';

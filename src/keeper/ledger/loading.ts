@@ -1,9 +1,10 @@
+import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';
 import type { Attempts } from './attempts.js';
 import { LedgerCorrupt } from './errors.js';
 import type { Journal } from './journal.js';
 import { checkMark } from './mark.js';
 import type { Pages } from './pages.js';
-import { KEY_PREFIX, keyLabel } from './rotation.js';
+import { keyLabel } from './rotation.js';
 import { DEAD, givenBack, type Word } from './state.js';
 import type { LedgerStore } from './store.js';
 import { type TakenOver, takeOver } from './take-over.js';
@@ -37,17 +38,26 @@ export class Loading {
     for (const label of orphans) await this.store.destroyPageKey(label);
   }
 
-  /** @returns keys of no page @throws LedgerCorrupt when a page lacks its key */
+  /**
+   * @returns keys of no page: a crash while one was made leaves it so, whole or not
+   * @throws LedgerCorrupt when a page lacks its key, or that was altered
+   */
   async #orphanedKeys({ pages }: TakenOver): Promise<string[]> {
     const needed = new Set(
       pages.flatMap(({ generation, next }, page) =>
         [generation, next].filter((one) => one).map((one) => keyLabel(page, one)),
       ),
     );
-    const present = await this.store.listPageKeys(KEY_PREFIX);
-    const missing = [...needed].find((label) => !present.includes(label));
+    const present = await this.store.listPageKeys(PAGE_KEY_PREFIX);
+    const labels = new Set(present.map(({ label }) => label));
+    const missing = [...needed].find((label) => !labels.has(label));
     if (missing) throw new LedgerCorrupt(`the token lacks the page key ${missing}`);
-    return present.filter((label) => !needed.has(label));
+    const altered = present.find(({ label, fault }) => fault && needed.has(label));
+    if (altered)
+      throw new LedgerCorrupt(
+        `the page key ${altered.label} is not the one that was made: ${altered.fault}. Somebody who has the PIN altered or copied it`,
+      );
+    return [...labels].filter((label) => !needed.has(label));
   }
 
   /** Closes what was reserved, and gives back what is owed. The first write of the new writer. */

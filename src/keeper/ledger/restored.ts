@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';
 import { JOURNAL_LABEL, PAGE_LABEL, tagInput } from './formats/frame.js';
 import { encodeJournal, encodePage } from './formats/v3.js';
 import { OBJECT_BYTES, PAGE_CELLS } from './ledger.js';
 import { digestOf } from './replay.js';
-import { KEY_PREFIX } from './rotation.js';
 import { type CellState, fromWord, toWord } from './state.js';
 
 /** A page of a ledger that is backed up. */
@@ -86,7 +86,7 @@ export function restoredLedger(
 function generationsOf(keys: readonly string[]): Map<number, number[]> {
   const generations = new Map<number, number[]>();
   for (const label of keys) {
-    const [page, generation] = label.slice(KEY_PREFIX.length).split('.').map(Number) as [number, number];
+    const [page, generation] = label.slice(PAGE_KEY_PREFIX.length).split('.').map(Number) as [number, number];
     generations.set(page, [...(generations.get(page) ?? []), generation]);
   }
   return generations;

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';
 import type { Commits } from './commits.js';
 import { LedgerUnavailable } from './errors.js';
 import type { Journal } from './journal.js';
@@ -14,8 +15,8 @@ export interface Rotation {
   readonly to: number;
 }
 
-export const KEY_PREFIX = 'bkv.page.';
-export const keyLabel = (page: number, generation: number): string => `${KEY_PREFIX}${page}.${generation}`;
+export const keyLabel = (page: number, generation: number): string =>
+  `${PAGE_KEY_PREFIX}${page}.${generation}`;
 export const newGeneration = (): number => randomInt(1, 2 ** 32);
 
 /** What makes, changes and destroys the keys of pages. */

@@ -1,4 +1,4 @@
-import { type DataObject, KEY_LABELS, type Writer } from '../pkcs11/index.js';
+import { type DataObject, KEY_LABELS, type PageKey, type Writer } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 
 /** The token key that every object of the ledger is authenticated by (HMAC-SHA-256). */
@@ -25,7 +25,7 @@ export interface LedgerStore {
   mac(data: Uint8Array): Promise<Uint8Array>;
   generatePageKey(label: string): Promise<void>;
   destroyPageKey(label: string): Promise<void>;
-  listPageKeys(prefix: string): Promise<string[]>;
+  listPageKeys(prefix: string): Promise<Pick<PageKey, 'label' | 'fault'>[]>;
 }
 
 /** The ledger's home in a token. */

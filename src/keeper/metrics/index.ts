@@ -58,6 +58,12 @@ export const tokenUp = gauge({
   help: '1 while the daemon is logged in to its token.',
 });
 
+export const keysExportable = gauge({
+  name: 'bkv_token_keys_exportable',
+  help: '1 where whoever has the PIN can take keys of the token away: through the module, as was tried when the sessions were opened; from files, where keys lie in those.',
+  labelNames: ['way'],
+});
+
 export const tokenReopened = counter({
   name: 'bkv_token_reopened_total',
   help: 'Times that the token was lost and the daemon logged in again.',

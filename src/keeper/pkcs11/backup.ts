@@ -1,20 +1,15 @@
 import { createPublicKey } from 'node:crypto';
 import type * as Graphene from 'graphene-pk11';
+import pkcs11 from 'pkcs11js';
+import { harden } from './attributes.js';
 import { keyWrapOf } from './binding.js';
 import { TokenError } from './errors.js';
-import { BACKUP_LABEL, KEY_LABELS, type KeyLabel, OAEP, rsaSpki } from './keyring.js';
+import { OAEP, rsaSpki } from './keyring.js';
+import { BACKUP_LABEL, KEY_LABELS, type KeyLabel } from './labels.js';
 import { APPLICATION } from './objects.js';
 import type { Profile } from './profile.js';
-import {
-  graphene,
-  listKeys,
-  makeRsaPair,
-  RW,
-  slotOf,
-  withMadeToken,
-  withModule,
-  withSession,
-} from './setup.js';
+import { graphene, listKeys, RW, slotOf, withMadeToken, withModule, withSession } from './setup.js';
+import { backupKey, backupKeyHardenings, backupPublicKey } from './templates.js';
 
 /**
  * The long-lived keys of a token, wrapped for the token of its backup. Byte strings are base64.
@@ -43,16 +38,14 @@ export function initializeBackupToken(profile: Profile, soPin: string): Uint8Arr
   withModule(profile, (module) => {
     withMadeToken(module, profile, soPin, (session) => {
       if (keysNamed(session, graphene.ObjectClass.PRIVATE_KEY, BACKUP_LABEL).length === 0)
-        makeRsaPair(session, BACKUP_LABEL, {
-          token: true,
-          private: true,
-          label: BACKUP_LABEL,
-          sensitive: true,
-          extractable: false,
-          unwrap: true,
-          decrypt: false,
-          sign: false,
-        });
+        harden(backupKey, backupKeyHardenings(OAEP.mechanism), (secret) =>
+          session.lib.C_GenerateKeyPair(
+            session.handle,
+            { mechanism: pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN },
+            backupPublicKey,
+            secret,
+          ),
+        );
       publicKey = spkiOf(only(session, graphene.ObjectClass.PUBLIC_KEY, BACKUP_LABEL));
     });
   });
@@ -87,7 +80,7 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
     const session = slot.open(RW);
     try {
       session.login(soPin, graphene.UserType.SO);
-      const backupKey =
+      const trusted =
         keysNamed(session, graphene.ObjectClass.PUBLIC_KEY, BACKUP_LABEL)[0] ?? trust(session, publicKey);
       // A session object that is not private outlives the change of user.
       const kek = session.generateKey(graphene.KeyGenMechanism.AES, {
@@ -112,7 +105,7 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
           return encode(p11.C_WrapKey(user.handle, keyWrap, kek.handle, key.handle, Buffer.alloc(4096)));
         };
         const escrowed: EscrowedKeys = {
-          kek: encode(p11.C_WrapKey(user.handle, OAEP, backupKey.handle, kek.handle, Buffer.alloc(512))),
+          kek: encode(p11.C_WrapKey(user.handle, OAEP, trusted.handle, kek.handle, Buffer.alloc(512))),
           keys: Object.fromEntries(Object.values(KEY_LABELS).map((label) => [label, wrap(label)])) as Record<
             KeyLabel,
             string

@@ -10,6 +10,7 @@ const CKM_AES_KEY_WRAP_KWP = 0x210b;
 /** A session of a module that is logged in to the profile's token, and what every part of {@link Session} asks it. */
 export class Binding {
   readonly p11: pkcs11.PKCS11;
+  readonly slot: pkcs11.Handle;
   readonly session: pkcs11.Handle;
   /** the module's mechanism for RFC 5649 */
   readonly keyWrap: pkcs11.Mechanism;
@@ -19,6 +20,7 @@ export class Binding {
     this.p11 = module;
     initialize(this.p11, profile);
     const slot = findSlot(this.p11, profile);
+    this.slot = slot;
     this.session = this.p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
     this.keyWrap = { mechanism: keyWrapOf(profile, this.p11, slot) };
     if (!this.alive) login(this.p11, this.session, slot, profile);

@@ -76,7 +76,7 @@ export class Evaluation {
   #multiply(key: PrivateKey, publicPoint: PublicPoint, multiplicand: Multiplicand): Uint8Array {
     const multiplied = (handle: pkcs11.Handle) =>
       multiply((point) => deriveX(this.#binding, handle, point), publicPoint, multiplicand);
-    if ('label' in key) return multiplied(this.#keyring.private(key.label));
+    if ('label' in key) return multiplied(this.#keyring.key(key.label));
     const handle =
       'wrapped' in key ? this.#wrapping.unwrap(key.wrapped) : this.#wrapping.importScalar(key.scalar);
     return this.#binding.using(handle, multiplied);

@@ -4,18 +4,20 @@ export {
   escrowKeys,
   initializeBackupToken,
 } from './backup.js';
-export { examine, type Finding } from './doctor.js';
+export { examine, type Finding } from './doctor/index.js';
 export { embeddedProfile } from './embedded.js';
 export { InvalidInput, PinRefused, ProfileError, TokenError } from './errors.js';
 export type { PrivateKey } from './evaluation.js';
 export { errorOf, failureOf, isOfToken } from './failure.js';
-export { KEY_LABELS } from './keyring.js';
+export { KEY_LABELS, PAGE_KEY_PREFIX } from './labels.js';
 export type { DataObject, Lent, Writer } from './objects.js';
 export { type Calls, type OperationName, operation } from './operations.js';
+export type { PageKey } from './page-keys.js';
 export { compress, decompress } from './point.js';
 export { loadProfile, type Profile, readPin, type TokenName } from './profile.js';
 export { rehearseSecrets, restoreSecrets, type TokenSecrets } from './restore.js';
-export type { Call, Command, Obeyed, Reply } from './session-thread.js';
-export { changePin, hasToken, initializeToken, inspectToken } from './setup.js';
+export type { Exposure } from './session.js';
+export type { Begun, Call, Command, Obeyed, Reply } from './session-thread.js';
+export { changePin, hasToken, initializeToken } from './setup.js';
 export { type Question, Witness } from './witness.js';
 export type { WrappedKey } from './wrapping.js';

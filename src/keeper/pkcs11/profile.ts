@@ -57,6 +57,10 @@ export const profileFields = fields({
     'where the user PIN is: `file`, `env` or systemd `credential`; the first that exists is read',
   ),
   restored: field(withDefault(flag, false), 'true where the keys came out of a backup of another token'),
+  requireNonExportable: field(
+    withDefault(flag, false),
+    'whether the daemon refuses a token whose keys can be taken away by whoever has the PIN',
+  ),
   sessions: field(withDefault(integer(1, 256), 3), 'threads that call the module, each with one session'),
   callTimeout: field(withDefault(number(1, 600), 60), 'seconds until a call into the module counts as hung'),
   renewAfter: field(
@@ -95,6 +99,8 @@ export interface Profile {
   readonly pin: readonly PinSource[];
   /** whether the token's keys came out of a backup: it then cannot vouch that they were never outside */
   readonly restored: boolean;
+  /** whether no session is opened on a token whose keys whoever has the PIN can take away */
+  readonly requireNonExportable: boolean;
   /** worker threads, each with one session */
   readonly sessions: number;
   /** seconds until a call into the module counts as hung */

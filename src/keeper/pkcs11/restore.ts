@@ -1,14 +1,18 @@
-import { createECDH, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
+import { harden } from './attributes.js';
 import type { EscrowedKeys } from './backup.js';
 import { Binding } from './binding.js';
+import { isPair, makeCanary } from './canary.js';
 import { TokenError } from './errors.js';
-import { deriveX } from './evaluation.js';
-import { BACKUP_LABEL, hmac, KEY_LABELS, type KeyLabel, OAEP } from './keyring.js';
+import { hmac, OAEP } from './keyring.js';
+import { hardeningsOf, templateOf } from './keys.js';
+import { BACKUP_LABEL, KEY_LABELS, type KeyLabel } from './labels.js';
 import { APPLICATION } from './objects.js';
 import type { Profile } from './profile.js';
-import { hasToken, templateOf } from './setup.js';
-import { accountKey, hmacKey, staticPublicKey } from './templates.js';
+import { hasToken } from './setup.js';
+import { FIXED, hmacKey, staticPublicKey } from './templates.js';
+import { unwrapAccountKey } from './wrapping.js';
 
 /** All that a backup token takes in. Strings are base64, but for labels. */
 export interface TokenSecrets {
@@ -37,6 +41,9 @@ const KEK: pkcs11.Template = [
   { type: pkcs11.CKA_PRIVATE, value: true },
   { type: pkcs11.CKA_SENSITIVE, value: true },
   { type: pkcs11.CKA_EXTRACTABLE, value: false },
+  { type: pkcs11.CKA_ENCRYPT, value: false },
+  { type: pkcs11.CKA_DECRYPT, value: false },
+  { type: pkcs11.CKA_WRAP, value: false },
   { type: pkcs11.CKA_UNWRAP, value: true },
 ];
 const decode = (text: string): Buffer => Buffer.from(text, 'base64');
@@ -71,6 +78,8 @@ export function restoreSecrets(
       tryKeys(binding, keys, secrets);
       const ledgerKey = keys.get(KEY_LABELS.ledger) as pkcs11.Handle;
       for (const object of objects((data) => hmac(binding, ledgerKey, data))) write(binding, object);
+      const { wrapped, publicKey } = secrets.pair;
+      makeCanary(binding, keys, { wrapped: decode(wrapped), publicKey: decode(publicKey) });
     } catch (error) {
       clear(binding);
       throw error;
@@ -99,13 +108,26 @@ function takeIn(
 ): Keys {
   const { p11, session, keyWrap } = binding;
   const use = { backedUp: false, token: keep };
-  const kek = p11.C_UnwrapKey(session, OAEP, backupKey, decode(long.kek), KEK);
+  const under = (
+    mechanism: pkcs11.Mechanism,
+    wrappingKey: pkcs11.Handle,
+    wrapped: string,
+    template: pkcs11.Template,
+    hardenings = FIXED,
+  ) =>
+    harden(template, hardenings, (whole) =>
+      p11.C_UnwrapKey(session, mechanism, wrappingKey, decode(wrapped), whole),
+    ).made;
+  const kek = under(OAEP, backupKey, long.kek, KEK);
   const keys = new Map<string, pkcs11.Handle>();
   for (const label of Object.values(KEY_LABELS) as KeyLabel[])
-    keys.set(label, p11.C_UnwrapKey(session, keyWrap, kek, decode(long.keys[label]), templateOf(label, use)));
+    keys.set(
+      label,
+      under(keyWrap, kek, long.keys[label], templateOf(label, use), hardeningsOf(label, keyWrap.mechanism)),
+    );
   binding.destroy(kek);
   for (const { label, wrapped } of pages)
-    keys.set(label, p11.C_UnwrapKey(session, OAEP, backupKey, decode(wrapped), hmacKey(label, use)));
+    keys.set(label, under(OAEP, backupKey, wrapped, hmacKey(label, use)));
   if (keep)
     p11.C_CreateObject(session, [
       ...staticPublicKey(KEY_LABELS.static),
@@ -126,22 +148,20 @@ function tryKeys(binding: Binding, keys: Keys, { long, pair, macs }: TokenSecret
   };
   for (const { label, data, mac } of macs) same(hmac(binding, key(label), data), mac, label);
   checkPair(binding, key(KEY_LABELS.static), decode(long.staticPublicKey), KEY_LABELS.static);
-  const { p11, session, keyWrap } = binding;
-  const unwrapped = p11.C_UnwrapKey(session, keyWrap, key(KEY_LABELS.wrap), decode(pair.wrapped), accountKey);
-  binding.using(unwrapped, (handle) => checkPair(binding, handle, decode(pair.publicKey), KEY_LABELS.wrap));
+  const { made } = unwrapAccountKey(binding, key(KEY_LABELS.wrap), decode(pair.wrapped));
+  binding.using(made, (handle) => checkPair(binding, handle, decode(pair.publicKey), KEY_LABELS.wrap));
 }
 
-/** Both halves of a pair (65 bytes the public one) agree with a stranger on one secret. */
 function checkPair(binding: Binding, key: pkcs11.Handle, publicKey: Buffer, label: string): void {
-  const stranger = createECDH('prime256v1');
-  const point = stranger.generateKeys();
-  same(deriveX(binding, key, point), stranger.computeSecret(publicKey), label);
+  if (!isPair(binding, key, publicKey)) throw otherKey(label);
 }
 
 function same(actual: Uint8Array, expected: Uint8Array, label: string): void {
-  if (actual.length !== expected.length || !timingSafeEqual(actual, expected))
-    throw new TokenError(`the key ${label} of the backup is not the one that it says`, 'BKV_BACKUP');
+  if (actual.length !== expected.length || !timingSafeEqual(actual, expected)) throw otherKey(label);
 }
+
+const otherKey = (label: string): TokenError =>
+  new TokenError(`the key ${label} of the backup is not the one that it says`, 'BKV_BACKUP');
 
 const ours = (binding: Binding, template: pkcs11.Template) =>
   binding

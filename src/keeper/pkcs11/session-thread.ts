@@ -2,12 +2,11 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { finalize, loadModule } from './binding.js';
 import { TokenError } from './errors.js';
 import { type Failure, failureOf, isOfToken } from './failure.js';
-import { KEY_LABELS } from './keyring.js';
+import { KEY_LABELS } from './labels.js';
 import type { Lent } from './objects.js';
 import type { OperationName } from './operations.js';
 import type { Profile, TokenName } from './profile.js';
-import { Session } from './session.js';
-import { inspectToken } from './setup.js';
+import { type Exposure, Session } from './session.js';
 
 /** One operation of a message. */
 export interface Call {
@@ -27,13 +26,20 @@ export interface Reply {
 /** What it answers to a command. */
 export type Obeyed = Pick<Reply, 'value' | 'failure'>;
 
+/** What it answers to the command to begin. */
+export interface Begun {
+  /** the token's, 33 bytes */
+  readonly identity: Uint8Array;
+  readonly exposure: Exposure;
+  /** labels of objects that others put into the token */
+  readonly strange: readonly string[];
+}
+
 /** What the thread is told to do with its session, beside its calls. */
 export type Command =
-  /** answers with the token's identity; `standbyFor` is the identity that a standby token must have */
+  /** answers with {@link Begun}; `standbyFor` is the identity that a standby token must have */
   | { do: 'begin'; token: TokenName; epoch: number; standbyFor?: Uint8Array }
   /** ends the session; the last of all threads then ends the module for the whole process */
-  /** as {@link inspectToken}: not on the thread that must hear of a hang */
-  | { do: 'inspect'; token: TokenName }
   | { do: 'end' }
   | { do: 'finalize' }
   /** answers with an object for {@link Session.borrows} of another session; `undefined` when the module makes none */
@@ -63,13 +69,14 @@ function run({ method, args }: Call): Reply {
   }
 }
 
-function begin({ token, epoch, standbyFor }: Extract<Command, { do: 'begin' }>): Uint8Array {
+function begin({ token, epoch, standbyFor }: Extract<Command, { do: 'begin' }>): Begun {
   session?.close();
   session = new Session({ ...profile, token }, { epoch, module });
   const identity = session.publicKey(KEY_LABELS.static);
+  const { exposure, strange } = session;
   if (!standbyFor || Buffer.from(identity).equals(standbyFor)) {
     session.probe(true);
-    return identity;
+    return { identity, exposure, strange };
   }
   session.close();
   throw new TokenError(
@@ -80,7 +87,6 @@ function begin({ token, epoch, standbyFor }: Extract<Command, { do: 'begin' }>):
 
 function obey(command: Command): unknown {
   if (command.do === 'begin') return begin(command);
-  if (command.do === 'inspect') return inspectToken({ ...profile, token: command.token });
   if (command.do === 'lend') return session?.lend();
   if (command.do === 'borrow') return session?.borrows(command.lent);
   if (command.do === 'end') {

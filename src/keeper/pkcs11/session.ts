@@ -3,11 +3,15 @@ import type pkcs11 from 'pkcs11js';
 import { Binding } from './binding.js';
 import { TokenError } from './errors.js';
 import { Evaluation, type LoginElements, type PrivateKey } from './evaluation.js';
-import { KEY_LABELS, Keyring } from './keyring.js';
+import { inspect } from './inspection.js';
+import { Keyring, type SessionKeys } from './keyring.js';
+import { KEY_LABELS } from './labels.js';
 import { type DataObject, DataObjects, type Lent, type Writer } from './objects.js';
+import type { PageKey } from './page-keys.js';
 import { compress } from './point.js';
 import type { Profile } from './profile.js';
 import { Shares, type TravellingShare } from './shares.js';
+import { keysLieInFiles } from './software.js';
 import { type WrappedKey, Wrapping, type WrappingLabels } from './wrapping.js';
 
 /** A point of P-256, 33 bytes: 2·G. */
@@ -18,7 +22,17 @@ export interface SessionOptions {
   readonly epoch?: number;
   /** the module, where the thread has loaded it already */
   readonly module?: pkcs11.PKCS11;
+  /** keys that are used in place of the vault's, which then are not inspected */
+  readonly keys?: (binding: Binding) => SessionKeys;
   readonly labels?: WrappingLabels;
+}
+
+/** How whoever has the PIN can take keys of the token away. */
+export interface Exposure {
+  /** whether the keys lie in files of the host: then they can be taken there */
+  readonly files: boolean;
+  /** ways through the module; each was tried */
+  readonly ways: readonly string[];
 }
 
 /** One logged-in PKCS#11 session: the calls of the hot path, each whole in itself. Lives on a worker thread. */
@@ -30,14 +44,34 @@ export class Session {
   readonly #shares: Shares;
   readonly #objects: DataObjects;
 
-  /** @throws TokenError when module, token or login fails; ProfileError when there is no PIN */
-  constructor(profile: Profile, { epoch = 0, module, labels = KEY_LABELS }: SessionOptions = {}) {
-    this.#binding = new Binding(profile, module);
-    this.#keyring = new Keyring(this.#binding);
-    this.#wrapping = new Wrapping(this.#binding, this.#keyring, labels);
-    this.#evaluation = new Evaluation(this.#binding, this.#keyring, this.#wrapping);
+  /** labels of objects that others put into the token: they are passed over */
+  readonly strange: readonly string[];
+  readonly exposure: Exposure;
+
+  /**
+   * Opens a session, and inspects the keys that it will use: no other one is used.
+   * @throws TokenError when module, token or login fails, a key is not the one that the vault made, or keys can be taken
+   * away though the profile says `requireNonExportable`; ProfileError when there is no PIN
+   */
+  constructor(profile: Profile, { epoch = 0, module, keys, labels = KEY_LABELS }: SessionOptions = {}) {
+    const binding = new Binding(profile, module);
+    this.#binding = binding;
+    try {
+      const inspected = keys
+        ? { ...keys(binding), exposures: [], strange: [] }
+        : inspect(binding, profile.restored);
+      this.strange = inspected.strange;
+      this.exposure = { files: keysLieInFiles(profile, binding), ways: inspected.exposures };
+      if (!keys && profile.requireNonExportable) refuseExposed(profile, this.exposure);
+      this.#keyring = new Keyring(binding, inspected);
+    } catch (error) {
+      binding.close();
+      throw error;
+    }
+    this.#wrapping = new Wrapping(binding, this.#keyring, labels);
+    this.#evaluation = new Evaluation(binding, this.#keyring, this.#wrapping);
     this.#shares = new Shares(this.#wrapping, this.#evaluation);
-    this.#objects = new DataObjects(this.#binding, epoch);
+    this.#objects = new DataObjects(binding, epoch);
   }
 
   /** Whether the session is there and logged in. */
@@ -106,7 +140,7 @@ export class Session {
     return this.#keyring.wrapForBackup(label);
   }
 
-  /** Makes a key for HMAC-SHA-256; it leaves the token for its backup only. Every session must {@link learn} it. */
+  /** Makes a page's key, for HMAC-SHA-256; it leaves the token for its backup only. Every session must {@link learn} it. */
   generatePageKey(label: string): string {
     return this.#keyring.generatePageKey(label);
   }
@@ -116,21 +150,17 @@ export class Session {
     this.#keyring.learn(label, handle);
   }
 
-  /** As {@link Keyring.listSecret}. */
-  listSecretKeys(prefix: string): { label: string; handle: string }[] {
-    return this.#keyring.listSecret(prefix);
+  /** As {@link Keyring.listPageKeys}. */
+  listPageKeys(prefix: string): PageKey[] {
+    return this.#keyring.listPageKeys(prefix);
   }
 
-  destroySecretKey(label: string): void {
-    this.#binding.destroy(this.#keyring.secret(label));
+  /** As {@link Keyring.destroyPageKey}. */
+  destroyPageKey(label: string): void {
+    this.#keyring.destroyPageKey(label);
   }
 
-  /** As {@link Keyring.destroyAll}. */
-  destroyKeys(prefix: string): void {
-    this.#keyring.destroyAll(prefix);
-  }
-
-  /** Whether the token holds a secret key of this label now. */
+  /** Whether the token holds a page's key of this label now. */
   holdsKey(label: string): boolean {
     return this.#keyring.find(label);
   }
@@ -168,4 +198,13 @@ export class Session {
   listData(prefix: string): DataObject[] {
     return this.#objects.list(prefix);
   }
+}
+
+function refuseExposed({ name }: Profile, { files, ways }: Exposure): void {
+  const tried = [...(files ? ['the keys lie in files of the host'] : []), ...ways];
+  if (tried.length > 0)
+    throw new TokenError(
+      `whoever has the PIN can take keys of ${name} away, and its profile says requireNonExportable: ${tried.join('; ')}. Use a device whose bkv doctor finds nothing unsafe, with keys made anew by bkv token init; or leave requireNonExportable out`,
+      'BKV_EXPORTABLE',
+    );
 }

@@ -1,9 +1,11 @@
 import pkcs11 from 'pkcs11js';
+import { attributeArray, type Hardening, ulongs } from './attributes.js';
+import { BACKUP_LABEL } from './labels.js';
 
 /** DER of the object identifier of P-256. */
 export const OID_P256 = Buffer.from('06082a8648ce3d030107', 'hex');
 
-interface Use {
+export interface Use {
   /** whether the key may leave its token under a key that the security officer trusts; else it never does */
   readonly backedUp: boolean;
   /** whether it stays in the token; else it is gone with its session */
@@ -64,6 +66,41 @@ export const staticPublicKey = (label: string): pkcs11.Template => [
   { type: pkcs11.CKA_EC_PARAMS, value: OID_P256 },
 ];
 
+/** The public half of the pair in a backup token: RSA of 3,072 bits, which wraps and does nothing else. */
+export const backupPublicKey: pkcs11.Template = [
+  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PUBLIC_KEY },
+  { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
+  { type: pkcs11.CKA_LABEL, value: BACKUP_LABEL },
+  { type: pkcs11.CKA_TOKEN, value: true },
+  { type: pkcs11.CKA_PRIVATE, value: false },
+  { type: pkcs11.CKA_MODULUS_BITS, value: 3072 },
+  { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.of(1, 0, 1) },
+  { type: pkcs11.CKA_WRAP, value: true },
+  { type: pkcs11.CKA_ENCRYPT, value: false },
+  { type: pkcs11.CKA_VERIFY, value: false },
+];
+
+/** Its secret half. */
+export const backupKey: pkcs11.Template = [
+  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
+  { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
+  ...held(BACKUP_LABEL, { backedUp: false }),
+  { type: pkcs11.CKA_UNWRAP, value: true },
+  { type: pkcs11.CKA_DECRYPT, value: false },
+  { type: pkcs11.CKA_SIGN, value: false },
+];
+
+/** What a key may be that {@link backupKey} unwraps: the key of a page, or the one that the long-lived keys are under. */
+const backedUpKey: pkcs11.Template = [
+  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+  { type: pkcs11.CKA_PRIVATE, value: true },
+  { type: pkcs11.CKA_SENSITIVE, value: true },
+  { type: pkcs11.CKA_EXTRACTABLE, value: false },
+  { type: pkcs11.CKA_ENCRYPT, value: false },
+  { type: pkcs11.CKA_DECRYPT, value: false },
+  { type: pkcs11.CKA_WRAP, value: false },
+];
+
 /** A P-256 private key that is in the module for one use. */
 const sessionKey: pkcs11.Template = [
   { type: pkcs11.CKA_TOKEN, value: false },
@@ -75,12 +112,51 @@ const sessionKey: pkcs11.Template = [
 /** An account's key that is made, to be wrapped at once. */
 export const newAccountKey: pkcs11.Template = [...sessionKey, { type: pkcs11.CKA_EXTRACTABLE, value: true }];
 
-/** An account's key that is unwrapped, to be used. */
+/** An account's key that is unwrapped, to be used; hardened by {@link FIXED}. */
 export const accountKey: pkcs11.Template = [
   { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
   { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
   ...sessionKey,
   { type: pkcs11.CKA_EXTRACTABLE, value: false },
+  { type: pkcs11.CKA_SIGN, value: false },
+];
+
+const no = (name: 'CKA_COPYABLE' | 'CKA_MODIFIABLE'): Hardening => ({
+  name,
+  type: pkcs11[name],
+  value: () => false,
+});
+
+/** Of every key: no copy of it outlives it, and what it may be used for stays. */
+export const FIXED: readonly Hardening[] = [no('CKA_COPYABLE'), no('CKA_MODIFIABLE')];
+
+const allowed = (mechanism: number): Hardening => ({
+  name: 'CKA_ALLOWED_MECHANISMS',
+  type: pkcs11.CKA_ALLOWED_MECHANISMS,
+  value: () => ulongs(mechanism),
+});
+
+const unwraps = (template: pkcs11.Template): Hardening => ({
+  name: 'CKA_UNWRAP_TEMPLATE',
+  type: pkcs11.CKA_UNWRAP_TEMPLATE,
+  value: () => attributeArray([...template, ...FIXED.map(({ type }) => ({ type, value: false }))]),
+});
+
+/**
+ * Of {@link wrapKey}: what it wraps can be unwrapped as an account's key to be used, and in no other way.
+ * @param keyWrap the module's mechanism for RFC 5649
+ */
+export const wrapKeyHardenings = (keyWrap: number): readonly Hardening[] => [
+  allowed(keyWrap),
+  unwraps(accountKey),
+  ...FIXED,
+];
+
+/** Of {@link backupKey}. @param oaep the mechanism that it unwraps by */
+export const backupKeyHardenings = (oaep: number): readonly Hardening[] => [
+  allowed(oaep),
+  unwraps(backedUpKey),
+  ...FIXED,
 ];
 
 /** A share that a client sent, to be wrapped at once. Some modules have CKA_EXTRACTABLE=true as a default that cannot be said. */

@@ -1,4 +1,5 @@
 /** The process behind {@link Witness}: its first message is the profile of its token, each other one a question. */
+import type { SessionKeys } from './keyring.js';
 import type { Profile } from './profile.js';
 import { Session } from './session.js';
 import { Unsynced, View } from './view.js';
@@ -7,10 +8,18 @@ import type { Answer, Question, Testimony } from './witness.js';
 let session: Session | undefined;
 let view: View | undefined;
 
+/** It looks for keys of pages, each when it is asked for. */
+const pageKeysOnly = ({ restored }: Profile): SessionKeys => ({
+  keys: new Map(),
+  points: new Map(),
+  backupKey: undefined,
+  pageKeyRules: { restored, hardened: new Set() },
+});
+
 function open(profile: Profile): Testimony {
   view = profile.files && new View();
   try {
-    session = new Session(profile);
+    session = new Session(profile, { keys: () => pageKeysOnly(profile) });
   } finally {
     view?.entered();
   }

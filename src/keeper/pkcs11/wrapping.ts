@@ -1,8 +1,9 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
+import { harden } from './attributes.js';
 import type { Binding } from './binding.js';
 import type { Keyring } from './keyring.js';
-import { accountKey, newAccountKey, OID_P256, share, transportKey } from './templates.js';
+import { accountKey, FIXED, newAccountKey, OID_P256, share, transportKey } from './templates.js';
 
 /** A key pair whose private half is wrapped under `bkv.wrap`. Byte lengths: wrapped 80, publicKey 33 or 65. */
 export interface WrappedKey {
@@ -20,7 +21,7 @@ const PKCS8_PREFIX = Buffer.from(
   '304102010030 1306072a8648ce3d020106082a8648ce3d030107 0427302502010104 20'.replaceAll(' ', ''),
   'hex',
 );
-const KWP_IV = Buffer.from('a65959a6', 'hex');
+export const KWP_IV = Buffer.from('a65959a6', 'hex');
 
 /** Keys of accounts: the token makes them, and they are nowhere but wrapped under `bkv.wrap` (RFC 5649). */
 export class Wrapping {
@@ -31,6 +32,8 @@ export class Wrapping {
   #importKey: pkcs11.Handle | undefined;
   /** whether the module takes CKA_EXTRACTABLE=true for a key that is unwrapped; some only have it as their default */
   #saysExtractable = true;
+  /** by what template the module unwraps an account's key */
+  #accountKey: pkcs11.Template | undefined;
 
   constructor(binding: Binding, keyring: Keyring, labels: WrappingLabels) {
     this.#binding = binding;
@@ -42,29 +45,25 @@ export class Wrapping {
     this.#importSecret.fill(0);
   }
 
-  /** Makes a P-256 pair in the module. @returns its private half wrapped, and the public half of 65 bytes */
+  /** As {@link generateWrapped}. */
   generate(): WrappedKey {
-    const { p11, session } = this.#binding;
-    const { privateKey, publicKey } = p11.C_GenerateKeyPair(
-      session,
-      { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN },
-      [
-        { type: pkcs11.CKA_TOKEN, value: false },
-        { type: pkcs11.CKA_EC_PARAMS, value: OID_P256 },
-      ],
-      newAccountKey,
-    );
-    return this.#binding.using(privateKey, (key) =>
-      this.#binding.using(publicKey, (half) => ({
-        wrapped: this.#wrap(key),
-        publicKey: this.#binding.pointOf(half),
-      })),
-    );
+    return generateWrapped(this.#binding, this.#wrappingKey);
   }
 
   /** @returns a session object, to be destroyed after its use */
   unwrap(wrapped: Uint8Array): pkcs11.Handle {
-    return this.#unwrap(this.#keyring.secret(this.#labels.wrap), wrapped, accountKey);
+    return this.#unwrapAccountKey(this.#wrappingKey, wrapped);
+  }
+
+  get #wrappingKey(): pkcs11.Handle {
+    return this.#keyring.key(this.#labels.wrap);
+  }
+
+  #unwrapAccountKey(wrappingKey: pkcs11.Handle, wrapped: Uint8Array): pkcs11.Handle {
+    if (this.#accountKey) return this.#unwrap(wrappingKey, wrapped, this.#accountKey);
+    const { made, template } = unwrapAccountKey(this.#binding, wrappingKey, wrapped);
+    this.#accountKey = template;
+    return made;
   }
 
   /**
@@ -107,13 +106,11 @@ export class Wrapping {
       { type: pkcs11.CKA_VALUE, value: this.#importSecret },
       { type: pkcs11.CKA_UNWRAP, value: true },
     ]);
-    return this.#unwrap(this.#importKey, wrapScalar(scalar, this.#importSecret), accountKey);
+    return this.#unwrapAccountKey(this.#importKey, wrapScalar(scalar, this.#importSecret));
   }
 
   #wrap(key: pkcs11.Handle): Uint8Array {
-    const { p11, session, keyWrap } = this.#binding;
-    const wrappingKey = this.#keyring.secret(this.#labels.wrap);
-    return Uint8Array.from(p11.C_WrapKey(session, keyWrap, wrappingKey, key, Buffer.alloc(256)));
+    return wrap(this.#binding, this.#wrappingKey, key);
   }
 
   #unwrap(wrappingKey: pkcs11.Handle, wrapped: Uint8Array, template: pkcs11.Template): pkcs11.Handle {
@@ -121,6 +118,41 @@ export class Wrapping {
     return p11.C_UnwrapKey(session, keyWrap, wrappingKey, Buffer.from(wrapped), template);
   }
 }
+
+/** Makes a P-256 pair in the module. @returns its private half wrapped, and the public half of 65 bytes */
+export function generateWrapped(binding: Binding, wrappingKey: pkcs11.Handle): WrappedKey {
+  const { privateKey, publicKey } = binding.p11.C_GenerateKeyPair(
+    binding.session,
+    { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN },
+    [
+      { type: pkcs11.CKA_TOKEN, value: false },
+      { type: pkcs11.CKA_EC_PARAMS, value: OID_P256 },
+    ],
+    newAccountKey,
+  );
+  return binding.using(privateKey, (key) =>
+    binding.using(publicKey, (half) => ({
+      wrapped: wrap(binding, wrappingKey, key),
+      publicKey: binding.pointOf(half),
+    })),
+  );
+}
+
+const wrap = (
+  { p11, session, keyWrap }: Binding,
+  wrappingKey: pkcs11.Handle,
+  key: pkcs11.Handle,
+): Uint8Array => Uint8Array.from(p11.C_WrapKey(session, keyWrap, wrappingKey, key, Buffer.alloc(256)));
+
+/** @returns an account's key as a session object, to be destroyed after its use, and by what template it came */
+export const unwrapAccountKey = (
+  { p11, session, keyWrap }: Binding,
+  wrappingKey: pkcs11.Handle,
+  wrapped: Uint8Array,
+): { made: pkcs11.Handle; template: pkcs11.Template } =>
+  harden(accountKey, FIXED, (template) =>
+    p11.C_UnwrapKey(session, keyWrap, wrappingKey, Buffer.from(wrapped), template),
+  );
 
 /** CKM_ECDH1_DERIVE without a derivation function: the x-coordinate of k·P. @param point 65 bytes */
 export const ecdh = (point: Uint8Array): pkcs11.Mechanism => ({

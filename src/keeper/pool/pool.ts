@@ -1,4 +1,4 @@
-import { type Calls, type OperationName, operation, type Profile } from '../pkcs11/index.js';
+import { type Calls, type OperationName, operation, type PageKey, type Profile } from '../pkcs11/index.js';
 import { Lifecycle } from './lifecycle.js';
 import type { Token } from './token.js';
 import { DurableWrites, type Run } from './writes.js';
@@ -70,7 +70,7 @@ export class TokenPool implements Token {
     return this.#writes.destroyPageKey(label);
   }
 
-  listPageKeys(prefix: string): Promise<string[]> {
+  listPageKeys(prefix: string): Promise<PageKey[]> {
     return this.#writes.listPageKeys(prefix);
   }
 

@@ -1,5 +1,13 @@
 import { log } from '../log/index.js';
-import { type Lent, PinRefused, type Profile, TokenError, type TokenName } from '../pkcs11/index.js';
+import {
+  type Begun,
+  type Lent,
+  PinRefused,
+  type Profile,
+  TokenError,
+  type TokenName,
+} from '../pkcs11/index.js';
+import { ExposureReport } from './exposure.js';
 import { Thread, type ThreadListener } from './thread.js';
 
 /**
@@ -12,6 +20,7 @@ export class Sessions {
   /** the one that is used now first */
   readonly #tokens: TokenName[];
   readonly #threads = new Set<Thread>();
+  readonly #report = new ExposureReport();
   #epoch = 0;
   /** the first token's, 33 bytes */
   #identity: Uint8Array | undefined;
@@ -49,7 +58,6 @@ export class Sessions {
     while (this.#threads.size < this.#profile.sessions) this.#start();
     const threads = [...this.#threads];
     for (const thread of threads) thread.sharesHandles = false;
-    await threads[0]?.command({ do: 'inspect', token: this.#first });
     // One after the other: not every module survives two first logins at once.
     for (const [i, thread] of threads.entries()) {
       const token = (this.#profile.spread && this.#tokens[i % this.#tokens.length]) || this.#first;
@@ -110,11 +118,9 @@ export class Sessions {
   /** Begins a session on the first token. @param lender a session that writes; itself when it is the first */
   async #begin(thread: Thread, lender: Thread): Promise<void> {
     thread.failures = 0;
-    this.#identity = (await thread.command({
-      do: 'begin',
-      token: this.#first,
-      epoch: this.#epoch,
-    })) as Uint8Array;
+    const begun = (await thread.command({ do: 'begin', token: this.#first, epoch: this.#epoch })) as Begun;
+    this.#identity = begun.identity;
+    this.#report.tell(begun);
     thread.sharesHandles = thread === lender || (await this.#borrows(thread, lender));
   }
 

@@ -1,4 +1,4 @@
-import type { Calls } from '../pkcs11/index.js';
+import type { Calls, PageKey } from '../pkcs11/index.js';
 
 /** The token, as vault and ledger use it. A {@link TokenPool} is one; tests have one without a module. */
 export interface Token {
@@ -15,8 +15,8 @@ export interface Token {
   generatePageKey(label: string): Promise<void>;
   /** Destroys a page's key, and with it whatever rows it made. @throws TokenError */
   destroyPageKey(label: string): Promise<void>;
-  /** Labels of the pages' keys in the token now, also those that another program made: every session is told of them. */
-  listPageKeys(prefix: string): Promise<string[]>;
+  /** The pages' keys in the token now, also those that another program made: every session is told of the sound ones. */
+  listPageKeys(prefix: string): Promise<PageKey[]>;
 
   /** @param listener is called each time that the token has logged in again: handles from before are void */
   onReopen(listener: () => void): void;

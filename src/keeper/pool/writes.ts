@@ -1,4 +1,11 @@
-import { type Calls, type OperationName, type Profile, type Question, Witness } from '../pkcs11/index.js';
+import {
+  type Calls,
+  type OperationName,
+  type PageKey,
+  type Profile,
+  type Question,
+  Witness,
+} from '../pkcs11/index.js';
 
 /** Runs one operation on the next session that is free for it. */
 export type Run = <M extends OperationName>(
@@ -58,7 +65,7 @@ export class DurableWrites {
       await this.#ready();
       this.#learn(label, await this.#run('generatePageKey', label));
       const undo = async () => {
-        await this.#run('destroySecretKey', label);
+        await this.#run('destroyPageKey', label);
         this.#learn(label);
       };
       const data = Buffer.from(label);
@@ -72,16 +79,16 @@ export class DurableWrites {
 
   destroyPageKey(label: string): Promise<void> {
     return this.alone(async () => {
-      await this.#run('destroySecretKey', label);
+      await this.#run('destroyPageKey', label);
       this.#learn(label);
       await this.#confirm({ noKey: label });
     });
   }
 
-  async listPageKeys(prefix: string): Promise<string[]> {
-    const keys = await this.alone(() => this.#run('listSecretKeys', prefix));
-    for (const { label, handle } of keys) this.#learn(label, handle);
-    return keys.map(({ label }) => label);
+  async listPageKeys(prefix: string): Promise<PageKey[]> {
+    const keys = await this.alone(() => this.#run('listPageKeys', prefix));
+    for (const { label, handles, fault } of keys) this.#learn(label, fault ? undefined : handles[0]);
+    return keys;
   }
 
   async #ready(): Promise<void> {

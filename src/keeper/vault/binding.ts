@@ -1,6 +1,7 @@
 import { CodedError } from '../../protocol/index.js';
-import { KEY_PREFIX, type Ledger, peek, tokenStore } from '../ledger/index.js';
+import { type Ledger, peek, tokenStore } from '../ledger/index.js';
 import { log } from '../log/index.js';
+import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 import { isLockedRow, type Records } from '../records/index.js';
 import { openWith } from './rows.js';
@@ -66,11 +67,11 @@ async function assertOneVault(
 
 /** Whether a page key of the token opens any row. */
 async function opensAny(token: Token, records: Records): Promise<boolean> {
-  const keys = await token.listPageKeys(KEY_PREFIX);
+  const keys = await token.listPageKeys(PAGE_KEY_PREFIX);
   for (const { account } of await records.cells())
     for (const row of await records.find(account))
-      for (const key of keys)
-        if (key.endsWith(`.${row.generation}`) && (await openWith(token, key, row))) return true;
+      for (const { label: key, fault } of keys)
+        if (!fault && key.endsWith(`.${row.generation}`) && (await openWith(token, key, row))) return true;
   return false;
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { CodedError } from '../../protocol/index.js';
-import { KEY_PREFIX, type Ledger, packWords } from '../ledger/index.js';
-import { ESCROW_LABEL, type EscrowedKeys, KEY_LABELS } from '../pkcs11/index.js';
+import { type Ledger, packWords } from '../ledger/index.js';
+import { ESCROW_LABEL, type EscrowedKeys, KEY_LABELS, PAGE_KEY_PREFIX } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 
 /** A backup of a token that cannot be taken, or read. */
@@ -37,7 +37,9 @@ export async function backUpToken(token: Token, ledger: Ledger): Promise<string>
       'the token has no backup token; one is named when it is made: bkv token init --backup-key',
     );
   const pair = await token.call('generateWrapped');
-  const labels = await token.listPageKeys(KEY_PREFIX);
+  const labels = (await token.listPageKeys(PAGE_KEY_PREFIX))
+    .filter(({ fault }) => fault === undefined)
+    .map(({ label }) => label);
   const keys = [];
   for (const label of labels) keys.push({ label, wrapped: encode(await token.call('wrapForBackup', label)) });
   const macs = [];

@@ -1,0 +1,62 @@
+import { createDecipheriv, createECDH, randomBytes } from 'node:crypto';
+import pkcs11 from 'pkcs11js';
+import type { Binding } from '../binding.js';
+import { KWP_IV } from '../wrapping.js';
+
+/** A call that the module refused, or whose result was worth nothing, is no way to a key. */
+export function succeeds(call: () => unknown): boolean {
+  try {
+    return call() !== false;
+  } catch {
+    return false;
+  }
+}
+
+/** Does something with a secret of the insider's, 32 bytes, as a key of the module that may be wrapped. */
+export function withOwnKey<T>(binding: Binding, use: (key: pkcs11.Handle) => T): T {
+  const own = binding.p11.C_CreateObject(binding.session, [
+    { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+    { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_GENERIC_SECRET },
+    { type: pkcs11.CKA_TOKEN, value: false },
+    { type: pkcs11.CKA_VALUE, value: randomBytes(32) },
+    { type: pkcs11.CKA_EXTRACTABLE, value: true },
+  ]);
+  return binding.using(own, use);
+}
+
+/**
+ * Whether the private key of a public one (65 bytes) can be had from an object: its value is read, or leaves the module
+ * under a key of the host. What is had is compared with the public key; no attribute is believed.
+ */
+export const isCarriedAway = (binding: Binding, handle: pkcs11.Handle, publicKey: Uint8Array): boolean =>
+  [() => binding.attribute(handle, pkcs11.CKA_VALUE), () => wrapAway(binding, handle)].some((way) =>
+    succeeds(() => holdsPrivateKey(way(), publicKey)),
+  );
+
+/** An object under an AES-256 key of the host (the module's mechanism for RFC 5649), and then in the open. */
+export function wrapAway(binding: Binding, handle: pkcs11.Handle): Buffer {
+  const { p11, session, keyWrap } = binding;
+  const secret = randomBytes(32);
+  const own = p11.C_CreateObject(session, [
+    { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+    { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
+    { type: pkcs11.CKA_TOKEN, value: false },
+    { type: pkcs11.CKA_VALUE, value: secret },
+    { type: pkcs11.CKA_WRAP, value: true },
+  ]);
+  const wrapped = binding.using(own, (key) =>
+    p11.C_WrapKey(session, keyWrap, key, handle, Buffer.alloc(4096)),
+  );
+  const cipher = createDecipheriv('id-aes256-wrap-pad', secret, KWP_IV);
+  return Buffer.concat([cipher.update(wrapped), cipher.final()]);
+}
+
+/** Whether 32 bytes of these, wherever, are the scalar of the public key. */
+function holdsPrivateKey(bytes: Buffer, publicKey: Uint8Array): boolean {
+  for (let i = 0; i + 32 <= bytes.length; i++) {
+    const pair = createECDH('prime256v1');
+    const isScalar = succeeds(() => pair.setPrivateKey(bytes.subarray(i, i + 32)));
+    if (isScalar && pair.getPublicKey().equals(publicKey)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,194 @@
+import pkcs11 from 'pkcs11js';
+import type { Binding } from '../binding.js';
+import { accountKey, FIXED } from '../templates.js';
+import type { WrappedKey } from '../wrapping.js';
+import { isCarriedAway, succeeds, withOwnKey } from './leak.js';
+
+/** What an insider does to an account's key, with the key that wraps it. It leaves the token as it was. */
+export interface UnwrapAttack {
+  /** "an account's key is unwrapped ..." */
+  readonly name: string;
+  /** an object lies in the token while it is tried: not for each start */
+  readonly writes?: true;
+  succeeds(binding: Binding, wrappingKey: pkcs11.Handle, pair: WrappedKey): boolean;
+}
+
+type Changes = pkcs11.Template;
+const whole: pkcs11.Template = [...accountKey, ...FIXED.map(({ type }) => ({ type, value: false }))];
+
+/** The template that the vault unwraps with, but for these; and these with no more than a module must be told. */
+function* templates(changes: Changes): Generator<pkcs11.Template> {
+  const changed = new Set(changes.map(({ type }) => type));
+  const rest = (all: pkcs11.Template) => all.filter(({ type }) => !changed.has(type));
+  yield [...rest(whole), ...changes];
+  yield [...rest(accountKey), ...changes];
+  yield [...rest(accountKey.filter(({ type }) => MUST.has(type))), ...changes];
+  // Not every module lets that be said which it does anyhow.
+  yield rest(accountKey.filter(({ type }) => MUST.has(type)));
+}
+const MUST: ReadonlySet<number> = new Set([pkcs11.CKA_CLASS, pkcs11.CKA_KEY_TYPE, pkcs11.CKA_TOKEN]);
+
+/** Whether it can be unwrapped so, and what `gain` says of the object that comes of it. */
+function unwraps(
+  binding: Binding,
+  wrappingKey: pkcs11.Handle,
+  wrapped: Uint8Array,
+  changes: Changes,
+  gain: (handle: pkcs11.Handle) => boolean,
+): boolean {
+  const { p11, session, keyWrap } = binding;
+  return [...templates(changes)].some((template) =>
+    succeeds(() =>
+      binding.using(p11.C_UnwrapKey(session, keyWrap, wrappingKey, Buffer.from(wrapped), template), gain),
+    ),
+  );
+}
+
+const isTrue = (binding: Binding, handle: pkcs11.Handle, type: number): boolean =>
+  succeeds(() => binding.attribute(handle, type)[0] === 1);
+
+const inTheOpen: UnwrapAttack = {
+  name: 'in the open (CKA_SENSITIVE=false, CKA_EXTRACTABLE=true)',
+  succeeds: (binding, wrappingKey, { wrapped, publicKey }) =>
+    unwraps(
+      binding,
+      wrappingKey,
+      wrapped,
+      [
+        { type: pkcs11.CKA_SENSITIVE, value: false },
+        { type: pkcs11.CKA_EXTRACTABLE, value: true },
+      ],
+      (handle) => isCarriedAway(binding, handle, publicKey),
+    ),
+};
+
+const toBeWrappedAgain: UnwrapAttack = {
+  name: 'to leave under a key of the insider (CKA_EXTRACTABLE=true)',
+  succeeds: (binding, wrappingKey, { wrapped, publicKey }) =>
+    unwraps(binding, wrappingKey, wrapped, [{ type: pkcs11.CKA_EXTRACTABLE, value: true }], (handle) =>
+      isCarriedAway(binding, handle, publicKey),
+    ),
+};
+
+/** HMAC and CONCATENATE carve a secret out byte by byte, however sensitive it is. */
+const asAnotherKey: UnwrapAttack = {
+  name: 'as another kind of key (CKK_GENERIC_SECRET, CKK_AES)',
+  succeeds: (binding, wrappingKey, { wrapped }) =>
+    [pkcs11.CKK_GENERIC_SECRET, pkcs11.CKK_AES].some((keyType) =>
+      unwraps(
+        binding,
+        wrappingKey,
+        wrapped,
+        [
+          { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+          { type: pkcs11.CKA_KEY_TYPE, value: keyType },
+        ],
+        () => true,
+      ),
+    ),
+};
+
+const intoTheToken: UnwrapAttack = {
+  name: 'into the token, where it outlives its account (CKA_TOKEN=true)',
+  writes: true,
+  succeeds: (binding, wrappingKey, { wrapped }) =>
+    unwraps(binding, wrappingKey, wrapped, [{ type: pkcs11.CKA_TOKEN, value: true }], (handle) =>
+      isTrue(binding, handle, pkcs11.CKA_TOKEN),
+    ),
+};
+
+const toBeCopied: UnwrapAttack = {
+  name: 'and copied into the token (CKA_COPYABLE=true)',
+  writes: true,
+  succeeds: (binding, wrappingKey, { wrapped }) =>
+    unwraps(binding, wrappingKey, wrapped, [], (handle) =>
+      succeeds(() =>
+        binding.destroy(
+          binding.p11.C_CopyObject(binding.session, handle, [{ type: pkcs11.CKA_TOKEN, value: true }]),
+        ),
+      ),
+    ),
+};
+
+const toSign: UnwrapAttack = {
+  name: 'for another use (CKA_SIGN=true)',
+  succeeds: (binding, wrappingKey, { wrapped }) =>
+    unwraps(binding, wrappingKey, wrapped, [{ type: pkcs11.CKA_SIGN, value: true }], (handle) =>
+      succeeds(() => {
+        const { p11, session } = binding;
+        p11.C_SignInit(session, { mechanism: pkcs11.CKM_ECDSA }, handle);
+        p11.C_Sign(session, Buffer.alloc(32, 1), Buffer.alloc(256));
+      }),
+    ),
+};
+
+/** Random bytes end in good padding once in 256 times: what is not refused at once is a padding oracle. */
+const byAnotherMechanism: UnwrapAttack = {
+  name: 'by another mechanism (CKM_AES_CBC_PAD, CKM_AES_CBC, CKM_AES_ECB, CKM_AES_KEY_WRAP)',
+  succeeds: (binding, wrappingKey, { wrapped }) =>
+    OTHER_MECHANISMS.filter(({ mechanism }) => mechanism !== binding.keyWrap.mechanism).some(
+      (mechanism) =>
+        decrypts(binding, wrappingKey, mechanism, Buffer.from(wrapped), whole) ||
+        succeeds(() => goesAndComes(binding, wrappingKey, mechanism)),
+    ),
+};
+
+function decrypts(
+  { p11, session }: Binding,
+  wrappingKey: pkcs11.Handle,
+  mechanism: pkcs11.Mechanism,
+  wrapped: Buffer,
+  template: pkcs11.Template,
+): boolean {
+  try {
+    p11.C_DestroyObject(session, p11.C_UnwrapKey(session, mechanism, wrappingKey, wrapped, template));
+    return true;
+  } catch (error) {
+    return DECRYPTED.has((error as pkcs11.Pkcs11Error).code);
+  }
+}
+
+/** A key of the insider is wrapped by the mechanism, and unwrapped. */
+function goesAndComes(binding: Binding, wrappingKey: pkcs11.Handle, mechanism: pkcs11.Mechanism): boolean {
+  const wrapped = withOwnKey(binding, (key) =>
+    binding.p11.C_WrapKey(binding.session, mechanism, wrappingKey, key, Buffer.alloc(512)),
+  );
+  return decrypts(binding, wrappingKey, mechanism, wrapped, [
+    { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+    { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_GENERIC_SECRET },
+    { type: pkcs11.CKA_TOKEN, value: false },
+  ]);
+}
+
+const IV = Buffer.alloc(16);
+/** Those that AES keys wrap and encrypt by, beside the one of the vault. */
+export const OTHER_MECHANISMS: readonly pkcs11.Mechanism[] = [
+  { mechanism: pkcs11.CKM_AES_CBC_PAD, parameter: IV },
+  { mechanism: pkcs11.CKM_AES_CBC, parameter: IV },
+  { mechanism: pkcs11.CKM_AES_ECB },
+  { mechanism: pkcs11.CKM_AES_KEY_WRAP },
+  { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
+];
+/** Answers of a module that has used the key, and did not like what came of it. */
+const DECRYPTED: ReadonlySet<number> = new Set([
+  pkcs11.CKR_WRAPPED_KEY_INVALID,
+  pkcs11.CKR_ENCRYPTED_DATA_INVALID,
+  pkcs11.CKR_DATA_INVALID,
+]);
+
+/** Each is tried by `bkv doctor`. */
+export const UNWRAP_ATTACKS: readonly UnwrapAttack[] = [
+  inTheOpen,
+  toBeWrappedAgain,
+  asAnotherKey,
+  intoTheToken,
+  toBeCopied,
+  toSign,
+  byAnotherMechanism,
+];
+
+/** What an insider could do to an account's key: tried on the token's canary, whenever sessions open. */
+export const waysToUnwrap = (binding: Binding, wrappingKey: pkcs11.Handle, pair: WrappedKey): string[] =>
+  UNWRAP_ATTACKS.filter(({ writes }) => !writes)
+    .filter((attack) => attack.succeeds(binding, wrappingKey, pair))
+    .map(({ name }) => `an account's key is unwrapped ${name}`);

@@ -1,0 +1,56 @@
+import { randomBytes } from 'node:crypto';
+import type { TokenError } from '../errors.js';
+import type { Session } from '../session.js';
+import type { Findings } from './findings.js';
+import { PREFIX } from './throw-away.js';
+
+const OBJECT_BYTES = 4096;
+
+/** Writes, reads and replaces data objects as the ledger does. @param objects how many to try to hold at once */
+export function tryObjects(session: Session, objects: number, findings: Findings): void {
+  const value = randomBytes(OBJECT_BYTES);
+  let writer = findings.attempt('data object of 4,096 bytes', () => {
+    const handle = session.createData(`${PREFIX}data`, value);
+    const [found] = session.listData(`${PREFIX}data`);
+    if (!found || !value.equals(found.value)) throw new Error('it does not read back as it was written');
+    return handle;
+  });
+  if (!writer) return;
+  findings.attempt(
+    'write a counter (object written, the one before destroyed)',
+    () => {
+      const before = { handle: writer as string, value };
+      writer = session.createData(`${PREFIX}data`, value);
+      session.supersede([before.handle], before);
+    },
+    10,
+  );
+  findings.attempt('notice that another writer has come', () => {
+    session.destroyData(writer as string);
+    try {
+      session.supersede([], { handle: writer as string, value });
+    } catch (error) {
+      if ((error as TokenError).reason === 'BKV_FENCED') return;
+      throw error;
+    }
+    throw new Error('a destroyed object still seems to be there');
+  });
+  findings.add('room', 'note', room(session, objects));
+}
+
+/** How many data objects fit. */
+function room(session: Session, objects: number): string {
+  let held = 0;
+  try {
+    while (held < objects) {
+      session.createData(`${PREFIX}room`, randomBytes(OBJECT_BYTES));
+      held++;
+    }
+  } catch (error) {
+    return `${held} objects of 4,096 bytes fit, about ${accounts(held)} accounts (then ${(error as Error).message})`;
+  }
+  return `at least ${held} objects of 4,096 bytes fit, ${accounts(held)} accounts`;
+}
+
+/** A page holds 65,536 accounts; some eight objects are journal, writer and what is being replaced. */
+const accounts = (objects: number): string => (Math.max(0, objects - 8) * 65_536).toLocaleString('en');

@@ -1,0 +1,37 @@
+import pkcs11 from 'pkcs11js';
+import type { Binding } from '../binding.js';
+import type { SessionKeys } from '../keyring.js';
+
+/** What the labels of all keys and objects begin with that a doctor makes, and throws away. */
+export const PREFIX = 'bkv.doctor.';
+
+const CLASSES = [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_DATA];
+
+const made = (binding: Binding) =>
+  CLASSES.flatMap((objectClass) =>
+    binding
+      .find([
+        { type: pkcs11.CKA_CLASS, value: objectClass },
+        { type: pkcs11.CKA_TOKEN, value: true },
+      ])
+      .map((handle) => ({ objectClass, handle, label: binding.labelOf(handle) })),
+  ).filter(({ label }) => label.startsWith(PREFIX));
+
+/** The keys that were made: no vault's, so that it does not matter whose they are. */
+export function throwAwayKeys(binding: Binding): SessionKeys {
+  const keys = made(binding);
+  const publicKeys = keys.filter(({ objectClass }) => objectClass === pkcs11.CKO_PUBLIC_KEY);
+  return {
+    keys: new Map(
+      keys.filter((key) => !publicKeys.includes(key)).map(({ label, handle }) => [label, handle]),
+    ),
+    points: new Map(publicKeys.map(({ label, handle }) => [label, binding.pointOf(handle)])),
+    backupKey: undefined,
+    pageKeyRules: { restored: false, hardened: new Set() },
+  };
+}
+
+/** Destroys all of them. */
+export function throwAway(binding: Binding): void {
+  for (const { handle } of made(binding)) binding.destroy(handle);
+}

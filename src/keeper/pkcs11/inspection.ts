@@ -1,0 +1,224 @@
+import pkcs11 from 'pkcs11js';
+import { waysToUnwrap } from './attacks/index.js';
+import type { Binding } from './binding.js';
+import { type Canary, findCanary, isPair } from './canary.js';
+import { TokenError } from './errors.js';
+import { faultOf, hardeningsHeld } from './faults.js';
+import type { SessionKeys } from './keyring.js';
+import { hardeningsOf, templateOf } from './keys.js';
+import { BACKUP_LABEL, KEY_LABELS, type KeyLabel, PAGE_KEY_PREFIX } from './labels.js';
+import { listPageKeys } from './page-keys.js';
+import { unwrapAccountKey } from './wrapping.js';
+
+/** A key of the token, found. */
+interface Found {
+  readonly label: string;
+  readonly handle: pkcs11.Handle;
+}
+
+/** What a session works with, and what was seen beside it. */
+export interface Inspected extends SessionKeys {
+  /** ways in which whoever has the PIN can take keys away through the module */
+  readonly exposures: readonly string[];
+  /** labels of objects that others put there: they are passed over */
+  readonly strange: readonly string[];
+}
+
+const { CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY } = pkcs11;
+
+/**
+ * Looks at every key of the token, tries what an insider would do to an account's key, and finds the keys that a session
+ * may use. No other key is one.
+ * @param restored whether they came out of a backup
+ * @throws TokenError naming a key that is missing, there twice, made by others, altered, or not the one that it was
+ */
+export function inspect(binding: Binding, restored: boolean): Inspected {
+  const found = privateKeys(binding);
+  refuseBackupToken(found);
+  const strange = new Set(publicTwins(binding));
+  const long = new Map(
+    Object.values(KEY_LABELS).map((label) => [label, longLivedKey(binding, found, label, restored)]),
+  );
+  const handleOf = (label: KeyLabel) => long.get(label) as pkcs11.Handle;
+  const canary = findCanary(binding, handleOf(KEY_LABELS.ledger), (label) => strange.add(label));
+  const exposures = [
+    ...(canary ? [] : ['the token has no canary, since an older version made its keys: run bkv token init']),
+    ...softKeys(binding, long, canary),
+    ...(canary ? ways(binding, handleOf(KEY_LABELS.wrap), canary) : []),
+  ];
+  const backedUp = [...long.values()].some((key) => binding.attribute(key, pkcs11.CKA_EXTRACTABLE)[0] === 1);
+  const backupKey = trustedKey(binding, backedUp);
+  const point = publicHalf(binding, handleOf(KEY_LABELS.static), KEY_LABELS.static, (label) =>
+    strange.add(label),
+  );
+  const pageKeyRules = { restored, hardened: canary?.hardened ?? new Set<number>() };
+  const pages = listPageKeys(binding, pageKeyRules, PAGE_KEY_PREFIX)
+    .filter(({ fault }) => fault === undefined)
+    .map(({ label, handles }) => [label, Buffer.from(handles[0] as string, 'hex')] as const);
+  return {
+    keys: new Map<string, pkcs11.Handle>([...long, ...pages]),
+    points: new Map([[KEY_LABELS.static, point]]),
+    backupKey,
+    pageKeyRules,
+    exposures,
+    strange: [...strange],
+  };
+}
+
+function privateKeys(binding: Binding): Found[] {
+  return [CKO_PRIVATE_KEY, CKO_SECRET_KEY].flatMap((objectClass) => named(binding, objectClass, true));
+}
+
+/** Keys that need no PIN to be made, and have the name of one of the vault's. */
+const publicTwins = (binding: Binding): string[] =>
+  [CKO_PRIVATE_KEY, CKO_SECRET_KEY].flatMap((objectClass) =>
+    named(binding, objectClass, false).map(({ label }) => label),
+  );
+
+const named = (binding: Binding, objectClass: number, isPrivate: boolean): Found[] =>
+  binding
+    .find([
+      { type: pkcs11.CKA_CLASS, value: objectClass },
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_PRIVATE, value: isPrivate },
+    ])
+    .map((handle) => ({ handle, label: binding.labelOf(handle) }))
+    .filter(({ label }) => label.startsWith('bkv.'));
+
+function refuseBackupToken(found: readonly Found[]): void {
+  if (found.some(({ label }) => label === BACKUP_LABEL))
+    throw new TokenError(
+      `this is a backup token, or one whose restore was cut off: it holds the secret half of ${BACKUP_LABEL}. Run: bkv token restore`,
+      'BKV_UNSAFE_KEY',
+    );
+}
+
+/** @throws TokenError unless there is one of that label, as the vault makes it */
+function longLivedKey(
+  binding: Binding,
+  found: readonly Found[],
+  label: KeyLabel,
+  restored: boolean,
+): pkcs11.Handle {
+  const same = found.filter((key) => key.label === label);
+  const [key] = same;
+  if (!key)
+    throw new TokenError(
+      `the token holds 0 keys named ${label}; it must hold one. Run: bkv token init`,
+      'BKV_KEY',
+    );
+  if (same.length > 1)
+    throw new TokenError(
+      `the token holds ${same.length} keys named ${label}; it must hold one: somebody who has the PIN made or copied the others`,
+      'BKV_UNSAFE_KEY',
+    );
+  const backedUp = binding.attribute(key.handle, pkcs11.CKA_EXTRACTABLE)[0] === 1;
+  const fault = faultOf(binding, key.handle, templateOf(label, { backedUp }), { restored });
+  if (fault) throw altered(label, fault);
+  return key.handle;
+}
+
+const altered = (label: string, fault: string): TokenError =>
+  new TokenError(
+    `the key ${label} lacks ${fault}: it was altered, was not made in the token, or can leave it`,
+    'BKV_UNSAFE_KEY',
+  );
+
+/**
+ * The hardenings that a key lacks, and lacked from the beginning.
+ * @throws TokenError when it had them once: then it is not the key that was made
+ */
+function softKeys(
+  binding: Binding,
+  keys: ReadonlyMap<KeyLabel, pkcs11.Handle>,
+  canary: Canary | undefined,
+): string[] {
+  const soft: string[] = [];
+  for (const [label, key] of keys) {
+    const all = hardeningsOf(label, binding.keyWrap.mechanism).filter(
+      ({ type }) => type !== pkcs11.CKA_UNWRAP_TEMPLATE,
+    );
+    const held = hardeningsHeld(binding, key, all);
+    const lacking = all.filter((one) => !held.includes(one));
+    const lost = lacking.find(({ type }) => canary?.hardened.has(type));
+    if (lost) throw altered(label, lost.name);
+    if (lacking.length > 0)
+      soft.push(`${label} was made without ${lacking.map(({ name }) => name).join(', ')}`);
+  }
+  return soft;
+}
+
+/** @throws TokenError when `bkv.wrap` is not the key that the canary is under, or once refused what it lets pass now */
+function ways(binding: Binding, wrappingKey: pkcs11.Handle, canary: Canary): string[] {
+  if (!isCanarysKey(binding, wrappingKey, canary))
+    throw new TokenError(
+      `the key ${KEY_LABELS.wrap} is not the one that this token had: somebody who has the PIN replaced it`,
+      'BKV_UNSAFE_KEY',
+    );
+  const passed = waysToUnwrap(binding, wrappingKey, canary);
+  if (passed[0] && canary.hardened.has(pkcs11.CKA_UNWRAP_TEMPLATE))
+    throw altered(KEY_LABELS.wrap, 'CKA_UNWRAP_TEMPLATE');
+  return passed;
+}
+
+function isCanarysKey(binding: Binding, wrappingKey: pkcs11.Handle, { wrapped, publicKey }: Canary): boolean {
+  try {
+    const { made } = unwrapAccountKey(binding, wrappingKey, wrapped);
+    return binding.using(made, (key) => isPair(binding, key, publicKey));
+  } catch (error) {
+    // Whatever a module calls it. One that is away says so at the next call.
+    if (binding.alive) return false;
+    throw error;
+  }
+}
+
+/**
+ * The only key that others may leave the token under. Only the security officer can make a key trusted, and what is wrapped
+ * with trusted keys only leaves under those.
+ * @throws TokenError when keys may leave the token, and it trusts another one, or a second
+ */
+function trustedKey(binding: Binding, backedUp: boolean): pkcs11.Handle | undefined {
+  const trusted = [CKO_PUBLIC_KEY, CKO_SECRET_KEY].flatMap((objectClass) =>
+    binding
+      .find([
+        { type: pkcs11.CKA_CLASS, value: objectClass },
+        { type: pkcs11.CKA_TOKEN, value: true },
+        { type: pkcs11.CKA_TRUSTED, value: true },
+      ])
+      .map((handle) => ({ handle, label: binding.labelOf(handle) })),
+  );
+  const other = trusted.find(({ label }) => label !== BACKUP_LABEL);
+  if (backedUp && (other || trusted.length > 1))
+    throw new TokenError(
+      `the token trusts ${other?.label || 'a second key'} to wrap its keys: only ${BACKUP_LABEL} may be trusted, once`,
+      'BKV_UNSAFE_KEY',
+    );
+  return trusted.find(({ label }) => label === BACKUP_LABEL)?.handle;
+}
+
+/**
+ * The public half of a pair. Anybody can make a public key of that name, so it is the one that agrees with the secret half.
+ * @throws TokenError when there is none
+ */
+function publicHalf(
+  binding: Binding,
+  secret: pkcs11.Handle,
+  label: string,
+  strange: (label: string) => void,
+): Uint8Array {
+  const points = binding
+    .find([
+      { type: pkcs11.CKA_CLASS, value: CKO_PUBLIC_KEY },
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_LABEL, value: label },
+    ])
+    .map((handle) => binding.pointOf(handle));
+  const own = points.find((point) => isPair(binding, secret, point));
+  if (!own)
+    throw new TokenError(
+      `none of the ${points.length} public keys named ${label} is that of the token's pair; put its backup back`,
+      'BKV_KEY',
+    );
+  if (points.some((point) => !Buffer.from(point).equals(own))) strange(`${label} (public key)`);
+  return own;
+}
