@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
-import { KEY_LABELS, type Profile } from '../src/keeper/pkcs11/index.js';
+import pkcs11 from 'pkcs11js';
+import { KEY_LABELS, type Profile, TokenError } from '../src/keeper/pkcs11/index.js';
+import { pointOfAttribute } from '../src/keeper/pkcs11/point.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
 import { Daemon } from './support/daemon.js';
 import { Quirks } from './support/quirks.js';
-import { isOpenCryptoki } from './support/token.js';
+import { isOpenCryptoki, PIN } from './support/token.js';
 
 const ELEMENT = Buffer.from('037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978', 'hex');
 
@@ -135,6 +137,120 @@ describe('quirks of modules', function () {
     });
   });
 
+  describe('in objects and what they show', () => {
+    /** Objects of another program, and how many objects the token has. */
+    const raw = (profile: Profile, use: (p11: pkcs11.PKCS11, session: pkcs11.Handle) => void) => {
+      const p11 = new pkcs11.PKCS11();
+      p11.load(profile.module);
+      try {
+        p11.C_Initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
+      } catch {
+        // It is so already.
+      }
+      const slot = p11
+        .C_GetSlotList(true)
+        .find((one) => p11.C_GetTokenInfo(one).label.trim() === profile.token.label) as pkcs11.Handle;
+      const session = p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
+      p11.C_Login(session, pkcs11.CKU_USER, PIN);
+      use(p11, session);
+      p11.C_Finalize();
+    };
+    const count = (profile: Profile): number => {
+      let objects = 0;
+      raw(profile, (p11, session) => {
+        p11.C_FindObjectsInit(session, []);
+        objects = p11.C_FindObjects(session, 1000).length;
+        p11.C_FindObjectsFinal(session);
+      });
+      return objects;
+    };
+
+    it('a public key that is raw, compressed or a BIT STRING is the same key', async () => {
+      const profile = quirks.here();
+      const keys = new Set<string>();
+      for (const form of ['', 'point raw', 'point compressed', 'point bits']) {
+        quirks.set(form);
+        await withPool(profile, async (token) => {
+          keys.add(Buffer.from(await token.call('publicKey', KEY_LABELS.static)).toString('hex'));
+          const made = await token.call('generateWrapped');
+          assert.equal(made.publicKey.length, 65);
+          // An evaluation proves the public key.
+          await token.call('multiply', made, ELEMENT);
+        });
+      }
+      assert.equal(keys.size, 1);
+    });
+
+    it('a point that is none is refused, and not cut to size', () => {
+      for (const bytes of [
+        [],
+        [4],
+        Array(65).fill(4),
+        [4, 65, ...Array(65).fill(4)],
+        [5, 0],
+        Array(91).fill(2),
+      ])
+        assert.throws(() => pointOfAttribute(Uint8Array.from(bytes)), TokenError);
+    });
+
+    it("peers' points are given as they are, and in DER where the module wants that", async () => {
+      const profile = quirks.here();
+      const results = new Set<string>();
+      for (const form of ['', 'peer der']) {
+        quirks.set(form);
+        await withPool(profile, async (token) => {
+          results.add(Buffer.from(await evaluate(token)).toString('hex'));
+        });
+      }
+      assert.equal(results.size, 1);
+    });
+
+    it("other programs' objects without a label or a value that can be read are passed over", async () => {
+      const profile = quirks.here();
+      raw(profile, (p11, session) => {
+        const object = [{ type: pkcs11.CKA_TOKEN, value: true }];
+        p11.C_CreateObject(session, [
+          ...object,
+          { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
+          { type: pkcs11.CKA_PRIVATE, value: true },
+        ]);
+        p11.C_GenerateKey(session, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
+          ...object,
+          { type: pkcs11.CKA_VALUE_LEN, value: 32 },
+          { type: pkcs11.CKA_PRIVATE, value: true },
+        ]);
+      });
+      quirks.set('foreign');
+      await withPool(profile, async (token) => {
+        await token.call('replaceData', 'bkv.one', Buffer.from('1'), []);
+        assert.equal((await token.call('listData', 'bkv.one')).length, 1);
+        assert.deepEqual(await token.listPageKeys('bkv.page.'), []);
+        await evaluate(token);
+      });
+    });
+
+    it('a key for one session that the token keeps is destroyed with it', async () => {
+      const profile = quirks.here();
+      const before = count(profile);
+      quirks.set('keeps');
+      await withPool(profile, async (token) => {
+        await token.call('multiply', { scalar: new Uint8Array(32).fill(1) }, ELEMENT);
+        quirks.set();
+      });
+      assert.equal(count(profile), before);
+    });
+
+    it('the module is initialized with the arguments of the profile, to their last letter', async () => {
+      const profile = quirks.here();
+      await (await TokenPool.open(profile)).close();
+      quirks.set('arguments configdir=/etc/nss');
+      await assert.rejects(TokenPool.open(profile), /CKR_ARGUMENTS_BAD/);
+      await withPool({ ...profile, initialize: 'configdir=/etc/nss' }, async (token) => {
+        await evaluate(token);
+      });
+    });
+  });
+
   describe('in a daemon', () => {
     const started: Daemon[] = [];
     before(() => quirks.init());
@@ -175,6 +291,27 @@ describe('quirks of modules', function () {
         await (await daemon.startRecovery('alice', 'right')).prove();
         assert.doesNotMatch(daemon.logs, /HANDLE_INVALID|another vault/);
       });
+    });
+
+    it('objects that are no larger than the profile says', async () => {
+      quirks.set('object 700');
+      await use({ objectBytes: 700 }, async (daemon) => {
+        for (let i = 0; i < 40; i++) await daemon.register(`many-${i}`, 'right');
+        await Promise.all(
+          Array.from({ length: 40 }, async (_, i) =>
+            (await daemon.startRecovery(`many-${i}`, 'wrong')).abandon(),
+          ),
+        );
+        assert.equal((await daemon.status('many-7')).attemptsRemaining, 9);
+      });
+    });
+
+    it('while no slot has a token, nobody is told to make one', () => {
+      quirks.set('empty');
+      const { status, stdout } = quirks.bkv('doctor');
+      assert.equal(status, 1);
+      assert.match(stdout, /shows no token in any slot: the device is away/);
+      assert.doesNotMatch(stdout, /token init/);
     });
 
     it('a call that hangs ends the keeper after callTimeout, at the start, in service and when it looks again', async () => {

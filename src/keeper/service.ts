@@ -24,7 +24,8 @@ const HOUR_MS = 3_600_000;
 /** Opens token and database, and answers on the sockets until the process is to stop. @throws CodedError */
 export async function keep(config: Config, data: string, sockets: string): Promise<void> {
   const issuer = authOf(config, data);
-  const token = new TokenPool(profileOf(config, data));
+  const profile = profileOf(config, data);
+  const token = new TokenPool(profile);
   const closing: (() => Promise<void>)[] = [() => token.close()];
   try {
     await Promise.race([token.open(), stopped()]);
@@ -39,7 +40,7 @@ export async function keep(config: Config, data: string, sockets: string): Promi
     closing.unshift(() => records.close());
     const duty = new Duty({
       lead: (signal, onWait) => lead(database, signal, onWait),
-      open: () => openVault(config, data, token, records),
+      open: () => openVault(config, data, token, records, profile.objectBytes),
     });
     closing.unshift(() => duty.close());
     await duty.start();
@@ -83,13 +84,14 @@ function profileOf({ profile: path }: Config, data: string): Profile {
   return profile;
 }
 
-async function openVault(config: Config, data: string, token: Token, records: Records) {
+async function openVault(config: Config, data: string, token: Token, records: Records, objectBytes: number) {
   await records.prepare();
   const endAudit = await beginAudit(join(data, 'audit.log'), token);
   const { tokenBackup } = config;
   try {
     const vault = await Vault.open(token, records, {
       maxAttempts: config.maxAttempts,
+      objectBytes,
       exchangeLifetime: config.exchangeSeconds * 1000,
       ...(tokenBackup !== undefined && {
         keepBackup: (backup: string) => writeFileAtomic(tokenBackup, backup),

@@ -199,10 +199,12 @@ static CK_RV get(Word session, Word object, CK_ATTRIBUTE_TYPE type, void *value,
   return rv;
 }
 
-/* An object of another program: without CKA_APPLICATION and without a label that begins as ours do. */
+/* An object in the token whose label does not begin as ours do. */
 static int is_foreign(Word session, Word object) {
   char label[64];
-  Word length = sizeof label;
+  CK_BBOOL token = CK_FALSE;
+  Word length = sizeof label, one = sizeof token;
+  if (get(session, object, CKA_TOKEN, &token, &one) != CKR_OK || !token) return 0;
   return get(session, object, CKA_LABEL, label, &length) == CKR_OK && (length < 4 || memcmp(label, "bkv.", 4));
 }
 
@@ -248,6 +250,8 @@ static CK_RV attributes(Word *a) {
 
 /* ---- what is altered ---- */
 
+static int initialized;
+
 /* The call was made already. */
 #define DONE (CKR_VENDOR_DEFINED | 1)
 
@@ -270,9 +274,12 @@ static CK_RV before(int f, Word *a) {
   if ((quirk = quirk_of("arguments")) && f == I_C_Initialize) {
     /* NSS's structure: the text stands after the flags. */
     const char *text = a[0] ? ((const char **)a[0])[5] : NULL;
+    if (initialized) return CKR_CRYPTOKI_ALREADY_INITIALIZED;
     if (!text || strcmp(text, quirk->name)) return CKR_ARGUMENTS_BAD;
     CK_C_INITIALIZE_ARGS plain = {.flags = ((CK_C_INITIALIZE_ARGS *)a[0])->flags};
-    return real->C_Initialize(&plain) == CKR_OK ? DONE : CKR_GENERAL_ERROR;
+    CK_RV rv = real->C_Initialize(&plain);
+    initialized = rv == CKR_OK;
+    return initialized ? DONE : rv;
   }
   if ((quirk = quirk_of("object")) && f == I_C_CreateObject) {
     CK_ATTRIBUTE *value = attribute(a[1], a[2], CKA_VALUE);
@@ -299,6 +306,8 @@ static CK_RV call(int f, Word *a) {
   if (f == I_C_GetAttributeValue && (quirk_of("point") || quirk_of("foreign"))) rv = attributes(a);
   else rv = functions[f](a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]);
   if (rv != CKR_OK) return rv;
+  if (f == I_C_Initialize) initialized = 1;
+  if (f == I_C_Finalize) initialized = 0;
   if (own) mark_handles(f, a);
   if (f == I_C_OpenSession) session_opened(*(Word *)a[4]);
   if (f == I_C_CloseSession) session_closed(a[0]);

@@ -61,7 +61,7 @@ export function restoreToken(profile: Profile, text: string): RestoredToken {
   const pages = () =>
     content.pages.map(({ cells, ...page }) => ({ ...page, words: unpackWords(decode(cells)) }));
   const labels = content.keys.map(({ label }) => label);
-  restoreSecrets(profile, secrets, (mac) => restoredLedger(pages(), labels, mac));
+  restoreSecrets(profile, secrets, (mac) => restoredLedger(pages(), labels, mac, profile.objectBytes));
   return summary(content);
 }
 

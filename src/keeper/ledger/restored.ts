@@ -39,11 +39,13 @@ const LIMIT = 10;
  * that had ended stay so. It begins after every change that any ledger before it can have counted.
  * @param keys labels of the page keys that the backup holds, also of pages newer than `pages`
  * @param mac HMAC under the ledger key of the token that they are for
+ * @param objectBytes that an object of that token holds at most
  */
 export function restoredLedger(
   pages: readonly BackedUpPage[],
   keys: readonly string[],
   mac: (data: Uint8Array) => Uint8Array,
+  objectBytes: number = OBJECT_BYTES,
 ): { label: string; value: Uint8Array }[] {
   const seal = (label: string, body: Uint8Array) => {
     const tag = mac(tagInput(label, body));
@@ -65,7 +67,7 @@ export function restoredLedger(
     );
     for (const { body } of encodePage(
       { ...head, sequence: sequence - 1n, page, generation, next, first, words },
-      OBJECT_BYTES,
+      objectBytes,
     ))
       objects.push(seal(PAGE_LABEL + page, body));
     first += words.length;

@@ -1,11 +1,26 @@
 import pkcs11 from 'pkcs11js';
 import { TokenError } from './errors.js';
 import { findSlot, initialize, login } from './login.js';
+import { octetString, pointOfAttribute } from './point.js';
 import type { Profile } from './profile.js';
 
 const CKS_RW_USER_FUNCTIONS = 3;
 /** RFC 5649, since PKCS#11 3.1; modules without it mean the same by CKM_AES_KEY_WRAP_PAD, those with it another padding. */
 const CKM_AES_KEY_WRAP_KWP = 0x210b;
+
+/** Of an attribute that an object does not have, or does not show. */
+const UNREADABLE: ReadonlySet<number> = new Set([
+  pkcs11.CKR_ATTRIBUTE_SENSITIVE,
+  pkcs11.CKR_ATTRIBUTE_TYPE_INVALID,
+]);
+/** How modules refuse a point in a form that they do not take. */
+const REFUSED_POINT: ReadonlySet<number> = new Set([
+  pkcs11.CKR_MECHANISM_PARAM_INVALID,
+  pkcs11.CKR_ARGUMENTS_BAD,
+  pkcs11.CKR_DATA_INVALID,
+  pkcs11.CKR_DATA_LEN_RANGE,
+  pkcs11.CKR_DOMAIN_PARAMS_INVALID,
+]);
 
 /** A session of a module that is logged in to the profile's token, and what every part of {@link Session} asks it. */
 export class Binding {
@@ -14,6 +29,7 @@ export class Binding {
   readonly session: pkcs11.Handle;
   /** the module's mechanism for RFC 5649 */
   readonly keyWrap: pkcs11.Mechanism;
+  #wantsDer = false;
 
   /** @throws TokenError when module, token or login fails; ProfileError when there is no PIN */
   constructor(profile: Profile, module = loadModule(profile)) {
@@ -64,13 +80,38 @@ export class Binding {
     return attribute.value as Buffer;
   }
 
+  /** Empty where an object has none, as those of other programs. */
   labelOf(handle: pkcs11.Handle): string {
-    return this.attribute(handle, pkcs11.CKA_LABEL).toString('utf8');
+    try {
+      return this.attribute(handle, pkcs11.CKA_LABEL).toString('utf8');
+    } catch (error) {
+      if (UNREADABLE.has((error as pkcs11.Pkcs11Error).code)) return '';
+      throw error;
+    }
   }
 
-  /** The point of a public key, 65 bytes: in a DER OCTET STRING, which some modules leave out. */
+  /** The point of a public key, 65 bytes. @throws TokenError when the module shows none of P-256 */
   pointOf(handle: pkcs11.Handle): Uint8Array {
-    return Uint8Array.from(this.attribute(handle, pkcs11.CKA_EC_POINT).subarray(-65));
+    return pointOfAttribute(this.attribute(handle, pkcs11.CKA_EC_POINT));
+  }
+
+  /**
+   * C_DeriveKey by CKM_ECDH1_DERIVE without a derivation function: the x-coordinate of k·P. A module may want the point as
+   * it is, or in a DER OCTET STRING: what this one takes is learned from its first refusal.
+   * @param point P, 65 bytes
+   */
+  agree(key: pkcs11.Handle, point: Uint8Array, template: pkcs11.Template): pkcs11.Handle {
+    const derive = (publicData: Uint8Array) =>
+      this.p11.C_DeriveKey(this.session, ecdh(publicData), key, template);
+    if (this.#wantsDer) return derive(octetString(point));
+    try {
+      return derive(point);
+    } catch (error) {
+      if (!REFUSED_POINT.has((error as pkcs11.Pkcs11Error).code)) throw error;
+      const handle = derive(octetString(point));
+      this.#wantsDer = true;
+      return handle;
+    }
   }
 
   destroy(handle: pkcs11.Handle): void {
@@ -120,3 +161,13 @@ export function keyWrapOf(profile: Profile, p11: pkcs11.PKCS11, slot: pkcs11.Han
     ? CKM_AES_KEY_WRAP_KWP
     : pkcs11.CKM_AES_KEY_WRAP_PAD;
 }
+
+/** @param publicData a point, 65 bytes, or 67 in a DER OCTET STRING */
+const ecdh = (publicData: Uint8Array): pkcs11.Mechanism => ({
+  mechanism: pkcs11.CKM_ECDH1_DERIVE,
+  parameter: {
+    type: pkcs11.CK_PARAMS_EC_DH,
+    kdf: pkcs11.CKD_NULL,
+    publicData: Buffer.from(publicData),
+  } as pkcs11.ECDH1,
+});

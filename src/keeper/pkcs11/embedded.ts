@@ -1,7 +1,8 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { EMBEDDED_PROFILE, embeddedFiles } from '../../config/index.js';
 import { ProfileError } from './errors.js';
-import { hasPin, loadProfile, type Profile } from './profile.js';
+import { hasPin } from './pin.js';
+import { loadProfile, type Profile } from './profile.js';
 
 /**
  * The SoftHSM2 token of a data folder. Where it lies is told to the module from where the folder is now, whatever

@@ -4,7 +4,7 @@ import type { Binding } from './binding.js';
 import { InvalidInput, TokenError } from './errors.js';
 import type { Keyring } from './keyring.js';
 import { type Multiplicand, multiply, type PublicPoint, prepare } from './point.js';
-import { ecdh, type WrappedKey, type Wrapping } from './wrapping.js';
+import type { WrappedKey, Wrapping } from './wrapping.js';
 
 /** A P-256 private key that a scalar multiplication uses. */
 export type PrivateKey =
@@ -85,7 +85,7 @@ export class Evaluation {
 
 /** x(k·P), 32 bytes. @param point P, 65 bytes */
 export function deriveX(binding: Binding, key: pkcs11.Handle, point: Uint8Array): Uint8Array {
-  const secret = binding.p11.C_DeriveKey(binding.session, ecdh(point), key, [
+  const secret = binding.agree(key, point, [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
     { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_GENERIC_SECRET },
     { type: pkcs11.CKA_TOKEN, value: false },

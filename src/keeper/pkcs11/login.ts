@@ -1,7 +1,9 @@
 import pkcs11 from 'pkcs11js';
 import { PinRefused, TokenError } from './errors.js';
 import { copyTokens, restoreTokens, softhsmFolder } from './files.js';
-import { type Profile, readPin } from './profile.js';
+import { readPin } from './pin.js';
+import type { Profile } from './profile.js';
+import { RefusedPins } from './refused.js';
 
 const PIN_REFUSALS: ReadonlySet<number> = new Set([
   pkcs11.CKR_PIN_INCORRECT,
@@ -12,6 +14,13 @@ const PIN_REFUSALS: ReadonlySet<number> = new Set([
   pkcs11.CKR_USER_PIN_NOT_INITIALIZED,
 ]);
 
+/** Those of a PIN that was tried. */
+const TRIES: ReadonlySet<number> = new Set([
+  pkcs11.CKR_PIN_INCORRECT,
+  pkcs11.CKR_PIN_INVALID,
+  pkcs11.CKR_PIN_LEN_RANGE,
+]);
+
 /**
  * Initializes the module for this process, where that was not done; without CKF_OS_LOCKING_OK SoftHSM2 turns its
  * mutexes off.
@@ -19,7 +28,11 @@ const PIN_REFUSALS: ReadonlySet<number> = new Set([
 export function initialize(p11: pkcs11.PKCS11, profile: Profile): void {
   if (profile.files) restoreTokens(softhsmFolder());
   try {
-    p11.C_Initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
+    p11.C_Initialize({
+      flags: pkcs11.CKF_OS_LOCKING_OK,
+      // pkcs11js 2.1.7 drops the last character.
+      ...(profile.initialize !== undefined && { libraryParameters: `${profile.initialize} ` }),
+    });
   } catch (error) {
     if ((error as pkcs11.Pkcs11Error).code !== pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) throw error;
   }
@@ -48,11 +61,21 @@ export function lookForSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle
 export function findSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle {
   const slot = lookForSlot(p11, profile);
   if (slot) return slot;
+  const present = labelsOf(p11);
   throw new TokenError(
-    `${profile.name} has no token named "${profile.token.label ?? profile.token.serial}". Make one with: bkv token init`,
+    present.length > 0
+      ? `${profile.name} has no token named "${profile.token.label ?? profile.token.serial}" (it has ${present.join(', ')}). Correct "token" in the profile, or make one with: bkv token init`
+      : `${profile.name} shows no token in any slot: the device is away, or its client is not set up`,
     'BKV_NO_TOKEN',
   );
 }
+
+/** What the tokens that are there are named. */
+const labelsOf = (p11: pkcs11.PKCS11): string[] =>
+  p11.C_GetSlotList(true).map((slot) => {
+    const { label, flags } = p11.C_GetTokenInfo(slot);
+    return flags & pkcs11.CKF_TOKEN_INITIALIZED ? `"${label.trim()}"` : 'one to be initialized';
+  });
 
 /**
  * Logs the token's user in, unless the process is logged in.
@@ -66,11 +89,15 @@ export function login(
 ): void {
   PinRefused.check(p11.C_GetTokenInfo(slot).flags);
   const pin = readPin(profile);
+  const refused = new RefusedPins(profile);
+  refused.check(pin);
   if (profile.files) copyTokens(softhsmFolder());
   try {
     p11.C_Login(session, pkcs11.CKU_USER, pin);
+    refused.forget();
   } catch (error) {
     const { message, code } = error as pkcs11.Pkcs11Error;
+    if (TRIES.has(code)) refused.remember(pin);
     if (PIN_REFUSALS.has(code)) throw PinRefused.because(message);
     if (code !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
   } finally {

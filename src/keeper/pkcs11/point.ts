@@ -20,6 +20,33 @@ export function decompress(bytes: Uint8Array): Uint8Array {
   }
 }
 
+/** DER of an OCTET STRING of less than 128 bytes. */
+export const octetString = (bytes: Uint8Array): Uint8Array => Uint8Array.of(0x04, bytes.length, ...bytes);
+
+/**
+ * The point in a CKA_EC_POINT, 65 bytes. PKCS#11 wants SEC1 in a DER OCTET STRING; modules are known that leave that out,
+ * have a BIT STRING in its place, or compress the point.
+ * @throws TokenError when there is none of P-256
+ */
+export function pointOfAttribute(value: Uint8Array): Uint8Array {
+  const [tag, length] = value;
+  const isDer = length === value.length - 2;
+  const inner =
+    isDer && tag === 0x04 ? [value.subarray(2)] : isDer && tag === 0x03 ? [value.subarray(3)] : [];
+  for (const bytes of [...inner, value]) {
+    if (bytes.length !== 33 && bytes.length !== 65) continue;
+    try {
+      return toPoint(bytes).toBytes(false);
+    } catch {
+      // In another form, or none.
+    }
+  }
+  throw new TokenError(
+    `the token shows a public key that is no point of P-256 (CKA_EC_POINT of ${value.length} bytes)`,
+    'BKV_POINT',
+  );
+}
+
 /** A point of P-256 in its short SEC1 form, 33 bytes, from the long one (65). */
 export const compress = (uncompressed: Uint8Array): Uint8Array =>
   Uint8Array.of(2 + ((uncompressed[64] as number) & 1), ...uncompressed.subarray(1, 33));

@@ -1,5 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
 import { isSeq } from 'yaml';
 import {
   type Check,
@@ -37,6 +36,9 @@ const tokenName: Check<TokenName> = (node, place) => {
 const module: Check<readonly string[]> = (node, place) =>
   isSeq(node) ? list(text, 1)(node, place) : [text(node, place)];
 
+/** Small tokens take objects of this size. */
+const OBJECT_BYTES = 4096;
+
 /** A profile, field by field; docs/config.md is made from it. */
 export const profileFields = fields({
   name: field(text, 'what messages call the token'),
@@ -66,6 +68,14 @@ export const profileFields = fields({
   renewAfter: field(
     optional(integer(100)),
     'evaluations after which the module is loaded anew, for one that never frees the objects of a session',
+  ),
+  initialize: field(
+    optional(text),
+    'parameters of the library for C_Initialize (LibraryParameters), as NSS wants them',
+  ),
+  objectBytes: field(
+    withDefault(integer(512, 65_536), OBJECT_BYTES),
+    'bytes that a data object of the token holds at most: the pages of the retry counters are made no larger',
   ),
   files: field(
     optional(oneOf('softhsm2')),
@@ -107,6 +117,10 @@ export interface Profile {
   readonly callTimeout: number;
   /** evaluations after which the module is initialized anew, for one that never frees the objects of a session */
   readonly renewAfter?: number;
+  /** LibraryParameters of C_Initialize, as NSS wants them */
+  readonly initialize?: string;
+  /** bytes that a data object of the token holds at most */
+  readonly objectBytes: number;
   /** a software token keeps its objects in files as SoftHSM2 does: what is written there is synced */
   readonly files?: 'softhsm2';
 }
@@ -128,7 +142,7 @@ export function loadProfile(path: string): Profile {
       `${path}: cannot be read (${(error as NodeJS.ErrnoException).code}). Name a file of hsm-config/.`,
     );
   }
-  const { module, slot, keyWrap, renewAfter, files, ...rest } = checkYaml(
+  const { module, slot, keyWrap, renewAfter, initialize, files, ...rest } = checkYaml(
     source,
     path,
     profileFields,
@@ -150,38 +164,7 @@ export function loadProfile(path: string): Profile {
     ...(slot === undefined ? {} : { slot }),
     ...(keyWrap === undefined ? {} : { keyWrap }),
     ...(renewAfter === undefined ? {} : { renewAfter }),
+    ...(initialize === undefined ? {} : { initialize }),
     ...(files === undefined ? {} : { files }),
   };
-}
-
-/** Whether one of the profile's sources has a PIN. @throws ProfileError when others can read it */
-export const hasPin = (profile: Profile): boolean => Boolean(lookForPin(profile));
-
-/** Reads the user PIN from the first of the profile's sources that exists. @throws ProfileError */
-export function readPin(profile: Profile): string {
-  const pin = lookForPin(profile);
-  if (pin) return pin;
-  const tried = profile.pin.map((source) => Object.entries(source)[0]?.join(' ')).join(', ');
-  throw new ProfileError(`${profile.name}: no PIN found (looked for ${tried})`);
-}
-
-function lookForPin(profile: Profile): string | undefined {
-  for (const source of profile.pin) {
-    if ('held' in source) return source.held;
-    if ('env' in source) {
-      const pin = process.env[source.env];
-      if (pin) return pin;
-      continue;
-    }
-    const path =
-      'file' in source
-        ? source.file
-        : process.env.CREDENTIALS_DIRECTORY && join(process.env.CREDENTIALS_DIRECTORY, source.credential);
-    if (!path || !existsSync(path)) continue;
-    if (statSync(path).mode & 0o077) {
-      throw new ProfileError(`${path}: others can read this PIN file. Run: chmod 600 ${path}`);
-    }
-    return readFileSync(path, 'utf8').trim();
-  }
-  return undefined;
 }

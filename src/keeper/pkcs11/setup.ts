@@ -3,7 +3,8 @@ import type * as Graphene from 'graphene-pk11';
 import { Binding } from './binding.js';
 import { PinRefused, TokenError } from './errors.js';
 import { findSlot, initialize, login, lookForSlot } from './login.js';
-import { type Profile, readPin } from './profile.js';
+import { readPin } from './pin.js';
+import type { Profile } from './profile.js';
 import { type Provisioned, provision } from './provisioning.js';
 
 // graphene-pk11 is CommonJS and its named exports are not statically visible.
@@ -92,9 +93,18 @@ export const RW = 4 | 2; // CKF_SERIAL_SESSION | CKF_RW_SESSION
 export function listKeys(session: Graphene.Session, template: Graphene.ITemplate) {
   const found = session.find(template);
   return Array.from({ length: found.length }, (_, i) => found.items(i)).map((key) => ({
-    label: String(key.getAttribute({ label: null }).label),
+    label: labelOf(key),
     key,
   }));
+}
+
+/** Empty where an object has none, as those of other programs. */
+function labelOf(key: Graphene.SessionObject): string {
+  try {
+    return String(key.getAttribute({ label: null }).label);
+  } catch {
+    return '';
+  }
 }
 
 /** The slot of the profile's token; `undefined` when the module has none. @throws TokenError when two could be meant */

@@ -43,6 +43,9 @@ export class Wrapping {
 
   close(): void {
     this.#importSecret.fill(0);
+    // A token may keep what it was told to keep for the session only.
+    if (this.#importKey) this.#binding.destroy(this.#importKey);
+    this.#importKey = undefined;
   }
 
   /** As {@link generateWrapped}. */
@@ -83,7 +86,7 @@ export class Wrapping {
   }
 
   #agree(pair: pkcs11.Handle, point: Uint8Array): pkcs11.Handle {
-    return this.#binding.p11.C_DeriveKey(this.#binding.session, ecdh(point), pair, transportKey);
+    return this.#binding.agree(pair, point, transportKey);
   }
 
   #unwrapShare(aes: pkcs11.Handle, wrapped: Uint8Array): pkcs11.Handle {
@@ -153,16 +156,6 @@ export const unwrapAccountKey = (
   harden(accountKey, FIXED, (template) =>
     p11.C_UnwrapKey(session, keyWrap, wrappingKey, Buffer.from(wrapped), template),
   );
-
-/** CKM_ECDH1_DERIVE without a derivation function: the x-coordinate of k·P. @param point 65 bytes */
-export const ecdh = (point: Uint8Array): pkcs11.Mechanism => ({
-  mechanism: pkcs11.CKM_ECDH1_DERIVE,
-  parameter: {
-    type: pkcs11.CK_PARAMS_EC_DH,
-    kdf: pkcs11.CKD_NULL,
-    publicData: Buffer.from(point),
-  } as pkcs11.ECDH1,
-});
 
 /** A P-256 private key as PKCS#8, wrapped under an AES-256 key that the host has (RFC 5649): 80 bytes. */
 export function wrapScalar(scalar: Uint8Array, key: Uint8Array): Uint8Array {

@@ -21,6 +21,8 @@ import { keepBackup, type ShredOptions, sweep } from './upkeep.js';
 export interface VaultOptions {
   /** wrong passwords until the key is unreachable */
   readonly maxAttempts: number;
+  /** bytes that a data object of the token holds at most; 4,096 unless told */
+  readonly objectBytes?: number;
   /** milliseconds between the two messages of an exchange */
   readonly exchangeLifetime: number;
   /** keeps a backup of the token: called when the vault opens, and whenever its wrapping keys have changed */
@@ -106,7 +108,11 @@ export class Vault {
     const mark = await knownMark(token, records, { serverPublicKey, limit: options.maxAttempts });
     const ledger = await Ledger.open(
       { ...store, generatePageKey, destroyPageKey },
-      { limit: options.maxAttempts, mark },
+      {
+        limit: options.maxAttempts,
+        mark,
+        ...(options.objectBytes !== undefined && { objectBytes: options.objectBytes }),
+      },
     );
     const identity = {
       serverPublicKey,

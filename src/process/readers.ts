@@ -1,0 +1,59 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync, statSync } from 'node:fs';
+
+/**
+ * Who can read a file beside its owner, root and this process's user, in words; `undefined` when nobody can. A group that
+ * nobody else is in reads it for nobody: so files come from systemd's LoadCredential and from Kubernetes.
+ */
+export function whoElseReads(path: string): string | undefined {
+  const { mode, uid, gid } = statSync(path);
+  if (mode & 0o007) return 'everybody';
+  if (mode & 0o020) return 'its group can even write';
+  if (!(mode & 0o040)) return undefined;
+  const known = new Set([uid, 0, process.getuid?.() ?? uid]);
+  const { users, groups } = hasAccessList(path) ? accessList(path) : { users: [], groups: [] };
+  const members = [gid, ...groups].flatMap((group) => [...membersOf(group)]);
+  const others = [...users, ...members].filter((user) => !known.has(user));
+  return others.length > 0 ? `user ${others[0]}` : undefined;
+}
+
+const lines = (path: string): string[][] => {
+  try {
+    return readFileSync(path, 'utf8')
+      .split('\n')
+      .map((line) => line.split(':'));
+  } catch {
+    return [];
+  }
+};
+
+/** Users of this machine who are in a group, by their numbers. */
+function membersOf(group: number): Set<number> {
+  const passwd = lines('/etc/passwd');
+  const numbers = new Map(passwd.map(([name, , uid]) => [name, Number(uid)]));
+  const named = lines('/etc/group')
+    .filter(([, , gid]) => gid && Number(gid) === group)
+    .flatMap(([, , , members = '']) => members.split(',').filter(Boolean))
+    .map((name) => numbers.get(name) ?? Number.NaN);
+  const first = passwd.filter(([, , , gid]) => gid && Number(gid) === group).map(([, , uid]) => Number(uid));
+  return new Set([...named, ...first]);
+}
+
+/** The mode's bits of a file with an access list hide who is in it; `ls` marks such a file. */
+const hasAccessList = (path: string): boolean =>
+  /^\S{10}\+/.test(execFileSync('ls', ['-ldL', '--', path], { encoding: 'utf8' }));
+
+/** Whom a file's access list names beside owner and group; an unknown user where that cannot be known. */
+function accessList(path: string): { users: number[]; groups: number[] } {
+  let text: string;
+  try {
+    text = execFileSync('getfacl', ['-cnpE', '--', path], { encoding: 'utf8', stdio: 'pipe' });
+  } catch {
+    // Without getfacl (Debian's package acl) only who made the folder can be trusted: systemd names one user there.
+    const isCredential = path.startsWith(`${process.env.CREDENTIALS_DIRECTORY}/`);
+    return { users: isCredential ? [] : [Number.NaN], groups: [] };
+  }
+  const named = (kind: string) =>
+    [...text.matchAll(new RegExp(`^${kind}:(\\d+):r`, 'gm'))].map(([, id]) => Number(id));
+  return { users: named('user'), groups: named('group') };
+}
