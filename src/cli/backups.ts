@@ -8,6 +8,8 @@ import { say } from './say.js';
 import { compareWithSeen, seenEpoch } from './seen.js';
 import { withStorage } from './storages.js';
 
+const counted = (files: number): string => `${files} ${files === 1 ? 'file' : 'files'}`;
+
 const size = (bytes: number): string =>
   bytes < 1e6
     ? `${Math.ceil(bytes / 1e3)} kB`
@@ -123,7 +125,7 @@ function run(
     });
     await compareWithSeen(storage, key, await snapshots(storage, key), acceptOlderKeys);
     report('left out', leftOut);
-    say(`${files} files (${size(bytes)}) are in ${destination}; ${changed} were new or had changed`);
+    say(`${counted(files)} (${size(bytes)}) in ${destination}; ${changed} new or changed`);
   });
 }
 
@@ -143,7 +145,7 @@ function restoreTo(source: string, folder: string, key: BackupKey, flags: Restor
     report('not restored', damaged);
     for (const note of notes) say(`note: ${line(note)}`);
     if (leftOut > 0) say(`note: when this backup was made, ${leftOut} files or folders were left out`);
-    say(`${files} files (${size(bytes)}) are in ${folder}`);
+    say(`${counted(files)} (${size(bytes)}) in ${folder}`);
   });
 }
 
