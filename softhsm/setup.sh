@@ -27,15 +27,21 @@ if [ "${1:-}" = test ]; then
   /usr/bin/python3 -c 'import argon2, cryptography' 2>/dev/null || missing+=(python3-argon2 python3-cryptography)
 fi
 if [ ${#missing[@]} -gt 0 ]; then
-  echo "Installing ${missing[*]} …"
   as_root=()
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || {
-      echo "Run as root, or install these first: ${missing[*]}" >&2
+    by_hand() {
+      echo "Install these first, as root: apt-get install --no-install-recommends ${missing[*]}" >&2
       exit 1
     }
+    command -v sudo >/dev/null || by_hand
+    if [ "${CI:-}" != true ]; then
+      [ -t 0 ] && [ -t 2 ] || by_hand
+      read -r -p "Missing on this machine: ${missing[*]}. Install them with sudo apt-get? [y/N] " answer
+      [[ "$answer" =~ ^[Yy] ]] || by_hand
+    fi
     as_root=(sudo)
   fi
+  echo "Installing ${missing[*]} …"
   "${as_root[@]}" apt-get update -qq
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi

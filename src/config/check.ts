@@ -7,6 +7,8 @@ export interface Place {
   readonly field: string;
   /** of the file, for paths relative to it */
   readonly folder: string;
+  /** the map that the field is in: its line is told where the field is missing */
+  readonly map?: Node | undefined;
   fault(text: string, node?: Node | null): void;
 }
 
@@ -68,6 +70,16 @@ export const path: Check<string> = (node, place) => {
   return typeof value === 'string' && !isAbsolute(value) ? resolve(place.folder, value) : value;
 };
 
+/** A URL of one of these schemes, as it is; or else a {@link path}. */
+export const urlOrPath =
+  (...schemes: string[]): Check<string> =>
+  (node, place) => {
+    const value = text(node, place);
+    return typeof value === 'string' && schemes.some((scheme) => value.startsWith(`${scheme}:`))
+      ? value
+      : path(node, place);
+  };
+
 const like = <T>(described: Described, check: Check<T>, more: Described): Check<T> =>
   Object.assign(check, described, more);
 
@@ -94,6 +106,12 @@ export const list =
     return node.items.map((item, i) => check(item as Node, { ...place, field: `${place.field}[${i}]` }));
   };
 
+/** Bytes as base64 (RFC 4648, section 4), left as text. */
+export const base64: Check<string> = matching(
+  'base64',
+  (value) => Buffer.from(value, 'base64').toString('base64') === value,
+);
+
 /** A map of these fields and no others. */
 export const fields = <F extends Fields>(table: F): Check<CheckedFields<F>> => {
   const check: Check<CheckedFields<F>> = (node, place) => {
@@ -108,7 +126,11 @@ export const fields = <F extends Fields>(table: F): Check<CheckedFields<F>> => {
     return Object.fromEntries(
       Object.entries(table).map(([name, check]) => [
         name,
-        check(found.get(name), { ...place, field: place.field ? `${place.field}.${name}` : name }),
+        check(found.get(name), {
+          ...place,
+          field: place.field ? `${place.field}.${name}` : name,
+          map: node ?? place.map,
+        }),
       ]),
     ) as CheckedFields<F>;
   };
@@ -163,7 +185,9 @@ export function checkYaml<T>(
     field,
     folder: dirname(resolve(file)),
     fault(this: Place, what, node) {
-      faults.push(`${at(node ?? document.contents)}: ${this.field ? `${this.field}: ` : ''}${what}`);
+      faults.push(
+        `${at(node ?? this.map ?? document.contents)}: ${this.field ? `${this.field}: ` : ''}${what}`,
+      );
     },
   });
   const value = faults.length === 0 ? check(document.contents, place('')) : undefined;

@@ -14,6 +14,7 @@ import {
   optional,
   path,
   text,
+  urlOrPath,
   withDefault,
 } from './check.js';
 
@@ -57,7 +58,7 @@ const tls = fields({
 });
 
 const auth = fields({
-  jwks: field(text, "the identity provider's keys: a URL, or a file"),
+  jwks: field(urlOrPath('http', 'https'), "the identity provider's keys: a URL, or a file"),
   issuer: field(text, 'what `iss` of an access token must be'),
 });
 
@@ -65,8 +66,8 @@ const auth = fields({
 export const daemonFields = fields({
   profile: field(optional(path), "the token's profile; without it a SoftHSM2 token in the data folder"),
   database: field(
-    optional(text),
-    'a PostgreSQL URL without a password; without it an SQLite file in the data folder',
+    optional(urlOrPath('postgres', 'postgresql')),
+    'a PostgreSQL URL without a password, or an SQLite file; without it one in the data folder',
   ),
   listen: field(withDefault(address, { host: '127.0.0.1', port: 8200 }), 'address of the API'),
   admin: field(

@@ -7,3 +7,4 @@ export {
   embeddedAuth,
   embeddedFiles,
 } from './embedded.js';
+export { assertServable } from './servable.js';

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { authOf, embeddedAuth, loadConfig } from '../config/index.js';
+import { assertServable, authOf, embeddedAuth, loadConfig } from '../config/index.js';
 import { log } from '../keeper/log/index.js';
-import { harden, stopped, stopSignal } from '../process/index.js';
+import { backOff, harden, stopped, stopSignal } from '../process/index.js';
 import { prepareEmbedded } from './embedded.js';
 import { makeIssuer } from './issuer.js';
 
@@ -20,7 +20,7 @@ export interface ServeOptions {
 /** The command itself, by which the processes are started. */
 const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
 /** Waits before a process is started again, milliseconds; the last one stays. */
-const BACK_OFF = [100, 500, 1000, 5000, 10_000];
+const BACK_OFF = [100, 500, 1000, 5000, 10_000] as const;
 /** How a process says that no second start would go better: see the table of errors. */
 const IN_VAIN = new Set([2, 78]);
 /** Until a process that was told to stop is killed, milliseconds. */
@@ -69,6 +69,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   const config = loadConfig(options.config, options);
   const data = resolve(options.data);
   const auth = authOf(config, data);
+  await assertServable(config);
   if (config.profile === undefined) await prepareEmbedded(data);
   if (auth.jwks === embeddedAuth(data).jwks) await makeIssuer(data);
   if (stopSignal.aborted) return 0;
@@ -116,7 +117,7 @@ async function keepRunning(
       return undefined;
     }
     if (IN_VAIN.has(code)) return code;
-    const wait = BACK_OFF[Math.min(failures, BACK_OFF.length - 1)] as number;
+    const wait = backOff(BACK_OFF, failures);
     log.error('a process ended, and is started again', { process: command, code, wait });
     await setTimeout(wait, undefined, { signal }).catch(() => undefined);
   }

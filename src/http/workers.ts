@@ -1,14 +1,14 @@
 import cluster, { type Worker } from 'node:cluster';
 import { type AddressInfo, createServer } from 'node:net';
 import type { HostPort } from '../config/index.js';
-import { stopSignal } from '../process/index.js';
+import { backOff, stopSignal } from '../process/index.js';
 import { log } from './log.js';
 
 // Workers accept by themselves: no connection waits in the primary for one that has just died.
 cluster.schedulingPolicy = cluster.SCHED_NONE;
 
 /** Waits before a worker that ended is started again, milliseconds; the last one stays. */
-const BACK_OFF = [100, 500, 1000, 5000, 10_000];
+const BACK_OFF = [100, 500, 1000, 5000, 10_000] as const;
 /** A worker that served so long was a good one, milliseconds. */
 const GOOD_MS = 60_000;
 
@@ -59,7 +59,7 @@ export class Workers {
         reject(new Error(`an HTTP worker ended with ${signal ?? code}`));
         if (stopSignal.aborted || !this.#served) return;
         if (performance.now() - begun > GOOD_MS) this.#failures = 0;
-        const wait = BACK_OFF[Math.min(this.#failures++, BACK_OFF.length - 1)] as number;
+        const wait = backOff(BACK_OFF, this.#failures++);
         log.error('an HTTP worker ended, and is started again', { worker: number, code, signal, wait });
         setTimeout(() => {
           if (!stopSignal.aborted) this.#start(number).catch(() => undefined);

@@ -1,3 +1,4 @@
+import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 
 /** Writes a file for its owner alone, whole or not at all. */
@@ -10,4 +11,16 @@ export async function writeFileAtomic(path: string, text: string): Promise<void>
     await file.close();
   }
   await rename(`${path}.tmp`, path);
+}
+
+/** The same for who cannot wait. */
+export function writeFileAtomicSync(path: string, text: string): void {
+  const file = openSync(`${path}.tmp`, 'w', 0o600);
+  try {
+    writeFileSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(`${path}.tmp`, path);
 }

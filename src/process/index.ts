@@ -1,4 +1,6 @@
-export { writeFileAtomic } from './files.js';
+export { backOff } from './back-off.js';
+export { writeFileAtomic, writeFileAtomicSync } from './files.js';
 export { harden } from './harden.js';
 export { whoElseReads } from './readers.js';
 export { listenForStop, stopped, stopSignal } from './stop.js';
+export { Turn } from './turn.js';

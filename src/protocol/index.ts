@@ -24,6 +24,6 @@ export {
   startMac,
 } from './registration.js';
 export { generateKE2, type KE2Input, parseKE1, parseRegistrationRecord } from './server.js';
-export { deriveKeyPair, diffieHellman, equal, hash, isElement, oprf, SIZES, xOf } from './suite.js';
+export { deriveKeyPair, diffieHellman, equal, hash, isElement, oprf, pkcs8, SIZES, xOf } from './suite.js';
 export { dealKey, type Evaluation, evaluate, interpolate, type Share, subsets } from './threshold.js';
 export type { Identities } from './transcript.js';

@@ -2,7 +2,7 @@ import { p256, p256_oprf } from '@noble/curves/nist.js';
 import { expand, extract } from '@noble/hashes/hkdf.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { concatBytes, utf8ToBytes } from '@noble/hashes/utils.js';
+import { concatBytes, hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js';
 
 /** P256-SHA256, HKDF-SHA-256, HMAC-SHA-256, SHA-256, 3DH: byte lengths of RFC 9807, section 2 and 4. */
 export const SIZES = {
@@ -54,6 +54,12 @@ export const diffieHellman = (secretKey: Uint8Array, publicKey: Uint8Array): Uin
 
 /** The x-coordinate of a compressed point, 32 bytes. */
 export const xOf = (point: Uint8Array): Uint8Array => point.slice(1);
+
+// PrivateKeyInfo of P-256 without the public half (RFC 5208, RFC 5915): the scalar follows.
+const PKCS8_PREFIX = hexToBytes('3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420');
+
+/** A P-256 private key (32 bytes) as PKCS#8 without its public half, 67 bytes. */
+export const pkcs8 = (scalar: Uint8Array): Uint8Array => concat(PKCS8_PREFIX, scalar);
 
 /** Cuts a message into fields of the given lengths. @throws RangeError when the whole is not their sum */
 export function split<const L extends readonly number[]>(

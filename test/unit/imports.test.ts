@@ -46,6 +46,20 @@ const importsOf = (file: string): string[] =>
     relative('.', resolve(dirname(file), `${path}.ts`)),
   );
 
+/** What may be imported where a token is logged in, by commands of the keeper's folder too. test/processes.test.ts sees what is loaded. */
+const KEEPER_PACKAGES = [
+  '@noble/curves',
+  'better-sqlite3',
+  'graphene-pk11',
+  'hash-wasm',
+  'jose',
+  'kysely',
+  'pg',
+  'pkcs11js',
+  'shamir-secret-sharing',
+  'yaml',
+];
+
 describe('imports', () => {
   it('run one way', () => {
     const wrong = files.flatMap((file) =>
@@ -67,6 +81,17 @@ describe('imports', () => {
         .map((target) => `${file} → ${target}`),
     );
     assert.deepEqual(wrong, []);
+  });
+
+  it('the keeper’s folder takes these packages and no others', () => {
+    const packagesOf = (file: string) =>
+      [...readFileSync(file, 'utf8').matchAll(/(?:from|import\()\s*'((?:@[^/']+\/)?[^./'][^/']*)/g)]
+        .map(([, name]) => name as string)
+        .filter((name) => !name.startsWith('node:'));
+    const taken = files
+      .filter((file) => ['keeper', 'config', 'process'].includes(folderOf(file)))
+      .flatMap(packagesOf);
+    assert.deepEqual([...new Set(taken)].sort(), KEEPER_PACKAGES);
   });
 
   it('the keeper takes of the client only what custodians type', () => {

@@ -9,6 +9,7 @@ import {
   finishMac,
   forget,
   identities,
+  pkcs8,
   registrationKeys,
   type Share,
   startMac,
@@ -141,14 +142,11 @@ export class OpaqueDeal implements Deal {
   }
 }
 
-// PKCS#8 of a P-256 key without its public half (RFC 5208, RFC 5915): the scalar follows.
-const PKCS8_PREFIX = fromHex('3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420');
-
 /** @param aes AES-256 key, zeroed here @returns the share (32 bytes) as PKCS#8 under it (RFC 5649), 80 bytes */
 function wrapShare(aes: Uint8Array, scalar: Uint8Array): Uint8Array {
-  const pkcs8 = Uint8Array.from([...PKCS8_PREFIX, ...scalar]);
-  const wrapped = aeskwp(aes).encrypt(pkcs8);
-  for (const secret of [aes, pkcs8]) secret.fill(0);
+  const key = pkcs8(scalar);
+  const wrapped = aeskwp(aes).encrypt(key);
+  for (const secret of [aes, key]) secret.fill(0);
   return wrapped;
 }
 

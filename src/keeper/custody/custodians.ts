@@ -1,8 +1,8 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { argon2id } from 'hash-wasm';
 import { combine, split } from 'shamir-secret-sharing';
-import { z } from 'zod';
 import { preparePassword } from '../../client/index.js';
+import { base64, type Checked, checkYaml, fields, integer, list, oneOf } from '../../config/index.js';
 import { CodedError } from '../../protocol/index.js';
 
 /** A file of custodians that cannot be opened: damaged, or too few of them, or a wrong passphrase. */
@@ -12,14 +12,10 @@ export class CustodyError extends CodedError {
   }
 }
 
-const base64 = z.base64().transform((text) => Buffer.from(text, 'base64'));
-const schema = z.strictObject({
-  format: z.literal('bkv custodians v1'),
-  threshold: z.int().min(2).max(255),
-  shares: z
-    .array(z.strictObject({ salt: base64, sealed: base64 }))
-    .min(2)
-    .max(255),
+const file = fields({
+  format: oneOf('bkv custodians v1'),
+  threshold: integer(2, 255),
+  shares: list(fields({ salt: base64, sealed: base64 }), 2),
 });
 
 const NONCE = Buffer.alloc(12);
@@ -81,11 +77,11 @@ export async function openCustody(
   text: string,
   next: (have: number, threshold: number) => Promise<string>,
 ): Promise<Custody> {
-  const file = parse(text);
+  const { threshold, shares: all } = parse(text);
   const shares: Uint8Array[] = [];
-  let sealed = file.shares;
-  while (shares.length < file.threshold) {
-    const passphrase = await next(shares.length, file.threshold);
+  let sealed = all;
+  while (shares.length < threshold) {
+    const passphrase = await next(shares.length, threshold);
     let found: Buffer | undefined;
     for (const one of sealed) {
       found = await unseal(one, passphrase);
@@ -104,23 +100,22 @@ export async function openCustody(
   return custody;
 }
 
-function parse(text: string): z.infer<typeof schema> {
-  try {
-    return schema.parse(JSON.parse(text));
-  } catch {
-    throw new CustodyError('this is not a file of custodians, or it is damaged');
-  }
-}
+/** @throws CustodyError */
+const parse = (text: string): Checked<typeof file> =>
+  checkYaml(text, 'the file', file, (faults) => {
+    throw new CustodyError(`this is not a file of custodians, or it is damaged: ${faults}`);
+  });
 
-async function unseal({ salt, sealed }: { salt: Buffer; sealed: Buffer }, passphrase: string) {
+async function unseal(share: { salt: string; sealed: string }, passphrase: string) {
+  const [salt, sealed] = [Buffer.from(share.salt, 'base64'), Buffer.from(share.sealed, 'base64')];
   const key = await stretch(passphrase, salt);
   const decipher = createDecipheriv('aes-256-gcm', key, NONCE);
   key.fill(0);
   decipher.setAuthTag(sealed.subarray(-16));
   try {
-    const share = decipher.update(sealed.subarray(0, -16));
+    const opened = decipher.update(sealed.subarray(0, -16));
     decipher.final();
-    return share;
+    return opened;
   } catch {
     return undefined;
   }

@@ -1,7 +1,17 @@
-import { z } from 'zod';
+import {
+  base64,
+  type Checked,
+  checkYaml,
+  fields,
+  integer,
+  list,
+  matching,
+  oneOf,
+} from '../../config/index.js';
 import { restoredLedger, unpackWords } from '../ledger/index.js';
 import {
   KEY_LABELS,
+  type KeyLabel,
   PAGE_KEY_PREFIX,
   type Profile,
   rehearseSecrets,
@@ -10,26 +20,29 @@ import {
 } from '../pkcs11/index.js';
 import { BACKUP, BACKUP_CHECK, backupMacInput, TokenBackupError } from '../vault/index.js';
 
-const base64 = z.base64();
-const pageLabel = z.string().startsWith(PAGE_KEY_PREFIX);
-const fileSchema = z.strictObject({
-  format: z.literal(BACKUP.format),
-  version: z.literal(BACKUP.version),
-  content: z.strictObject({
-    created: z.iso.datetime(),
-    long: z.strictObject({
-      kek: base64,
-      keys: z.record(z.enum(KEY_LABELS), base64),
-      staticPublicKey: base64,
-    }),
-    pair: z.strictObject({ wrapped: base64, publicKey: base64 }),
-    keys: z.array(z.strictObject({ label: pageLabel, wrapped: base64 })),
-    macs: z.array(z.strictObject({ label: z.union([z.enum(KEY_LABELS), pageLabel]), mac: base64 })),
-    pages: z.array(z.strictObject({ generation: z.int(), next: z.int(), cells: base64 })),
+const labels = Object.values(KEY_LABELS);
+const isPageLabel = (label: string): boolean => label.startsWith(PAGE_KEY_PREFIX);
+const pageLabel = matching('a label of a page key', isPageLabel);
+const label = matching(
+  'a label of a key',
+  (value) => isPageLabel(value) || (labels as string[]).includes(value),
+);
+const long = Object.fromEntries(labels.map((name) => [name, base64])) as Record<KeyLabel, typeof base64>;
+const u32 = integer(0, 2 ** 32 - 1);
+const backupFile = fields({
+  format: oneOf(BACKUP.format),
+  version: integer(BACKUP.version, BACKUP.version),
+  content: fields({
+    created: matching('a time', (value) => !Number.isNaN(Date.parse(value))),
+    long: fields({ kek: base64, keys: fields(long), staticPublicKey: base64 }),
+    pair: fields({ wrapped: base64, publicKey: base64 }),
+    keys: list(fields({ label: pageLabel, wrapped: base64 })),
+    macs: list(fields({ label, mac: base64 })),
+    pages: list(fields({ generation: u32, next: u32, cells: base64 })),
   }),
   mac: base64,
 });
-type Content = z.infer<typeof fileSchema>['content'];
+type Content = Checked<typeof backupFile>['content'];
 
 const decode = (text: string): Buffer => Buffer.from(text, 'base64');
 
@@ -77,15 +90,21 @@ function read(text: string): { content: Content; secrets: TokenSecrets } {
 
 function parse(text: string) {
   try {
+    // What is authenticated is what was written, not what was checked.
     const file = JSON.parse(text);
     const version = file.version ?? /^bkv token backup v(\d+)$/.exec(file.format)?.[1];
     if (String(file.format).startsWith(BACKUP.format) && version !== BACKUP.version)
       throw new TokenBackupError(
         `this backup of a token has version ${version}, and this program reads version ${BACKUP.version}: use the program that made it`,
       );
-    return { ...fileSchema.parse(file), authenticated: file.content as unknown };
+    const checked = checkYaml(text, 'the file', backupFile, damaged);
+    return { ...checked, authenticated: file.content as unknown };
   } catch (error) {
     if (error instanceof TokenBackupError) throw error;
-    throw new TokenBackupError('this is not a backup of a token, or it is damaged');
+    return damaged((error as Error).message);
   }
+}
+
+function damaged(faults: string): never {
+  throw new TokenBackupError(`this is not a backup of a token, or it is damaged: ${faults}`);
 }

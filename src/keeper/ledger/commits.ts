@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { Turn } from '../../process/index.js';
 import { ledgerBatch } from '../metrics/index.js';
 import { LedgerUnavailable } from './errors.js';
 import type { Journal } from './journal.js';
@@ -22,9 +23,9 @@ export interface Commit {
 export class Commits {
   readonly #journal: Journal;
   readonly #onIdle: () => void;
+  readonly #turn = new Turn();
   #batches: Batch[] = [];
   #flushing = false;
-  #turn: Promise<unknown> = Promise.resolve();
   #broken: Error | undefined;
 
   constructor(journal: Journal, onIdle: () => void) {
@@ -76,9 +77,7 @@ export class Commits {
 
   /** Runs `work` after all that is under way, whether or not the token can be written to. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work);
-    this.#turn = mine.catch(() => undefined);
-    return mine;
+    return this.#turn.take(work);
   }
 
   /** Has everything refused for this reason, if it is not already. */
@@ -102,7 +101,7 @@ export class Commits {
 
   /** Waits for the write under way. */
   async settled(): Promise<void> {
-    await this.#turn;
+    await this.#turn.ended();
   }
 
   async #flush(): Promise<void> {

@@ -1,5 +1,6 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { EMBEDDED_PROFILE, embeddedFiles } from '../../config/index.js';
+import { writeFileAtomicSync } from '../../process/index.js';
 import { ProfileError } from './errors.js';
 import { hasPin } from './pin.js';
 import { loadProfile, type Profile } from './profile.js';
@@ -14,23 +15,11 @@ export function embeddedProfile(data: string): Profile {
   if (!existsSync(tokens))
     throw new ProfileError(`${data} holds no vault; name the token with --profile FILE`);
   const text = `directories.tokendir = ${tokens}\nlog.level = ERROR\n`;
-  if (!existsSync(softhsm) || readFileSync(softhsm, 'utf8') !== text) writeWhole(softhsm, text);
+  if (!existsSync(softhsm) || readFileSync(softhsm, 'utf8') !== text) writeFileAtomicSync(softhsm, text);
   Object.assign(process.env, { BKV_DATA: data, SOFTHSM2_CONF: softhsm });
   const profile = loadProfile(EMBEDDED_PROFILE);
   if (hasPin(profile)) return profile;
   throw new ProfileError(
     `${pin} is missing or empty, and no other PIN opens the token in ${tokens}. Put the file back; nothing was changed.`,
   );
-}
-
-/** For its owner alone, whole or not at all. */
-function writeWhole(path: string, text: string): void {
-  const file = openSync(`${path}.tmp`, 'w', 0o600);
-  try {
-    writeFileSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(`${path}.tmp`, path);
 }

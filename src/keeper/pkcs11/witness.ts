@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { Turn } from '../../process/index.js';
 import { TokenError } from './errors.js';
 import { removeObjects } from './files.js';
 import type { Profile } from './profile.js';
@@ -36,7 +37,7 @@ export class Witness {
   readonly #unsynced = new Set<string>();
   #child: ChildProcess | undefined;
   #looks = 0;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turn = new Turn();
 
   /** @param profile whose token is the one to look into */
   constructor(profile: Profile) {
@@ -58,7 +59,7 @@ export class Witness {
    * @throws TokenError `BKV_NOT_WRITTEN`
    */
   ready(): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turn.take(async () => {
       this.removeUnsynced();
       this.#child ??= await this.#start();
     });
@@ -83,19 +84,13 @@ export class Witness {
 
   /** @throws TokenError `BKV_NOT_WRITTEN` when the token does not hold what is asked for, or it cannot be known */
   confirm(question: Question): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turn.take(async () => {
       this.#child ??= await this.#start();
       const { seen, unsynced = [] } = await this.#ask(this.#child, question);
       for (const path of unsynced) this.#unsynced.add(path);
       if (++this.#looks % LOOKS === 0 && this.#profile.files) this.end();
       if (seen !== undefined) throw new TokenError(`${seen}: is the disk full?`, 'BKV_NOT_WRITTEN');
     });
-  }
-
-  #inTurn(work: () => Promise<void>): Promise<void> {
-    const mine = this.#turn.then(work);
-    this.#turn = mine.catch(() => undefined);
-    return mine;
   }
 
   /** Ends the process; the next question begins another one, which sees the token as it is then. */

@@ -1,5 +1,6 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
+import { pkcs8 } from '../../protocol/index.js';
 import { harden } from './attributes.js';
 import type { Binding } from './binding.js';
 import type { Keyring } from './keyring.js';
@@ -16,11 +17,6 @@ export interface WrappingLabels {
   readonly wrap: string;
 }
 
-// PKCS#8 PrivateKeyInfo of a P-256 key without its public half (RFC 5208, RFC 5915): the scalar follows.
-const PKCS8_PREFIX = Buffer.from(
-  '304102010030 1306072a8648ce3d020106082a8648ce3d030107 0427302502010104 20'.replaceAll(' ', ''),
-  'hex',
-);
 export const KWP_IV = Buffer.from('a65959a6', 'hex');
 
 /** Keys of accounts: the token makes them, and they are nowhere but wrapped under `bkv.wrap` (RFC 5649). */
@@ -160,5 +156,5 @@ export const unwrapAccountKey = (
 /** A P-256 private key as PKCS#8, wrapped under an AES-256 key that the host has (RFC 5649): 80 bytes. */
 export function wrapScalar(scalar: Uint8Array, key: Uint8Array): Uint8Array {
   const cipher = createCipheriv('id-aes256-wrap-pad', key, KWP_IV);
-  return Buffer.concat([cipher.update(Buffer.concat([PKCS8_PREFIX, scalar])), cipher.final()]);
+  return Buffer.concat([cipher.update(pkcs8(scalar)), cipher.final()]);
 }

@@ -1,4 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
+import { backOff } from '../../process/index.js';
 import { audit, log } from '../log/index.js';
 import { tokenReopened, tokenUp } from '../metrics/index.js';
 import { PinRefused, type Profile, TokenError } from '../pkcs11/index.js';
@@ -9,7 +10,7 @@ import type { Thread } from './thread.js';
 import type { Token } from './token.js';
 
 /** Waits between two attempts to log in again, milliseconds; the last one stays. */
-const BACK_OFF = [200, 1000, 2000, 5000, 10_000, 30_000];
+const BACK_OFF = [200, 1000, 2000, 5000, 10_000, 30_000] as const;
 
 /** Each session tries itself about every so many seconds, for so many sessions. */
 const THOROUGH = 10;
@@ -162,7 +163,7 @@ export class Lifecycle {
   }
 
   #wait(attempt: number): Promise<unknown> {
-    const ms = BACK_OFF[Math.min(attempt, BACK_OFF.length - 1)];
+    const ms = backOff(BACK_OFF, attempt);
     return setTimeout(ms, undefined, { signal: this.#closing.signal }).catch(() => undefined);
   }
 

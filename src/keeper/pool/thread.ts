@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { Turn } from '../../process/index.js';
 import {
   type Call,
   type Command,
@@ -40,7 +41,7 @@ export class Thread {
   readonly #calls = new Int32Array(new SharedArrayBuffer(4));
   #seen = { calls: 0, at: performance.now() };
   #commanded: Pick<Job, 'resolve' | 'reject'> | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turn = new Turn();
   #gone: Error | undefined;
 
   constructor(profile: Profile, { onReplies, onGone }: ThreadListener) {
@@ -78,7 +79,7 @@ export class Thread {
 
   /** Has the thread do something with its session, after what it was given before. */
   command(command: Command): Promise<unknown> {
-    const mine = this.#turn.then(
+    return this.#turn.take(
       () =>
         new Promise((resolve, reject) => {
           if (this.#gone) return reject(this.#gone);
@@ -86,8 +87,6 @@ export class Thread {
           this.#post(command);
         }),
     );
-    this.#turn = mine.catch(() => undefined);
-    return mine;
   }
 
   async terminate(): Promise<void> {

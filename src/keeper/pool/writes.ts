@@ -1,3 +1,4 @@
+import { Turn } from '../../process/index.js';
 import {
   type Calls,
   type OperationName,
@@ -22,7 +23,7 @@ export class DurableWrites {
   witness: Witness | undefined;
   readonly #run: Run;
   readonly #learn: (label: string, handle?: string) => void;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turn = new Turn();
   #trouble: string | undefined;
 
   /** @param learn tells every session of a page's key */
@@ -44,9 +45,7 @@ export class DurableWrites {
 
   /** Runs what touches the token's objects while nothing else does. */
   alone<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#turn.then(work);
-    this.#turn = mine.catch(() => undefined);
-    return mine;
+    return this.#turn.take(work);
   }
 
   /** As {@link Calls.replaceData}. */

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { backOff } from '../../process/index.js';
 import { CodedError, codeOfWire } from '../../protocol/index.js';
 import { decode, encode, Malformed, uint } from './fields.js';
 import { encodeFrame, type Frame, FrameParser, GREETING, KIND } from './frames.js';
@@ -17,7 +18,7 @@ interface Pending {
 }
 
 /** Waits before the keeper is looked for again, milliseconds; the last one stays. */
-const BACK_OFF = [10, 20, 50, 100, 200, 500];
+const BACK_OFF = [10, 20, 50, 100, 200, 500] as const;
 
 const away = (): CodedError =>
   new CodedError('unavailable', 'the keeper does not answer; nothing is lost, try again', { retryAfter: 2 });
@@ -98,7 +99,7 @@ export class SocketClient<M extends Methods> {
     for (const { reject } of this.#pending.values()) reject(cutOff());
     this.#pending.clear();
     if (this.#closed) return;
-    const wait = BACK_OFF[Math.min(this.#attempts++, BACK_OFF.length - 1)];
+    const wait = backOff(BACK_OFF, this.#attempts++);
     this.#retry = setTimeout(() => this.#connect(), wait);
   }
 

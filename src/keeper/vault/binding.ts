@@ -1,3 +1,4 @@
+import { Turn } from '../../process/index.js';
 import { CodedError } from '../../protocol/index.js';
 import { type Ledger, peek, tokenStore } from '../ledger/index.js';
 import { log } from '../log/index.js';
@@ -82,7 +83,7 @@ export class Marks {
   readonly #serverPublicKey: Uint8Array;
   readonly #timer: NodeJS.Timeout;
   #kept = -1n;
-  #keeping: Promise<void> = Promise.resolve();
+  readonly #keeping = new Turn();
 
   constructor(ledger: Ledger, records: Records, serverPublicKey: Uint8Array) {
     this.#ledger = ledger;
@@ -106,12 +107,11 @@ export class Marks {
 
   /** A mark that cannot be kept now is kept later. One that is fenced off says nothing. */
   #soon(): Promise<void> {
-    this.#keeping = this.#keeping.then(async () => {
+    return this.#keeping.take(async () => {
       if (!this.#ledger.usable || this.#ledger.sequence === this.#kept) return;
       await this.keep().catch((error: Error) =>
         log.debug('the mark of the ledger was not kept', { reason: error.message }),
       );
     });
-    return this.#keeping;
   }
 }

@@ -1,10 +1,11 @@
 import { createECDH } from 'node:crypto';
+import { backOff } from '../../process/index.js';
 import { log } from '../log/index.js';
 import { KEY_LABELS, TokenError } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 
 /** Waits between two probes, milliseconds; the last one stays. */
-const PROBE_MS = [500, 1000, 2000, 5000, 10_000];
+const PROBE_MS = [500, 1000, 2000, 5000, 10_000] as const;
 
 /**
  * Whether the token evaluates. A token may fail at that while its objects can be read and written: then nobody recovers,
@@ -47,7 +48,7 @@ export class Evaluation {
       if (works === this.#failing)
         log.error(works ? 'the token evaluates again' : 'the token does not evaluate');
       this.#failing = !works;
-      if (!works) this.#probeIn(PROBE_MS[Math.min(tries, PROBE_MS.length - 1)] as number, tries + 1);
+      if (!works) this.#probeIn(backOff(PROBE_MS, tries), tries + 1);
     }, ms).unref();
   }
 

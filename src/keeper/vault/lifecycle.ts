@@ -1,4 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
+import { backOff, Turn } from '../../process/index.js';
 import { CellClosed, type Ledger } from '../ledger/index.js';
 import { log } from '../log/index.js';
 import { InvalidInput, KEY_LABELS, TokenError } from '../pkcs11/index.js';
@@ -6,7 +7,7 @@ import type { Token } from '../pool/index.js';
 import { Answer, InvalidMessage, UnknownExchange, VaultUnavailable } from './errors.js';
 
 /** Waits before the token is read again, milliseconds; the last one stays. */
-const RETRY_MS = [500, 1000, 5000, 10_000, 30_000];
+const RETRY_MS = [500, 1000, 5000, 10_000, 30_000] as const;
 
 /**
  * What keeps a vault answering: it knows which requests are under way, translates failures, reads the ledger again
@@ -19,7 +20,7 @@ export class Lifecycle {
   readonly #underWay = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
   /** sweeps and renewals, one after the other */
-  #upkeep: Promise<unknown> = Promise.resolve();
+  readonly #upkeep = new Turn();
   /** the token being opened anew: requests wait for it */
   #renewing: Promise<void> | undefined;
   #renewalDue = false;
@@ -60,7 +61,7 @@ export class Lifecycle {
 
   async close(): Promise<void> {
     this.#closing.abort(new VaultUnavailable('the vault is closing'));
-    await this.#upkeep;
+    await this.#upkeep.ended();
     clearTimeout(this.#reloading);
     this.#token.onReopen(() => undefined);
   }
@@ -80,9 +81,7 @@ export class Lifecycle {
 
   /** Upkeep, of which one runs at a time. */
   upkeep(work: () => Promise<void>): Promise<void> {
-    const mine = this.#upkeep.then(() => this.#translated(work));
-    this.#upkeep = mine.catch(() => undefined);
-    return mine;
+    return this.#upkeep.take(() => this.#translated(work));
   }
 
   /** Resolves when the requests that are under way now have ended. */
@@ -108,7 +107,7 @@ export class Lifecycle {
   #renew(): void {
     if (this.#renewalDue || this.#closing.signal.aborted) return;
     this.#renewalDue = true;
-    this.#upkeep = this.#upkeep.then(async () => {
+    void this.#upkeep.take(async () => {
       this.#renewing = this.settled().then(() =>
         this.#reload(new TokenError('it is opened anew', 'BKV_AWAY')),
       );
@@ -124,10 +123,7 @@ export class Lifecycle {
     if (this.#ledger.fenced) this.#fence();
     // A token that is away says when it is back.
     else if (!this.#ledger.usable && this.#token.state === 'up' && !this.#closing.signal.aborted)
-      this.#reloading ??= setTimeout(
-        () => this.#reload(),
-        RETRY_MS[Math.min(this.#retries++, RETRY_MS.length - 1)],
-      ).unref();
+      this.#reloading ??= setTimeout(() => this.#reload(), backOff(RETRY_MS, this.#retries++)).unref();
   }
 
   /** Never rejects: it is tried again later. */

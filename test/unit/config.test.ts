@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { assertServable, type Config, loadConfig } from '../../src/config/index.js';
+import { CodedError } from '../../src/protocol/index.js';
+
+describe('the configuration of a daemon', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'bkv-config-'));
+  const file = join(folder, 'bkv.yaml');
+  const load = (text: string): Config => {
+    writeFileSync(file, text);
+    return loadConfig(file);
+  };
+  /** The lines of what is refused. */
+  const faults = async (work: () => unknown): Promise<string[]> => {
+    try {
+      await work();
+    } catch (error) {
+      assert.ok(error instanceof CodedError && error.code === 'usage');
+      return error.message.split('\n');
+    }
+    return [];
+  };
+  after(() => rmSync(folder, { recursive: true }));
+
+  it('takes files from where it lies itself, and URLs as they are', () => {
+    const config = load(
+      'database: data/rows.sqlite\nauth: { jwks: keys.json, issuer: me }\nprofile: hsm.yaml\n',
+    );
+    assert.equal(config.database, join(folder, 'data/rows.sqlite'));
+    assert.equal(config.auth?.jwks, join(folder, 'keys.json'));
+    assert.equal(config.profile, join(folder, 'hsm.yaml'));
+    const urls = load(
+      'database: postgres://bkv@db/bkv\nauth: { jwks: https://id.example/keys, issuer: me }\n',
+    );
+    assert.equal(urls.database, 'postgres://bkv@db/bkv');
+    assert.equal(urls.auth?.jwks, 'https://id.example/keys');
+  });
+
+  it('tells all that is wrong at once, each with its line, and what was meant', async () => {
+    const lines = await faults(() =>
+      load('listen: nowhere\nmaxAttempt: 5\ntls: { cert: a.pem }\nrateLimit: { account: 0 }\n'),
+    );
+    assert.equal(lines.length, 4);
+    for (const [line, what] of [
+      [1, 'listen'],
+      [2, 'did you mean "maxAttempts"'],
+      [3, 'tls.key'],
+      [4, 'rateLimit.account'],
+    ] as const)
+      assert.ok(
+        lines.some((one) => one.includes(`bkv.yaml:${line}:`) && one.includes(what)),
+        `${line} ${what} in ${lines.join(' | ')}`,
+      );
+  });
+
+  describe('is tried before anybody is on duty', function () {
+    this.timeout(20_000);
+    let taken: Server;
+    let port: number;
+    before(async () => {
+      taken = createServer();
+      await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+      port = (taken.address() as { port: number }).port;
+      for (const name of ['one', 'other'])
+        execFileSync(
+          'openssl',
+          ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2']
+            .concat(['-subj', '/CN=bkv', '-keyout', join(folder, `${name}.key`)])
+            .concat(['-out', join(folder, `${name}.pem`)]),
+          { stdio: 'ignore' },
+        );
+    });
+    after(() => taken.close());
+    const free = 'listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n';
+
+    it('and taken when it can be served', async () => {
+      await assertServable(load(`${free}tls: { cert: one.pem, key: one.key, clientCa: other.pem }\n`));
+    });
+
+    it('and refused for a key of another certificate, a file that is none, a port that is taken', async () => {
+      const tls = (fields: string) => faults(() => assertServable(load(`${free}tls: { ${fields} }\n`)));
+      assert.match((await tls('cert: one.pem, key: other.key')).join(), /do not go together/);
+      writeFileSync(join(folder, 'text.pem'), 'text');
+      assert.match((await tls('cert: text.pem, key: one.key')).join(), /do not go together/);
+      assert.match(
+        (await tls('cert: one.pem, key: one.key, clientCa: text.pem')).join(),
+        /clientCa.*no certificate/,
+      );
+      const both = await faults(() =>
+        assertServable(
+          load(`listen: 127.0.0.1:${port}\nadmin: 203.0.113.1:1\ntls: { cert: one.pem, key: gone.key }\n`),
+        ),
+      );
+      assert.deepEqual(
+        both.map((line) => line.split(':')[0]),
+        ['tls.key', 'listen', 'admin'],
+      );
+      assert.match(both[1] as string, /another program listens there/);
+    });
+  });
+});
