@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, readFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { get, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -240,10 +240,10 @@ describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
 });
 
 describe('the limit of an address', () => {
-  const start = async (config: string) => {
+  const start = async (config: string, limit = 5) => {
     const data = mkdtempSync(join(tmpdir(), 'bkv-limit-'));
     const daemon = await Daemon.start(data, {
-      config: `rateLimit: { account: 1000, address: 5 }\n${config}`,
+      config: `rateLimit: { account: 1000, address: ${limit} }\n${config}`,
     });
     const statuses = async (forwardedFor: (i: number) => string) => {
       const all: number[] = [];
@@ -258,13 +258,31 @@ describe('the limit of an address', () => {
       discardData(data);
       return daemon.logs;
     };
-    return { statuses, end };
+    return { daemon, statuses, end };
   };
 
   it('is not got round by a client that says to be others', async () => {
     const { statuses, end } = await start('');
     assert.deepEqual(await statuses((i) => `192.0.2.${i}`), [...Array(5).fill(200), 429, 429, 429]);
     assert.doesNotMatch(await end(), /X-Forwarded-For/i);
+  });
+
+  it('is one for all workers', async () => {
+    const { daemon, end } = await start('httpWorkers: 2\n', 80);
+    const url = new URL('/v1/identity', daemon.url);
+    // Each on a connection of its own, which the system gives to one of the workers.
+    const ask = () =>
+      new Promise<number>((resolve, reject) =>
+        get(url, { agent: false }, (response) =>
+          response.resume().on('end', () => resolve(response.statusCode as number)),
+        ).on('error', reject),
+      );
+    const statuses = await Promise.all(Array.from({ length: 120 }, ask));
+    const taken = statuses.filter((status) => status === 200).length;
+    // What is left of a worker's lease nobody else can use: one request, at this limit.
+    assert.ok(taken <= 80 && taken >= 79, `${taken}`);
+    assert.equal(statuses.filter((status) => status === 429).length, 120 - taken);
+    await end();
   });
 
   it('is that of each client of a trusted proxy', async () => {

@@ -1,72 +1,105 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { Request, RequestHandler } from 'express';
-import { ipKeyGenerator, type Options, rateLimit, type Store } from 'express-rate-limit';
+import { type ClientRateLimitInfo, ipKeyGenerator, rateLimit, type Store } from 'express-rate-limit';
 import { CodedError } from '../protocol/index.js';
 import { sendProblem } from './problem.js';
 
 const WINDOW_MS = 60_000;
 
-/** A worker asks how many requests an address has made in this minute; the primary counts. */
+/** A worker asks for requests that an address may make in this minute; the primary, which counts them, gives some at once. */
 interface Question {
-  readonly limit: 'ask' | 'forgive';
+  readonly limit: 'ask';
   readonly id: number;
   readonly key: string;
 }
 interface Answer {
-  readonly limit: 'count';
+  readonly limit: 'lease';
   readonly id: number;
-  readonly hits: number;
+  /** requests that this worker may let through; 0 when the address has had all of this minute */
+  readonly granted: number;
+  /** those that all workers were given before */
+  readonly before: number;
   readonly resetAt: number;
 }
-const isFor = (message: unknown, kinds: readonly string[]): boolean =>
-  kinds.includes(String((message as { limit?: unknown } | undefined)?.limit));
 
-/** Counts the requests of addresses for all workers. To be called once in the primary. */
-export function countAddresses(): void {
+const isFor = (message: unknown, kind: Question['limit'] | Answer['limit']): boolean =>
+  (message as { limit?: unknown } | undefined)?.limit === kind;
+
+/** A fortieth of the limit: few messages, and little that one worker holds while another has run out. */
+const leaseOf = (limit: number): number => Math.max(1, Math.floor(limit / 40));
+
+/** Counts the requests of addresses for all workers. To be called once in the primary. @param limit requests a minute */
+export function countAddresses(limit: number): void {
   let resetAt = Date.now() + WINDOW_MS;
-  const counts = new Map<string, number>();
+  const given = new Map<string, number>();
   cluster.on('message', (worker: Worker, message: Question) => {
-    if (!isFor(message, ['ask', 'forgive'])) return;
+    if (!isFor(message, 'ask') || !worker.isConnected()) return;
     if (Date.now() >= resetAt) {
       resetAt = Date.now() + WINDOW_MS;
-      counts.clear();
+      given.clear();
     }
     const { id, key } = message;
-    const hits = Math.max(0, (counts.get(key) ?? 0) + (message.limit === 'ask' ? 1 : -1));
-    counts.set(key, hits);
-    if (message.limit === 'ask' && worker.isConnected())
-      worker.send({ limit: 'count', id, hits, resetAt } satisfies Answer);
+    const before = given.get(key) ?? 0;
+    const granted = Math.min(leaseOf(limit), limit - before);
+    given.set(key, before + granted);
+    worker.send({ limit: 'lease', id, granted, before, resetAt } satisfies Answer);
   });
 }
 
+interface Lease extends Omit<Answer, 'limit' | 'id'> {
+  used: number;
+}
+
 /** Counts that all workers share, kept by the primary. */
-class PrimaryStore implements Store {
+class LeasedCounts implements Store {
   readonly localKeys = false;
-  readonly #asked = new Map<number, (answer: Answer) => void>();
+  readonly #leases = new Map<string, Promise<Lease>>();
+  readonly #asked = new Map<number, (lease: Lease) => void>();
+  #resetAt = Number.POSITIVE_INFINITY;
   #last = 0;
 
-  init(_options: Options): void {
-    process.on('message', (message: Answer) => {
-      if (!isFor(message, ['count'])) return;
-      this.#asked.get(message.id)?.(message);
-      this.#asked.delete(message.id);
+  constructor(readonly limit: number) {}
+
+  init(): void {
+    process.on('message', ({ id, ...answer }: Answer) => {
+      if (!isFor(answer, 'lease')) return;
+      this.#asked.get(id)?.({ ...answer, used: 0 });
+      this.#asked.delete(id);
     });
   }
 
-  async increment(key: string): Promise<{ totalHits: number; resetTime: Date }> {
-    const { hits, resetAt } = await new Promise<Answer>((resolve) => {
+  async increment(key: string): Promise<ClientRateLimitInfo> {
+    if (Date.now() >= this.#resetAt) {
+      this.#leases.clear();
+      // Until the first answer of the new minute.
+      this.#resetAt = Number.POSITIVE_INFINITY;
+    }
+    const leased = this.#leases.get(key) ?? this.#ask(key);
+    const lease = await leased;
+    const { granted, before, resetAt } = lease;
+    this.#resetAt = resetAt;
+    if (granted > 0 && lease.used >= granted) {
+      if (this.#leases.get(key) === leased) this.#leases.delete(key);
+      return this.increment(key);
+    }
+    lease.used++;
+    const totalHits = granted > 0 ? before + lease.used : this.limit + 1;
+    return { totalHits, resetTime: new Date(resetAt) };
+  }
+
+  decrement(): void {}
+
+  resetKey(): void {}
+
+  #ask(key: string): Promise<Lease> {
+    const lease = new Promise<Lease>((resolve) => {
       const id = ++this.#last;
       this.#asked.set(id, resolve);
       process.send?.({ limit: 'ask', id, key } satisfies Question);
     });
-    return { totalHits: hits, resetTime: new Date(resetAt) };
+    this.#leases.set(key, lease);
+    return lease;
   }
-
-  decrement(key: string): void {
-    process.send?.({ limit: 'forgive', id: 0, key } satisfies Question);
-  }
-
-  resetKey(): void {}
 }
 
 /** Lets each address make so many requests a minute at all workers together. */
@@ -74,7 +107,7 @@ export const addressLimit = (limit: number): RequestHandler =>
   rateLimit({
     windowMs: WINDOW_MS,
     limit,
-    store: new PrimaryStore(),
+    store: new LeasedCounts(limit),
     keyGenerator: (request: Request) => ipKeyGenerator(request.ip ?? ''),
     standardHeaders: 'draft-7',
     legacyHeaders: false,

@@ -27,7 +27,7 @@ async function lead(config: Config, sockets: string): Promise<void> {
   keeper.disconnect();
   if (!identity) return;
   const workers = new Workers(config.httpWorkers, config.listen);
-  countAddresses();
+  countAddresses(config.rateLimit.address);
   try {
     const url = await workers.start();
     const metrics = await serveMetrics(join(sockets, METRICS_SOCKET), metricsPage);
