@@ -53,6 +53,7 @@ const KEEPER_PACKAGES = [
   'graphene-pk11',
   'hash-wasm',
   'jose',
+  'koffi',
   'kysely',
   'pg',
   'pkcs11js',
