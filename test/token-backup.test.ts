@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import pkcs11 from 'pkcs11js';
 import { rehearseToken, restoreToken } from '../src/keeper/custody/index.js';
 import { Ledger, tokenStore } from '../src/keeper/ledger/index.js';
+import { UNWRAP_ATTACKS } from '../src/keeper/pkcs11/attacks/index.js';
 import { Binding } from '../src/keeper/pkcs11/binding.js';
 import { throwAwayKeys } from '../src/keeper/pkcs11/doctor/throw-away.js';
 import {
@@ -14,7 +15,9 @@ import {
   loadProfile,
   type Profile,
 } from '../src/keeper/pkcs11/index.js';
+import { OAEP } from '../src/keeper/pkcs11/keyring.js';
 import { Session } from '../src/keeper/pkcs11/session.js';
+import { backupKey, backupPublicKey } from '../src/keeper/pkcs11/templates.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
 import { nonceOf, openRow, type Row, rowKeyInput, sealRow } from '../src/keeper/records/index.js';
 import { backUpToken, TokenBackupError } from '../src/keeper/vault/token-backup.js';
@@ -120,12 +123,81 @@ const SO_PIN = '87654321';
     assert.throws(() => new Session(other), /restore/);
   });
 
+  it('what its key unwraps stays in the backup token; under one that an older version made, it does not', () => {
+    const { long, keys } = JSON.parse(backup).content as {
+      long: { kek: string };
+      keys: { wrapped: string }[];
+    };
+    const binding = new Binding(other);
+    const { p11, session } = binding;
+    const tryIn = (key: pkcs11.Handle, wrapped: Uint8Array, keyType: number, changes: pkcs11.Template) => {
+      const open = p11.C_UnwrapKey(session, OAEP, key, Buffer.from(wrapped), [
+        { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+        { type: pkcs11.CKA_KEY_TYPE, value: keyType },
+        { type: pkcs11.CKA_TOKEN, value: false },
+        { type: pkcs11.CKA_PRIVATE, value: true },
+        { type: pkcs11.CKA_ENCRYPT, value: false },
+        { type: pkcs11.CKA_WRAP, value: false },
+        ...changes,
+        { type: pkcs11.CKA_COPYABLE, value: false },
+        { type: pkcs11.CKA_MODIFIABLE, value: false },
+      ]);
+      binding.destroy(open);
+    };
+    const inTheOpen: pkcs11.Template = [
+      { type: pkcs11.CKA_SENSITIVE, value: false },
+      { type: pkcs11.CKA_EXTRACTABLE, value: true },
+      { type: pkcs11.CKA_DECRYPT, value: false },
+    ];
+    const toDecrypt: pkcs11.Template = [
+      { type: pkcs11.CKA_SENSITIVE, value: true },
+      { type: pkcs11.CKA_EXTRACTABLE, value: false },
+      { type: pkcs11.CKA_DECRYPT, value: true },
+    ];
+    try {
+      const [own] = binding.find([
+        { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
+        { type: pkcs11.CKA_LABEL, value: 'bkv.backup' },
+      ]) as [pkcs11.Handle];
+      const blobs = [
+        [Buffer.from(long.kek, 'base64'), pkcs11.CKK_AES],
+        [Buffer.from(keys[0]?.wrapped as string, 'base64'), pkcs11.CKK_GENERIC_SECRET],
+      ] as const;
+      for (const [wrapped, keyType] of blobs)
+        for (const changes of [inTheOpen, toDecrypt])
+          assert.throws(() => tryIn(own, wrapped, keyType, changes), /CKR_TEMPLATE_INCONSISTENT/);
+      const unhardened = p11.C_GenerateKeyPair(
+        session,
+        { mechanism: pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN },
+        backupPublicKey.map((one) => (one.type === pkcs11.CKA_TOKEN ? { ...one, value: false } : one)),
+        backupKey.map((one) => (one.type === pkcs11.CKA_TOKEN ? { ...one, value: false } : one)),
+      );
+      const secret = p11.C_GenerateKey(session, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
+        { type: pkcs11.CKA_TOKEN, value: false },
+        { type: pkcs11.CKA_EXTRACTABLE, value: true },
+        { type: pkcs11.CKA_VALUE_LEN, value: 32 },
+      ]);
+      const wrapped = p11.C_WrapKey(session, OAEP, unhardened.publicKey, secret, Buffer.alloc(512));
+      for (const changes of [inTheOpen, toDecrypt])
+        tryIn(unhardened.privateKey, wrapped, pkcs11.CKK_AES, changes);
+    } finally {
+      binding.close();
+    }
+  });
+
   it('is restored: rows open, keys evaluate, and nothing is left that takes the keys in again', async () => {
     restoreToken(other, backup);
     const after = labels(other);
     assert.ok(!after.includes('bkv.backup'), after.join());
     assert.ok(!after.includes('bkv.page.9.9'), 'what a restore left that was cut off is gone');
-    new Session(other).close();
+    const session = new Session(other);
+    session.close();
+    assert.deepEqual([session.exposure.ways, session.strange], [[], []]);
+    const binding = new Binding(other);
+    const [wrap] = binding.find([{ type: pkcs11.CKA_LABEL, value: 'bkv.wrap' }]) as [pkcs11.Handle];
+    const passed = UNWRAP_ATTACKS.filter((attack) => attack.succeeds(binding, wrap, account));
+    binding.close();
+    assert.deepEqual(passed, []);
     await withToken(other, async (token) => {
       const ledger = await Ledger.open(tokenStore(token), { limit: 10 });
       assert.equal(ledger.state(row).state, 'live');
