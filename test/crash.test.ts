@@ -30,9 +30,9 @@ import { discardData, isOpenCryptoki } from './support/token.js';
 
 const preload = resolve('dist/test/support/faults.js');
 /** How many points the daemon is really killed at; `all` takes most of an hour. */
-const kills = process.env.BKV_KILLS ?? '8';
+const kills = process.env.BKV_KILLS ?? '5';
 /** How many states of the files a daemon is started on, drawn by the seed. */
-const judged = process.env.BKV_STATES ?? '24';
+const judged = process.env.BKV_STATES ?? '16';
 
 async function script(daemon: Daemon, known: Known): Promise<void> {
   known.serverPublicKey = daemon.serverPublicKey;

@@ -25,7 +25,7 @@ import { isOpenCryptoki } from './support/token.js';
  * How many writes fail, each in a run of its own; `all`, or `1/2` for the first half of all, or one run by its name,
  * such as `EIO:120` or `ENOSPC:120+`. With BKV_IO_EACH=1 each of the dozen times that SoftHSM2 writes one object counts.
  */
-const failures = process.env.BKV_IO_ERRORS ?? '8';
+const failures = process.env.BKV_IO_ERRORS ?? '6';
 /** How often the disk fills up. */
 const floods = Number(process.env.BKV_FULL_DISKS ?? '2');
 /** Vaults at the same time. */

@@ -13,8 +13,10 @@ describe('the witness of what a token was told to keep', () => {
   let profile: Profile;
   let token: TokenPool;
   let witness: Witness;
+  let homeBefore: NodeJS.ProcessEnv = {};
   before(async function () {
     if (isOpenCryptoki) return this.skip();
+    homeBefore = { ...process.env };
     data = softhsmHome('bkv-witness-');
     profile = freshToken();
     folder = join(data, 'tokens', readdirSync(join(data, 'tokens'))[0] as string);
@@ -25,6 +27,7 @@ describe('the witness of what a token was told to keep', () => {
     witness?.end();
     await token?.close();
     if (data) rmSync(data, { recursive: true });
+    Object.assign(process.env, homeBefore);
   });
 
   const objects = () => new Set(readdirSync(folder).filter((name) => name.endsWith('.object')));

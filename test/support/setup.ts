@@ -1,4 +1,4 @@
-/** Loaded by mocha before every test file, and so before any module of a token. */
+/** Loaded by mocha, and by each of its processes, before any test file, and so before any module of a token. */
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { isOpenCryptoki, softhsmHome } from './token.js';
@@ -13,8 +13,4 @@ export async function mochaGlobalTeardown(): Promise<void> {
   if (isOpenCryptoki) execFileSync('bash', ['softhsm/opencryptoki.sh', 'stop'], { stdio: 'inherit' });
 }
 
-export const mochaHooks = {
-  afterAll(): void {
-    rmSync(folder, { recursive: true, force: true });
-  },
-};
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
