@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import {
+  chmodSync,
   cpSync,
+  type Dirent,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -15,6 +18,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Daemon } from './support/daemon.js';
 import { isOpenCryptoki } from './support/token.js';
+
+/** Of a folder and all below it, as far as they stay. */
+function entriesOf(folder: string): Dirent[] {
+  try {
+    return readdirSync(folder, { recursive: true, withFileTypes: true });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
 
 describe('the token of a data folder', () => {
   const work = mkdtempSync(join(tmpdir(), 'bkv-embedded-'));
@@ -52,6 +65,57 @@ describe('the token of a data folder', () => {
     assert.equal(await remaining(moved), 9);
   });
 
+  it('is for its owner alone, with its sockets and what comes and goes meanwhile', async () => {
+    // As an earlier version left it.
+    chmodSync(join(data, 'records.sqlite'), 0o644);
+    await withDaemon(data, async (daemon) => {
+      const commandLine = readFileSync(`/proc/${daemon.processes().keeper}/cmdline`, 'utf8').split('\0');
+      const sockets = commandLine[commandLine.indexOf('--sockets') + 1] as string;
+      const seen = new Set<string>();
+      const open = new Set<string>();
+      const look = () => {
+        for (const folder of [data, sockets])
+          for (const { name, parentPath } of entriesOf(folder)) {
+            seen.add(name.replace(/\d+$/, ''));
+            const about = lstatSync(join(parentPath, name), { throwIfNoEntry: false });
+            if (about && about.mode & 0o077) open.add(name);
+          }
+      };
+      const looking = setInterval(look, 5);
+      await daemon.register('bob', 'right');
+      await daemon.shred();
+      clearInterval(looking);
+      look();
+      assert.deepEqual([...open], []);
+      for (const name of [
+        'records.sqlite-wal',
+        'records.sqlite-shm',
+        'audit.log',
+        'token-pin',
+        'keeper.sock',
+        'witness.',
+      ])
+        assert.ok(seen.has(name), `${name} was not there: ${[...seen]}`);
+    });
+  });
+
+  it('is missed when it is not there, and no other one is made in its place', async () => {
+    const [copy, elsewhere] = [join(work, 'without'), join(work, 'elsewhere')];
+    cpSync(data, copy, { recursive: true });
+    renameSync(join(copy, 'tokens'), elsewhere);
+    for (const lost of [
+      () => undefined,
+      () => mkdirSync(join(copy, 'tokens', 'lost+found'), { recursive: true }),
+    ]) {
+      lost();
+      await assert.rejects(Daemon.start(copy), /the token of this vault is not in .*Put the folder back/);
+    }
+    rmSync(join(copy, 'tokens'), { recursive: true });
+    renameSync(elsewhere, join(copy, 'tokens'));
+    mkdirSync(join(copy, 'tokens', 'lost+found'));
+    assert.equal(await remaining(copy), 10);
+  });
+
   it('is served whatever SOFTHSM2_CONF of the environment says', async () => {
     assert.equal(await remaining(data, { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' }), 10);
   });
@@ -62,12 +126,16 @@ describe('the token of a data folder', () => {
     const [token] = readdirSync(join(data, 'tokens')) as [string];
     const object = () => readFileSync(join(data, 'tokens', token, 'token.object'));
     const before = object();
-    for (const lose of [() => rmSync(path), () => writeFileSync(path, '', { mode: 0o600 })]) {
+    for (const lose of [() => rmSync(path), () => writeFileSync(path, '\n', { mode: 0o600 })]) {
       lose();
       await assert.rejects(Daemon.start(data), /token-pin is missing or empty.*Put the file back/s);
-      assert.ok(!existsSync(path) || readFileSync(path).length === 0);
+      assert.ok(!existsSync(path) || readFileSync(path).length === 1);
       assert.deepEqual(object(), before);
     }
+    rmSync(path);
+    mkdirSync(path);
+    await assert.rejects(Daemon.start(data), /token-pin: this is a folder/);
+    rmSync(path, { recursive: true });
     writeFileSync(path, pin, { mode: 0o600 });
     assert.equal(await remaining(data), 10);
   });

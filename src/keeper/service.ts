@@ -9,7 +9,15 @@ import { keeperApi } from './keeper.js';
 import { auditTo, log } from './log/index.js';
 import { renderMetrics } from './metrics/index.js';
 import { renderProcess } from './metrics/process.js';
-import { embeddedProfile, initializeToken, KEY_LABELS, loadProfile, type Profile } from './pkcs11/index.js';
+import {
+  embeddedProfile,
+  hasToken,
+  initializeToken,
+  KEY_LABELS,
+  loadProfile,
+  type Profile,
+  TokenError,
+} from './pkcs11/index.js';
 import { type Token, TokenPool } from './pool/index.js';
 import { lead, Records } from './records/index.js';
 import { ADMIN, API, type Handlers, SOCKETS, SocketServer } from './socket/index.js';
@@ -77,12 +85,20 @@ function socketAt(path: string): { path: string; mode: number } {
 function profileOf({ profile: path }: Config, data: string): Profile {
   const profile = path === undefined ? embeddedProfile(data) : loadProfile(path);
   if (path === undefined) {
+    const { soPin, tokens } = embeddedFiles(data);
+    if (hadToken(data) && !hasToken(profile))
+      throw new TokenError(
+        `the token of this vault is not in ${tokens}. Put the folder back; a new token would open nothing of it. Nothing was changed.`,
+        'BKV_TOKEN',
+      );
     // Needed only while the token lacks something.
-    const { soPin } = embeddedFiles(data);
     initializeToken(profile, existsSync(soPin) ? readFileSync(soPin, 'utf8') : '');
   }
   return profile;
 }
+
+/** Whether a keeper has opened a token in this data folder before. */
+const hadToken = (data: string): boolean => existsSync(embeddedFiles(data).identity);
 
 async function openVault(config: Config, data: string, token: Token, records: Records, objectBytes: number) {
   await records.prepare();

@@ -39,11 +39,12 @@ export function softhsmFolder(): string {
   );
 }
 
-/** Folders of the tokens in one of {@link softhsmFolder}. */
+/** Folders of the tokens in one of {@link softhsmFolder}, and not others, such as `lost+found`. */
 export const tokensIn = (folder: string): string[] =>
   readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
-    .map(({ name }) => join(folder, name));
+    .map(({ name }) => join(folder, name))
+    .filter((token) => [TOKEN, COPY].some((name) => existsSync(join(token, name))));
 
 const read = (path: string): Buffer | undefined => (existsSync(path) ? readFileSync(path) : undefined);
 

@@ -1,3 +1,4 @@
+import { chmodSync, existsSync } from 'node:fs';
 import SQLite from 'better-sqlite3';
 import { Kysely, PostgresDialect, type SqliteDatabase, SqliteDialect } from 'kysely';
 import type pg from 'pg';
@@ -56,9 +57,7 @@ export async function open(where: string): Promise<Kysely<Database>> {
 }
 
 function openSqlite(path: string): Kysely<Database> {
-  const database = new SQLite(path);
-  database.pragma('journal_mode = WAL');
-  database.pragma('synchronous = FULL');
+  const database = openFile(path);
   const statements = new Map<string, SQLite.Statement>();
   const prepare = (sql: string): SQLite.Statement => {
     const statement = statements.get(sql) ?? database.prepare(sql);
@@ -68,6 +67,24 @@ function openSqlite(path: string): Kysely<Database> {
   return new Kysely({
     dialect: new SqliteDialect({ database: { prepare, close: () => database.close() } as SqliteDatabase }),
   });
+}
+
+/** Closes a database of SQLite to all but its owner. What SQLite makes beside it is as it is. */
+export function keepPrivate(path: string): void {
+  for (const file of ['', '-wal', '-shm', '-journal'].map((end) => path + end))
+    if (existsSync(file)) chmodSync(file, 0o600);
+}
+
+function openFile(path: string): SQLite.Database {
+  try {
+    const database = new SQLite(path);
+    keepPrivate(path);
+    database.pragma('journal_mode = WAL');
+    database.pragma('synchronous = FULL');
+    return database;
+  } catch (error) {
+    throw new DatabaseError(`the database ${path} cannot be opened: ${(error as Error).message}`);
+  }
 }
 
 async function openPostgres(url: string): Promise<Kysely<Database>> {

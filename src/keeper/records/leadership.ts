@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import SQLite from 'better-sqlite3';
-import { connection, isPostgres, loadPostgres } from './database.js';
+import { connection, isPostgres, keepPrivate, loadPostgres } from './database.js';
 
 /** The right to be the only daemon on a database that answers. */
 export interface Leadership {
@@ -37,6 +37,7 @@ export async function lead(where: string, signal: AbortSignal, onWait: () => voi
 /** A lock on a file of its own, which the system takes back when the process ends. */
 function trySqlite(path: string): Leadership | undefined {
   const database = new SQLite(path, { timeout: 0 });
+  keepPrivate(path);
   try {
     database.exec('BEGIN EXCLUSIVE');
   } catch (error) {
