@@ -26,7 +26,7 @@ describe('the vectors of docs/protocol.md', () => {
   });
 
   const refused = load('refused.json');
-  const [{ account, password, vault, registration, recovery }] = load('account.json');
+  const [{ account, password, backupKey, vault, registration, recovery }] = load('account.json');
   const stretch = stretchedOnce(stretchOutput(argon2));
 
   for (const { why, ...change } of refused.starts)
@@ -66,6 +66,11 @@ describe('the vectors of docs/protocol.md', () => {
         errors[code as keyof typeof errors],
       );
     });
+
+  it('a sealed key opens with the export key', async () => {
+    const opened = await openKey(hex(registration.exportKey), hex(registration.encryptedBackupKey));
+    assert.equal(Buffer.from(opened).toString('hex'), backupKey);
+  });
 
   for (const { why, code, encryptedBackupKey } of refused.sealedKeys)
     it(`a sealed key is refused that has ${why}`, () =>
