@@ -16,6 +16,7 @@ export {
 export { type Cipher, NONCE_BYTES, PART_BYTES, TAG_BYTES, webCipher } from './cipher.js';
 export { BackupError } from './errors.js';
 export type { DirectoryEntry, Entry, FileEntry, Origin, Snapshot, SymlinkEntry } from './format.js';
+export { NewerKey } from './keyring.js';
 export { migrate } from './migrate.js';
 export { type BackupKey, type Opener, type OpenerDetails, type OpenerInfo, openerOf } from './openers.js';
 export { comparePaths, unsafePath } from './paths.js';
@@ -29,7 +30,7 @@ export {
   restoreEntries,
   type Sink,
 } from './restore.js';
-export type { SeenEpoch } from './seen.js';
+export { OlderKeys, type SeenEpoch } from './seen.js';
 export { type Choice, type Listing, snapshots } from './snapshots.js';
 export type { FileInfo, LeftOut, OpenFile, Problem, SourceEntry } from './source.js';
 export { type Verdict, type VerifyOptions, verify } from './verify.js';

@@ -49,7 +49,7 @@ export class Keyring {
     const [head] = this.heads;
     if (!head) throw new BackupError('a backup of version 1 is only read; run bkv migrate first');
     if (!this.complete)
-      throw new BackupError(
+      throw new NewerKey(
         'nothing was written: a part of this backup is under a key that this one does not open. It was removed, or two devices changed the keys at once. Open the backup in another way',
       );
     return head;
@@ -79,6 +79,9 @@ export class Keyring {
     return { epoch, plaintext: await epoch.open(name, sealed) };
   }
 }
+
+/** There is an epoch that is not opened, so nothing is written. */
+export class NewerKey extends BackupError {}
 
 /** It is sealed by an epoch that is there, and that this opener does not open. */
 export class UnknownEpoch extends BackupError {}

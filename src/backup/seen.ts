@@ -1,6 +1,9 @@
 import { BackupError } from './errors.js';
 import type { Keyring } from './keyring.js';
 
+/** The storage hides an epoch that this device has seen. */
+export class OlderKeys extends BackupError {}
+
 /** The mark of the newest epoch that a device has seen of a backup, by the backup's id. */
 export type SeenEpoch = (id: string) => string | undefined;
 
@@ -16,7 +19,7 @@ export function checkSeen({ epochs, v1 }: Keyring, seen: SeenEpoch): void {
     return mark !== undefined && !epochs.some((epoch) => epoch.mark === mark);
   });
   if (hidden)
-    throw new BackupError(
+    throw new OlderKeys(
       'this device has seen newer keys of this backup, and the storage shows older ones: who was removed since could read what is written now; where the storage itself was set back, say --accept-older-keys',
     );
 }

@@ -1,3 +1,4 @@
+import type { Opener } from '../backup/index.js';
 import { type AccountStatus, type StretchPassword, VaultClient } from '../client/index.js';
 import { withStretch } from './stretching.js';
 import { Problem, texts } from './words.js';
@@ -5,23 +6,23 @@ import { Problem, texts } from './words.js';
 /** Milliseconds for one request. */
 const TIMEOUT = 30_000;
 
-/** Who is signed in, and the key of the backup that was last made or opened here, as the messenger's own program has them. */
+/** Who is signed in, and what opened the backup that was last made or opened here, as the messenger's own program has them. */
 class Account {
   name = '';
-  #key: Uint8Array | undefined;
+  #opener: Opener | undefined;
 
-  /** 32 bytes, while the page is open: later backups of this visit are made with the same. */
-  get key(): Uint8Array | undefined {
-    return this.#key;
+  /** while the page is open */
+  get opener(): Opener | undefined {
+    return this.#opener;
   }
 
-  set key(key: Uint8Array | undefined) {
-    if (this.#key !== key) this.#key?.fill(0);
-    this.#key = key;
+  set opener(opener: Opener | undefined) {
+    if (this.#opener?.secret !== opener?.secret) this.#opener?.secret.fill(0);
+    this.#opener = opener;
   }
 
   signIn(name: string): void {
-    if (name !== this.name) this.key = undefined;
+    if (name !== this.name) this.opener = undefined;
     this.name = name;
   }
 

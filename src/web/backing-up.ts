@@ -1,11 +1,12 @@
-import { backupEntries } from '../backup/index.js';
-import { KeyExists, newBackupKey } from '../client/index.js';
+import { addOpener, backupEntries, type Opener } from '../backup/index.js';
+import { passkeysMayOpen } from '../client/index.js';
 import { account } from './account.js';
-import { clearDigits, showDigits } from './digits.js';
+import { clearDigits } from './digits.js';
 import { chosenFiles, clearFiles, totalSize } from './files.js';
 import { canChooseFolders, chooseFolder } from './folder.js';
-import { clearNewPassword, takeNewPassword } from './new-password.js';
-import { askDigits, askPassword, chosenOpener, type Opener, type Purpose } from './opening.js';
+import { type Making, makeDigits, makePasskey, makePassword } from './making.js';
+import { ask, chosenWay, expectOpens, offerWays, waysOf } from './opening.js';
+import { remember, seenEpoch } from './remembered.js';
 import { entries } from './selection.js';
 import { offer } from './shelf.js';
 import {
@@ -21,8 +22,10 @@ import {
   show,
   showAnew,
 } from './steps.js';
-import { ArchiveStorage, contentOf, type DirectoryStorage, opens } from './storages.js';
-import { FieldProblem, filesAre, Problem, texts } from './words.js';
+import { ArchiveStorage, contentOf, type DirectoryStorage } from './storages.js';
+import { wayOf } from './way-of.js';
+import { showWays } from './ways.js';
+import { filesAre, Problem, texts } from './words.js';
 
 /** Bytes that a backup of one file may have: it is made in memory. */
 const ARCHIVE_LIMIT = 1e9;
@@ -30,9 +33,8 @@ const ARCHIVE_LIMIT = 1e9;
 let storage: ArchiveStorage | DirectoryStorage;
 /** whether there is a backup at the destination, which has a key already */
 let isThere = false;
-const openers = new Set<Opener>();
-/** The person has agreed to lose what the old password opened. */
-let replacing = false;
+/** what opens the backup besides that with which it is made */
+let others: Opener[] = [];
 
 export function beginBackup(): void {
   setTask('Back up');
@@ -55,116 +57,68 @@ async function takeDestination(): Promise<void> {
   element('#opener-title').textContent = isThere
     ? 'How do you open this backup?'
     : 'How do you want to open it later?';
-  element('#opener-note').textContent = isThere ? texts.folderHasBackup : '';
-  element('#opener-note').hidden = !isThere;
+  element('#opener-note').textContent = isThere ? texts.folderHasBackup : texts.addLater;
+  element('#opener-note').hidden = false;
+  offerWays(isThere ? await waysOf(storage) : await waysToMake());
   show('opener');
 }
 
-const purpose = (passwordNote: string, opened: Purpose['opened']): Purpose => ({
-  passwordNote,
-  opened,
-  forgotten: () => giveUp('forgotten'),
-  closed: () => giveUp('locked'),
+/** Contacts come as a second way: who makes a backup should be able to open it alone. */
+const waysToMake = async () =>
+  (await passkeysMayOpen())
+    ? (['password', 'digits', 'passkey'] as const)
+    : (['password', 'digits'] as const);
+
+const making = (more: readonly Opener[] = []): Making => ({
+  button: 'Back up',
+  existing: texts.existing,
+  made: async (opener) => {
+    account.opener = opener;
+    others = [...more];
+    clearDigits();
+    follow('saving', write);
+  },
 });
 
-/** With the key of the backup that is at the destination, or of all that the password opens. */
-async function save(key: Uint8Array, opener: Opener): Promise<void> {
-  if (isThere && !(await opens(storage, key))) {
-    key.fill(0);
-    throw new Problem(texts.otherKey(opener));
-  }
-  account.key = key;
-  openers.add(opener);
-  start();
-}
-
-/** The backup at the destination is opened as it always was: a new key would open nothing of it. */
-function openExisting(opener: Opener): void {
-  const why: Purpose = { passwordNote: texts.existingFolder, opened: save, closed: () => showAnew('closed') };
-  if (opener === 'digits') askDigits(why);
-  else askPassword(why);
-}
-
-async function takePassword(): Promise<void> {
-  replacing = false;
-  const { state } = await account.status();
-  if (state === 'locked') giveUp('locked');
-  else if (state === 'registered') askPassword(purpose(texts.existing, save));
-  else show('new-password');
-}
-
-/** The key of this visit's backups, or a new one; when a password holds a key, the person says which is meant. */
+/** New digits; when a password holds a key, the person says whether it is to open this backup, too. */
 async function takeDigits(): Promise<void> {
-  if (account.key) return giveDigits(account.key);
-  // Digits need no vault: when it does not answer, they are of a key of their own.
+  const { opener } = account;
+  if (opener?.form === 'digits') return makeDigits(making(), opener);
+  // Digits need no vault: when it does not answer, they are all.
   const state = await account.status().then(
     (status) => status.state,
     () => 'unknown',
   );
   if (state === 'registered') show('digits-which');
-  else giveDigits(newBackupKey());
+  else makeDigits(making());
 }
 
-function giveDigits(key: Uint8Array): void {
-  account.key = key;
-  showDigits(key, async () => {
-    openers.add('digits');
-    clearDigits();
-    start();
+async function takeWhich(): Promise<void> {
+  if (chosen('which') === 'separate') return makeDigits(making());
+  ask('password', {
+    passwordNote: texts.forDigits,
+    opened: async (password) => makeDigits(making([password])),
+    closed: () => showAnew('closed'),
   });
 }
 
-function giveUp(why: 'forgotten' | 'locked'): void {
-  element('#replace-why').textContent = texts[why];
-  element('#replace-loss').textContent = texts.loss;
-  input('agree').checked = false;
-  replacing = false;
-  show('replace');
-}
-
-async function register(outlet: Outlet): Promise<void> {
-  outlet.say('Checking the password …');
-  const password = await takeNewPassword();
-  outlet.say('Setting up the password …');
-  const key = account.key ?? newBackupKey();
-  try {
-    await account.register(password, key, replacing);
-  } catch (error) {
-    // Another tab or device was faster, or the answer to an earlier try was lost.
-    if (!(error instanceof KeyExists)) throw error;
-    clearNewPassword();
-    return takePassword();
-  }
-  replacing = false;
-  clearNewPassword();
-  account.key = key;
-  openers.add('password');
-  start();
-}
-
-const start = (): void => follow('saving', write);
-
 async function write(outlet: Outlet): Promise<void> {
   outlet.say(`${filesAre(chosenFiles().length)} being encrypted …`);
-  const { files, leftOut } = await backupEntries(
-    () => entries(chosenFiles()),
-    totalSize(),
-    storage,
-    account.key as Uint8Array,
-    { progress: outlet.progress },
-  );
+  const opener = account.opener as Opener;
+  const { files, leftOut } = await backupEntries(() => entries(chosenFiles()), totalSize(), storage, opener, {
+    progress: outlet.progress,
+    seenEpoch,
+  });
+  for (const other of others) await addOpener(storage, opener, other, { seenEpoch });
+  await remember(storage, opener);
   listProblems('left-out', `${filesAre(leftOut.length)} not in it, and could not be read:`, leftOut);
   showSaved(files);
 }
 
 function showSaved(count: number): void {
   element('#saved-title').textContent = `${filesAre(count)} backed up`;
-  element('#saved-opens').textContent =
-    openers.size > 1
-      ? texts.opensWithBoth
-      : openers.has('password')
-        ? texts.opensWithPassword
-        : texts.opensWithDigits;
+  element('#saved-opens').textContent = texts.openedBy([account.opener as Opener, ...others].map(wayOf));
+  element('#saved-alone').hidden = isThere || others.length > 0;
   element('#saved-where').textContent =
     storage instanceof ArchiveStorage ? texts.savedDownload : texts.savedFolder(storage.name);
   element('#save-again').hidden = !(storage instanceof ArchiveStorage);
@@ -176,37 +130,30 @@ function showSaved(count: number): void {
   showAnew('saved');
 }
 
+/** What follows the step `opener` of a backup. */
+export async function chooseOpener(): Promise<void> {
+  const way = chosenWay();
+  others = [];
+  if (isThere)
+    return ask(way, {
+      passwordNote: texts.existingFolder,
+      opened: async (opener) => {
+        await expectOpens(storage, opener);
+        follow('saving', write);
+      },
+      closed: () => showAnew('closed'),
+    });
+  if (way === 'password') await makePassword(making());
+  else if (way === 'passkey') makePasskey(making());
+  else await takeDigits();
+}
+
 export function prepareBackup(): void {
   input('to-folder').disabled = !canChooseFolders();
   element('#no-folders').hidden = canChooseFolders();
   onSubmit('destination', takeDestination);
-  onSubmit('digits-which', async () => {
-    openers.clear();
-    if (chosen('which') === 'separate') return giveDigits(newBackupKey());
-    askPassword({
-      passwordNote: texts.forDigits,
-      opened: async (key, opener) => {
-        openers.add(opener);
-        giveDigits(key);
-      },
-      closed: () => showAnew('closed'),
-    });
-  });
-  onSubmit('replace', async () => {
-    if (!input('agree').checked) throw new FieldProblem('agree', texts.agree);
-    replacing = true;
-    show('new-password');
-  });
-  onSubmit('new-password', register);
+  onSubmit('digits-which', takeWhich);
   onSubmit('saving', write);
+  onClick('#saved-ways', () => showWays(storage));
   onClick('#closed-anew', beginBackup);
-}
-
-/** What follows the step `opener` of a backup. */
-export async function chooseOpener(): Promise<void> {
-  const opener = chosenOpener();
-  openers.clear();
-  if (isThere) openExisting(opener);
-  else if (opener === 'password') await takePassword();
-  else await takeDigits();
 }

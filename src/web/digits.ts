@@ -26,7 +26,6 @@ export function clearDigits(): void {
   element('#digits').textContent = '';
   element('#code').replaceChildren();
   input('line').value = '';
-  element<HTMLTextAreaElement>('#typed-digits').value = '';
 }
 
 export function prepareDigits(): void {

@@ -2,9 +2,11 @@ import { account } from './account.js';
 import { beginBackup, chooseOpener, prepareBackup } from './backing-up.js';
 import { clearDigits, prepareDigits } from './digits.js';
 import { prepareFiles } from './files.js';
+import { clearPieces, prepareMaking } from './making.js';
 import { clearNewPassword, prepareNewPassword } from './new-password.js';
-import { prepareOpening, stopScan } from './opening.js';
+import { clearOpening, prepareOpening } from './opening.js';
 import { beginRestore, clearRestored, openRestore, prepareRestore } from './restoring.js';
+import { prepareScanning } from './scanning.js';
 import {
   element,
   input,
@@ -16,18 +18,22 @@ import {
   showAnew,
   taskUnderWay,
 } from './steps.js';
+import { prepareWays } from './ways.js';
 import { FieldProblem, texts } from './words.js';
 
 /** Takes every secret out of the page. */
 function forget(): void {
   clearDigits();
   clearNewPassword();
-  stopScan();
-  input('secret').value = '';
+  clearOpening();
+  clearPieces();
 }
 
 prepareSteps();
+prepareScanning();
 prepareOpening();
+prepareMaking();
+prepareWays();
 prepareNewPassword();
 prepareDigits();
 prepareFiles();
@@ -53,7 +59,7 @@ onHome(() => {
 // A page that the browser keeps to go back to must not keep secrets.
 addEventListener('pagehide', () => {
   forget();
-  account.key = undefined;
+  account.opener = undefined;
 });
 addEventListener('pageshow', (event) => {
   if (event.persisted) location.reload();

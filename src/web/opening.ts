@@ -1,27 +1,79 @@
-import { BkvError, Locked, looksLikeKey, parseKey, VaultError, WrongPassword } from '../client/index.js';
+import { type Opener, openerKinds } from '../backup/index.js';
+import {
+  BkvError,
+  gather,
+  joinPieces,
+  Locked,
+  looksLikeKey,
+  openPasskey,
+  parseKey,
+  VaultError,
+  WrongPassword,
+} from '../client/index.js';
+import type { Storage } from '../storage/storage.js';
 import { account } from './account.js';
-import { readCamera, readCode } from './qr.js';
-import { chosen, complain, element, input, onBack, onClick, onSubmit, run, show } from './steps.js';
+import { placeScanner, stopScan } from './scanning.js';
+import { chosen, complain, element, input, type Outlet, onBack, onClick, onSubmit, show } from './steps.js';
+import { opens } from './storages.js';
+import { type Way, wayOf } from './way-of.js';
 import { FieldProblem, Problem, sentence, texts } from './words.js';
-
-/** What opens a backup. Later kinds are added here, and as a choice of the step `opener`. */
-export type Opener = 'password' | 'digits';
 
 /** Why a backup is opened, and what follows. */
 export interface Purpose {
   readonly passwordNote: string;
   /** what the person can do who does not know the password any more */
   readonly forgotten?: () => void;
-  /** Takes the key (32 bytes). @throws Problem when it is another backup's */
-  opened(key: Uint8Array, opener: Opener): Promise<void>;
+  /** @throws Problem when it is another backup's */
+  opened(opener: Opener, outlet: Outlet): Promise<void>;
   /** after too many wrong passwords */
   readonly closed: () => void;
 }
 
 let purpose: Purpose;
-let scanning: AbortController | undefined;
+let pieces: string[] = [];
 
-const typed = (): HTMLTextAreaElement => element<HTMLTextAreaElement>('#typed-digits');
+const field = (id: string): HTMLTextAreaElement => element<HTMLTextAreaElement>(`#${id}`);
+
+/** The choices of the step `opener`. @param ways those that there are; the first is chosen */
+export function offerWays(ways: readonly Way[]): void {
+  for (const choice of document.querySelectorAll<HTMLInputElement>('input[name=opener]')) {
+    (choice.closest('label') as HTMLElement).hidden = !ways.includes(choice.value as Way);
+    if (choice.value === ways[0]) choice.checked = true;
+  }
+}
+
+/** Those that a backup has, as far as its storage tells. */
+export async function waysOf(storage: Storage): Promise<Way[]> {
+  const kinds = await openerKinds(storage);
+  return [
+    ...(kinds.has('key') || kinds.size === 0 ? (['password', 'digits'] as const) : []),
+    ...(['passkey', 'contacts'] as const).filter((kind) => kinds.has(kind)),
+  ];
+}
+
+export const chosenWay = (): Way => chosen('opener') as Way;
+
+/** Goes on only where the opener is one of this backup. @throws Problem */
+export async function expectOpens(storage: Storage, opener: Opener): Promise<void> {
+  if (!(await opens(storage, opener))) {
+    opener.secret.fill(0);
+    throw new Problem(texts.otherKey(wayOf(opener)));
+  }
+  account.opener = opener;
+}
+
+/** Has the person open a backup in the way that they chose. */
+export function ask(way: Way, why: Purpose): void {
+  purpose = why;
+  if (way === 'password') askPassword(why);
+  else if (way === 'digits') askDigits(why);
+  else if (way === 'passkey') show('passkey');
+  else {
+    pieces = [];
+    askPiece();
+    show('pieces-enter');
+  }
+}
 
 /** Has the person type the password. */
 export function askPassword(why: Purpose): void {
@@ -34,11 +86,36 @@ export function askPassword(why: Purpose): void {
 /** Has the person type or scan the 64 digits. */
 export function askDigits(why: Purpose): void {
   purpose = why;
-  element('#scan-status').textContent = '';
+  placeScanner('digits-enter', (text) => fill('typed-digits', text, parseKey, 18));
   show('digits-enter');
 }
 
-export const chosenOpener = (): Opener => chosen('opener') as Opener;
+function askPiece(): void {
+  const needed = pieces.length > 0 ? gather(pieces).threshold : undefined;
+  field('typed-piece').value = '';
+  element('#piece-number').textContent = String(pieces.length + 1);
+  element('#pieces-so-far').textContent =
+    needed === undefined ? texts.firstPiece : texts.nextPiece(pieces.length, needed);
+  placeScanner('pieces-enter', (text) => fill('typed-piece', text, (piece) => gather([piece]), 24));
+}
+
+async function takePiece(outlet: Outlet): Promise<void> {
+  stopScan();
+  const gathered = inField('typed-piece', () => gather([...pieces, field('typed-piece').value]));
+  pieces.push(field('typed-piece').value);
+  if (gathered.pieces < gathered.threshold) {
+    askPiece();
+    field('typed-piece').focus();
+    return;
+  }
+  const secret = await joinPieces(pieces);
+  try {
+    await purpose.opened({ kind: 'contacts', secret }, outlet);
+  } finally {
+    pieces = [];
+    askPiece();
+  }
+}
 
 async function recover(password: string): Promise<Uint8Array | undefined> {
   try {
@@ -65,103 +142,64 @@ async function recover(password: string): Promise<Uint8Array | undefined> {
 function moveDigits(text: string): void {
   input('secret').value = '';
   askDigits(purpose);
-  typed().value = text;
+  field('typed-digits').value = text;
   complain('digits-enter', new Problem(texts.looksLikeDigits));
-  typed().focus();
+  field('typed-digits').focus();
 }
 
-function readDigits(text: string): Uint8Array {
+/** Says of what was typed what is wrong with it. */
+function inField<T>(id: string, read: () => T): T {
   try {
-    return parseKey(text);
+    return read();
   } catch (error) {
-    if (error instanceof BkvError) throw new FieldProblem('typed-digits', sentence(error.message));
+    if (error instanceof BkvError) throw new FieldProblem(id, sentence(error.message));
     throw error;
   }
 }
 
-function fill(text: string): boolean {
+/** Puts what a QR code says into a field, in lines of so many characters, if it is what belongs there. */
+function fill(id: string, text: string, read: (text: string) => unknown, line: number): boolean {
   try {
-    parseKey(text).fill(0);
+    read(text);
   } catch {
-    element('#scan-status').textContent = texts.otherCode;
     return false;
   }
-  typed().value = text.match(/.{1,18}/g)?.join('\n') ?? text;
-  element('#scan-status').textContent = texts.scanned;
+  field(id).value = text.match(new RegExp(`.{1,${line}}`, 'g'))?.join('\n') ?? text;
   return true;
 }
 
-async function scan(): Promise<void> {
-  const stopping = new AbortController();
-  scanning = stopping;
-  element('#viewfinder').hidden = false;
-  element('#scan').hidden = true;
-  element('#stop-scan').focus();
-  element('#scan-status').textContent = texts.scanning;
-  try {
-    await readCamera(element<HTMLVideoElement>('#camera'), stopping.signal, fill);
-  } catch {
-    element('#scan-status').textContent = texts.noCamera;
-  }
-  const stopped = stopping.signal.aborted;
+/** Takes every secret that was typed out of the page. */
+export function clearOpening(): void {
   stopScan();
-  if (stopped) element('#scan-status').textContent = '';
+  pieces = [];
+  input('secret').value = '';
+  for (const id of ['typed-digits', 'typed-piece']) field(id).value = '';
 }
 
-/** Turns the camera off. */
-export function stopScan(): void {
-  if (!scanning) return;
-  scanning.abort();
-  scanning = undefined;
-  const hadFocus = element('#viewfinder').contains(document.activeElement);
-  element('#viewfinder').hidden = true;
-  element('#scan').hidden = false;
-  if (hadFocus) element('#digits-enter button[type=submit]').focus();
-}
-
-async function readPicture(): Promise<void> {
-  const [file] = input('code-picture').files ?? [];
-  if (!file) return;
-  const status = element('#scan-status');
-  try {
-    const picture = await createImageBitmap(file);
-    const text = readCode(picture);
-    picture.close();
-    if (text === undefined) status.textContent = texts.noCode;
-    else fill(text);
-  } catch {
-    status.textContent = texts.noCode;
-  }
-  input('code-picture').value = '';
+async function takePassword(outlet: Outlet): Promise<void> {
+  const password = input('secret').value;
+  if (password === '') throw new FieldProblem('secret', texts.emptyPassword);
+  if (looksLikeKey(password)) return moveDigits(password);
+  outlet.say('Checking the password …');
+  const secret = await recover(password);
+  if (!secret) return;
+  input('secret').value = '';
+  await purpose.opened({ kind: 'key', form: 'password', secret }, outlet);
 }
 
 export function prepareOpening(): void {
-  onSubmit('password', async (outlet) => {
-    const password = input('secret').value;
-    if (password === '') throw new FieldProblem('secret', texts.emptyPassword);
-    if (looksLikeKey(password)) return moveDigits(password);
-    outlet.say('Checking the password …');
-    const key = await recover(password);
-    if (!key) return;
-    input('secret').value = '';
-    await purpose.opened(key, 'password');
-  });
-  onSubmit('digits-enter', async () => {
+  onSubmit('password', takePassword);
+  onSubmit('digits-enter', async (outlet) => {
     stopScan();
-    const key = readDigits(typed().value);
-    await purpose.opened(key, 'digits');
-    typed().value = '';
+    const secret = inField('typed-digits', () => parseKey(field('typed-digits').value));
+    await purpose.opened({ kind: 'key', form: 'digits', secret }, outlet);
+    field('typed-digits').value = '';
   });
-  onBack('password', () => {
-    input('secret').value = '';
+  onSubmit('passkey', async (outlet) => {
+    outlet.say('Your browser asks you for the passkey …');
+    await purpose.opened({ kind: 'passkey', ...(await openPasskey()) }, outlet);
   });
-  onBack('digits-enter', () => {
-    stopScan();
-    typed().value = '';
-  });
+  onSubmit('pieces-enter', takePiece);
+  for (const step of ['password', 'digits-enter', 'pieces-enter']) onBack(step, clearOpening);
   onClick('#forgotten', () => purpose.forgotten?.());
-  onClick('#scan', () => void scan());
-  onClick('#stop-scan', stopScan);
-  input('code-picture').addEventListener('change', () => void run('digits-enter', readPicture));
-  if (!navigator.mediaDevices?.getUserMedia) element('#scan').hidden = true;
 }

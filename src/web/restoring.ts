@@ -1,7 +1,8 @@
-import { restoreEntries } from '../backup/index.js';
+import { type Opener, restoreEntries } from '../backup/index.js';
 import { account } from './account.js';
 import { canChooseFolders, chooseFolder } from './folder.js';
-import { askDigits, askPassword, chosenOpener, type Opener, type Purpose } from './opening.js';
+import { ask, askDigits, chosenWay, expectOpens, offerWays, type Purpose, waysOf } from './opening.js';
+import { remember } from './remembered.js';
 import { offer, Shelf } from './shelf.js';
 import {
   element,
@@ -16,7 +17,8 @@ import {
   show,
   showAnew,
 } from './steps.js';
-import { ArchiveStorage, contentOf, type DirectoryStorage, opens } from './storages.js';
+import { ArchiveStorage, contentOf, type DirectoryStorage } from './storages.js';
+import { showWays } from './ways.js';
 import { filesAre, Problem, texts } from './words.js';
 
 let folder: DirectoryStorage | undefined;
@@ -41,6 +43,7 @@ async function takeSource(): Promise<void> {
     throw new Problem(file ? texts.notABackup : texts.noBackupInFolder);
   element('#opener-title').textContent = 'How do you open it?';
   element('#opener-note').hidden = true;
+  offerWays(await waysOf(storage));
   show('opener');
 }
 
@@ -54,12 +57,8 @@ function openArchive(content: ArrayBuffer): ArchiveStorage {
 
 const purpose: Purpose = {
   passwordNote: texts.forRestore,
-  opened: async (key: Uint8Array, opener: Opener) => {
-    if (!(await opens(storage, key))) {
-      key.fill(0);
-      throw new Problem(texts.otherKey(opener));
-    }
-    account.key = key;
+  opened: async (opener) => {
+    await expectOpens(storage, opener);
     follow('restoring', restore);
   },
   closed: () => showAnew('closed'),
@@ -67,19 +66,20 @@ const purpose: Purpose = {
 
 /** What follows the step `opener` of a restore. */
 export async function openRestore(): Promise<void> {
-  if (chosenOpener() === 'digits') return askDigits(purpose);
+  const way = chosenWay();
+  if (way !== 'password') return ask(way, purpose);
   const { state } = await account.status();
   if (state === 'locked') showAnew('closed');
   else if (state === 'unregistered') throw new Problem(texts.noPassword);
-  else askPassword(purpose);
+  else ask(way, purpose);
 }
 
 async function restore(outlet: Outlet): Promise<void> {
   shelf.clear();
   outlet.say('The files are being decrypted …');
-  const { files, damaged } = await restoreEntries(storage, shelf, account.key as Uint8Array, {
-    progress: outlet.progress,
-  });
+  const opener = account.opener as Opener;
+  const { files, damaged } = await restoreEntries(storage, shelf, opener, { progress: outlet.progress });
+  await remember(storage, opener);
   element('#restored-title').textContent = `${filesAre(files)} restored`;
   listProblems('damaged', `${filesAre(damaged.length)} damaged, and could not be restored:`, damaged);
   element('#save-all').hidden = shelf.size < 2;
@@ -117,5 +117,6 @@ export function prepareRestore(): void {
         setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
       })(),
   );
+  onClick('#restored-ways', () => showWays(storage));
   onClick('#closed-digits', () => (storage ? askDigits(purpose) : beginRestore()));
 }

@@ -122,7 +122,7 @@ app.use((request, response) => {
 const server = app.listen(port, '127.0.0.1');
 server.once('listening', () => {
   const { port: taken } = server.address() as AddressInfo;
-  process.stdout.write(`Open http://127.0.0.1:${taken}/ in a browser; Ctrl-C ends it.\n`);
+  process.stdout.write(`Open http://localhost:${taken}/ in a browser; Ctrl-C ends it.\n`);
 });
 server.once('error', (error: NodeJS.ErrnoException) =>
   fail(

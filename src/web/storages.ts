@@ -1,5 +1,5 @@
 import { unzipSync, zipSync } from 'fflate';
-import { BackupError, snapshots } from '../backup/index.js';
+import { BackupError, type BackupKey, snapshots } from '../backup/index.js';
 import { ObjectError, type Storage, type Stored } from '../storage/storage.js';
 
 /** What lies in a storage: a backup, one that was begun and has its key, or nothing yet, or what is no backup. */
@@ -13,8 +13,8 @@ export async function contentOf(
   return 'nothing';
 }
 
-/** Whether a key (32 bytes) opens the backup in a storage. @throws BackupError when it is damaged */
-export async function opens(storage: Storage, key: Uint8Array): Promise<boolean> {
+/** Whether something opens the backup in a storage. @throws BackupError when it is damaged */
+export async function opens(storage: Storage, key: BackupKey): Promise<boolean> {
   try {
     const { snapshots: opened, damaged } = await snapshots(storage, key);
     return opened.length > 0 || damaged.length === 0;
@@ -86,6 +86,13 @@ export class DirectoryStorage implements Storage {
     this.#root = root;
     this.name = root.name;
     this.location = `the folder ${root.name}`;
+  }
+
+  /** Where it was chosen to be read, the person is asked. @throws DOMException `NotAllowedError` */
+  async allowWriting(): Promise<void> {
+    const root = this.#root as { requestPermission?(what: { mode: 'readwrite' }): Promise<string> };
+    if ((await root.requestPermission?.({ mode: 'readwrite' })) === 'denied')
+      throw new DOMException('the folder may not be written to', 'NotAllowedError');
   }
 
   async read(name: string, most: number): Promise<Uint8Array | undefined> {

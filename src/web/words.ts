@@ -1,13 +1,17 @@
-import { BackupError } from '../backup/index.js';
+import { BackupError, NewerKey, OlderKeys, type OpenerInfo } from '../backup/index.js';
 import {
   BkvError,
   DeviceTooSlow,
   Locked,
+  PasskeyCancelled,
+  PasskeyExists,
+  PasskeyUnsupported,
   StretchingUnavailable,
   VaultError,
   WrongPassword,
 } from '../client/index.js';
 import { StorageError } from '../storage/storage.js';
+import { type Way, wayOf } from './way-of.js';
 
 /** Something is wrong with what was typed into one field. */
 export class FieldProblem extends Error {
@@ -23,6 +27,20 @@ export class FieldProblem extends Error {
 export class Problem extends Error {}
 
 export const filesAre = (count: number): string => (count === 1 ? '1 file is' : `${count} files are`);
+
+const YOURS: Readonly<Record<Way, string>> = {
+  password: 'your password',
+  digits: 'your 64 digits',
+  passkey: 'your passkey',
+  contacts: 'the people you trust',
+};
+const OTHER: Readonly<Record<Way, string>> = {
+  password:
+    'The password is right, but this backup was made with another key. No try was lost. If you have its 64 digits, go back and use them.',
+  digits: 'These are digits of another backup. Look for those of this one.',
+  passkey: 'This passkey opens another backup. Try again, and choose another passkey.',
+  contacts: 'These pieces open another backup, or one of them is wrong. Ask for those of this one.',
+};
 
 export const texts = {
   noFiles: 'Choose at least one file first.',
@@ -44,10 +62,7 @@ export const texts = {
     'This looks like 64 digits, so it was not sent as a password. It was put here instead: continue if it is right.',
   noPassword:
     'This account has no password. Check that it is the right account, or use the 64 digits. Nothing was tried.',
-  otherKey: (opener: 'password' | 'digits'): string =>
-    opener === 'password'
-      ? 'The password is right, but this backup was made with another key. No try was lost. If you have its 64 digits, go back and use them.'
-      : 'These are digits of another backup. Look for those of this one.',
+  otherKey: (way: Way): string => OTHER[way],
   cannotStretch:
     'This browser cannot do the calculation that protects your password: it lacks WebAssembly or 64 MB of free memory. In Lockdown Mode, allow this page; else close other pages or use another browser. The vault was not asked, and no try was lost.',
   tooSlow: (seconds: number): string =>
@@ -68,9 +83,36 @@ export const texts = {
   loss: 'What the old password opened can then never be opened by a password again: every older backup, on every device. Where you have its 64 digits, those still work.',
   agree: 'Tick the box first: it says that you know what is lost.',
   wrongLine: (line: number): string => `This is not line ${line}. Compare it with what you wrote down.`,
-  opensWithPassword: 'Your password opens it.',
-  opensWithDigits: 'Your 64 digits open it.',
-  opensWithBoth: 'Your password and your 64 digits both open it.',
+  openedBy: (ways: readonly Way[]): string => {
+    const [first, second] = ways.map((way) => YOURS[way]);
+    return second
+      ? `${upper(`${first} and ${second} both open it`)}.`
+      : `${upper(String(first))} ${ways[0] === 'digits' ? 'open' : 'opens'} it.`;
+  },
+  addLater: 'You can add a second way afterwards, so that losing one loses nothing.',
+  emptyDevice: 'Type a name by which you know this device.',
+  fewContacts: 'Type the names of at least two people, one in a line.',
+  manyContacts: 'A key can be split among 20 people at most.',
+  manyNeeded: (people: number): string => `There are only ${people} people. Choose a smaller number.`,
+  anyOf: (threshold: number, people: number): string =>
+    `Give each person their piece. Any ${threshold} of the ${people} open the backup together; fewer cannot, and learn nothing.`,
+  firstPiece: 'Ask the people who have a piece for it. Make sure that they know it is you who asks.',
+  nextPiece: (has: number, needed: number): string =>
+    `${has === 1 ? '1 piece is' : `${has} pieces are`} right, of ${needed} that are needed. Now the next one.`,
+  addPassword: 'Your account has a password already. Type it, and it opens this backup, too.',
+  onePassword: 'Your password opens this backup already.',
+  added: (date: Date): string => `Added on ${dateOf(date)}.`,
+  usedNow: 'You opened the backup with it just now.',
+  lastUsed: (date: Date | undefined): string =>
+    date ? `Last used on this device on ${dateOf(date)}.` : 'Never used on this device.',
+  olderKeys:
+    'This is an older copy of your backup. A way to open it was changed since, so nothing is written here. Use the newer copy.',
+  newerKey:
+    'What you opened the backup with was removed from it, so nothing can be added with it. Open it in another way.',
+  noPrf:
+    'The passkeys of this device or browser cannot lock files. Nothing was made that depends on one. Go back, and choose another way.',
+  noPasskeyUsed: 'No passkey was used. Try again, or go back and choose another way.',
+  passkeyThere: 'This device has a passkey for this backup already.',
   savedDownload:
     'The file backup.bkv is with your downloads. Keep it somewhere safe, not only on this device.',
   savedFolder: (name: string): string => `It is in the folder ${name}. Next time only what changed is added.`,
@@ -93,11 +135,24 @@ const BROWSER: Readonly<Record<string, string>> = {
   QuotaExceededError: 'There is no room left there. Make some, and try again.',
 };
 
+const upper = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
 /** A message of the library as a sentence. */
-export const sentence = (text: string): string => {
-  const upper = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(upper) ? upper : `${upper}.`;
-};
+export const sentence = (text: string): string => (/[.!?]$/.test(text) ? upper(text) : `${upper(text)}.`);
+
+const dateOf = (date: Date): string =>
+  Number.isNaN(date.getTime()) ? 'an unknown day' : date.toLocaleDateString('en', { dateStyle: 'long' });
+
+/** What a person calls something that opens a backup. */
+export function nameOf({ label, threshold, pieces, ...info }: OpenerInfo): string {
+  const names: Record<Way, string> = {
+    password: 'Your password',
+    digits: label ? `64 digits (${label})` : '64 digits',
+    passkey: label ? `Passkey of ${label}` : 'A passkey',
+    contacts: `${threshold} of ${pieces} people: ${label}`,
+  };
+  return names[wayOf(info)];
+}
 
 /** What went wrong, for a person. */
 export function words(error: unknown): string {
@@ -110,6 +165,11 @@ export function words(error: unknown): string {
   if (error instanceof Locked) return texts.locked;
   if (error instanceof StretchingUnavailable) return texts.cannotStretch;
   if (error instanceof DeviceTooSlow) return texts.tooSlow(Math.ceil(error.needed / 1000));
+  if (error instanceof PasskeyUnsupported) return texts.noPrf;
+  if (error instanceof PasskeyCancelled) return texts.noPasskeyUsed;
+  if (error instanceof PasskeyExists) return texts.passkeyThere;
+  if (error instanceof OlderKeys) return texts.olderKeys;
+  if (error instanceof NewerKey) return texts.newerKey;
   if (error instanceof VaultError && error.status === 0) return texts.noAnswer;
   if (error instanceof VaultError && error.status === 429)
     return 'There were too many requests. Wait a minute, and try again.';

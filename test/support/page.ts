@@ -35,6 +35,14 @@ export async function servePage(port = '0'): Promise<{ server: ChildProcess; url
   return { server, url };
 }
 
+/** A virtual authenticator (CDP, WebAuthn). */
+export interface Authenticator {
+  credentials(): Promise<string[]>;
+  forget(credential: string): Promise<void>;
+  /** Takes it out, and plugs in another, to which the person shows that it is them, or not. */
+  replace(isUserVerified: boolean): Promise<void>;
+}
+
 /** One person at the page, on a device that shares nothing with others. */
 export class Visitor {
   private constructor(
@@ -93,7 +101,9 @@ export class Visitor {
     await this.step(/open/);
   }
 
-  async open(opener: 'With a password' | 'With 64 digits'): Promise<void> {
+  async open(
+    opener: 'With a password' | 'With 64 digits' | 'With a passkey' | 'With people you trust',
+  ): Promise<void> {
     await this.page.getByRole('radio', { name: opener }).check();
     await this.press('Continue');
   }
@@ -123,6 +133,64 @@ export class Visitor {
   async digits(digits: string): Promise<void> {
     await this.page.getByRole('textbox', { name: 'The digits' }).fill(digits);
     await this.press('Continue');
+  }
+
+  /** Chooses a second way to open what was just made or opened. */
+  async addWay(way: 'A password' | '64 digits' | 'A passkey' | 'People you trust'): Promise<void> {
+    await this.step('Ways to open this backup');
+    await this.press('Add another way');
+    await this.page.getByRole('radio', { name: way }).check();
+    await this.press('Continue');
+  }
+
+  /** The ways that are listed, their names. */
+  async ways(): Promise<string[]> {
+    await this.step('Ways to open this backup');
+    await this.page.locator('#ways-list li').first().waitFor();
+    return this.page.locator('#ways-list strong').allTextContents();
+  }
+
+  /** Plugs an authenticator into the page, which says yes by itself. */
+  async authenticator(hasPrf = true): Promise<Authenticator> {
+    const cdp = await this.page.context().newCDPSession(this.page);
+    await cdp.send('WebAuthn.enable', { enableUI: false });
+    const plug = async (isUserVerified: boolean) => {
+      const { authenticatorId } = await cdp.send('WebAuthn.addVirtualAuthenticator', {
+        options: {
+          protocol: 'ctap2',
+          ctap2Version: 'ctap2_1',
+          transport: 'internal',
+          hasResidentKey: true,
+          hasUserVerification: true,
+          hasPrf,
+          isUserVerified,
+          automaticPresenceSimulation: true,
+        },
+      });
+      return authenticatorId;
+    };
+    let authenticatorId = await plug(true);
+    return {
+      credentials: async () =>
+        (await cdp.send('WebAuthn.getCredentials', { authenticatorId })).credentials.map(
+          ({ credentialId }) => credentialId,
+        ),
+      forget: async (credentialId) =>
+        void (await cdp.send('WebAuthn.removeCredential', { authenticatorId, credentialId })),
+      replace: async (isUserVerified) => {
+        await cdp.send('WebAuthn.removeVirtualAuthenticator', { authenticatorId });
+        authenticatorId = await plug(isUserVerified);
+      },
+    };
+  }
+
+  /** As another person's profile, or after all data of the browser was cleared; the authenticator stays plugged in. */
+  async anotherProfile(): Promise<void> {
+    const { page } = this;
+    const cdp = await page.context().newCDPSession(page);
+    const { origin } = new URL(page.url());
+    await cdp.send('Storage.clearDataForOrigin', { origin, storageTypes: 'all' });
+    await page.reload();
   }
 
   /** Does what leads to a download, and keeps it. */
