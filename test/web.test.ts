@@ -680,6 +680,7 @@ describe('the page in a browser', () => {
     assert.equal(await focused(), 'destination-title');
     await tabTo('Continue');
     await page.keyboard.press('Enter');
+    await visitor.step(/open it later/);
     assert.equal(await focused(), 'opener-title');
     await page.keyboard.press('Tab');
     await page.keyboard.press('ArrowDown');

@@ -73,8 +73,9 @@ const making = (more: readonly Opener[] = []): Making => ({
   button: 'Back up',
   existing: texts.existing,
   made: async (opener) => {
-    account.opener = opener;
-    others = [...more];
+    const [first, ...rest] = [...more, opener];
+    account.opener = first;
+    others = rest;
     clearDigits();
     follow('saving', write);
   },
