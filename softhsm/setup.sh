@@ -18,6 +18,7 @@ for pair in g++:g++ make:make python3:python3; do
 done
 if [ "${1:-}" = test ]; then
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+  command -v pgbouncer >/dev/null || missing+=(pgbouncer)
   command -v promtool >/dev/null || missing+=(prometheus)
   # Ubuntu's package is a snap, which many machines cannot run: there the browser comes with the npm packages, below.
   grep -q '^ID=ubuntu' /etc/os-release || command -v chromium >/dev/null || missing+=(chromium)

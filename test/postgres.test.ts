@@ -7,7 +7,7 @@ import pg from 'pg';
 import { type Binding, Records } from '../src/keeper/records/index.js';
 import { Daemon, type StartOptions } from './support/daemon.js';
 import { POSTGRES_PACKAGES, packagesAmong } from './support/packages.js';
-import { Postgres } from './support/postgres.js';
+import { PgBouncer, Postgres } from './support/postgres.js';
 
 const MAX = 10;
 
@@ -159,6 +159,46 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     assert.deepEqual([page?.lost, page?.done], [0, true]);
     await opens(daemon, 'eve');
     await opens(daemon, 'alice');
+  });
+
+  it('behind PgBouncer in transaction mode one leads and the other stands by; statement mode is refused', async function () {
+    if (!PgBouncer.isInstalled) return this.skip();
+    const pooler = await PgBouncer.start(postgres);
+    const folder = mkdtempSync(join(tmpdir(), 'bkv-pooled-'));
+    const behind = async () => {
+      const daemon = await Daemon.start(folder, { config: `database: ${pooler.url}\n` });
+      daemons.add(daemon);
+      return daemon;
+    };
+    try {
+      await query('CREATE DATABASE pooled');
+      const [one, other] = [await behind(), await behind()];
+      assert.deepEqual([await one.ready(), await other.ready()], [true, false]);
+      await Promise.all(Array.from({ length: 12 }, (_, i) => one.register(`pooled-${i}`, 'right')));
+      await setTimeout(3000);
+      assert.deepEqual([await one.ready(), await other.ready()], [true, false]);
+      await one.stop('SIGKILL');
+      await onDuty(other);
+      await opens(other, 'pooled-3');
+      await other.stop();
+      pooler.mode('statement');
+      await assert.rejects(behind(), /PgBouncer before the database is in statement mode/);
+    } finally {
+      await pooler.stop();
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  it('of several servers in the URL it uses one that takes writes', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'bkv-hosts-'));
+    await query('CREATE DATABASE hosts');
+    const url = `postgres://bkv@127.0.0.1:1,127.0.0.1:${postgres.port}/hosts`;
+    const daemon = await Daemon.start(folder, { config: `database: ${url}\n` });
+    await daemon.register('alice', 'right');
+    await opens(daemon, 'alice');
+    assert.doesNotMatch(daemon.logs, /DeprecationWarning/);
+    await daemon.stop();
+    rmSync(folder, { recursive: true, force: true });
   });
 
   it('refuses a password in the URL, and a database that could lose what it acknowledged', async () => {

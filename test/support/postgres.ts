@@ -1,5 +1,15 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -11,6 +21,8 @@ export class Postgres {
   private constructor(
     readonly folder: string,
     readonly url: string,
+    /** on the loopback address */
+    readonly port: number,
     private child: ChildProcess,
   ) {}
 
@@ -33,21 +45,26 @@ export class Postgres {
     }
     const init = ['-D', join(folder, 'data'), '-U', 'bkv', '--auth=trust', '--locale=C', '--encoding=UTF8'];
     execFileSync(...Postgres.#run('initdb', init), { stdio: 'ignore', cwd: '/' });
-    const url = `postgres://bkv@localhost/postgres?host=${encodeURIComponent(folder)}`;
-    const postgres = new Postgres(folder, url, Postgres.#serve(folder));
+    const port = await freePort();
+    const url = `postgres://bkv@localhost:${port}/postgres?host=${encodeURIComponent(folder)}`;
+    const postgres = new Postgres(folder, url, port, Postgres.#serve(folder, port));
     await postgres.#ready();
     return postgres;
   }
 
-  static #serve(folder: string): ChildProcess {
-    const args = ['-D', join(folder, 'data'), '-k', folder, '-c', 'listen_addresses='];
+  static #serve(folder: string, port: number): ChildProcess {
+    const listening = ['-c', 'listen_addresses=127.0.0.1', '-p', String(port)];
+    const args = ['-D', join(folder, 'data'), '-k', folder, ...listening];
     return spawn(...Postgres.#run('postgres', args), { stdio: 'ignore', cwd: '/' });
   }
 
   async #ready(): Promise<void> {
     for (let i = 0; i < 100; i++) {
       try {
-        execFileSync(...Postgres.#run('pg_isready', ['-h', this.folder, '-U', 'bkv']), { stdio: 'ignore' });
+        execFileSync(
+          ...Postgres.#run('pg_isready', ['-h', this.folder, '-p', String(this.port), '-U', 'bkv']),
+          { stdio: 'ignore' },
+        );
         return;
       } catch {
         await setTimeout(100);
@@ -59,7 +76,7 @@ export class Postgres {
   /** Ends the server as a crash would, and starts it again. */
   async restart(): Promise<void> {
     await this.#end('SIGQUIT');
-    this.child = Postgres.#serve(this.folder);
+    this.child = Postgres.#serve(this.folder, this.port);
     await this.#ready();
   }
 
@@ -72,5 +89,63 @@ export class Postgres {
     const ended = new Promise((resolve) => this.child.once('exit', resolve));
     this.child.kill(signal);
     await ended;
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+const PGBOUNCER = '/usr/sbin/pgbouncer';
+
+/** A pooler before a server, which gives a backend to another client after each transaction. */
+export class PgBouncer {
+  static readonly isInstalled = existsSync(PGBOUNCER);
+
+  private constructor(
+    readonly url: string,
+    readonly folder: string,
+    private readonly lines: readonly string[],
+    private readonly child: ChildProcess,
+  ) {}
+
+  static async start(postgres: Postgres): Promise<PgBouncer> {
+    const folder = mkdtempSync(join(tmpdir(), 'bkv-pgbouncer-'));
+    const port = await freePort();
+    const lines = [
+      '[databases]',
+      `pooled = host=127.0.0.1 port=${postgres.port} user=bkv dbname=pooled`,
+      '[pgbouncer]',
+      `listen_port = ${port}`,
+      'listen_addr = 127.0.0.1',
+      'unix_socket_dir =',
+      'auth_type = any',
+      'default_pool_size = 4',
+    ];
+    writeFileSync(join(folder, 'ini'), [...lines, 'pool_mode = transaction'].join('\n'));
+    if (process.getuid?.() === 0) chmodSync(folder, 0o755);
+    const command = [PGBOUNCER, '-q', join(folder, 'ini')];
+    const lent = ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups', '--'];
+    const [program, ...args] = [...(process.getuid?.() === 0 ? lent : []), ...command] as [string];
+    const child = spawn(program, args, { stdio: 'ignore', cwd: '/' });
+    await setTimeout(500);
+    return new PgBouncer(`postgres://bkv@127.0.0.1:${port}/pooled`, folder, lines, child);
+  }
+
+  /** Has it pool otherwise from the next connection on. */
+  mode(mode: string): void {
+    writeFileSync(join(this.folder, 'ini'), [...this.lines, `pool_mode = ${mode}`].join('\n'));
+    this.child.kill('SIGHUP');
+  }
+
+  async stop(): Promise<void> {
+    const ended = new Promise((resolve) => this.child.once('exit', resolve));
+    this.child.kill('SIGKILL');
+    await ended;
+    rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -2,7 +2,8 @@ import { chmodSync, existsSync } from 'node:fs';
 import SQLite from 'better-sqlite3';
 import { Kysely, PostgresDialect, type SqliteDatabase, SqliteDialect } from 'kysely';
 import type pg from 'pg';
-import { CodedError } from '../../protocol/index.js';
+import { DatabaseError } from './errors.js';
+import type { ServerClient } from './servers.js';
 
 export interface Database {
   records: {
@@ -19,38 +20,10 @@ export interface Database {
   };
 }
 
-/** The database cannot be reached, or would lose what it acknowledged. */
-export class DatabaseError extends CodedError {
-  constructor(message: string) {
-    super('database-failed', message);
-  }
-}
-
-const INT8 = 20;
-
 /** The client of PostgreSQL, which a keeper on SQLite does not load. */
-export async function loadPostgres(): Promise<typeof pg> {
-  const { default: client } = await import('pg');
-  client.types.setTypeParser(INT8, Number);
-  return client;
-}
+export const loadPostgres = () => import('./servers.js');
 
 export const isPostgres = (where: string): boolean => /^postgres(ql)?:/.test(where);
-
-/** How to reach a PostgreSQL server. @throws DatabaseError when the URL holds a password */
-export function connection(url: string): pg.ClientConfig {
-  if (new URL(url).password)
-    throw new DatabaseError(
-      'the URL of the database holds a password, which logs and process lists would show; put it into the file that PGPASSFILE names',
-    );
-  return {
-    connectionString: url,
-    application_name: 'bkv',
-    connectionTimeoutMillis: 5000,
-    keepAlive: true,
-    query_timeout: 10_000,
-  };
-}
 
 export async function open(where: string): Promise<Kysely<Database>> {
   return isPostgres(where) ? openPostgres(where) : openSqlite(where);
@@ -88,11 +61,22 @@ function openFile(path: string): SQLite.Database {
 }
 
 async function openPostgres(url: string): Promise<Kysely<Database>> {
-  const { Pool } = await loadPostgres();
-  const pool = new Pool({ ...connection(url), max: 16 });
+  const { isReadOnly, Pool, Servers } = await loadPostgres();
+  const servers = new Servers(url);
+  const pool = new Pool({
+    Client: servers.Client,
+    max: 16,
+    verify: (client, done) => {
+      isReadOnly(client).then((readOnly) => {
+        if (readOnly) servers.turnFrom((client as unknown as ServerClient).server);
+        done(readOnly ? new DatabaseError('this server of the database takes no writes') : undefined);
+      }, done);
+    },
+  });
   // A connection that ends is replaced at the next query; what was under way on it rejects.
   pool.on('error', () => undefined);
   pool.on('connect', (client) => client.on('error', () => undefined));
+  await findServer(pool, servers.count);
   for (const setting of ['fsync', 'synchronous_commit', 'full_page_writes']) {
     const { rows } = await pool
       .query(`SELECT current_setting('${setting}') AS value`)
@@ -103,4 +87,16 @@ async function openPostgres(url: string): Promise<Kysely<Database>> {
       throw new DatabaseError(`the database has ${setting} = off: it could lose a registration; turn it on`);
   }
   return new Kysely({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** Turns to a server that takes writes. @throws DatabaseError when none does */
+async function findServer(pool: pg.Pool, count: number): Promise<void> {
+  for (let tried = 1; ; tried++) {
+    try {
+      return (await pool.connect()).release();
+    } catch (error) {
+      if (tried < count) continue;
+      throw new DatabaseError(`the database does not answer: ${(error as Error).message}`);
+    }
+  }
 }

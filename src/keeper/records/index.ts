@@ -1,4 +1,4 @@
-export { DatabaseError } from './database.js';
+export { DatabaseError } from './errors.js';
 export { type Leadership, lead } from './leadership.js';
 export { type Binding, Records } from './records.js';
 export {

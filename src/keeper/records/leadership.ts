@@ -1,6 +1,9 @@
 import { setTimeout } from 'node:timers/promises';
 import SQLite from 'better-sqlite3';
-import { connection, isPostgres, keepPrivate, loadPostgres } from './database.js';
+import { log } from '../log/index.js';
+import { isPostgres, keepPrivate, loadPostgres } from './database.js';
+import { DatabaseError } from './errors.js';
+import type { Servers } from './servers.js';
 
 /** The right to be the only daemon on a database that answers. */
 export interface Leadership {
@@ -22,8 +25,11 @@ const POLL_MS = 500;
  * @throws the signal's reason when it is aborted
  */
 export async function lead(where: string, signal: AbortSignal, onWait: () => void): Promise<Leadership> {
+  const servers = isPostgres(where) ? new (await loadPostgres()).Servers(where) : undefined;
   for (;;) {
-    const leadership = isPostgres(where) ? await tryPostgres(where) : trySqlite(`${where}.leader`);
+    let leadership = servers ? await tryPostgres(servers) : trySqlite(`${where}.leader`);
+    for (let tried = 1; servers && !leadership && tried < servers.count; tried++)
+      leadership = await tryPostgres(servers);
     if (leadership) {
       if (!signal.aborted) return leadership;
       await leadership.release();
@@ -52,30 +58,43 @@ function trySqlite(path: string): Leadership | undefined {
   };
 }
 
-async function tryPostgres(url: string): Promise<Leadership | undefined> {
-  const { Client } = await loadPostgres();
-  const client = new Client(connection(url));
+/**
+ * A lock that a transaction holds, which stays open as long as this daemon leads. So it is on the own backend also behind a
+ * pooler that gives a backend away between two transactions, as PgBouncer does.
+ */
+async function tryPostgres(servers: Servers): Promise<Leadership | undefined> {
+  const client = new servers.Client();
   const lost = new Promise<void>((resolve) => {
     client.on('error', () => resolve());
     client.on('end', () => resolve());
   });
   try {
     await client.connect();
-    // The server lets go of a host that went silent within some ten seconds.
+    await client.query('BEGIN');
+    // The server lets go of a host that went silent within some ten seconds, and of no other.
     await client.query(
-      'SET tcp_keepalives_idle = 3; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3',
+      'SET LOCAL tcp_keepalives_idle = 3; SET LOCAL tcp_keepalives_interval = 2; SET LOCAL tcp_keepalives_count = 3; SET LOCAL idle_in_transaction_session_timeout = 0',
     );
-    const { rows } = await client.query('SELECT pg_try_advisory_lock($1) AS locked', [LOCK]);
-    if (rows[0].locked) {
-      const held = async () =>
-        client.query('SELECT 1').then(
-          () => true,
-          () => false,
-        );
-      return { lost, held, release: () => client.end() };
+    if (await (await loadPostgres()).isReadOnly(client)) servers.turnFrom(client.server);
+    else {
+      const { rows } = await client.query('SELECT pg_try_advisory_xact_lock($1) AS locked', [LOCK]);
+      if (rows[0].locked) {
+        const held = async () =>
+          client.query('SELECT 1').then(
+            () => true,
+            () => false,
+          );
+        return { lost, held, release: () => client.end() };
+      }
     }
-  } catch {
+  } catch (error) {
+    const { message } = error as Error;
+    if (/statement pooling/.test(message))
+      throw new DatabaseError(
+        'PgBouncer before the database is in statement mode, which takes no transactions: set pool_mode to session or transaction',
+      );
     // A database that does not answer now is asked again.
+    log.warn('the database does not say who leads', { reason: message });
   }
   await client.end().catch(() => undefined);
   return undefined;

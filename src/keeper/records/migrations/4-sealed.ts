@@ -1,5 +1,5 @@
 import { type Kysely, PostgresAdapter, sql } from 'kysely';
-import { DatabaseError } from '../database.js';
+import { DatabaseError } from '../errors.js';
 
 const OLD = 'wrapped_key';
 

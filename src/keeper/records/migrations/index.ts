@@ -1,5 +1,6 @@
 import { type Kysely, type Migration, Migrator } from 'kysely';
-import { type Database, DatabaseError } from '../database.js';
+import type { Database } from '../database.js';
+import { DatabaseError } from '../errors.js';
 import * as records from './1-records.js';
 import * as cells from './2-cells.js';
 import * as named from './3-named.js';

@@ -1,0 +1,76 @@
+import pg from 'pg';
+import { DatabaseError } from './errors.js';
+import { passwordOf } from './pgpass.js';
+
+const INT8 = 20;
+pg.types.setTypeParser(INT8, Number);
+export const { Pool } = pg;
+
+/** The PostgreSQL servers of a URL, as `postgres://bkv@a,b:5433/bkv`: the first that takes writes is used. */
+export class Servers {
+  readonly #all: readonly pg.ClientConfig[];
+  #at = 0;
+
+  /** @throws DatabaseError when the URL holds a password */
+  constructor(url: string) {
+    const [, scheme, user = '', hosts = '', rest] =
+      /^(postgres(?:ql)?:\/\/)([^@/?]*@)?([^/?]*)(.*)$/.exec(url) ?? [];
+    if (!scheme) throw new DatabaseError('the URL of the database is none of PostgreSQL');
+    if (user.includes(':'))
+      throw new DatabaseError(
+        'the URL of the database holds a password, which logs and process lists would show; put it into the file that PGPASSFILE names',
+      );
+    this.#all = hosts.split(',').map((host) => ({
+      connectionString: `${scheme}${user}${host}${rest}`,
+      application_name: 'bkv',
+      connectionTimeoutMillis: 5000,
+      keepAlive: true,
+      query_timeout: 10_000,
+    }));
+  }
+
+  get count(): number {
+    return this.#all.length;
+  }
+
+  /** The one that is used now. */
+  get now(): pg.ClientConfig {
+    return this.#all[this.#at] as pg.ClientConfig;
+  }
+
+  /** Uses the next one from now on, unless another one than this is used already. */
+  turnFrom(server: pg.ClientConfig): void {
+    if (this.now === server) this.#at = (this.#at + 1) % this.#all.length;
+  }
+
+  /** A client of the server that is used when it is made. */
+  readonly Client: new () => ServerClient = ((servers: Servers) =>
+    class extends pg.Client implements ServerClient {
+      readonly server = servers.now;
+
+      constructor() {
+        super(servers.now);
+        const known = this as unknown as { password?: unknown };
+        known.password ??= passwordOf;
+        const connect = super.connect.bind(this) as () => Promise<pg.Client>;
+        const connectOrTurn = (callback?: (error?: Error) => void) => {
+          const connected = connect().catch((error) => {
+            servers.turnFrom(this.server);
+            throw error;
+          });
+          return callback ? void connected.then(() => callback(), callback) : connected;
+        };
+        this.connect = connectOrTurn as pg.Client['connect'];
+      }
+    })(this);
+}
+
+export interface ServerClient extends pg.Client {
+  readonly server: pg.ClientConfig;
+}
+
+/** Whether a server takes no writes now, as one that follows another. */
+export async function isReadOnly(client: Pick<pg.ClientBase, 'query'>): Promise<boolean> {
+  const { rows } = await client.query('SHOW transaction_read_only');
+  return rows[0].transaction_read_only === 'on';
+}
