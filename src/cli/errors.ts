@@ -33,6 +33,7 @@ export const EXIT_CODES: Readonly<Record<string, number>> = {
   TooFewPieces: 2,
   WrongPassword: 3,
   Locked: 4,
+  Undecided: 6,
 };
 
 /** An error as a person is told of it: its name as well when nobody foresaw it. */

@@ -9,8 +9,13 @@ const warn = (text: string): void => {
 /** Tells of vaults that lied, or have not done yet what was asked. */
 export function tellOutcome(outcome: FleetOutcome | undefined, whatIsPending: string): void {
   for (const url of outcome?.liars ?? []) warn(`${url} gave a wrong answer; do not trust it`);
-  if (outcome && outcome.pending.length > 0)
-    warn(`${whatIsPending} at ${outcome.pending.join(', ')}; bkv key recover goes on with it`);
+  const { pending = [], silent = [] } = outcome ?? {};
+  const open = pending.filter((url) => !silent.includes(url));
+  if (open.length > 0) warn(`${whatIsPending} at ${pending.join(', ')}; bkv key recover goes on with it`);
+  else if (pending.length > 0)
+    process.stderr.write(
+      `${pending.join(', ')} did not answer. The next recovery that reaches it makes up for that.\n`,
+    );
 }
 
 /** The key that a vault or fleet holds, 32 bytes. */

@@ -1,5 +1,6 @@
-import { createDecipheriv } from 'node:crypto';
+import { createDecipheriv, createECDH } from 'node:crypto';
 import { p256 } from '@noble/curves/nist.js';
+import { multiply, prepare } from '../../src/keeper/pkcs11/point.js';
 import {
   equal,
   finishMac,
@@ -11,11 +12,21 @@ import {
   xOf,
 } from '../../src/protocol/index.js';
 
-const { Point } = p256;
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 const decode = (text: string): Buffer => Buffer.from(text, 'base64url');
-const times = (scalar: Uint8Array, point: Uint8Array): Uint8Array =>
-  Point.fromBytes(point).multiplyUnsafe(Point.Fn.fromBytes(scalar)).toBytes(true);
+/** scalar·G, 33 bytes, by OpenSSL, which is ten times as fast as the client's arithmetic. */
+const publicKeyOf = (scalar: Uint8Array): Uint8Array => {
+  const pair = createECDH('prime256v1');
+  pair.setPrivateKey(scalar);
+  return Uint8Array.from(pair.getPublicKey(null, 'compressed'));
+};
+/** scalar·element, 33 bytes, as a vault has it of a token. */
+const times = (scalar: Uint8Array, element: Uint8Array): Uint8Array => {
+  const pair = createECDH('prime256v1');
+  pair.setPrivateKey(scalar);
+  const { multiplicands, publicPoints } = prepare([element], [pair.getPublicKey()]);
+  return multiply((point) => pair.computeSecret(point), publicPoints[0], multiplicands[0]);
+};
 
 export interface Answer {
   readonly status: number;
@@ -80,7 +91,7 @@ export class DoubleVault {
   ) {
     this.#bytes = bytes;
     this.#secretKey = this.#scalar();
-    this.serverPublicKey = times(this.#secretKey, Point.BASE.toBytes(true));
+    this.serverPublicKey = publicKeyOf(this.#secretKey);
   }
 
   #scalar(): Uint8Array {
@@ -162,7 +173,7 @@ export class DoubleVault {
   #offer({ dealing, index, keyshare: X }: Body): Answer {
     const keyshare = decode(X as string);
     const transport = this.#scalar();
-    const transportKey = times(transport, Point.BASE.toBytes(true));
+    const transportKey = publicKeyOf(transport);
     const registrationId = this.#bytes(16);
     const keys = registrationKeys(xOf(times(this.#secretKey, keyshare)));
     const mac = startMac(keys.start, {
@@ -248,7 +259,7 @@ export class DoubleVault {
       evaluatedElement: times(held.share, blindedElement),
       maskingNonce: this.#bytes(32),
       serverNonce: this.#bytes(32),
-      serverKeyshare: times(ephemeral, Point.BASE.toBytes(true)),
+      serverKeyshare: publicKeyOf(ephemeral),
       dh1: times(ephemeral, clientKeyshare),
       dh2: times(this.#secretKey, clientKeyshare),
       dh3: times(ephemeral, held.record.subarray(0, 33)),

@@ -59,6 +59,7 @@ const MEANINGS: Readonly<Record<number, string>> = {
   3: 'wrong password',
   4: 'locked: the key is unreachable for ever',
   5: 'done, but not for everything: what is left out is named; of `doctor`: something is unsafe',
+  6: 'undecided: the password is wrong, or vaults that answered lie; more vaults must answer to tell',
   78: 'of `serve`: starting it again would be in vain, or do harm',
   130: 'interrupted',
   137: 'of `serve`: the keeper killed itself, because a call into the module hung; start it again',

@@ -48,6 +48,8 @@ export interface FleetOutcome {
    * complete; while there are some, the next recovery goes on with it.
    */
   readonly pending: readonly string[];
+  /** vaults that did not answer, or could not be asked; some of them may be among the pending ones */
+  readonly silent: readonly string[];
   /** vaults that were caught lying: their answers did not parse, do not fit the others', or come under another key */
   readonly liars: readonly string[];
 }
@@ -153,7 +155,7 @@ export class FleetClient {
       (login) => registration(op, login, backupKey, replace),
       signal,
     );
-    return { vaults: proven.size, ...this.#outcome(pending) };
+    return { vaults: proven.size, ...this.#outcome(op, pending) };
   }
 
   /**
@@ -189,7 +191,7 @@ export class FleetClient {
       (login) => recover(op, login),
       signal,
     );
-    return { backupKey, repaired, ...this.#outcome(pending) };
+    return { backupKey, repaired, ...this.#outcome(op, pending) };
   }
 
   /** What the fleet as a whole says of the account: it opens as long as `threshold` vaults do. @throws TooFewVaults */
@@ -216,7 +218,8 @@ export class FleetClient {
    */
   async delete(): Promise<FleetOutcome> {
     const op = this.#operation();
-    return this.#outcome(await this.#driver.run(deletion(op)));
+    const pending = await this.#driver.run(deletion(op));
+    return this.#outcome(op, pending);
   }
 
   /** Resolves once nothing that was begun is under way any more, the answers of slow vaults included. */
@@ -253,10 +256,14 @@ export class FleetClient {
     );
   }
 
-  #outcome(pending: readonly MemberId[]): FleetOutcome {
+  #outcome(op: Operation, pending: readonly MemberId[]): FleetOutcome {
     const urls = (members: Iterable<MemberId>) =>
       [...members].map((member) => this.#urls.get(member) as string);
-    return { pending: urls(pending), liars: urls(this.#session.caught.keys()) };
+    return {
+      pending: urls(pending),
+      silent: urls(op.silent.keys()),
+      liars: urls(this.#session.caught.keys()),
+    };
   }
 }
 

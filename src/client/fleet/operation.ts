@@ -65,6 +65,12 @@ export class Operation {
     else this.#heard.set(member, held);
   }
 
+  /** Takes what slow members have said by now as if they had said it in time. */
+  absorb(): void {
+    this.looks = new Map([...this.#heard, ...this.looks]);
+    this.#heard.clear();
+  }
+
   /** Has something done with what slow members say, now and later. */
   *listen(listener: (member: MemberId, held: Held) => Program<void>): Program<void> {
     this.#listener = listener;

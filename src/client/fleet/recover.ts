@@ -40,7 +40,12 @@ export function* recover(op: Operation, login: Login): Program<Recovered> {
   yield* look(op);
   const tried: Unopened[] = [];
   op.facts.tried = tried;
-  for (const candidate of candidates(op)) {
+  // Each try may end with members having said what they hold that were slow to say it.
+  for (;;) {
+    const candidate = candidates(op).find(
+      ({ dealing }) => !tried.some((one) => one.candidate.dealing === dealing),
+    );
+    if (!candidate) break;
     const result = yield* tryDealing(op, login, candidate);
     if (isOpen(result)) {
       yield* op.listen((member, held) => giveBack(op, login, result, member, held));

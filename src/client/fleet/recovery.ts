@@ -79,6 +79,8 @@ class Attempt {
     if (!opened) {
       yield* this.#start(order.filter((member) => !this.#asked.has(member)));
       yield* stragglers();
+      this.#op.absorb();
+      yield* this.#start(this.#order().filter((member) => !this.#asked.has(member)));
       opened = yield* this.#open();
     }
     return opened ? yield* this.#finish(opened) : this.#unopened();
@@ -96,7 +98,9 @@ class Attempt {
   /** The holders, slow ones last. */
   #order(): MemberId[] {
     const { slow } = this.#op.session;
-    const willing = this.#op.willing(this.#candidate.holders);
+    const { dealing, fleet } = this.#candidate;
+    const holders = fleet.members.filter((member) => claim(this.#op.looks.get(member), dealing));
+    const willing = this.#op.willing(holders);
     return [
       ...willing.filter((member) => !slow.has(member)),
       ...willing.filter((member) => slow.has(member)),

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { setTimeout } from 'node:timers/promises';
+import { p256 } from '@noble/curves/nist.js';
+import { type FleetOptions, newBackupKey, WrongPassword } from '../../src/client/index.js';
+import { Life } from './life.js';
+import { stretch } from './stretch.js';
+
+type Json = Record<string, unknown>;
+/** What becomes of an answer on its way. */
+type Way = (path: string, answer: Response) => Promise<Response> | Response;
+
+describe('a recovery among slow members and liars', () => {
+  let life: Life;
+  const ways = new Map<number, Way>();
+  const key = newBackupKey();
+  const fleetOf = async (size: number, threshold: number) => {
+    life = new Life('recovery');
+    const { fetch } = globalThis;
+    globalThis.fetch = async (input, init) => {
+      const { hostname, pathname } = new URL(String(input));
+      const answer = await fetch(input, init);
+      return ways.get(Number(hostname.split('.').at(-1)) - 1)?.(pathname, answer) ?? answer;
+    };
+    const members = Array.from({ length: size }, () => life.addMember(false));
+    const fleet = { members, threshold, liars: size - threshold };
+    let stretched = 0;
+    const counted: FleetOptions['stretch'] = (password, salt) => {
+      if (password.some((byte) => byte > 0)) stretched++;
+      return stretch(password, salt);
+    };
+    const client = (hedge: number) => life.client(fleet, [], { hedge, stretch: counted });
+    await client(2000).register('right', key);
+    const count = async (work: () => Promise<unknown>) => {
+      stretched = 0;
+      await work();
+      return stretched;
+    };
+    return { client, count, used: () => members.map(({ vault }) => vault.dealings[0]?.used) };
+  };
+  beforeEach(() => ways.clear());
+  afterEach(() => life.end());
+
+  /** Evaluates the password wrongly, in a way that the others cannot agree with. */
+  const wrongly =
+    (n: bigint): Way =>
+    async (path, answer) => {
+      if (path !== '/v1/recovery/start') return answer;
+      const told = (await answer.json()) as Json;
+      const KE2 = Buffer.from(String(told.KE2), 'base64url');
+      KE2.set(p256.Point.BASE.multiplyUnsafe(n).toBytes(true));
+      return Response.json({ ...told, KE2: KE2.toString('base64url') });
+    };
+
+  it('waits for an honest member that is slow to say what it holds, when the others do not open', async () => {
+    const { client, used } = await fleetOf(3, 2);
+    ways.set(0, (path, answer) => (path === '/v1/recovery/start' ? Response.error() : answer));
+    ways.set(2, async (path, answer) => {
+      if (path === '/v1/account') await setTimeout(100);
+      return answer;
+    });
+    const one = client(10);
+    assert.deepEqual((await one.recover('right')).backupKey, key);
+    await one.settled();
+    assert.deepEqual(used().slice(1), [0, 0]);
+  });
+
+  it('stretches once in the common case, for a wrong password too', async () => {
+    const { client, count } = await fleetOf(5, 3);
+    assert.equal(await count(() => client(2000).recover('right')), 1);
+    assert.equal(await count(() => assert.rejects(client(2000).recover('wrong'), WrongPassword)), 1);
+  });
+
+  it('stretches C(N,T) times at most among as many liars as may be, and once when they are known', async () => {
+    const { client, count, used } = await fleetOf(5, 3);
+    ways.set(0, wrongly(7n));
+    ways.set(2, wrongly(9n));
+    const one = client(2000);
+    const most = await count(async () => {
+      const { backupKey, liars } = await one.recover('right');
+      assert.deepEqual([backupKey, liars.length], [key, 2]);
+    });
+    assert.ok(most > 1 && most <= 10, `${most} stretchings`);
+    assert.equal(await count(() => one.recover('right')), 1);
+    await one.settled();
+    assert.deepEqual([used()[1], used()[3], used()[4]], [0, 0, 0]);
+  });
+});
