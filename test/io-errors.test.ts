@@ -154,6 +154,11 @@ class Life {
     this.#plan.fail(BigInt(first), last, ERRORS[error]);
     await script(keeper, known, () => (once ? keeper.until(true) : setTimeout(20)));
     const { count } = this.#plan;
+    // What is written later would hide what was not: so every other time the disk stays as it is until the power is cut.
+    if (!once && first % 2) {
+      await this.#judge(known);
+      return count;
+    }
     this.#plan.fail(NEVER, NEVER);
     // There is room again: all goes on by itself.
     for (let i = 0; i < 5 && !(await keeper.ready()); i++) await keeper.until(true).catch(() => undefined);
@@ -182,6 +187,7 @@ class Life {
   async #cutPower(): Promise<void> {
     await this.#keeper?.stop('SIGKILL');
     this.#plan.cutPower();
+    this.#plan.fail(NEVER, NEVER);
   }
 
   async #judge(known: Known): Promise<void> {

@@ -79,8 +79,11 @@ static int is_planned(uint64_t number) {
   return 1;
 }
 
-/* Whether this call fails; errno is set. */
+/* Whether this call, which needs room or must reach the disk, fails; errno is set. */
 static int fails(void) { return is_planned(__atomic_add_fetch(&plan->count, 1, __ATOMIC_SEQ_CST)); }
+
+/* The same of one that a full disk still does. */
+static int breaks(void) { return fails() && errno != ENOSPC; }
 
 /*
  * The same of a stream. SoftHSM2 writes an object anew for each of its attributes, a dozen times: these are one write,
@@ -150,9 +153,9 @@ int mkdir(const char *path, mode_t mode) {
 }
 int link(const char *from, const char *to) {
   REAL(link);
-  return is_below(to) && fails() ? -1 : real(from, to);
+  return is_below(to) && breaks() ? -1 : real(from, to);
 }
-/* Only a file that is made takes room. */
+/* Of a file that is not there yet. */
 static int makes(const char *path, int flags) { return flags & O_CREAT && is_below(path) && access(path, F_OK); }
 int open(const char *path, int flags, ...) {
   REAL(open);
@@ -160,7 +163,7 @@ int open(const char *path, int flags, ...) {
   va_start(rest, flags);
   mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
   va_end(rest);
-  return makes(path, flags) && fails() ? -1 : real(path, flags, mode);
+  return makes(path, flags) && breaks() ? -1 : real(path, flags, mode);
 }
 int open64(const char *path, int flags, ...) {
   REAL(open64);
@@ -168,19 +171,19 @@ int open64(const char *path, int flags, ...) {
   va_start(rest, flags);
   mode_t mode = flags & O_CREAT ? va_arg(rest, mode_t) : 0;
   va_end(rest);
-  return makes(path, flags) && fails() ? -1 : real(path, flags, mode);
+  return makes(path, flags) && breaks() ? -1 : real(path, flags, mode);
 }
 int rename(const char *from, const char *to) {
   REAL(rename);
-  return is_below(to) && fails() ? -1 : real(from, to);
+  return is_below(to) && breaks() ? -1 : real(from, to);
 }
 int unlink(const char *path) {
   REAL(unlink);
-  return is_below(path) && fails() ? -1 : real(path);
+  return is_below(path) && breaks() ? -1 : real(path);
 }
 int remove(const char *path) {
   REAL(remove);
-  return is_below(path) && fails() ? -1 : real(path);
+  return is_below(path) && breaks() ? -1 : real(path);
 }
 
 /*
