@@ -43,6 +43,20 @@ const network = matching('an IP address, or a network as 10.0.0.0/8', (value) =>
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
 });
 
+const origin = matching(
+  'an origin as https://app.example',
+  (value) => URL.canParse(value) && new URL(value).origin === value,
+);
+
+/** A word alone is more likely a URL gone wrong than a file's name: it would make an SQLite file of that name. */
+const database: Check<string> = (node, place) => {
+  const value = text(node, place);
+  const isPath = typeof value === 'string' && /[./]/.test(value) && !/^\w+:\/\//.test(value);
+  if (typeof value === 'string' && !isPath && !/^postgres(ql)?:\/\/./.test(value))
+    place.fault('must be postgres://…, or the path of an SQLite file as ./records.sqlite', node);
+  return urlOrPath('postgres', 'postgresql')(node, place);
+};
+
 /** The retry counters of the ledger hold at most so many. */
 const MAX_ATTEMPTS = 200;
 
@@ -66,7 +80,7 @@ const auth = fields({
 export const daemonFields = fields({
   profile: field(optional(path), "the token's profile; without it a SoftHSM2 token in the data folder"),
   database: field(
-    optional(urlOrPath('postgres', 'postgresql')),
+    optional(database),
     'a PostgreSQL URL without a password, or an SQLite file; without it one in the data folder',
   ),
   listen: field(withDefault(address, { host: '127.0.0.1', port: 8200 }), 'address of the API'),
@@ -96,6 +110,10 @@ export const daemonFields = fields({
   trustedProxies: field(
     withDefault(list(network), []),
     'load balancers whose X-Forwarded-For is believed: addresses or networks',
+  ),
+  cors: field(
+    withDefault(list(origin), []),
+    'origins of web apps whose pages may ask the vault, as https://app.example',
   ),
   tls: field(optional(tls), 'certificate of the API; without it a load balancer speaks TLS'),
   auth: field(

@@ -48,6 +48,10 @@ class Part {
     });
   }
 
+  hangUp(): void {
+    this.#child.kill('SIGHUP');
+  }
+
   /** Ends it, by force when it does not in time. @returns its exit code */
   async stop(): Promise<number> {
     this.#told = true;
@@ -108,6 +112,9 @@ async function keepRunning(
 ): Promise<number | undefined> {
   for (let failures = 0; !signal.aborted; failures++) {
     const part = new Part(command, flags);
+    const hangUp = () => part.hangUp();
+    process.on('SIGHUP', hangUp);
+    void part.ended.then(() => process.off('SIGHUP', hangUp));
     const aborted = new Promise<undefined>((done) =>
       signal.addEventListener('abort', () => done(undefined), { once: true }),
     );

@@ -8,6 +8,8 @@ import express, {
 } from 'express';
 import type { KeeperApi } from '../keeper/vault/api.js';
 import { CodedError } from '../protocol/index.js';
+import { cors } from './cors.js';
+import { withoutPorts } from './forwarded.js';
 import { log } from './log.js';
 import { httpRequests, vaultOperations } from './metrics.js';
 import { sendProblem, toProblem } from './problem.js';
@@ -18,6 +20,8 @@ export interface AppOptions {
   readonly limit: RequestHandler;
   /** addresses or networks of proxies whose X-Forwarded-For is believed */
   readonly trustedProxies: readonly string[];
+  /** whose pages may ask */
+  readonly origins: readonly string[];
   readonly version: string;
 }
 
@@ -25,7 +29,7 @@ export interface AppOptions {
 const ADMITTED = 1024;
 
 /** The public API over a keeper. */
-export function app(keeper: KeeperApi, { limit, trustedProxies, version }: AppOptions): Express {
+export function app(keeper: KeeperApi, { limit, trustedProxies, origins, version }: AppOptions): Express {
   const server = express().disable('x-powered-by').disable('etag');
   server.set('trust proxy', [...trustedProxies]);
   server.use((_request, response, next) => {
@@ -34,7 +38,7 @@ export function app(keeper: KeeperApi, { limit, trustedProxies, version }: AppOp
     response.set({ 'X-Request-Id': response.locals.requestId, 'Cache-Control': 'no-store' });
     next();
   });
-  server.use(limit);
+  server.use(cors(origins), withoutPorts, limit);
   const described = description(version);
   server.get('/openapi.json', (_request, response) => {
     response.json(described);

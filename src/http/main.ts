@@ -27,6 +27,7 @@ async function lead(config: Config, sockets: string): Promise<void> {
   keeper.disconnect();
   if (!identity) return;
   const workers = new Workers(config.httpWorkers, config.listen);
+  process.on('SIGHUP', () => workers.hangUp());
   countAddresses(config.rateLimit.address);
   try {
     const url = await workers.start();

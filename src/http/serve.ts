@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Express } from 'express';
 import type { Config } from '../config/index.js';
+import { certificates, renewCertificates } from './certificates.js';
 
 export interface Listen {
   readonly host: string;
@@ -29,18 +29,13 @@ export async function listen(
     ? createTlsServer(
         {
           ...timeouts,
-          minVersion: 'TLSv1.2',
-          cert: readFileSync(tls.cert),
-          key: readFileSync(tls.key),
-          ...(tls.clientCa && {
-            ca: readFileSync(tls.clientCa),
-            requestCert: true,
-            rejectUnauthorized: true,
-          }),
+          ...certificates(tls),
+          ...(tls.clientCa && { requestCert: true, rejectUnauthorized: true }),
         },
         app,
       )
     : createServer(timeouts, app);
+  if (tls) renewCertificates(server as TlsServer, tls);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, resolve);

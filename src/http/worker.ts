@@ -13,6 +13,7 @@ export async function serveApi(config: Config, sockets: string, port: number): P
   const api = app(keeper, {
     limit: addressLimit(config.rateLimit.address),
     trustedProxies: config.trustedProxies,
+    origins: config.cors,
     version,
   });
   const { server, url } = await listen(api, { ...config.listen, port, tls: config.tls });

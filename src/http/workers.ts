@@ -34,6 +34,11 @@ export class Workers {
     return first;
   }
 
+  /** Has all read their certificates again. */
+  hangUp(): void {
+    for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGHUP');
+  }
+
   /** Waits until all have ended. */
   async stop(): Promise<void> {
     const running = Object.values(cluster.workers ?? {}) as Worker[];

@@ -12,6 +12,8 @@ export function listenForStop(): void {
   process.on('SIGTERM', stop);
   process.on('SIGINT', process.send ? () => undefined : stop);
   process.on('disconnect', stop);
+  // Has the HTTP side read its certificates again; ends nothing.
+  process.on('SIGHUP', () => undefined);
 }
 
 /** Resolves when this process is to stop. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { loadConfig } from '../../src/config/index.js';
 import { passwordOf } from '../../src/keeper/records/pgpass.js';
 import { Servers } from '../../src/keeper/records/servers.js';
 
@@ -56,5 +57,23 @@ describe('how a PostgreSQL server is reached', () => {
     servers.turnFrom(b);
     assert.equal(servers.now, a);
     assert.throws(() => new Servers('postgres://bkv:secret@a,b/bkv'), /PGPASSFILE/);
+  });
+});
+
+describe('what a configuration names as its database', () => {
+  const work = mkdtempSync(join(tmpdir(), 'bkv-database-'));
+  after(() => rmSync(work, { recursive: true, force: true }));
+  const databaseOf = (value: string) => {
+    const file = join(work, 'bkv.yaml');
+    writeFileSync(file, `database: ${value}\n`);
+    return loadConfig(file).database;
+  };
+
+  it('is PostgreSQL, or a path that looks like one', () => {
+    assert.equal(databaseOf('postgres://bkv@a,b/bkv'), 'postgres://bkv@a,b/bkv');
+    assert.equal(databaseOf('records.sqlite'), join(work, 'records.sqlite'));
+    assert.equal(databaseOf('/var/lib/bkv/records'), '/var/lib/bkv/records');
+    for (const value of ['not-a-url', 'mysql://a/b', 'postgres://'])
+      assert.throws(() => databaseOf(value), /bkv\.yaml:1: database: must be postgres:/, value);
   });
 });

@@ -43,7 +43,7 @@ function look(asked: Session, question: Question): Testimony {
 // The inspector is not to be opened by a signal; nothing outlives the daemon.
 process.on('SIGUSR1', () => undefined);
 process.on('disconnect', () => process.exit());
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 process.on('message', (message: Profile | Question) => {
   let answer: Answer;
   try {
