@@ -53,8 +53,11 @@ static int is_file_below(int file) {
   return is_below(path);
 }
 
-/* A file that could not be synced is shown until the power is cut, and then it is gone: its inode and path are noted. */
-static void lose(int file) {
+/*
+ * Notes of an object whether it was synced: '-' for one that could not be, which is shown until the power is cut, '+' else.
+ * The first of them counts: what was on the disk before stays there, and a second sync says nothing of a failed first.
+ */
+static void note(int file, char synced) {
   char link[64], path[PATH_MAX], line[PATH_MAX + 32];
   struct stat about;
   const char *plan_file = getenv("BKV_IO_PLAN");
@@ -62,14 +65,15 @@ static void lose(int file) {
   ssize_t length = readlink(link, path, sizeof path - 1);
   if (length <= 0 || !plan_file || fstat(file, &about) || !S_ISREG(about.st_mode)) return;
   path[length] = 0;
-  int size = snprintf(line, sizeof line, "%lu %s\n", (unsigned long)about.st_ino, path);
-  snprintf(path, sizeof path, "%s.lost", plan_file);
-  int lost = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
-  if (lost < 0) return;
+  if (!strstr(path, ".object")) return;
+  int size = snprintf(line, sizeof line, "%c %s\n", synced, path);
+  snprintf(path, sizeof path, "%s.synced", plan_file);
+  int notes = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+  if (notes < 0) return;
   static ssize_t (*real)(int, const void *, size_t);
   if (!real) real = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
-  real(lost, line, (size_t)size);
-  close(lost);
+  real(notes, line, (size_t)size);
+  close(notes);
 }
 
 static int is_planned(uint64_t number) {
@@ -128,19 +132,15 @@ ssize_t pwritev(int file, const struct iovec *parts, int count, off_t at) {
 }
 int fsync(int file) {
   REAL(fsync);
-  if (!is_file_below(file) || !fails()) return real(file);
-  int error = errno;
-  lose(file);
+  if (!is_file_below(file)) return real(file);
+  int failed = fails(), error = errno;
+  note(file, failed ? '-' : '+');
   errno = error;
-  return -1;
+  return failed ? -1 : real(file);
 }
 int fdatasync(int file) {
   REAL(fdatasync);
-  if (!is_file_below(file) || !fails()) return real(file);
-  int error = errno;
-  lose(file);
-  errno = error;
-  return -1;
+  return is_file_below(file) && fails() ? -1 : real(file);
 }
 /* SoftHSM2 cuts each file before it writes it, by ftruncate(), which needs no room. SQLite uses this one: */
 int ftruncate64(int file, off64_t length) {

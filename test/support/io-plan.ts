@@ -7,7 +7,6 @@ import {
   readFileSync,
   readSync,
   rmSync,
-  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -19,14 +18,14 @@ export const NEVER = 2n ** 63n;
 /** Which writes below a folder fail, told to `io-errors.c` of every process that has it preloaded. */
 export class Plan {
   readonly #file: number;
-  readonly #lost: string;
+  readonly #notes: string;
   readonly env: NodeJS.ProcessEnv;
 
   constructor(work: string, below: string) {
     const library = join(work, 'io-errors.so');
     execFileSync('cc', ['-shared', '-fPIC', '-o', library, 'test/support/io-errors.c', '-ldl', '-lpthread']);
     const path = join(work, 'plan');
-    this.#lost = `${path}.lost`;
+    this.#notes = `${path}.synced`;
     writeFileSync(path, Buffer.alloc(32));
     this.#file = openSync(path, 'r+');
     this.env = { LD_PRELOAD: library, BKV_IO_PLAN: path, BKV_IO_BELOW: below };
@@ -47,16 +46,15 @@ export class Plan {
     return Number(bytes.readBigUInt64LE());
   }
 
-  /** Loses what could not be synced and was not written anew, as a power cut does. */
+  /** Loses the objects that could not be synced, as a power cut does. What SQLite could not sync it writes again. */
   cutPower(): void {
-    if (!existsSync(this.#lost)) return;
-    for (const line of readFileSync(this.#lost, 'utf8').trimEnd().split('\n')) {
-      const [, inode, path] = /^(\d+) (.*)$/.exec(line) as unknown as [string, string, string];
-      // SQLite writes again what it could not sync.
-      if (path.endsWith('.object') && statSync(path, { throwIfNoEntry: false })?.ino === Number(inode))
-        rmSync(path);
+    if (!existsSync(this.#notes)) return;
+    const known = new Set<string>();
+    for (const line of readFileSync(this.#notes, 'utf8').trimEnd().split('\n')) {
+      const path = line.slice(2);
+      if (line.startsWith('-') && !known.has(path)) rmSync(path, { force: true });
+      known.add(path);
     }
-    rmSync(this.#lost);
   }
 
   close(): void {
