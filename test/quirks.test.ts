@@ -69,6 +69,23 @@ describe('quirks of modules', function () {
       });
     });
 
+    it('who writes is taken to be another program only when the writer object was sought and is gone', async () => {
+      await withPool(quirks.here(), async (token) => {
+        const value = Buffer.from('writer');
+        const handle = await token.call('createData', 'bkv.w', value);
+        const elsewhere = { handle: handle.replace(/[0-9a-f]{4}$/, 'ffff'), value };
+        const reasonOf = (writer: typeof elsewhere) =>
+          token.call('supersede', [], writer).then(
+            () => 'none',
+            (error: TokenError) => error.reason,
+          );
+        assert.equal(await reasonOf({ handle, value }), 'none');
+        assert.equal(await reasonOf(elsewhere), 'BKV_STALE');
+        await token.call('destroyData', handle);
+        assert.equal(await reasonOf(elsewhere), 'BKV_FENCED');
+      });
+    });
+
     it('one session that fails at everything is left and replaced, and the token is not lost', async () => {
       await withPool(quirks.here(), async (token) => {
         quirks.set('fail C_DeriveKey 30 first');
@@ -304,6 +321,20 @@ describe('quirks of modules', function () {
         );
         assert.equal((await daemon.status('many-7')).attemptsRemaining, 9);
       });
+    });
+
+    it('doctor tries two threads, and names what is missing and the line of the profile that would help', () => {
+      quirks.set('own-handles');
+      assert.match(
+        quirks.bkv('doctor', '--objects', '1').stdout,
+        /two threads: handles are good where they were got only/,
+      );
+      quirks.set('lacks 210a');
+      const { stdout } = quirks.bkv('doctor', '--objects', '1');
+      assert.match(stdout, /missing .*RFC 5649: .*"keyWrap: 0x…"; of the vendor's own it lists/);
+      assert.match(stdout, /two threads: handles are good on both/);
+      quirks.set('object 2000');
+      assert.match(quirks.bkv('doctor', '--objects', '1').stdout, /say "objectBytes: 2048" in the profile/);
     });
 
     it('while no slot has a token, nobody is told to make one', () => {

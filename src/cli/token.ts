@@ -23,7 +23,7 @@ import {
   type Profile,
   readPin,
 } from '../keeper/pkcs11/index.js';
-import { TokenPool } from '../keeper/pool/index.js';
+import { TokenPool, tryThreads } from '../keeper/pool/index.js';
 import type { Shredded } from '../keeper/vault/index.js';
 import { UsageError } from './errors.js';
 import { expectNew, writeNew } from './file.js';
@@ -160,9 +160,11 @@ export async function restore(flags: TokenFlags & CustodyFlags, file: string, sa
 }
 
 /** Prints what a token can do. Ends with exit code 1 when something is missing, 5 when something is unsafe. */
-export function doctor(flags: TokenFlags, objects: number, asJson: boolean, say: Say): void {
+export async function doctor(flags: TokenFlags, objects: number, asJson: boolean, say: Say): Promise<void> {
   const profile = profileOf(flags);
-  const findings = examine(profile, objects);
+  const findings = [...examine(profile, objects)];
+  if (findings.some(({ name, result }) => name === 'session' && result === 'works'))
+    findings.push(await tryThreads(profile));
   const has = (result: string) => findings.some((finding) => finding.result === result);
   if (asJson) say(JSON.stringify({ profile: profile.name, module: profile.module, findings }, undefined, 2));
   else

@@ -17,8 +17,9 @@ export function tokenCommands(program: Command): void {
     .description('try all that the vault needs of a token, with throw-away objects')
     .option('--objects <n>', 'how many data objects of 4 KB to try to hold', '300')
     .option('--json', 'print JSON')
-    .action(async ({ objects, json, ...flags }) =>
-      (await import('./token.js')).doctor(flags, Number(objects), json === true, say),
+    .action(
+      async ({ objects, json, ...flags }) =>
+        await (await import('./token.js')).doctor(flags, Number(objects), json === true, say),
     );
 
   const audit = program.command('audit').description('look into the audit log');

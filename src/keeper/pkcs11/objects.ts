@@ -48,8 +48,13 @@ export class DataObjects {
 
   /** @throws TokenError `BKV_FENCED` when the writer is gone: then nothing is destroyed */
   supersede(superseded: readonly string[], writer?: Writer): void {
-    if (writer !== undefined && !this.#exists(writer))
+    if (writer !== undefined && !this.#exists(writer)) {
+      // Only what was looked for and is not there was destroyed by another program.
+      const value = { type: pkcs11.CKA_VALUE, value: Buffer.from(writer.value) };
+      if (this.#binding.find([...OURS, value]).length > 0)
+        throw new TokenError('the handle of the writer object does not lead to it', 'BKV_STALE');
       throw new TokenError('another program has become the writer of this token', 'BKV_FENCED');
+    }
     for (const old of superseded) this.destroy(old);
   }
 

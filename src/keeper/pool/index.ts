@@ -1,2 +1,3 @@
 export { TokenPool } from './pool.js';
 export type { Token } from './token.js';
+export { tryThreads } from './trial.js';

@@ -50,6 +50,11 @@ export class TokenPool implements Token {
     return this.#lifecycle.scheduler.worn >= this.#renewAfter;
   }
 
+  /** Whether handles of objects that one session got are good in all of them. */
+  get sharesHandles(): boolean {
+    return [...this.#lifecycle.sessions.threads].every(({ sharesHandles }) => sharesHandles);
+  }
+
   get writeTrouble(): string | undefined {
     return this.#writes.trouble;
   }

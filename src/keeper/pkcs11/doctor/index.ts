@@ -8,7 +8,7 @@ import { Session } from '../session.js';
 import { keysLieInFiles } from '../software.js';
 import { type Finding, Findings } from './findings.js';
 import { tryAttacks } from './insider.js';
-import { makeKeys, tryOperations } from './needs.js';
+import { lookAtMechanisms, makeKeys, tryOperations } from './needs.js';
 import { tryObjects } from './room.js';
 import { PREFIX, throwAway, throwAwayKeys } from './throw-away.js';
 
@@ -48,13 +48,14 @@ export function examine(profile: Profile, objects = 300): readonly Finding[] {
 }
 
 function tryVault(profile: Profile, binding: Binding, objects: number, findings: Findings): void {
+  lookAtMechanisms(binding, findings);
   const made = makeKeys(binding, findings);
   const options = { labels: { ...KEY_LABELS, wrap: `${PREFIX}wrap` }, keys: throwAwayKeys };
   const session = findings.attempt('session', () => new Session(profile, options));
   if (!session) return;
   try {
     tryOperations(session, made, findings);
-    tryObjects(session, objects, findings);
+    tryObjects(session, { objects, objectBytes: profile.objectBytes }, findings);
   } finally {
     session.close();
     throwAway(binding);

@@ -1,5 +1,6 @@
 import { createECDH, randomBytes } from 'node:crypto';
 import { p256 } from '@noble/curves/nist.js';
+import pkcs11 from 'pkcs11js';
 import type { Binding } from '../binding.js';
 import { makeKey } from '../keys.js';
 import { KEY_LABELS } from '../labels.js';
@@ -15,6 +16,28 @@ const KINDS = {
   ledger: 'MAC key (CKM_GENERIC_SECRET_KEY_GEN)',
 } as const;
 type Kind = keyof typeof KINDS;
+
+const MECHANISMS = {
+  CKM_EC_KEY_PAIR_GEN: pkcs11.CKM_EC_KEY_PAIR_GEN,
+  CKM_ECDH1_DERIVE: pkcs11.CKM_ECDH1_DERIVE,
+  CKM_AES_KEY_GEN: pkcs11.CKM_AES_KEY_GEN,
+  CKM_GENERIC_SECRET_KEY_GEN: pkcs11.CKM_GENERIC_SECRET_KEY_GEN,
+  CKM_SHA256_HMAC: pkcs11.CKM_SHA256_HMAC,
+} as const;
+
+/** Names what the module does not list, and what in the profile would help. */
+export function lookAtMechanisms({ p11, slot, keyWrap }: Binding, findings: Findings): void {
+  const listed = new Set(p11.C_GetMechanismList(slot));
+  for (const [name, mechanism] of Object.entries(MECHANISMS))
+    if (!listed.has(mechanism)) findings.add(name, 'missing', "it is not among the token's mechanisms");
+  if (listed.has(keyWrap.mechanism)) return;
+  const own = [...listed].filter((one) => one >= pkcs11.CKM_VENDOR_DEFINED);
+  findings.add(
+    'key wrapping by RFC 5649',
+    'missing',
+    `the token lists neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD. If its vendor has a mechanism for RFC 5649, name it in the profile as "keyWrap: 0x…"; of the vendor's own it lists ${own.map((one) => `0x${one.toString(16)}`).join(', ') || 'none'}`,
+  );
+}
 
 /** Makes a key of each kind. @returns those that could be made */
 export function makeKeys(binding: Binding, findings: Findings): ReadonlySet<Kind> {

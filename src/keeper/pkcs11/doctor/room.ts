@@ -4,18 +4,28 @@ import type { Session } from '../session.js';
 import type { Findings } from './findings.js';
 import { PREFIX } from './throw-away.js';
 
-const OBJECT_BYTES = 4096;
-
 /** Writes, reads and replaces data objects as the ledger does. @param objects how many to try to hold at once */
-export function tryObjects(session: Session, objects: number, findings: Findings): void {
-  const value = randomBytes(OBJECT_BYTES);
-  let writer = findings.attempt('data object of 4,096 bytes', () => {
+export function tryObjects(
+  session: Session,
+  { objects, objectBytes }: { objects: number; objectBytes: number },
+  findings: Findings,
+): void {
+  const value = randomBytes(objectBytes);
+  const bytes = objectBytes.toLocaleString('en');
+  let writer = findings.attempt(`data object of ${bytes} bytes`, () => {
     const handle = session.createData(`${PREFIX}data`, value);
     const [found] = session.listData(`${PREFIX}data`);
     if (!found || !value.equals(found.value)) throw new Error('it does not read back as it was written');
     return handle;
   });
-  if (!writer) return;
+  if (!writer) {
+    findings.add(
+      'objectBytes',
+      'note',
+      'a token that takes smaller objects only can keep a vault: say "objectBytes: 2048" in the profile, or less, down to 512',
+    );
+    return;
+  }
   findings.attempt(
     'write a counter (object written, the one before destroyed)',
     () => {
@@ -35,21 +45,22 @@ export function tryObjects(session: Session, objects: number, findings: Findings
     }
     throw new Error('a destroyed object still seems to be there');
   });
-  findings.add('room', 'note', room(session, objects));
+  findings.add('room', 'note', room(session, objects, objectBytes));
 }
 
 /** How many data objects fit. */
-function room(session: Session, objects: number): string {
+function room(session: Session, objects: number, objectBytes: number): string {
+  const bytes = objectBytes.toLocaleString('en');
   let held = 0;
   try {
     while (held < objects) {
-      session.createData(`${PREFIX}room`, randomBytes(OBJECT_BYTES));
+      session.createData(`${PREFIX}room`, randomBytes(objectBytes));
       held++;
     }
   } catch (error) {
-    return `${held} objects of 4,096 bytes fit, about ${accounts(held)} accounts (then ${(error as Error).message})`;
+    return `${held} objects of ${bytes} bytes fit, about ${accounts(held)} accounts (then ${(error as Error).message})`;
   }
-  return `at least ${held} objects of 4,096 bytes fit, ${accounts(held)} accounts`;
+  return `at least ${held} objects of ${bytes} bytes fit, ${accounts(held)} accounts`;
 }
 
 /** A page holds 65,536 accounts; some eight objects are journal, writer and what is being replaced. */
