@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ExecFileOptionsWithStringEncoding, execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -183,25 +184,21 @@ client.recover(42);
         response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
         response.end(isScript ? script : '<!doctype html><script type="module" src="/app.js"></script>');
       }).listen(0, '127.0.0.1');
+      await once(site, 'listening');
+      const origin = `http://127.0.0.1:${(site.address() as AddressInfo).port}`;
+      const vault = await Daemon.start(mkdtempSync(join(work, 'cors-')), { config: `cors: ["${origin}"]\n` });
       const browser = await launch();
       try {
         const page = await browser.newPage();
-        // Answers as a load balancer does that lets this origin in.
-        await page.route(`${daemon.url}/**`, async (route) => {
-          const response = await route.fetch();
-          await route.fulfill({
-            response,
-            headers: { ...response.headers(), 'access-control-allow-origin': '*' },
-          });
-        });
-        await page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
+        await page.goto(origin);
         await page.waitForFunction('globalThis.tryVault');
-        const key = [...Buffer.from(daemon.serverPublicKey, 'base64url')];
-        const args = JSON.stringify([daemon.url, key, await daemon.jwt('bob')]);
+        const key = [...Buffer.from(vault.serverPublicKey, 'base64url')];
+        const args = JSON.stringify([vault.url, key, await vault.jwt('bob')]);
         assert.equal(await page.evaluate(`tryVault(...${args})`), true);
       } finally {
         await browser.close();
         site.close();
+        await vault.stop();
       }
     });
   });
