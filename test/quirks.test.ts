@@ -370,6 +370,27 @@ describe('quirks of modules', function () {
       assert.equal(await ended, 137);
     });
 
+    it('while evaluations fail and objects are written no attempt is lost, and /readyz says why', async () => {
+      await use({}, async (daemon) => {
+        await daemon.register('carol', 'right');
+        const fails = () => assert.rejects(daemon.startRecovery('carol', 'right'), { status: 503 });
+        for (const call of ['C_DeriveKey', 'C_UnwrapKey']) {
+          quirks.set(`fail ${call} 6`);
+          await fails();
+          // Before the sessions have failed often enough to be given up.
+          await daemon.until(false);
+          await Promise.all(Array.from({ length: 9 }, fails));
+          const response = await fetch(new URL('/readyz', daemon.admin));
+          assert.equal(response.status, 503);
+          assert.match(await response.text(), /^the token (does not evaluate|is away)$/m);
+          quirks.set();
+          await daemon.until(true);
+          assert.equal((await daemon.status('carol')).attemptsRemaining, 10, call);
+        }
+        await (await daemon.startRecovery('carol', 'right')).prove();
+      });
+    });
+
     it('a device that fails while its sessions are well: /readyz says so, until it works again', async () => {
       await use({}, async (daemon) => {
         quirks.set('fail C_DeriveKey 30 once');
