@@ -17,6 +17,7 @@ import { embeddedJwt } from '../src/daemon/index.js';
 import { deriveKeyPair, evaluate } from '../src/protocol/index.js';
 import { Daemon, type HttpFailure } from './support/daemon.js';
 import { Relay } from './support/relay.js';
+import { cheapStretch } from './support/stretching.js';
 import { discardData } from './support/token.js';
 
 type Json = Record<string, unknown>;
@@ -49,6 +50,7 @@ describe('wire protocol 2', function () {
 
   const through = (account: string, options: object = {}) =>
     new VaultClient({
+      stretch: cheapStretch,
       url: relay.url,
       serverPublicKey: bytes(daemon.serverPublicKey),
       account,

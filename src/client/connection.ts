@@ -85,10 +85,16 @@ export class Connection {
    * @throws DeviceTooSlow, VaultIdentityMismatch, VaultError
    */
   async expectTime(needed: number): Promise<void> {
+    const allowed = await this.exchangeTime();
+    if (needed > allowed) throw new DeviceTooSlow(needed, allowed);
+  }
+
+  /** How many milliseconds the vault waits for the second message of an exchange. @throws as {@link identify} */
+  async exchangeTime(): Promise<number> {
     const { exchangeSeconds } = await (this.#identity ?? this.identify());
     if (typeof exchangeSeconds !== 'number')
       throw new VaultError(200, 'the vault answered without the time that it waits');
-    if (needed > exchangeSeconds * 1000) throw new DeviceTooSlow(needed, exchangeSeconds * 1000);
+    return exchangeSeconds * 1000;
   }
 
   /**
@@ -183,11 +189,20 @@ async function read(response: Response): Promise<Answer | undefined> {
 }
 
 /** What a vault refused, by its problem document (RFC 9457). Nothing else says that an account is locked. */
-function refusal({ status }: Response, problem: Answer = {}): BkvError {
+function refusal({ status, headers }: Response, problem: Answer = {}): BkvError {
   const type = String(problem.type ?? '');
   const kind = type.startsWith(PROBLEM) ? type.slice(PROBLEM.length) : undefined;
   if (kind === 'locked') return new Locked();
   if (kind === 'key-exists') return new KeyExists();
   if (kind === 'wrong-password') return new WrongPassword(Number(problem.attemptsRemaining));
-  return new VaultError(status, String(problem.detail ?? `the vault answered ${status}`), { kind });
+  return new VaultError(status, String(problem.detail ?? `the vault answered ${status}`), {
+    kind,
+    retryAfter: retryAfter(headers),
+  });
+}
+
+/** In milliseconds, where the header tells seconds. */
+function retryAfter(headers: Headers): number | undefined {
+  const seconds = headers.get('retry-after') ?? '';
+  return /^\d{1,6}$/.test(seconds) ? Number(seconds) * 1000 : undefined;
 }

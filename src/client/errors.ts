@@ -61,13 +61,20 @@ export class RegistrationUnproven extends BkvError {
 export class VaultError extends BkvError {
   /** of the problem document (RFC 9457), such as `unavailable`; `undefined` when there was none */
   readonly kind: string | undefined;
+  /** milliseconds after which it is worth another try; `undefined` when the vault did not say */
+  readonly retryAfter: number | undefined;
   constructor(
     readonly status: number,
     message: string,
-    { kind, ...options }: ErrorOptions & { kind?: string | undefined } = {},
+    {
+      kind,
+      retryAfter,
+      ...options
+    }: ErrorOptions & { kind?: string | undefined; retryAfter?: number | undefined } = {},
   ) {
     super('VaultError', message, options);
     this.kind = kind;
+    this.retryAfter = retryAfter;
   }
 }
 

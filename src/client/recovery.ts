@@ -9,6 +9,7 @@ import { type Connection, fromBase64url, toBase64url } from './connection.js';
 import { ExchangeExpired, isExchangeOver, VaultIdentityMismatch, WrongPassword } from './errors.js';
 import type { Registrant } from './registration.js';
 import { openKey } from './sealed-key.js';
+import { sendUntil } from './sending-again.js';
 
 /**
  * Logs in at one vault.
@@ -22,6 +23,7 @@ export async function recover(
   secret: Uint8Array,
 ): Promise<{ backupKey: Uint8Array; exportKey: Uint8Array }> {
   const login = generateKE1(secret);
+  const until = performance.now() + (await vault.exchangeTime());
   const started = await vault.request('POST', '/v1/recovery/start', { KE1: toBase64url(login.KE1) });
   const { KE3, exportKey, sessionKey } = await generateKE3(login, fromBase64url(started.KE2), stretch, {
     ...identities(account, serverPublicKey),
@@ -34,11 +36,12 @@ export async function recover(
     throw new WrongPassword(Number(started.attemptsRemaining));
   });
   sessionKey.fill(0);
-  const finished = await vault
-    .request('POST', '/v1/recovery/finish', { recoveryId: started.recoveryId, KE3: toBase64url(KE3) })
-    .catch((error: unknown) => {
+  const message = { recoveryId: started.recoveryId, KE3: toBase64url(KE3) };
+  const finished = await sendUntil(until, () => vault.request('POST', '/v1/recovery/finish', message)).catch(
+    (error: unknown) => {
       throw isExchangeOver(error) ? new ExchangeExpired(needed) : error;
-    });
+    },
+  );
   return {
     backupKey: await openKey(exportKey.slice(), fromBase64url(finished.encryptedBackupKey)),
     exportKey,

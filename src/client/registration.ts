@@ -13,8 +13,9 @@ import {
   xOf,
 } from '../protocol/index.js';
 import { type Connection, fromBase64url, toBase64url } from './connection.js';
-import { VaultError, VaultIdentityMismatch } from './errors.js';
+import { VaultIdentityMismatch } from './errors.js';
 import { sealKey } from './sealed-key.js';
+import { sendUntil } from './sending-again.js';
 
 /** Whose registration it is, and at which vault. */
 export interface Registrant {
@@ -26,9 +27,6 @@ export interface Registrant {
   /** milliseconds that this device takes to stretch */
   readonly needed: number;
 }
-
-/** How often a finish is sent whose answer did not come: the vault answers the same again. */
-const TRIES = 3;
 
 /**
  * Registers at one vault (docs/protocol.md): nothing that depends on the password's stretching leaves before the vault
@@ -50,6 +48,7 @@ export async function register(
   const keys = registrationKeys(xOf(diffieHellman(share.secretKey, serverPublicKey)));
   share.secretKey.fill(0);
   try {
+    const until = performance.now() + (await vault.exchangeTime());
     const started = await vault.request('POST', '/v1/registration/start', {
       registrationRequest: toBase64url(registrationRequest),
       keyshare: toBase64url(share.publicKey),
@@ -80,27 +79,17 @@ export async function register(
     );
     const encryptedBackupKey = await sealKey(exportKey.slice(), backupKey);
     const mac = finishMac(keys.finish, expected, { registrationRecord, encryptedBackupKey, replace });
-    await finish(vault, {
+    const message = {
       registrationId: started.registrationId,
       registrationRecord: toBase64url(registrationRecord),
       encryptedBackupKey: toBase64url(encryptedBackupKey),
       ...(replace && { replace }),
       mac: toBase64url(mac),
-    });
+    };
+    await sendUntil(until, () => vault.command('POST', '/v1/registration/finish', message));
     return exportKey;
   } finally {
     blind.fill(0);
     forget(keys);
-  }
-}
-
-async function finish(vault: Connection, message: object): Promise<void> {
-  for (let tries = 1; ; tries++) {
-    try {
-      await vault.command('POST', '/v1/registration/finish', message);
-      return;
-    } catch (error) {
-      if (tries === TRIES || !(error instanceof VaultError && error.status === 0)) throw error;
-    }
   }
 }

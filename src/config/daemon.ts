@@ -106,7 +106,10 @@ export const daemonFields = fields({
     withDefault(number(0, 500), 24),
     'hours between sweeps that destroy the page keys of ended accounts; 0 for none',
   ),
-  rateLimit: field(withDefault(rateLimit, { account: 60, address: 600 }), 'requests a minute'),
+  rateLimit: field(
+    withDefault(rateLimit, { account: 60, address: 600 }),
+    'requests a minute; finishes of what was started do not count',
+  ),
   trustedProxies: field(
     withDefault(list(network), []),
     'load balancers whose X-Forwarded-For is believed: addresses or networks',

@@ -38,14 +38,14 @@ export function app(keeper: KeeperApi, { limit, trustedProxies, origins, version
     response.set({ 'X-Request-Id': response.locals.requestId, 'Cache-Control': 'no-store' });
     next();
   });
-  server.use(cors(origins), withoutPorts, limit);
+  server.use(cors(origins), withoutPorts);
   const described = description(version);
-  server.get('/openapi.json', (_request, response) => {
+  server.get('/openapi.json', limit, (_request, response) => {
     response.json(described);
   });
-  const admit = admission(ADMITTED);
-  for (const endpoint of endpoints) serve(server, endpoint, keeper, admit);
-  server.use(() => {
+  const gate = { limit, admit: admission(ADMITTED) };
+  for (const endpoint of endpoints) serve(server, endpoint, keeper, endpoint.follows ? OPEN : gate);
+  server.use(limit, () => {
     throw new CodedError('not-found', 'see /openapi.json for what there is');
   });
   server.use(answerError);
@@ -53,6 +53,14 @@ export function app(keeper: KeeperApi, { limit, trustedProxies, origins, version
 }
 
 type Admit = <T>(work: () => Promise<T>) => Promise<T>;
+
+/** What keeps floods out. */
+interface Gate {
+  readonly limit: RequestHandler;
+  readonly admit: Admit;
+}
+/** What follows a start is let in: refused, it would cost its sender the attempt that the start has spent. */
+const OPEN: Gate = { limit: (_request, _response, next) => next(), admit: (work) => work() };
 
 /** Counted once a request is whole, so that slow clients keep nobody out. */
 function admission(most: number): Admit {
@@ -75,10 +83,11 @@ function admission(most: number): Admit {
 
 const parse = express.json({ limit: 4096, strict: true });
 
-function serve(server: Express, endpoint: Endpoint, keeper: KeeperApi, admit: Admit): void {
+function serve(server: Express, endpoint: Endpoint, keeper: KeeperApi, { limit, admit }: Gate): void {
   const { method, path, operation, authenticated, body, handle } = endpoint;
   server[method](
     path,
+    limit,
     (_request, response, next) => {
       response.on('finish', () => observe(operation, response));
       next();

@@ -7,6 +7,8 @@ export interface Route {
   readonly operation: string;
   readonly summary: string;
   readonly authenticated: boolean;
+  /** whether it follows a start, which was counted: then it is not */
+  readonly follows?: true;
   readonly body?: z.ZodType;
   readonly answer?: z.ZodType;
   readonly errors: readonly number[];

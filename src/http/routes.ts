@@ -82,8 +82,9 @@ export const endpoints: readonly Endpoint[] = [
     operation: 'registrationFinish',
     summary: 'Last message of a registration: replaces what the account had, if that may be lost',
     authenticated: true,
+    follows: true,
     body: schemas.RegistrationFinish,
-    errors: [400, 401, 404, 409, 410, 413, 429, 503],
+    errors: [400, 401, 404, 409, 410, 413, 503],
     handle: ({ keeper, caller, body }) =>
       keeper.finishRegistration({
         caller,
@@ -119,8 +120,9 @@ export const endpoints: readonly Endpoint[] = [
     operation: 'shareFinish',
     summary: "Last message: keeps the share beside the account's older keys",
     authenticated: true,
+    follows: true,
     body: schemas.ShareFinish,
-    errors: [400, 401, 404, 409, 410, 413, 429, 503],
+    errors: [400, 401, 404, 409, 410, 413, 503],
     handle: ({ keeper, caller, body }) =>
       keeper.finishShare({
         caller,
@@ -138,6 +140,7 @@ export const endpoints: readonly Endpoint[] = [
     operation: 'shareCommit',
     summary: 'Ends every other key of the account, once a password was proven against this dealing',
     authenticated: true,
+    follows: true,
     body: schemas.ShareCommit,
     errors: [400, 401, 404, 409, 413, 429, 503],
     handle: ({ keeper, caller, body }) => keeper.commitDealing({ caller, dealing: body.dealing as string }),
@@ -148,6 +151,7 @@ export const endpoints: readonly Endpoint[] = [
     operation: 'shareWithdraw',
     summary: 'Ends a dealing against which nobody has proven a password',
     authenticated: true,
+    follows: true,
     body: schemas.ShareWithdraw,
     errors: [400, 401, 404, 409, 413, 429, 503],
     handle: ({ keeper, caller, body }) => keeper.withdrawDealing({ caller, dealing: body.dealing as string }),
@@ -177,9 +181,10 @@ export const endpoints: readonly Endpoint[] = [
     operation: 'recoveryFinish',
     summary: 'Gives the attempts back and the encrypted key out, if KE3 proves the password',
     authenticated: true,
+    follows: true,
     body: schemas.RecoveryFinish,
     answer: schemas.RecoveryFinished,
-    errors: [400, 401, 403, 404, 410, 413, 429, 503],
+    errors: [400, 401, 403, 404, 410, 413, 503],
     handle: async ({ keeper, caller, body }) => {
       const { encryptedBackupKey } = await keeper.finishRecovery({
         caller,
@@ -195,7 +200,8 @@ export const endpoints: readonly Endpoint[] = [
     operation: 'recoveryAbandon',
     summary: 'Ends a recovery whose password was wrong; the attempt stays spent',
     authenticated: true,
-    errors: [401, 404, 410, 429, 503],
+    follows: true,
+    errors: [401, 404, 410, 503],
     handle: ({ keeper, caller, params }) =>
       keeper.abandonRecovery({ caller, recoveryId: params.recoveryId as string }),
   },

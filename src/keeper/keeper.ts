@@ -1,4 +1,4 @@
-import type { AccountLimit, Authenticate } from './access/index.js';
+import { AccountLimit, type Authenticate } from './access/index.js';
 import { log } from './log/index.js';
 import type { AccountId, Caller, Duty, KeeperApi } from './vault/index.js';
 
@@ -12,62 +12,71 @@ export function keeperApi(
   limit: AccountLimit,
   identity: Identity,
 ): KeeperApi {
-  const accountOf = async ({ accessToken, requestId }: Caller): Promise<AccountId> => {
+  const changes = new AccountLimit(limit.limit);
+  const accountOf = async (
+    { accessToken, requestId }: Caller,
+    counted?: AccountLimit,
+  ): Promise<AccountId> => {
     const account = await authenticate(accessToken);
     const name = duty.vault.nameOf(account);
     log.info('request of an account', { requestId, account: name });
-    limit.count(name);
+    counted?.count(name);
     return { ...account, requestId };
   };
+  const first = (caller: Caller) => accountOf(caller, limit);
+  /** Bounded by the starts: an exchange's id is good once, and one that is made up is refused before the token works. */
+  const second = (caller: Caller) => accountOf(caller);
+  /** Has a count of its own, that no start, status or other device uses up. */
+  const later = (caller: Caller) => accountOf(caller, changes);
   return {
     identity: async () => identity,
     status: async ({ caller }) => {
-      const account = await accountOf(caller);
+      const account = await first(caller);
       return duty.vault.status(account);
     },
     delete: async ({ caller }) => {
-      const account = await accountOf(caller);
+      const account = await first(caller);
       await duty.vault.delete(account);
       return undefined;
     },
     startRegistration: async ({ caller, ...request }) => {
-      const account = await accountOf(caller);
+      const account = await first(caller);
       return duty.vault.startRegistration(account, request);
     },
     finishRegistration: async ({ caller, ...message }) => {
-      const account = await accountOf(caller);
+      const account = await second(caller);
       await duty.vault.finishRegistration(account, message);
       return undefined;
     },
     startShare: async ({ caller, ...request }) => {
-      const account = await accountOf(caller);
+      const account = await first(caller);
       return duty.vault.startShare(account, request);
     },
     finishShare: async ({ caller, ...message }) => {
-      const account = await accountOf(caller);
+      const account = await second(caller);
       await duty.vault.finishShare(account, message);
       return undefined;
     },
     commitDealing: async ({ caller, dealing }) => {
-      const account = await accountOf(caller);
+      const account = await later(caller);
       await duty.vault.commitDealing(account, dealing);
       return undefined;
     },
     withdrawDealing: async ({ caller, dealing }) => {
-      const account = await accountOf(caller);
+      const account = await later(caller);
       await duty.vault.withdrawDealing(account, dealing);
       return undefined;
     },
     startRecovery: async ({ caller, KE1, dealing }) => {
-      const account = await accountOf(caller);
+      const account = await first(caller);
       return duty.vault.startRecovery(account, KE1, dealing);
     },
     finishRecovery: async ({ caller, recoveryId, KE3 }) => {
-      const account = await accountOf(caller);
+      const account = await second(caller);
       return { encryptedBackupKey: await duty.vault.finishRecovery(account, recoveryId, KE3) };
     },
     abandonRecovery: async ({ caller, recoveryId }) => {
-      const account = await accountOf(caller);
+      const account = await second(caller);
       await duty.vault.abandonRecovery(account, recoveryId);
       return undefined;
     },

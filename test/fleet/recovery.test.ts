@@ -51,6 +51,21 @@ describe('a recovery among slow members and liars', () => {
       return Response.json({ ...told, KE2: KE2.toString('base64url') });
     };
 
+  it('sends a proof again that a vault could not take, and gives the attempts back', async () => {
+    const { client, used } = await fleetOf(3, 2);
+    const { fetch } = globalThis;
+    let failures = 0;
+    globalThis.fetch = async (input, init) => {
+      if (!String(input).endsWith('/v1/recovery/finish') || failures >= 4) return fetch(input, init);
+      if (++failures % 2 === 0) throw new TypeError('the line broke');
+      return new Response(null, { status: 503, headers: { 'retry-after': '0' } });
+    };
+    const all = client(2000);
+    assert.deepEqual((await all.recover('right')).backupKey, key);
+    await all.settled();
+    assert.deepEqual(used(), [0, 0, 0]);
+  });
+
   it('waits for an honest member that is slow to say what it holds, when the others do not open', async () => {
     const { client, used } = await fleetOf(3, 2);
     ways.set(0, (path, answer) => (path === '/v1/recovery/start' ? Response.error() : answer));

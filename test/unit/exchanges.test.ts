@@ -4,6 +4,7 @@ import { TokenError } from '../../src/keeper/pkcs11/index.js';
 import type { Token } from '../../src/keeper/pool/index.js';
 import { Evaluation } from '../../src/keeper/vault/evaluation.js';
 import { Exchanges } from '../../src/keeper/vault/exchanges.js';
+import { Finishes } from '../../src/keeper/vault/finishes.js';
 import { CodedError } from '../../src/protocol/index.js';
 
 const code = (wanted: string) => (error: unknown) => error instanceof CodedError && error.code === wanted;
@@ -34,6 +35,26 @@ describe('exchanges between two messages', () => {
     assert.throws(() => open.take('id', 'mallory'), code('unknown-exchange'));
     assert.throws(() => open.take('other', 'alice'), code('unknown-exchange'));
     open.close();
+  });
+});
+
+describe('finishes that are remembered', () => {
+  it('begin no work where none can be remembered, and end no process whose work failed', async () => {
+    const finishes = new Finishes(60_000);
+    const failed = { done: Promise.reject(new Error('the token failed')) };
+    await assert.rejects(
+      finishes.once('first', 'alice', [], () => failed),
+      /the token failed/,
+    );
+    const begun: string[] = [];
+    const begin = (id: string) => () => {
+      begun.push(id);
+      return { done: Promise.resolve() };
+    };
+    for (let i = 1; i < 100_000; i++) await finishes.once(`${i}`, 'alice', [], begin('some'));
+    await assert.rejects(finishes.once('last', 'alice', [], begin('last')), code('unavailable'));
+    assert.ok(!begun.includes('last'));
+    finishes.close();
   });
 });
 

@@ -10,6 +10,7 @@ import {
   VaultIdentityMismatch,
   WrongPassword,
 } from '../errors.js';
+import { sendUntil } from '../sending-again.js';
 import type { Member } from './driver.js';
 import type { KeyShare, ShareMessage, ShareOffer } from './opaque-deal.js';
 import type { FirstMessage, KE2, LastMessage } from './opaque-login.js';
@@ -80,8 +81,11 @@ interface Row<K extends Kind> {
   readonly body?: (request: Request<K>) => object;
   /** what is owed: an object, or nothing (204) */
   readonly parse?: (answer: Json) => Answer<K>;
-  /** whether it may be sent again when the line broke: twice does no more than once */
-  readonly again: boolean;
+  /**
+   * Whether the same may be sent again: once when the line broke, as twice does no more than once, or for as long as the
+   * vault waits for it, since an attempt or a share hangs on it.
+   */
+  readonly again: boolean | 'while it is waited for';
   /** whether this device must be quick enough: it stretches the password after a login's start, now or at the next one */
   readonly takesTime?: true;
 }
@@ -105,7 +109,7 @@ const WIRE: { readonly [K in Kind]: Row<K> } = {
     path: () => '/v1/recovery/finish',
     body: ({ recoveryId, message }) => ({ recoveryId, KE3: toBase64url((message as LastMessage).KE3) }),
     parse: ({ encryptedBackupKey }) => bytes('encryptedBackupKey', encryptedBackupKey, 1, 512),
-    again: false,
+    again: 'while it is waited for',
   },
   abandon: {
     method: 'DELETE',
@@ -137,7 +141,7 @@ const WIRE: { readonly [K in Kind]: Row<K> } = {
       ]);
       return { registrationId, ...Object.fromEntries(texts) };
     },
-    again: true,
+    again: 'while it is waited for',
   },
   commit: {
     method: 'POST',
@@ -158,6 +162,8 @@ const WIRE: { readonly [K in Kind]: Row<K> } = {
 export class WireMember implements Member {
   readonly #connection: Connection;
   readonly #needed: () => number;
+  /** until when the member waits for the second message of an exchange, by its id */
+  readonly #until = new Map<string, number>();
 
   /** @param needed milliseconds that this device takes between the two messages of a login */
   constructor(connection: Connection, needed: () => number) {
@@ -173,26 +179,46 @@ export class WireMember implements Member {
   async ask<K extends Kind>(kind: K, request: Request<K>): Promise<Reply<K>> {
     const row = WIRE[kind] as unknown as Row<K>;
     const began = performance.now();
-    const reply = await this.#send(row, request);
+    const reply = await this.#reply(row, request);
     const broke = !reply.ok && reply.failure === 'silent' && performance.now() - began < BROKE_MS;
-    return row.again && broke ? this.#send(row, request) : reply;
+    return row.again === true && broke ? this.#reply(row, request) : reply;
   }
 
-  async #send<K extends Kind>(row: Row<K>, request: Request<K>): Promise<Reply<K>> {
-    const { method, path, body, parse } = row;
+  async #reply<K extends Kind>(row: Row<K>, request: Request<K>): Promise<Reply<K>> {
     try {
       if (row.takesTime) await this.#connection.expectTime(this.#needed());
-      const content = body?.(request);
-      if (parse) {
-        const answer = await this.#connection.request(method, path(request), content);
-        return { ok: true, answer: parse(answer) };
-      }
-      await this.#connection.command(method, path(request), content);
-      return { ok: true, answer: null as Answer<K> };
+      const id = exchangeOf(request);
+      const until = id === undefined ? undefined : this.#until.get(id);
+      if (row.again !== 'while it is waited for' || id === undefined || until === undefined)
+        return { ok: true, answer: await this.#send(row, request) };
+      this.#until.delete(id);
+      return { ok: true, answer: await sendUntil(until, () => this.#send(row, request)) };
     } catch (error) {
       return { ok: false, ...failureOf(error) };
     }
   }
+
+  async #send<K extends Kind>(
+    { method, path, body, parse }: Row<K>,
+    request: Request<K>,
+  ): Promise<Answer<K>> {
+    const content = body?.(request);
+    if (!parse) {
+      await this.#connection.command(method, path(request), content);
+      return null as Answer<K>;
+    }
+    const began = performance.now();
+    const answer = parse(await this.#connection.request(method, path(request), content));
+    const id = exchangeOf(answer);
+    if (id !== undefined) this.#until.set(id, began + (await this.#connection.exchangeTime()));
+    return answer;
+  }
+}
+
+/** The exchange that a request or an answer is of. */
+function exchangeOf(message: unknown): string | undefined {
+  const { recoveryId, registrationId } = (message ?? {}) as { recoveryId?: string; registrationId?: string };
+  return recoveryId ?? registrationId;
 }
 
 /** A line that breaks sooner is tried a second time. */

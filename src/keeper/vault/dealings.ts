@@ -108,11 +108,11 @@ export class Dealings {
   async finish({ name: account, requestId }: Account, message: ShareFinish): Promise<void> {
     const { registrationId, sharePublicKey, wrappedShare, registrationRecord, encryptedBackupKey, mac } =
       message;
-    toElement(parseRegistrationRecord(registrationRecord).clientPublicKey);
-    const publicKey = toElement(sharePublicKey);
     const fields = [sharePublicKey, wrappedShare, registrationRecord, encryptedBackupKey, mac];
     await this.#finishes.once(registrationId, account, fields, () => {
       const exchange = this.#open.get(registrationId, account);
+      toElement(parseRegistrationRecord(registrationRecord).clientPublicKey);
+      const publicKey = toElement(sharePublicKey);
       const share = { wrapped: wrappedShare, publicKey: sharePublicKey };
       checkFinish(exchange.bound, { registrationRecord, encryptedBackupKey, share }, mac);
       this.#open.take(registrationId, account);

@@ -37,8 +37,13 @@ export class Exchanges<T extends { readonly account: string }> {
   }
 
   /** @throws VaultUnavailable when too many are open */
-  add(id: string, value: T): void {
+  expectRoom(): void {
     if (this.#open.size >= LIMIT) throw new VaultUnavailable('too many exchanges are under way');
+  }
+
+  /** @throws as {@link expectRoom} */
+  add(id: string, value: T): void {
+    this.expectRoom();
     this.#open.set(id, { value, expires: performance.now() + this.lifetime });
     const { account } = value;
     this.#byAccount.set(account, (this.#byAccount.get(account) ?? new Set()).add(value));

@@ -34,7 +34,10 @@ export class Finishes {
     const digest = digestOf(fields);
     const before = this.#known.find(id, account);
     if (before && timingSafeEqual(before.digest, digest)) return before.done;
+    this.#known.expectRoom();
     const { done } = begin();
+    // The one who asked may be gone when it fails.
+    done.catch(() => undefined);
     this.#known.add(id, { account, digest, done });
     await done;
   }

@@ -106,10 +106,10 @@ export class Registrations {
 
   /** @throws InvalidMessage, KeyExists, and nothing has changed; UnknownExchange, ExchangeExpired */
   finish(account: Account, message: RegistrationFinish): Promise<void> {
-    toElement(parseRegistrationRecord(message.registrationRecord).clientPublicKey);
     const { registrationId } = message;
     return this.#finishes.once(registrationId, account.name, fieldsOf(message), () => {
       const registration = this.open.get(registrationId, account.name);
+      toElement(parseRegistrationRecord(message.registrationRecord).clientPublicKey);
       check(registration.bound, message);
       this.open.take(registrationId, account.name);
       return { done: this.#keep(registration, message) };
