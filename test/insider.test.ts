@@ -119,9 +119,14 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
           return typeof own === 'function' ? own.bind(module) : own;
         },
       });
-      const lies = Object.create(binding, { p11: { value: p11 } }) as Binding;
+      const lies = new Binding(profile, p11);
+      opened.push(lies);
       return { ...honest, binding: lies };
     };
+    const opened: Binding[] = [];
+    afterEach(() => {
+      for (const one of opened.splice(0)) one.close();
+    });
     const yes = (type: number) => ({ type, value: true });
     const WEAK: Record<string, () => Target> = {
       'a key is read': () =>
