@@ -141,14 +141,18 @@ describe('the vault over HTTP, on a token of its own', () => {
         recoveryId: string;
       };
     const KE3 = Buffer.alloc(32).toString('base64url');
-    const finish = (account: string, recoveryId: string) =>
-      daemon.fetch(account, 'POST', '/v1/recovery/finish', { recoveryId, KE3 });
+    const finish = (account: string, recoveryId: string, sent = KE3) =>
+      daemon.fetch(account, 'POST', '/v1/recovery/finish', { recoveryId, KE3: sent });
     const { recoveryId } = await start('carol');
     assert.equal((await finish('mallory', recoveryId)).status, 404);
     const wrong = await finish('carol', recoveryId);
     assert.equal(wrong.status, 403);
     assert.equal(((await wrong.json()) as { attemptsRemaining: number }).attemptsRemaining, 9);
-    assert.equal((await finish('carol', recoveryId)).status, 404);
+    const other = Buffer.alloc(32, 1).toString('base64url');
+    assert.equal((await finish('carol', recoveryId, other)).status, 404);
+    assert.equal((await finish('carol', recoveryId)).status, 403, 'the same again is answered the same');
+    const { attemptsRemaining } = (await daemon.client('carol').status()) as { attemptsRemaining: number };
+    assert.equal(attemptsRemaining, 9);
   });
 
   it('refuses a vault that is not the pinned one', async () => {

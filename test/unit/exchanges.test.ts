@@ -40,16 +40,16 @@ describe('exchanges between two messages', () => {
 
 describe('finishes that are remembered', () => {
   it('begin no work where none can be remembered, and end no process whose work failed', async () => {
-    const finishes = new Finishes(60_000);
-    const failed = { done: Promise.reject(new Error('the token failed')) };
+    const finishes = new Finishes<void>(60_000);
+    const failed = Promise.reject(new Error('the token failed'));
     await assert.rejects(
-      finishes.once('first', 'alice', [], () => failed),
+      finishes.once('first', 'alice', [], () => () => failed),
       /the token failed/,
     );
     const begun: string[] = [];
     const begin = (id: string) => () => {
       begun.push(id);
-      return { done: Promise.resolve() };
+      return async () => undefined;
     };
     for (let i = 1; i < 100_000; i++) await finishes.once(`${i}`, 'alice', [], begin('some'));
     await assert.rejects(finishes.once('last', 'alice', [], begin('last')), code('unavailable'));

@@ -90,6 +90,11 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
             const lost = ledger.spend([]);
             await lost.durable.catch((error) => assert.ok(error instanceof LedgerUnavailable));
             await ledger.giveBack(lost).catch(() => undefined);
+            if (pair && !ledger.usable && ledger.state(pair.attempt.cells[0] as Cell).state === 'live') {
+              attempts.splice(attempts.indexOf(pair), 1);
+              await assert.rejects(ledger.prove(pair.attempt), LedgerUnavailable);
+              model.prove(pair.model);
+            }
             store.restart();
             if (!ledger.usable) await ledger.reload();
           } else if (op === 'fill') {
@@ -278,6 +283,120 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       }
       const again = await open(store);
       assert.deepEqual(again.state(cell), { state: 'live', used: 0, limit: LIMIT, proven: false, open: 0 });
+    });
+
+    const now = (used: number, rest = {}) => ({
+      state: 'live',
+      used,
+      limit: LIMIT,
+      proven: false,
+      open: 0,
+      ...rest,
+    });
+    /** Has every write fail until it is called: before its effect, or after it. */
+    const failing = (store: MemoryStore, after: boolean) => {
+      const { replaceData } = store;
+      store.replaceData = async (label, value, ...rest) => {
+        if (label === 'bkv.ledger.writer') return replaceData.call(store, label, value, ...rest);
+        if (after) store.plant(label, value);
+        throw new Error('CKR_DEVICE_ERROR');
+      };
+      return () => {
+        store.replaceData = replaceData;
+      };
+    };
+
+    it('that were proven stay under way until the token holds that, and are not lost when it failed', async () => {
+      for (const after of [false, true])
+        for (const again of [false, true]) {
+          const store = new MemoryStore();
+          const ledger = await open(store);
+          const [cell, other] = [await allocate(ledger), await allocate(ledger)];
+          for (let i = 1; i < LIMIT; i++) await guess(ledger, cell);
+          const last = ledger.spend([cell, other]);
+          await last.durable;
+          const mended = failing(store, after);
+          await assert.rejects(ledger.prove(last), LedgerUnavailable);
+          await assert.rejects(ledger.prove(last), LedgerUnavailable);
+          assert.throws(() => ledger.spend([cell]), LedgerUnavailable);
+          await assert.rejects(ledger.lock(cell), LedgerUnavailable);
+          for (let i = 0; i < 3; i++) await assert.rejects(ledger.reload());
+          assert.equal((ledger.state(cell) as { open: number }).open, after ? 0 : 1);
+          mended();
+          await ledger.reload();
+          if (again) await ledger.prove(last);
+          for (const held of [ledger, await open(store)]) {
+            assert.deepEqual(held.state(cell), now(0, { proven: true }));
+            assert.deepEqual(held.state(other), now(0));
+          }
+        }
+    });
+
+    it('that were proven while nothing could be written are not given back twice, nor over what came after', async () => {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      const cell = await allocate(ledger);
+      const [late, proven] = [ledger.spend([cell]), ledger.spend([cell])];
+      await proven.durable;
+      const mended = failing(store, false);
+      await assert.rejects(ledger.spend([]).durable, LedgerUnavailable);
+      await assert.rejects(ledger.prove(proven), LedgerUnavailable);
+      mended();
+      await ledger.reload();
+      await guess(ledger, cell);
+      await ledger.giveBack(late);
+      await ledger.prove(proven);
+      assert.deepEqual(ledger.state(cell), now(1, { proven: true }));
+    });
+
+    it('whose proof another writer cannot know of may be proven to this one again', async () => {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      const cell = await allocate(ledger);
+      const attempt = ledger.spend([cell]);
+      await attempt.durable;
+      await (await open(store)).spend([cell]).durable;
+      await assert.rejects(ledger.prove(attempt), LedgerUnavailable);
+      await ledger.reload();
+      assert.deepEqual(ledger.state(cell), now(2));
+      await ledger.prove(attempt);
+      assert.deepEqual(ledger.state(cell), now(0, { proven: true }));
+    });
+
+    it('are given back once, however often the write that does so has its effect and fails', async () => {
+      for (const after of [true, false]) {
+        const store = new MemoryStore();
+        const ledger = await open(store);
+        const [cell, other] = [await allocate(ledger), await allocate(ledger)];
+        for (let i = 0; i < LIMIT - 1; i++) await guess(ledger, cell);
+        const counted = ledger.spend([other]);
+        await counted.durable;
+        await guess(ledger, other);
+        const mended = failing(store, after);
+        const attempt = ledger.spend([cell]);
+        await assert.rejects(attempt.durable, LedgerUnavailable);
+        await ledger.giveBack(attempt);
+        await ledger.giveBack(counted);
+        for (let i = 0; i < 5; i++) await assert.rejects(ledger.reload());
+        mended();
+        await ledger.reload();
+        assert.deepEqual([ledger.state(cell), ledger.state(other)], [now(LIMIT - 1), now(1)]);
+      }
+    });
+
+    it('that the token did not take are not given back after it was read again', async () => {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      const cell = await allocate(ledger);
+      await guess(ledger, cell);
+      const mended = failing(store, false);
+      const lost = ledger.spend([cell]);
+      await assert.rejects(lost.durable, LedgerUnavailable);
+      assert.throws(() => ledger.spend([cell]), LedgerUnavailable);
+      mended();
+      await ledger.reload();
+      await ledger.giveBack(lost);
+      assert.deepEqual(ledger.state(cell), now(1));
     });
 
     it('lock a cell when the last of them ends, and not while others are under way', async () => {
@@ -512,6 +631,18 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       await ledger.reload();
       await assert.rejects(ledger.reserve(second), CellClosed);
       assert.equal((ledger.state(second) as { used: number }).used, 1);
+    });
+
+    it('gives a picked cell out again that could not be reserved', async () => {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      const picked = await ledger.pick();
+      store.cutAt = store.writes + 1;
+      await assert.rejects(ledger.spend([]).durable, LedgerUnavailable);
+      await assert.rejects(ledger.reserve(picked), LedgerUnavailable);
+      store.restart();
+      await ledger.reload();
+      assert.deepEqual(await ledger.pick(), picked);
     });
 
     it('makes a cell live only for the registration that reserved it', async () => {

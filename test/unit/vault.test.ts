@@ -125,6 +125,13 @@ class Person {
     return started.then((answer) => ({ ...answer, login }));
   }
 
+  /** @returns what finishes the recovery with the same message each time it is called */
+  async prove(password: string): Promise<() => Promise<Uint8Array>> {
+    const { login, KE2, recoveryId } = await this.start(password);
+    const { KE3 } = await generateKE3(login, KE2, stretch, this.#names);
+    return () => this.vault.finishRecovery(this.id, recoveryId, KE3.slice());
+  }
+
   /** @returns the sealed key; undefined when the password was wrong, which costs the attempt */
   async guess(password: string, dealing?: string): Promise<Uint8Array | undefined> {
     const { login, KE2, recoveryId } = await this.start(password, dealing);
@@ -268,6 +275,61 @@ describe('a vault in memory', () => {
     while (vault.trouble) await setTimeout(2);
     assert.deepEqual(await alice.guess('right'), sealed);
     assert.equal(await alice.left(), MAX);
+  });
+
+  it('loses no key whose last attempt was proven while the token could not be written', async () => {
+    for (const again of [true, false]) {
+      const alice = person(`alice ${again}`);
+      const sealed = await alice.register('right');
+      for (let i = 1; i < MAX; i++) await alice.guess('wrong');
+      const finish = await alice.prove('right');
+      const { replaceData } = token.store;
+      token.store.replaceData = async () => Promise.reject(new Error('the disk is full'));
+      for (let i = 0; i < 2; i++) await assert.rejects(finish(), code('unavailable'));
+      await assert.rejects(alice.start('right'), code('unavailable'));
+      token.goes('away');
+      await assert.rejects(finish(), code('unavailable'));
+      token.goes('up');
+      await assert.rejects(finish(), code('unavailable'));
+      token.store.replaceData = replaceData;
+      token.goes('up');
+      while (vault.trouble) await setTimeout(2);
+      if (again) assert.deepEqual(await finish(), sealed);
+      assert.equal(await alice.left(), MAX);
+      assert.deepEqual(await alice.guess('right'), sealed);
+    }
+  });
+
+  it('answers the same end of a recovery again, and counts it once', async () => {
+    const alice = person('alice');
+    const sealed = await alice.register('right');
+    const finish = await alice.prove('right');
+    assert.deepEqual(await Promise.all([finish(), finish()]), [sealed, sealed]);
+    await alice.guess('wrong');
+    assert.deepEqual(await finish(), sealed);
+    const { recoveryId } = await alice.start('right');
+    const KE3 = random(32);
+    for (let i = 0; i < 3; i++)
+      await assert.rejects(vault.finishRecovery(alice.id, recoveryId, KE3), code('wrong-password'));
+    await assert.rejects(vault.finishRecovery(alice.id, recoveryId, random(32)), code('unknown-exchange'));
+    await assert.rejects(vault.finishRecovery(id('mallory'), recoveryId, KE3), code('unknown-exchange'));
+    assert.equal(await alice.left(), MAX - 2);
+    await vault.delete(alice.id);
+    await assert.rejects(finish(), code('unknown-exchange'));
+  });
+
+  it('gives a cell out again whose row could not be sealed', async () => {
+    const alice = person('alice');
+    const message = await alice.begin('right');
+    token.failing.add('hmac');
+    await assert.rejects(vault.finishRegistration(alice.id, message(random(60))), code('unavailable'));
+    token.failing.clear();
+    const bob = person('bob');
+    await bob.register('right');
+    assert.deepEqual(
+      (await records.find(vault.nameOf(bob.id))).map(({ cell }) => cell),
+      [0],
+    );
   });
 
   it('ends exchanges that are not finished in time: the attempt stays spent, the cell is free', async () => {

@@ -32,8 +32,12 @@ export class Allocation {
   }
 
   async reserve(cell: Cell): Promise<void> {
-    if (this.cells.stored(cell).state !== 'free') this.release(cell);
-    this.cells.assert('free', cell);
+    try {
+      this.cells.assert('free', cell);
+    } catch (error) {
+      this.release(cell);
+      throw error;
+    }
     this.pages.unpick(cell.cell);
     await this.cells.decide([[cell, RESERVED]]).durable;
   }

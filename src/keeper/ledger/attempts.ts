@@ -1,9 +1,10 @@
 import type { Cell } from './cells.js';
 import type { Commit } from './commits.js';
+import { givenBack, type Live, proven } from './state.js';
 
 /**
  * An attempt that is under way: spent, and neither proven, failed nor given back yet. It ends by exactly one of
- * {@link Ledger.prove}, {@link Ledger.fail} and {@link Ledger.giveBack}.
+ * {@link Ledger.prove}, {@link Ledger.fail} and {@link Ledger.giveBack}. A proof ends it only when the token holds that.
  */
 export interface Attempt {
   /** those that it was spent on, the one to be proven first; none for an unknown account */
@@ -16,6 +17,29 @@ export interface Attempt {
 
 type Spent = { readonly commit: Commit; readonly spentOn: Set<number> };
 
+/** What becomes of a cell that is live. */
+export type Move = readonly [Cell, (live: Live) => Live];
+
+/** A proof, or an attempt that is given back, until the token is known to hold it. */
+export interface Owed {
+  readonly attempt: Attempt;
+  readonly spent: Spent;
+  readonly proves: boolean;
+  /** the newest journal that may have carried it to the token */
+  tried: () => bigint | undefined;
+}
+
+/** A proof gives the first cell all its attempts again, and the others this one. */
+export function movesOf({ attempt, spent, proves }: Owed): Move[] {
+  const [first] = attempt.cells;
+  return attempt.cells.flatMap((cell): Move[] => {
+    if (proves && cell === first) return [[cell, proven]];
+    return spent.spentOn.has(cell.cell) ? [[cell, givenBack]] : [];
+  });
+}
+
+const never = (): undefined => undefined;
+
 /**
  * The attempts under way, in memory. What was spent can be given back as long as the cell was not reset or closed since:
  * else it would be another one's attempt that came back.
@@ -23,8 +47,8 @@ type Spent = { readonly commit: Commit; readonly spentOn: Set<number> };
 export class Attempts {
   readonly #open = new Map<Attempt, Spent>();
   readonly #byCell = new Map<number, Set<Attempt>>();
-  /** given back while the token could not be written to, and what tried to write it */
-  readonly #owed = new Map<Spent, Commit | undefined>();
+  readonly #owed = new Map<Attempt, Owed>();
+  readonly #proven = new WeakSet<Attempt>();
 
   add(attempt: Attempt, commit: Commit): void {
     this.#open.set(attempt, { commit, spentOn: new Set(attempt.cells.map(({ cell }) => cell)) });
@@ -39,44 +63,86 @@ export class Attempts {
     return this.#byCell.get(cell)?.size ?? 0;
   }
 
-  /** Ends an attempt. @returns those of its cells on which it still counts as spent; nothing when it had ended already */
-  end(attempt: Attempt): { cells: Cell[]; spent: Spent | undefined } {
+  /** How many are under way. */
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Ends an attempt: nothing is owed to it. */
+  end(attempt: Attempt): void {
+    this.#close(attempt);
+    this.#owed.delete(attempt);
+  }
+
+  /** Ends an attempt, and owes it. @returns nothing when it had ended already */
+  giveBack(attempt: Attempt): Owed | undefined {
     const spent = this.#open.get(attempt);
+    if (!spent) return undefined;
+    this.#close(attempt);
+    return this.#owe({ attempt, spent, proves: false, tried: never });
+  }
+
+  /** Owes an attempt its proof. It is under way until that is {@link settle settled}. */
+  prove(attempt: Attempt): Owed {
+    const before = this.#owed.get(attempt);
+    if (before) return before;
+    const spent = this.#open.get(attempt) ?? NOTHING_SPENT;
+    const [first] = attempt.cells;
+    if (first) this.reset(first.cell);
+    return this.#owe({ attempt, spent, proves: true, tried: never });
+  }
+
+  /** Whether the token holds the proof of an attempt. */
+  isProven(attempt: Attempt): boolean {
+    return this.#proven.has(attempt);
+  }
+
+  /** The token holds what was owed. */
+  settle({ attempt, proves }: Owed): void {
+    if (proves) this.#proven.add(attempt);
+    this.end(attempt);
+  }
+
+  /** A cell was reset or closed: what was spent on it before is given back no more. */
+  reset(cell: number): void {
+    for (const attempt of this.#byCell.get(cell) ?? []) this.#open.get(attempt)?.spentOn.delete(cell);
+    for (const { spent } of this.#owed.values()) spent.spentOn.delete(cell);
+  }
+
+  /**
+   * Takes in what the token was found to hold. An attempt that it does not hold was never counted, and is given back no more.
+   * @param sequence the token's newest change @param ours whether no other program has written
+   * @returns what is still owed
+   */
+  found(sequence: bigint, ours: boolean): Owed[] {
+    const holds = (change: bigint | undefined): boolean => ours && change !== undefined && change <= sequence;
+    const owed = [...this.#owed.values()];
+    for (const { commit, spentOn } of [...this.#open.values(), ...owed.map(({ spent }) => spent)])
+      if (!holds(commit.sequence())) spentOn.clear();
+    for (const one of owed) {
+      if (holds(one.tried())) this.settle(one);
+      else if (!ours) this.end(one.attempt);
+    }
+    return [...this.#owed.values()];
+  }
+
+  #close(attempt: Attempt): void {
     this.#open.delete(attempt);
     for (const { cell } of attempt.cells) {
       const same = this.#byCell.get(cell);
       same?.delete(attempt);
       if (same?.size === 0) this.#byCell.delete(cell);
     }
-    return { cells: attempt.cells.filter(({ cell }) => spent?.spentOn.has(cell)), spent };
   }
 
-  /** A cell was reset or closed: what was spent on it before is given back no more. */
-  reset(cell: number): void {
-    for (const attempt of this.#byCell.get(cell) ?? []) this.#open.get(attempt)?.spentOn.delete(cell);
-    for (const { spentOn } of this.#owed.keys()) spentOn.delete(cell);
-  }
-
-  /** To be given back once the token can be written to. @param tried a write that may have done so */
-  owe(spent: Spent, tried?: Commit): void {
-    this.#owed.set(spent, tried);
-  }
-
-  /**
-   * The cells that an attempt is owed to, one entry for each.
-   * @param sequence the token's newest change @param ours whether no other program has written
-   */
-  due(sequence: bigint, ours: boolean): number[] {
-    if (!ours) return [];
-    const holds = (commit?: Commit): boolean => (commit?.sequence() ?? sequence + 1n) <= sequence;
-    return [...this.#owed].flatMap(([{ commit, spentOn }, tried]) =>
-      holds(commit) && !holds(tried) ? [...spentOn] : [],
-    );
-  }
-
-  /** What was owed is given back, or cannot be. */
-  settled(ours: boolean): void {
-    this.#owed.clear();
-    if (!ours) for (const { spentOn } of this.#open.values()) spentOn.clear();
+  #owe(owed: Owed): Owed {
+    this.#owed.set(owed.attempt, owed);
+    return owed;
   }
 }
+
+/** Of an attempt that had ended before it was proven. */
+const NOTHING_SPENT: Spent = {
+  commit: { durable: Promise.resolve(), sequence: never },
+  spentOn: new Set(),
+};

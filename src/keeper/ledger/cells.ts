@@ -1,4 +1,4 @@
-import type { Attempts } from './attempts.js';
+import type { Attempts, Move } from './attempts.js';
 import type { Commit, Commits } from './commits.js';
 import { CellClosed } from './errors.js';
 import type { Pages } from './pages.js';
@@ -42,6 +42,14 @@ export class Cells {
     return [...once.values()].flatMap((cell): [Cell, Live][] => {
       const stored = this.stored(cell);
       return stored.state === 'live' ? [[cell, stored]] : [];
+    });
+  }
+
+  /** What moves make of those cells that are live. */
+  moved(moves: readonly Move[]): Change[] {
+    return moves.flatMap(([cell, move]): Change[] => {
+      const stored = this.stored(cell);
+      return stored.state === 'live' ? [[cell, move(stored)]] : [];
     });
   }
 

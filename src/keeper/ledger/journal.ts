@@ -13,6 +13,8 @@ export interface Begin {
   readonly term: number;
   readonly sequence: bigint;
   readonly segments: readonly Segment[];
+  /** of the newest journal; none in a token without one */
+  readonly tag?: Uint8Array;
 }
 
 type Open = { first: bigint; handle: string | undefined; changes: Map<number, Word> };
@@ -40,6 +42,8 @@ export class Journal {
   #sealed: Segment[] = [];
   #open: Open = { first: 1n, handle: undefined, changes: new Map() };
   #sequence = 0n;
+  /** tags of the newest journal that the token is known to hold, and of those tried since */
+  readonly #newest = new Set<string>();
   /** objects that the next journal destroys */
   #replaced: string[] = [];
 
@@ -51,6 +55,7 @@ export class Journal {
 
   begin(begin: Begin): void {
     this.#begin = begin;
+    this.#holds(begin.tag);
     this.#sequence = begin.sequence;
     this.#sealed = [...begin.segments];
     this.#open = { first: begin.sequence + 1n, handle: undefined, changes: new Map() };
@@ -69,6 +74,10 @@ export class Journal {
   /** the newest change that the token is known to hold */
   get sequence(): bigint {
     return this.#sequence;
+  }
+  /** Whether the newest journal is the one that this program wrote or read last, or may have written: nobody else wrote since. */
+  isNewest(tag: Uint8Array | undefined): boolean {
+    return tag !== undefined && this.#newest.has(hexOf(tag));
   }
   /** journal objects in the token */
   get objects(): number {
@@ -94,7 +103,7 @@ export class Journal {
     const trimmed = this.#sealed.slice(0, 2).filter((segment) => segment.last <= folded);
     const leaves = this.#pages.leaves();
     const { ledger, term } = this.#begin;
-    open.handle = await this.#write(
+    const { handle, tag } = await this.#write(
       JOURNAL_LABEL,
       encodeJournal({
         ledger,
@@ -107,7 +116,9 @@ export class Journal {
         changes: open.changes,
       }),
       [...(open.handle ? [open.handle] : []), ...trimmed.map(({ handle }) => handle), ...this.#replaced],
-    ).then(({ handle }) => handle);
+    );
+    open.handle = handle;
+    this.#holds(tag);
     this.#sequence = last;
     this.#sealed.splice(0, trimmed.length);
     this.#replaced = [];
@@ -175,7 +186,15 @@ export class Journal {
 
   async #write(label: string, body: Uint8Array, superseded: readonly string[]) {
     const value = await seal((data) => this.#store.mac(data), label, body);
+    if (label === JOURNAL_LABEL) this.#newest.add(hexOf(tagOf(value)));
     const handle = await this.#store.replaceData(label, value, superseded, this.#begin.writer);
     return { handle, tag: tagOf(value) };
   }
+
+  #holds(tag: Uint8Array | undefined): void {
+    this.#newest.clear();
+    if (tag) this.#newest.add(hexOf(tag));
+  }
 }
+
+const hexOf = (tag: Uint8Array): string => Buffer.from(tag).toString('hex');

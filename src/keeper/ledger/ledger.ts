@@ -57,7 +57,7 @@ export class Ledger {
     this.#cells = new Cells(this.#pages, this.#attempts, this.#commits);
     this.#allocation = new Allocation(this.#cells, this.#pages, this.#commits, this.#journal, this.#keys);
     this.#spending = new Spending(this.#cells, this.#attempts, this.#commits);
-    this.#loading = new Loading(store, this.#pages, this.#attempts, this.#journal);
+    this.#loading = new Loading(store, this.#pages, this.#attempts, this.#cells, this.#journal);
   }
 
   /**
@@ -109,7 +109,7 @@ export class Ledger {
   }
 
   /**
-   * Burns a picked cell: from here on it is this registration's or nobody's.
+   * Burns a picked cell: from here on it is this registration's or nobody's. One that cannot be reserved now is released.
    * @throws CellClosed when another program has used it meanwhile, or its generation is over
    */
   reserve(cell: Cell): Promise<void> {
@@ -132,7 +132,7 @@ export class Ledger {
    * Spends an attempt: decided when this returns, in the token when its `durable` resolves.
    * @param cells the account's, the one to be proven first; it is spent on all that are live and have one left. None for
    * an unknown account, which costs the token as much
-   * @throws CellClosed when the first is closed, or `exhausted`: its last attempts are under way
+   * @throws LedgerUnavailable; CellClosed when the first is closed, or `exhausted`: its last attempts are under way
    */
   spend(cells: readonly Cell[]): Attempt {
     return this.#spending.spend(cells);
@@ -147,8 +147,10 @@ export class Ledger {
   }
 
   /**
-   * Ends an attempt whose password was proven: its first cell has all attempts again, the others get this one back.
-   * @throws CellClosed when the first was closed meanwhile
+   * Ends an attempt whose password was proven: its first cell has all attempts again, the others get this one back. Until
+   * the token holds that the attempt is under way. A proof that could not be written is written as soon as the token can be
+   * written to, and this may be called again for it.
+   * @throws CellClosed when the first was closed meanwhile; LedgerUnavailable
    */
   prove(attempt: Attempt): Promise<void> {
     return this.#spending.prove(attempt);

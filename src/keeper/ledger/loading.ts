@@ -1,11 +1,12 @@
 import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';
-import type { Attempts } from './attempts.js';
+import { type Attempts, movesOf, type Owed } from './attempts.js';
+import type { Cells } from './cells.js';
 import { LedgerCorrupt } from './errors.js';
 import type { Journal } from './journal.js';
 import { checkMark } from './mark.js';
 import type { Pages } from './pages.js';
 import { keyLabel } from './rotation.js';
-import { DEAD, givenBack, type Word } from './state.js';
+import { DEAD, type Word } from './state.js';
 import type { LedgerStore } from './store.js';
 import { type TakenOver, takeOver } from './take-over.js';
 
@@ -15,6 +16,7 @@ export class Loading {
     private readonly store: LedgerStore,
     private readonly pages: Pages,
     private readonly attempts: Attempts,
+    private readonly cells: Cells,
     private readonly journal: Journal,
   ) {}
 
@@ -28,12 +30,11 @@ export class Loading {
       throw new LedgerCorrupt('the token holds counters older than those that were acknowledged');
     if (mark) await checkMark((data) => this.store.mac(data), mark, taken);
     const orphans = await this.#orphanedKeys(taken);
-    const ours = taken.term === this.journal.term;
+    const ours = this.journal.isNewest(taken.tag);
     this.pages.load(taken.pages);
     this.journal.begin({ ...taken, term: taken.term + 1 });
     if (taken.upgrade) for (const [page] of taken.pages.entries()) await this.journal.writePage(page);
-    await this.#tidy(this.attempts.due(taken.sequence, ours));
-    this.attempts.settled(ours);
+    await this.#tidy(this.attempts.found(taken.sequence, ours));
     for (const handle of taken.superseded) await this.store.destroyData(handle);
     for (const label of orphans) await this.store.destroyPageKey(label);
   }
@@ -60,16 +61,30 @@ export class Loading {
     return [...labels].filter((label) => !needed.has(label));
   }
 
-  /** Closes what was reserved, and gives back what is owed. The first write of the new writer. */
-  async #tidy(owed: readonly number[]): Promise<void> {
+  /** Closes what was reserved, and carries what is owed. The first write of the new writer. */
+  async #tidy(owed: readonly Owed[]): Promise<void> {
+    const reserved = this.pages.reserved().map((cell): [number, Word] => [cell, this.pages.set(cell, DEAD)]);
+    do await this.journal.append(new Map(reserved.splice(0, this.journal.room)));
+    while (reserved.length > 0);
+    const rest = [...owed];
+    while (rest.length > 0) await this.#carry(rest);
+  }
+
+  /** Takes out of `owed` what one journal has room for. */
+  async #carry(owed: Owed[]): Promise<void> {
+    const { room, sequence } = this.journal;
     const changes = new Map<number, Word>();
-    for (const cell of this.pages.reserved()) changes.set(cell, this.pages.set(cell, DEAD));
-    for (const cell of owed) {
-      const stored = this.pages.get(cell);
-      if (stored.state === 'live') changes.set(cell, this.pages.set(cell, givenBack(stored)));
+    const carried: Owed[] = [];
+    const fits = (one: Owed) => changes.size === 0 || changes.size + one.attempt.cells.length <= room;
+    for (let [one] = owed; one && fits(one); [one] = owed) {
+      carried.push(one);
+      owed.shift();
+      // A write that fails may have its effect all the same.
+      one.tried = () => sequence + 1n;
+      for (const [{ cell }, state] of this.cells.moved(movesOf(one)))
+        changes.set(cell, this.pages.set(cell, state));
     }
-    const all = [...changes];
-    do await this.journal.append(new Map(all.splice(0, this.journal.room)));
-    while (all.length > 0);
+    await this.journal.append(changes);
+    for (const one of carried) this.attempts.settle(one);
   }
 }

@@ -40,6 +40,8 @@ export interface Replayed {
   /** oldest first */
   readonly segments: Segment[];
   readonly sequence: bigint;
+  /** of the newest journal */
+  readonly tag?: Uint8Array;
   readonly term: number;
   /** objects that others stand in for: a crash, or a writer that was fenced off, left them behind */
   readonly superseded: string[];
@@ -82,6 +84,7 @@ export function replay(objects: readonly DataObject[]): Replayed | undefined {
     pages,
     segments: journals.map(({ first, last, handle }) => ({ first, last, handle })),
     sequence: newest.last,
+    tag: newest.tag,
     term: newest.term,
     superseded,
     others: [...all, ...written].filter((object) => !isOurs(object)).map(({ handle }) => handle),

@@ -1,8 +1,8 @@
-import type { Attempt, Attempts } from './attempts.js';
-import type { Cell, Cells, Change } from './cells.js';
+import { type Attempt, type Attempts, movesOf, type Owed } from './attempts.js';
+import type { Cell, Cells } from './cells.js';
 import type { Commits } from './commits.js';
 import { CellClosed } from './errors.js';
-import { givenBack, isExhausted, type Live, LOCKED, proven, spent } from './state.js';
+import { isExhausted, type Live, LOCKED, spent } from './state.js';
 
 /** An attempt's way from spent to its end. As {@link Ledger} says of each step. */
 export class Spending {
@@ -13,6 +13,8 @@ export class Spending {
   ) {}
 
   spend(cells: readonly Cell[]): Attempt {
+    // What is not counted now never was: it could not be given back either.
+    this.commits.assertUsable();
     const [first] = cells;
     const now = first && this.cells.stored(first);
     if (now && now.state !== 'live') throw new CellClosed(now.state);
@@ -29,25 +31,22 @@ export class Spending {
   }
 
   async giveBack(attempt: Attempt): Promise<void> {
-    const { cells, spent } = this.attempts.end(attempt);
-    if (!spent) return;
-    if (this.commits.broken) return this.attempts.owe(spent);
-    const back = this.cells.decide(this.#givenBack(cells));
-    await back.durable.catch((error) => {
-      this.attempts.owe(spent, back);
-      throw error;
-    });
+    const back = this.attempts.giveBack(attempt);
+    if (back && !this.commits.broken) await this.#carry(back);
   }
 
   async prove(attempt: Attempt): Promise<void> {
     const [first] = attempt.cells;
-    const { cells } = this.attempts.end(attempt);
     if (!first) throw new CellClosed('free');
-    this.cells.assert('live', first);
-    const others = this.#givenBack(cells.filter(({ cell }) => cell !== first.cell));
-    this.attempts.reset(first.cell);
-    const proof = this.cells.live([first]).map(([cell, live]): Change => [cell, proven(live)]);
-    await this.cells.decide([...proof, ...others]).durable;
+    if (this.attempts.isProven(attempt)) return this.cells.assert('live', first);
+    const proof = this.attempts.prove(attempt);
+    try {
+      this.cells.assert('live', first);
+    } catch (error) {
+      if (error instanceof CellClosed) this.attempts.end(attempt);
+      throw error;
+    }
+    await this.#carry(proof);
   }
 
   async fail(attempt: Attempt): Promise<Cell[]> {
@@ -68,8 +67,12 @@ export class Spending {
     await this.#lock([cell]);
   }
 
-  #givenBack(cells: readonly Cell[]): Change[] {
-    return this.cells.live(cells).map(([cell, live]) => [cell, givenBack(live)]);
+  /** Carries to the token what is owed. If that fails, it stays owed, and is carried when the token is read again. */
+  async #carry(owed: Owed): Promise<void> {
+    const commit = this.cells.decide(this.cells.moved(movesOf(owed)));
+    owed.tried = commit.sequence;
+    await commit.durable;
+    this.attempts.settle(owed);
   }
 
   async #lock(cells: readonly Cell[]): Promise<void> {

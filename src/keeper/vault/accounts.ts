@@ -88,6 +88,7 @@ export class Accounts {
   /**
    * Writes a row and makes its cell live, in place of the account's live rows that it `replaces`. It begins with the
    * attempts spent on those that it `inherits` from.
+   * @param place its cell was picked: whichever way this ends, it is not picked any more
    */
   async store(
     place: Place,
@@ -95,7 +96,10 @@ export class Accounts {
     replaces: (old: OpenRow) => boolean,
     inherits: (old: OpenRow) => boolean = () => false,
   ): Promise<void> {
-    const row = await this.#rows.seal(place, content);
+    const row = await this.#rows.seal(place, content).catch((error) => {
+      this.#ledger.release(place);
+      throw error;
+    });
     await this.#ledger.reserve(row);
     const before = await this.#records.find(row.account);
     const live = await this.#live(before);

@@ -59,7 +59,7 @@ export class Dealings {
   readonly #ledger: Ledger;
   readonly #accounts: Accounts;
   readonly #agreement: KeyAgreement;
-  readonly #finishes: Finishes;
+  readonly #finishes: Finishes<void>;
   readonly #open: Exchanges<ShareExchange>;
 
   /** @param lifetime milliseconds between the two messages of a registration */
@@ -116,7 +116,8 @@ export class Dealings {
       const share = { wrapped: wrappedShare, publicKey: sharePublicKey };
       checkFinish(exchange.bound, { registrationRecord, encryptedBackupKey, share }, mac);
       this.#open.take(registrationId, account);
-      return { done: this.#keep(exchange, message, publicKey, requestId).finally(() => end(exchange)) };
+      const done = this.#keep(exchange, message, publicKey, requestId).finally(() => end(exchange));
+      return () => done;
     });
   }
 

@@ -11,6 +11,7 @@ import { toElement } from './elements.js';
 import { AccountLocked, AttemptsUnderWay, UnknownExchange, WrongPassword } from './errors.js';
 import type { Evaluation } from './evaluation.js';
 import { Exchanges, newExchangeId } from './exchanges.js';
+import { Finishes, untilDone } from './finishes.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Account } from './names.js';
 import type { UnknownAccounts } from './unknown.js';
@@ -40,6 +41,12 @@ export interface Recovery {
   readonly attempt: Attempt;
   readonly attemptsRemaining: number;
   readonly expectedKE3: Uint8Array;
+  readonly encryptedBackupKey: Uint8Array;
+}
+
+/** A recovery whose password was proven. */
+interface Recovered {
+  readonly cell: Cell;
   readonly encryptedBackupKey: Uint8Array;
 }
 
@@ -76,6 +83,7 @@ export class Recoveries {
   readonly #lifecycle: Lifecycle;
   readonly #evaluation: Evaluation;
   readonly #serverPublicKey: Uint8Array;
+  readonly #finishes: Finishes<Recovered>;
   readonly open: Exchanges<Recovery>;
 
   constructor(
@@ -100,6 +108,12 @@ export class Recoveries {
     this.open = new Exchanges(lifetime, (recovery) => {
       lifecycle.request(() => this.fail(recovery, 'expired')).catch(() => undefined);
     });
+    this.#finishes = new Finishes(lifetime);
+  }
+
+  close(): void {
+    this.open.close();
+    this.#finishes.close();
   }
 
   /** @throws AccountLocked when no attempt is left; AttemptsUnderWay when the last ones are under way */
@@ -162,31 +176,53 @@ export class Recoveries {
     return { KE2, expectedKE3 };
   }
 
-  /** @param KE3 32 bytes @returns the encrypted backup key @throws WrongPassword */
-  async finish(recovery: Recovery, KE3: Uint8Array, requestId: string | undefined): Promise<Uint8Array> {
-    const { account, attempt, expectedKE3, encryptedBackupKey, attemptsRemaining } = recovery;
-    const proven = KE3.length === expectedKE3.length && timingSafeEqual(KE3, expectedKE3);
-    expectedKE3.fill(0);
-    if (!proven || attempt.cells.length === 0) {
-      await this.fail(recovery, 'failed', requestId);
-      throw new WrongPassword(attemptsRemaining);
-    }
-    await this.#ledger.prove(attempt);
-    attempts.inc({ end: 'proven' });
-    audit('recovered', { account, requestId });
+  /** @param KE3 32 bytes @returns the encrypted backup key @throws WrongPassword, UnknownExchange, ExchangeExpired */
+  async finish({ name: account, requestId }: Account, id: string, KE3: Uint8Array): Promise<Uint8Array> {
+    const { cell, encryptedBackupKey } = await this.#finishes.once(id, account, [KE3], () => {
+      const work = this.#judge(this.open.take(id, account), KE3, requestId);
+      return untilDone(() => this.#lifecycle.request(work));
+    });
+    // An account may have been deleted since it was answered first.
+    if (this.#ledger.state(cell).state !== 'live')
+      throw new UnknownExchange('the account changed meanwhile; start again');
     return encryptedBackupKey;
   }
 
+  /** @returns what is to be done for it, which may be called again when it failed */
+  #judge(recovery: Recovery, KE3: Uint8Array, requestId: string | undefined): () => Promise<Recovered> {
+    const { account, attempt, expectedKE3, encryptedBackupKey, attemptsRemaining } = recovery;
+    const isProven = KE3.length === expectedKE3.length && timingSafeEqual(KE3, expectedKE3);
+    expectedKE3.fill(0);
+    const [cell] = attempt.cells;
+    if (isProven && cell)
+      return async () => {
+        await this.#ledger.prove(attempt);
+        pendingLogins.set(this.open.size);
+        attempts.inc({ end: 'proven' });
+        audit('recovered', { account, requestId });
+        return { cell, encryptedBackupKey };
+      };
+    this.#tellFailed(recovery, 'failed', requestId);
+    return async () => {
+      await this.#end(recovery);
+      throw new WrongPassword(attemptsRemaining);
+    };
+  }
+
   /** An attempt ended without proof. At the limit, once no other attempt is open, the account is locked. */
-  async fail(
-    { account, attempt, attemptsRemaining, ...begun }: Recovery,
-    end: 'failed' | 'expired',
-    requestId = begun.requestId,
-  ): Promise<void> {
+  async fail(recovery: Recovery, end: 'failed' | 'expired', requestId = recovery.requestId): Promise<void> {
+    this.#tellFailed(recovery, end, requestId);
+    await this.#end(recovery);
+  }
+
+  #tellFailed({ account, attemptsRemaining }: Recovery, end: string, requestId: string | undefined): void {
     pendingLogins.set(this.open.size);
     attempts.inc({ end });
     audit('attempt failed', { account, attemptsRemaining, requestId });
-    await this.#accounts.inTurn(account, async () => {
+  }
+
+  #end({ account, attempt }: Recovery): Promise<void> {
+    return this.#accounts.inTurn(account, async () => {
       if (attempt.cells.length === 0 && this.open.of(account).length === 0) await this.#unknown.lock(account);
       for (const cell of await this.#ledger.fail(attempt)) this.#locked(account, cell);
     });

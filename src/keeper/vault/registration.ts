@@ -46,7 +46,7 @@ export class Registrations {
   readonly #accounts: Accounts;
   readonly #serverPublicKey: Uint8Array;
   readonly #agreement: KeyAgreement;
-  readonly #finishes: Finishes;
+  readonly #finishes: Finishes<void>;
   readonly open: Exchanges<Registration>;
 
   constructor(
@@ -112,7 +112,8 @@ export class Registrations {
       toElement(parseRegistrationRecord(message.registrationRecord).clientPublicKey);
       check(registration.bound, message);
       this.open.take(registrationId, account.name);
-      return { done: this.#keep(registration, message) };
+      const done = this.#keep(registration, message);
+      return () => done;
     });
   }
 

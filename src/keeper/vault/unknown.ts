@@ -39,10 +39,11 @@ export class UnknownAccounts {
     const { limit } = this.#ledger;
     const used = this.#used.get(account) ?? 0;
     if (used >= limit) throw isOpen ? new AttemptsUnderWay() : new AccountLocked();
+    const attempt = this.#ledger.spend([]);
     this.#used.delete(account);
     this.#used.set(account, used + 1);
     if (this.#used.size > REMEMBERED) this.#used.delete(this.#used.keys().next().value as string);
-    return { attempt: this.#ledger.spend([]), attemptsRemaining: limit - used - 1 };
+    return { attempt, attemptsRemaining: limit - used - 1 };
   }
 
   /** Nothing left the vault for an attempt. */

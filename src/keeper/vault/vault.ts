@@ -227,12 +227,13 @@ export class Vault {
   }
 
   /**
-   * Gives the attempts back and the encrypted backup key out, when KE3 (32 bytes) proves the password.
+   * Gives the attempts back and the encrypted backup key out, when KE3 (32 bytes) proves the password. The same message
+   * again is answered the same for as long as an exchange lives; after VaultUnavailable it is tried anew. A proof is not
+   * lost meanwhile, nor the attempt, unless the vault ends before the token can be written to.
    * @throws WrongPassword, UnknownExchange, ExchangeExpired, VaultUnavailable
    */
   async finishRecovery(id: AccountId, recoveryId: string, KE3: Uint8Array): Promise<Uint8Array> {
-    const recovery = this.#recoveries.open.take(recoveryId, this.nameOf(id));
-    return this.#lifecycle.request(() => this.#recoveries.finish(recovery, KE3, id.requestId));
+    return this.#recoveries.finish(this.#account(id), recoveryId, KE3);
   }
 
   /** Ends a recovery that the client knows has failed: the attempt stays spent. @throws UnknownExchange */
@@ -288,7 +289,7 @@ export class Vault {
     await this.#lifecycle.close();
     this.#registrations.close();
     this.#dealings.close();
-    this.#recoveries.open.close();
+    this.#recoveries.close();
     await this.#ledger.close();
     await this.#marks.close();
     this.#unknown.close();
