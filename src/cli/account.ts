@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { FleetClient, VaultClient } from '../client/index.js';
 import { audienceOf } from '../protocol/index.js';
 import { UsageError } from './errors.js';
+import { othersOf } from './held-key.js';
 import { say, sayJson } from './say.js';
 
 /** Which account is meant, and at which vault or fleet. */
@@ -145,6 +146,8 @@ async function status({ json, ...flags }: AccountFlags & { json?: boolean }): Pr
   say(
     account.state === 'registered' ? `registered, ${account.attemptsRemaining} attempts left` : account.state,
   );
+  for (const url of othersOf(account))
+    say(`${url} holds a key that is not the fleet's; a registration with the fleet ends it`);
 }
 
 export function accountCommands(program: Command): void {

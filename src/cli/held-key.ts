@@ -1,6 +1,16 @@
-import { type FleetClient, type FleetOutcome, VaultClient } from '../client/index.js';
+import {
+  type AccountStatus,
+  type FleetClient,
+  type FleetOutcome,
+  type FleetStatus,
+  VaultClient,
+} from '../client/index.js';
 
 export type Client = VaultClient | FleetClient;
+
+/** Vaults of a fleet that hold a key which is not the fleet's. */
+export const othersOf = (status: AccountStatus | FleetStatus): readonly string[] =>
+  (status as Partial<FleetStatus>).others ?? [];
 
 const warn = (text: string): void => {
   process.stderr.write(`warning: ${text}\n`);

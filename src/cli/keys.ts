@@ -4,7 +4,7 @@ import { formatKey, newBackupKey } from '../client/index.js';
 import { type AccountFlags, accountClient, accountName, withAccount } from './account.js';
 import { expectNew } from './file.js';
 import { expectKept, type GiveOutOptions, giveOut } from './give-out.js';
-import { type Client, recoverKey, tellOutcome } from './held-key.js';
+import { type Client, othersOf, recoverKey, tellOutcome } from './held-key.js';
 import { readKey, withKeyFile, writeKey } from './key-file.js';
 import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
 import { readNewPassword, readOldPassword, readPassword, withPasswordFile } from './passwords.js';
@@ -21,13 +21,18 @@ interface Remember {
 type RegisterFlags = AccountFlags & Remember & { keyFile?: string; replace?: boolean };
 type RecoverFlags = AccountFlags & Remember & { out?: string; raw?: boolean; passwordFile?: string };
 
-const LOSS =
-  'The vault holds a key for this account. Without it, what was backed up with it cannot be opened, unless you have its 64 digits.';
+const lossAt = (who: string): string =>
+  `${who} holds a key for this account. Without it, what was backed up with it cannot be opened, unless you have its 64 digits.`;
+const LOSS = lossAt('The vault');
 
 /** @returns whether the key that the account may have is given up */
 async function mayReplace(client: Client, replace: boolean): Promise<boolean> {
-  if (replace || (await client.status()).state !== 'registered') return replace;
-  await confirmLoss(`${LOSS} Another key would take its place for ever.`, 'replace', '--replace');
+  if (replace) return true;
+  const status = await client.status();
+  const [other] = othersOf(status);
+  if (status.state !== 'registered' && other === undefined) return false;
+  const loss = status.state === 'registered' ? LOSS : lossAt(`${other}, by itself,`);
+  await confirmLoss(`${loss} Another key would take its place for ever.`, 'replace', '--replace');
   return true;
 }
 

@@ -21,6 +21,7 @@ export {
   type FleetOutcome,
   type FleetRecovery,
   type FleetRegistration,
+  type FleetStatus,
   type FleetVault,
   MovedAway,
   NotRegistered,

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FleetClient, Locked, newBackupKey, WrongPassword } from '../../src/client/index.js';
+import {
+  FleetClient,
+  KeyExists,
+  Locked,
+  newBackupKey,
+  VaultClient,
+  WrongPassword,
+} from '../../src/client/index.js';
 import { embeddedJwt } from '../../src/daemon/index.js';
 import { createRecord, deriveKeyPair, identities } from '../../src/protocol/index.js';
 import { Daemon } from '../support/daemon.js';
@@ -91,6 +98,28 @@ describe('attacks by a member of a fleet, or by the network', function () {
     };
     return fetch(url + path, { method: 'POST', headers, body: JSON.stringify(body) });
   };
+
+  it('a registration ends no key that one vault holds by itself, unless told', async () => {
+    const [first] = daemons as [Daemon];
+    const alone = new VaultClient({
+      url: first.url,
+      serverPublicKey: Buffer.from(first.serverPublicKey, 'base64url'),
+      account: 'alone',
+      accessToken: () => tokenFor('alone', first.serverPublicKey),
+      stretch,
+    });
+    const key = newBackupKey();
+    await alone.register('of one vault', key);
+    const fleet = clientOf('alone');
+    assert.deepEqual(await fleet.status(), { state: 'unregistered', others: [first.url] });
+    await assert.rejects(fleet.register('of the fleet', newBackupKey()), KeyExists);
+    await fleet.settled();
+    assert.deepEqual(await alone.recover('of one vault'), key);
+    const other = newBackupKey();
+    await fleet.register('of the fleet', other, { replace: true });
+    assert.deepEqual((await fleet.recover('of the fleet')).backupKey, other);
+    assert.deepEqual((await fleet.status()).others, []);
+  });
 
   it('A2: a recorded registration of a share serves no other account, and no other time', async () => {
     const recorded = new Map<number, Asked[]>();

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { newBackupKey } from '../../src/client/index.js';
 import { Daemon } from '../support/daemon.js';
 import { KEYS, Person } from '../support/pty.js';
 
@@ -45,7 +46,12 @@ describe('bkv and a fleet, on a terminal', function () {
   });
 
   it('asks for an access token for each vault by the command, and registers', async () => {
+    // One of the vaults has a key of the account by itself: that is asked for first.
+    await (daemons[0] as Daemon).client('alice').register('of one vault', newBackupKey());
+    assert.match(bkv('status'), /unregistered\n.* holds a key that is not the fleet's/);
     const registers = person('key', 'register', '--key-file', join(work, 'key'));
+    await registers.sees(/by itself, holds a key/);
+    registers.type('replace', KEYS.enter);
     await registers.sees(/password: /i);
     registers.type('correct horse battery staple', KEYS.enter);
     await registers.sees(/once more|again|repeat/i);

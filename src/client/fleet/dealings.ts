@@ -70,3 +70,9 @@ export function nextCount(op: Operation): number {
   const liars = op.fleets.reduce((sum, fleet) => sum + fleet.quorums.hidden(op.caughtIn(fleet)), 0);
   return (counts[liars] ?? counts.at(-1) ?? 0) + 1;
 }
+
+/** Members that say they hold what is none of the fleets': a key of their own, or another fleet's. */
+export const withOthers = (op: Operation): MemberId[] =>
+  [...op.looks].flatMap(([member, { dealings }]) =>
+    dealings.some(({ dealing }) => !op.fleets.some((fleet) => isOf(fleet, dealing))) ? [member] : [],
+  );

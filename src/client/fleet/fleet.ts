@@ -5,7 +5,7 @@ import { checkKey } from '../key.js';
 import { preparePassword } from '../password.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from '../stretching.js';
 import { deal } from './deal.js';
-import { candidates, claim } from './dealings.js';
+import { candidates, claim, withOthers } from './dealings.js';
 import { defineFleet, type FleetDefinition, type FleetVault, idOf } from './definition.js';
 import { Driver } from './driver.js';
 import { NotRegistered } from './errors.js';
@@ -65,6 +65,11 @@ export interface FleetRecovery extends FleetOutcome {
   /** how many vaults hold a share of a key that was dealt anew, because a vault had none or the fleet is new */
   readonly repaired: number | undefined;
 }
+
+export type FleetStatus = AccountStatus & {
+  /** vaults that say they hold a key which is none of the fleet's: such as one of their own. A registration ends it */
+  readonly others: readonly string[];
+};
 
 export interface VaultCheck {
   readonly url: string;
@@ -195,9 +200,13 @@ export class FleetClient {
   }
 
   /** What the fleet as a whole says of the account: it opens as long as `threshold` vaults do. @throws TooFewVaults */
-  async status(): Promise<AccountStatus> {
+  async status(): Promise<FleetStatus> {
     const op = this.#operation();
     await this.#driver.run(look(op));
+    return { ...this.#statusOf(op), others: this.#urlsOf(withOthers(op)) };
+  }
+
+  #statusOf(op: Operation): AccountStatus {
     const [first] = candidates(op);
     if (first) {
       const { dealing, holders, fleet } = first;
@@ -257,23 +266,22 @@ export class FleetClient {
   }
 
   #outcome(op: Operation, pending: readonly MemberId[]): FleetOutcome {
-    const urls = (members: Iterable<MemberId>) =>
-      [...members].map((member) => this.#urls.get(member) as string);
     return {
-      pending: urls(pending),
-      silent: urls(op.silent.keys()),
-      liars: urls(this.#session.caught.keys()),
+      pending: this.#urlsOf(pending),
+      silent: this.#urlsOf(op.silent.keys()),
+      liars: this.#urlsOf(this.#session.caught.keys()),
     };
+  }
+
+  #urlsOf(members: Iterable<MemberId>): string[] {
+    return [...members].map((member) => this.#urls.get(member) as string);
   }
 }
 
 function* registration(op: Operation, login: Login, backupKey: Uint8Array, replace: boolean) {
   yield* look(op);
-  const { quorums } = op.fleet;
-  const credible = op.credible(op.fleet.members);
-  const holding = credible.filter((member) => (op.looks.get(member)?.dealings.length ?? 0) > 0);
-  // More than may lie say so.
-  if (!replace && holding.length > quorums.hidden(op.caughtIn(op.fleet))) throw new KeyExists();
+  // One vault may hold a key of its own, which this would end; one that lies makes the owner answer a question, no more.
+  if (!replace && [...op.looks.values()].some(({ dealings }) => dealings.length > 0)) throw new KeyExists();
   return yield* deal(op, login, backupKey);
 }
 

@@ -7,6 +7,7 @@ export {
   type FleetOutcome,
   type FleetRecovery,
   type FleetRegistration,
+  type FleetStatus,
   type VaultCheck,
 } from './fleet.js';
 export { Quorums } from './quorums.js';
