@@ -63,11 +63,6 @@ export class Attempts {
     return this.#byCell.get(cell)?.size ?? 0;
   }
 
-  /** How many are under way. */
-  get size(): number {
-    return this.#open.size;
-  }
-
   /** Ends an attempt: nothing is owed to it. */
   end(attempt: Attempt): void {
     this.#close(attempt);
