@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { log } from '../log/index.js';
 import { ledgerRefused } from '../metrics/index.js';
-import { type DataObject, TokenError, type Writer } from '../pkcs11/index.js';
+import { type DataObject, LEDGER_PREFIX, TokenError, type Writer } from '../pkcs11/index.js';
 import { LedgerCorrupt } from './errors.js';
 import { isGenuine, JOURNAL_LABEL, PAGE_LABEL, VERSION, versionOf, WRITER_LABEL } from './formats/frame.js';
 import { isV2 } from './formats/v2.js';
@@ -52,7 +52,7 @@ export async function takeOver(
 
 /** What the token's ledger holds, looked at without taking it over: its writer may be at work. @throws LedgerCorrupt */
 export async function peek(store: LedgerStore, limit: number): Promise<{ pages: number; live: number }> {
-  const { genuine, v2 } = await sort(store, await store.listData('bkv.ledger.'));
+  const { genuine, v2 } = await sort(store, await store.listData(LEDGER_PREFIX));
   const pages = replay(genuine)?.pages ?? (v2.length > 0 ? replayV2(v2, limit).pages : []);
   const live = pages.reduce((sum, { words }) => sum + words.filter(isLiveWord).length, 0);
   return { pages: pages.length, live };
@@ -68,7 +68,7 @@ async function fence(store: LedgerStore, before: Writer): Promise<{ writer: Writ
   for (const { handle } of others) await store.destroyData(handle);
   // What another one wrote until then counts.
   if (others.some(({ value }) => !Buffer.from(value).equals(before.value))) await store.refresh();
-  const objects = await store.listData('bkv.ledger.');
+  const objects = await store.listData(LEDGER_PREFIX);
   const writer = objects.find(isMine);
   if (!writer) throw new TokenError('another program became the writer meanwhile', 'BKV_FENCED');
   return { writer, objects };

@@ -9,7 +9,7 @@ export { embeddedProfile } from './embedded.js';
 export { InvalidInput, PinRefused, ProfileError, TokenError } from './errors.js';
 export type { PrivateKey } from './evaluation.js';
 export { errorOf, failureOf, isOfToken } from './failure.js';
-export { KEY_LABELS, type KeyLabel, PAGE_KEY_PREFIX } from './labels.js';
+export { KEY_LABELS, type KeyLabel, LEDGER_PREFIX, PAGE_KEY_PREFIX } from './labels.js';
 export type { DataObject, Lent, Writer } from './objects.js';
 export { type Calls, type OperationName, operation } from './operations.js';
 export type { PageKey } from './page-keys.js';

@@ -10,7 +10,7 @@ import { BACKUP_LABEL, KEY_LABELS, type KeyLabel, PAGE_KEY_PREFIX } from './labe
 import { listPageKeys } from './page-keys.js';
 import { unwrapAccountKey } from './wrapping.js';
 
-/** A key of the token, found. */
+/** An object of the token, found. */
 interface Found {
   readonly label: string;
   readonly handle: pkcs11.Handle;
@@ -20,11 +20,11 @@ interface Found {
 export interface Inspected extends SessionKeys {
   /** ways in which whoever has the PIN can take keys away through the module */
   readonly exposures: readonly string[];
-  /** labels of objects that others put there: they are passed over */
+  /** the label of each object that others put there: they are passed over */
   readonly strange: readonly string[];
 }
 
-const { CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY } = pkcs11;
+const { CKO_DATA, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY } = pkcs11;
 
 /**
  * Looks at every key of the token, tries what an insider would do to an account's key, and finds the keys that a session
@@ -35,12 +35,12 @@ const { CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY } = pkcs11;
 export function inspect(binding: Binding, restored: boolean): Inspected {
   const found = privateKeys(binding);
   refuseBackupToken(found);
-  const strange = new Set(publicTwins(binding));
+  const strange = publicTwins(binding);
   const long = new Map(
     Object.values(KEY_LABELS).map((label) => [label, longLivedKey(binding, found, label, restored)]),
   );
   const handleOf = (label: KeyLabel) => long.get(label) as pkcs11.Handle;
-  const canary = findCanary(binding, handleOf(KEY_LABELS.ledger), (label) => strange.add(label));
+  const canary = findCanary(binding, handleOf(KEY_LABELS.ledger), (label) => strange.push(label));
   const exposures = [
     ...(canary ? [] : ['the token has no canary, since an older version made its keys: run bkv token init']),
     ...softKeys(binding, long, canary),
@@ -49,7 +49,7 @@ export function inspect(binding: Binding, restored: boolean): Inspected {
   const backedUp = [...long.values()].some((key) => binding.attribute(key, pkcs11.CKA_EXTRACTABLE)[0] === 1);
   const backupKey = trustedKey(binding, backedUp);
   const point = publicHalf(binding, handleOf(KEY_LABELS.static), KEY_LABELS.static, (label) =>
-    strange.add(label),
+    strange.push(label),
   );
   const pageKeyRules = { restored, hardened: canary?.hardened ?? new Set<number>() };
   const pages = listPageKeys(binding, pageKeyRules, PAGE_KEY_PREFIX)
@@ -61,7 +61,7 @@ export function inspect(binding: Binding, restored: boolean): Inspected {
     backupKey,
     pageKeyRules,
     exposures,
-    strange: [...strange],
+    strange,
   };
 }
 
@@ -69,9 +69,9 @@ function privateKeys(binding: Binding): Found[] {
   return [CKO_PRIVATE_KEY, CKO_SECRET_KEY].flatMap((objectClass) => named(binding, objectClass, true));
 }
 
-/** Keys that need no PIN to be made, and have the name of one of the vault's. */
+/** Secret keys and data that need no PIN to be made, and have a name as the vault's have: the label of each. */
 const publicTwins = (binding: Binding): string[] =>
-  [CKO_PRIVATE_KEY, CKO_SECRET_KEY].flatMap((objectClass) =>
+  [CKO_PRIVATE_KEY, CKO_SECRET_KEY, CKO_DATA].flatMap((objectClass) =>
     named(binding, objectClass, false).map(({ label }) => label),
   );
 

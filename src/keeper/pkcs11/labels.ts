@@ -18,3 +18,6 @@ export const BACKUP_LABEL = 'bkv.backup';
 
 /** The keys of pages: `bkv.page.<page>.<generation>`. */
 export const PAGE_KEY_PREFIX = 'bkv.page.';
+
+/** The data objects of the retry counters. */
+export const LEDGER_PREFIX = 'bkv.ledger.';

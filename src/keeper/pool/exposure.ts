@@ -1,6 +1,6 @@
 import { audit, log } from '../log/index.js';
-import { keysExportable } from '../metrics/index.js';
-import type { Begun } from '../pkcs11/index.js';
+import { keysExportable, ledgerRefused } from '../metrics/index.js';
+import { type Begun, LEDGER_PREFIX } from '../pkcs11/index.js';
 
 /** Tells of a token from which keys can be taken away, and of objects that others put there: once, until that changes. */
 export class ExposureReport {
@@ -9,6 +9,8 @@ export class ExposureReport {
   tell({ exposure: { files, ways }, strange }: Begun): void {
     keysExportable.set({ way: 'files' }, files ? 1 : 0);
     keysExportable.set({ way: 'module' }, ways.length > 0 ? 1 : 0);
+    const ofLedger = strange.filter((label) => label.startsWith(LEDGER_PREFIX));
+    ledgerRefused.set({ reason: 'not private' }, ofLedger.length);
     const found = JSON.stringify({ files, ways, strange });
     if (found === this.#told) return;
     this.#told = found;
