@@ -146,6 +146,23 @@ describe('page keys are destroyed while the vault serves', () => {
     await opens('alice');
   });
 
+  it('serves neither of two keys when one was hidden from the registration that replaced it', async () => {
+    await daemon.register('frank', 'old');
+    const old = await take('frank');
+    database()
+      .prepare('DELETE FROM records WHERE account = ?')
+      .run(await daemon.nameOf('frank'));
+    await daemon.register('frank', 'right');
+    put(old);
+    const before = await daemon.metric('bkv_tampered_records_total');
+    await assert.rejects(opens('frank'), (error: HttpFailure) => error.status === 503);
+    assert.equal((await daemon.metric('bkv_tampered_records_total')) - before, 2);
+    await daemon.register('frank', 'right');
+    await opens('frank');
+    const [page] = await daemon.shred({ all: true });
+    assert.deepEqual([page?.lost, page?.done], [0, true]);
+  });
+
   it('is for the operator only, and not for a web page', async () => {
     const plain = await fetch(new URL('/shred', daemon.admin), { method: 'POST', body: '{"all":true}' });
     assert.equal(plain.status, 415);

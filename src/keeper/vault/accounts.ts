@@ -1,6 +1,6 @@
 import type { Cell, Ledger } from '../ledger/index.js';
 import { audit } from '../log/index.js';
-import { lockouts } from '../metrics/index.js';
+import { lockouts, tamperedRecords } from '../metrics/index.js';
 import {
   type Content,
   isLockedRow,
@@ -9,7 +9,7 @@ import {
   type Records,
   type Row,
 } from '../records/index.js';
-import { AccountLocked } from './errors.js';
+import { AccountLocked, VaultUnavailable } from './errors.js';
 import type { Rows } from './rows.js';
 import { Turns } from './turns.js';
 
@@ -53,11 +53,14 @@ export class Accounts {
     return this.#turns.take(account, work);
   }
 
-  /** The account's live rows. @throws AccountLocked when there are none and one was locked */
+  /**
+   * The account's live rows.
+   * @throws AccountLocked when there are none and one was locked; VaultUnavailable when two are of one dealing
+   */
   async current(account: string): Promise<OpenRow[]> {
     const rows = await this.#records.find(account);
     const live = await this.#live(rows);
-    if (live.length > 0) return live;
+    if (live.length > 0) return expectOneOfEach(live);
     // An unknown or locked account costs the opening of a row too.
     await this.#rows.openNone();
     const isLocked = (row: Place) => isLockedRow(row) || this.#ledger.state(row).state === 'locked';
@@ -172,4 +175,18 @@ export class Accounts {
       else if (state === 'dead') await this.#records.delete(row);
     }
   }
+}
+
+/**
+ * A cell becomes live in the same change that ends those which it replaces, so no crash leaves two of one dealing: the
+ * older row was hidden from the registration that should have ended it. The next one ends both.
+ */
+function expectOneOfEach(rows: OpenRow[]): OpenRow[] {
+  const twins = rows.filter((row) => rows.some((other) => other !== row && other.dealing === row.dealing));
+  if (twins.length === 0) return rows;
+  for (const { account, cell } of twins) {
+    tamperedRecords.inc();
+    audit('record refused', { account, cell });
+  }
+  throw new VaultUnavailable('the database shows a key that was replaced; register again to end both');
 }
