@@ -18,7 +18,10 @@ describe('quirks of modules', function () {
     if (isOpenCryptoki) return this.skip();
     quirks = new Quirks();
   });
-  afterEach(() => quirks?.set());
+  afterEach(() => {
+    quirks?.set();
+    quirks?.profile();
+  });
   after(() => quirks?.discard());
 
   const evaluate = (token: TokenPool) => token.call('multiply', { label: KEY_LABELS.static }, ELEMENT);
