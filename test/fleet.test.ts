@@ -20,7 +20,7 @@ import { cheapStretch } from './support/stretching.js';
 /** Of a fleet's life with crashes. */
 const STEPS = Number(process.env.BKV_FLEET_STEPS ?? 12);
 const MAX = 4;
-const config = `maxAttempts: ${MAX}\nrateLimit: { account: 10000, address: 100000 }\n`;
+const config = `maxAttempts: ${MAX}\nexchangeSeconds: 5\nrateLimit: { account: 10000, address: 100000 }\n`;
 
 /** With fewer answers than settle it, a wrong password may be a lie as well. */
 const isWrong = (error: unknown): boolean => error instanceof WrongPassword || error instanceof Undecided;
