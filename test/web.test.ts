@@ -597,6 +597,7 @@ describe('the page in a browser', () => {
     await page.goBack();
     await visitor.step(/go\?$/);
     await visitor.press('Continue');
+    await visitor.step(/open it later/);
     await visitor.press('Continue');
     await visitor.step('Choose a password');
     assert.equal(await page.getByLabel('New password', { exact: true }).inputValue(), '');
@@ -605,6 +606,7 @@ describe('the page in a browser', () => {
     await page.goBack();
     await visitor.step(/go\?$/);
     await visitor.press('Continue');
+    await visitor.step(/open it later/);
     await visitor.press('Continue');
     await visitor.download(file('mia.bkv'), () => visitor.newPassword(PASSWORD));
     await visitor.step('1 file is backed up');
