@@ -13,10 +13,10 @@ describe('the audit log', () => {
   let daemon: Daemon;
   let alice: string;
   let whole: string;
-  const verify = () => {
+  const verify = (...flags: string[]) => {
     const { SOFTHSM2_CONF: _, BKV_TOKEN_PIN: __, ...env } = process.env;
     const profile = /profile: (.*)/.exec(tokenConfig(data))?.[1];
-    const args = ['audit', 'verify', '--data', data, ...(profile ? ['--profile', profile] : [])];
+    const args = ['audit', 'verify', '--data', data, ...(profile ? ['--profile', profile] : []), ...flags];
     try {
       return execFileSync(process.execPath, ['dist/src/cli/main.js', ...args], { encoding: 'utf8', env });
     } catch (error) {
@@ -46,6 +46,8 @@ describe('the audit log', () => {
 
   it('tells what happened, with hashed accounts, over restarts and a kill', () => {
     assert.match(verify(), /\d+ lines, [1-9]\d* seals of the token, \d lines after the last\nit is whole/);
+    const { log, lines: count, faults, others } = JSON.parse(verify('--json')) as Record<string, unknown>;
+    assert.deepEqual([log, count, faults, others], [path, lines().length, [], []]);
     const events = lines().filter(({ event }) => event !== 'seal');
     assert.deepEqual(
       events.filter(({ account }) => account === alice).map(({ event }) => event),

@@ -69,6 +69,42 @@ describe('bkv opener', () => {
     ok(['backup', at('source'), cloud, ...pieces, '--force']);
   }).timeout(60_000);
 
+  it('reports for programs with --json: one object, and the exit code is the same', () => {
+    mkdirSync(at('told'));
+    writeFileSync(at('told', 'a'), 'hello');
+    const [cloud, key] = [at('told-cloud'), ['--key-file', at('told-key'), '--json']];
+    ok(['key', 'new', '--out', at('told-key')]);
+    const json = (...args: string[]) => JSON.parse(ok([...args, ...key])) as Record<string, unknown>;
+    assert.deepEqual(json('backup', at('told'), cloud), {
+      files: 1,
+      bytes: 5,
+      changed: 1,
+      skipped: [],
+      leftOut: [],
+    });
+    const { snapshots, ...lost } = json('snapshots', cloud) as {
+      snapshots: { created: string; name: string }[];
+    };
+    assert.deepEqual(lost, { damaged: [], locked: [] });
+    assert.match(snapshots[0]?.created as string, /^20\d\d-\d\d-\d\dT.*Z$/);
+    assert.ok(!('list' in (snapshots[0] as object)));
+    const { openers } = json('opener', 'list', cloud) as { openers: { id: string; lastUsed: string }[] };
+    assert.deepEqual([openers.length, /^[0-9a-f]{16}$/.test(openers[0]?.id as string)], [1, true]);
+    assert.match(openers[0]?.lastUsed as string, /Z$/);
+    const sound = json('verify', cloud);
+    assert.deepEqual([sound.snapshots, sound.damaged, sound.deleted, sound.healed], [1, [], 0, []]);
+    const restored = { files: 1, bytes: 5, damaged: [], notes: [], leftOut: 0 };
+    assert.deepEqual(json('restore', cloud, at('told-again')), restored);
+    assert.deepEqual(json('prune', cloud, '--keep', '1'), { snapshots: 0, parts: 0, marked: 0, damaged: [] });
+
+    rmSync(join(cloud, 'parts'), { recursive: true });
+    const { status, stdout } = bkv(['verify', cloud, ...key]);
+    const { damaged } = JSON.parse(stdout) as { damaged: { path: string; reason: string }[] };
+    assert.deepEqual([status, typeof damaged[0]?.reason], [1, 'string']);
+    const failed = bkv(['snapshots', at('no-cloud'), ...key]);
+    assert.deepEqual([failed.status, failed.stdout], [1, '']);
+  }).timeout(60_000);
+
   it('says what is wrong, and makes nothing then', () => {
     const { stderr, status } = bkv(['opener', 'add', 'passkey', at('cloud'), '--piece-file', at('nothing')]);
     assert.deepEqual([status, /nothing: cannot be read/.test(stderr)], [2, true]);

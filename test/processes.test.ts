@@ -20,6 +20,7 @@ import { makeIssuer } from '../src/daemon/index.js';
 import { Daemon } from './support/daemon.js';
 import { KEEPER_PACKAGES, packagesAmong } from './support/packages.js';
 import { isAlive, processesOf } from './support/processes.js';
+import { ConnectProxy } from './support/proxy.js';
 import { discardData, isOpenCryptoki } from './support/token.js';
 
 const read = (pid: number, file: string): string => readFileSync(`/proc/${pid}/${file}`, 'utf8');
@@ -265,6 +266,36 @@ describe('the processes of a daemon under users of their own', function () {
     for (const path of ['token-pin', 'records.sqlite', 'audit.log', 'tokens'])
       assert.ok(existsSync(join(data, path)));
     assert.ok(existsSync(join(sockets, 'admin/keeper.sock')));
+  });
+});
+
+describe('a daemon behind a proxy', function () {
+  this.timeout(60_000);
+
+  it('asks for the keys of the identity provider through it, and then alone loads what does that', async () => {
+    const data = mkdtempSync(join(tmpdir(), 'bkv-proxied-'));
+    const proxy = await ConnectProxy.start();
+    const issuer = { jwks: 'https://idp.example/keys', issuer: 'https://idp.example' };
+    const daemon = await Daemon.start(data, {
+      config: `auth: ${JSON.stringify(issuer)}\n`,
+      preload: join(process.cwd(), 'dist/test/support/loaded.js'),
+      env: { BKV_LOADED: join(data, 'loaded'), HTTPS_PROXY: proxy.host, NO_PROXY: '' },
+    });
+    try {
+      await makeIssuer(data);
+      assert.equal((await daemon.fetch('alice', 'GET', '/v1/account')).status, 503);
+      assert.deepEqual(proxy.seen, ['idp.example:443']);
+      const { keeper } = daemon.processes();
+      const packages = packagesAmong(readFileSync(join(data, `loaded.${keeper}`), 'utf8').split('\n'));
+      assert.deepEqual(
+        packages.filter((name) => !KEEPER_PACKAGES.includes(name)),
+        ['undici'],
+      );
+    } finally {
+      await daemon.stop();
+      proxy.close();
+      discardData(data);
+    }
   });
 });
 

@@ -5,7 +5,7 @@ import { FleetClient, VaultClient } from '../client/index.js';
 import { audienceOf } from '../protocol/index.js';
 import { UsageError } from './errors.js';
 import { othersOf } from './held-key.js';
-import { say, sayJson } from './say.js';
+import { report, withJson } from './report.js';
 
 /** Which account is meant, and at which vault or fleet. */
 export interface AccountFlags {
@@ -142,16 +142,16 @@ export const accountName = async (flags: AccountFlags): Promise<string> =>
 
 async function status({ json, ...flags }: AccountFlags & { json?: boolean }): Promise<void> {
   const account = await (await accountClient(flags)).status();
-  if (json) return sayJson(account);
-  say(
+  report(json, account, () => [
     account.state === 'registered' ? `registered, ${account.attemptsRemaining} attempts left` : account.state,
-  );
-  for (const url of othersOf(account))
-    say(`${url} holds a key that is not the fleet's; a registration with the fleet ends it`);
+    ...othersOf(account).map(
+      (url) => `${url} holds a key that is not the fleet's; a registration with the fleet ends it`,
+    ),
+  ]);
 }
 
 export function accountCommands(program: Command): void {
-  withAccount(program.command('status').description('what the vault says of the account'))
-    .option('--json', 'print JSON')
-    .action(status);
+  withJson(withAccount(program.command('status').description('what the vault says of the account'))).action(
+    status,
+  );
 }

@@ -1,9 +1,18 @@
 import { type Command, Option } from 'commander';
-import { type BackupKey, migrate, type Problem, prune, snapshots } from '../backup/index.js';
+import {
+  type BackupKey,
+  migrate,
+  type Origin,
+  type Problem,
+  prune,
+  type Snapshot,
+  snapshots,
+} from '../backup/index.js';
 import { backup, check, restore } from '../files/index.js';
-import { INCOMPLETE, UsageError } from './errors.js';
+import { endAs, UsageError } from './errors.js';
 import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
 import { progressBar } from './progress.js';
+import { report, withJson } from './report.js';
 import { say } from './say.js';
 import { compareWithSeen, seenEpoch } from './seen.js';
 import { withStorage } from './storages.js';
@@ -30,65 +39,79 @@ const withOrigin = (command: Command): Command =>
     .option('--source <folder>', 'only snapshots of this folder');
 
 export function backupCommands(program: Command): void {
-  withOpener(
-    program
-      .command('backup <folder> <backup>')
-      .description('encrypt a folder into a backup; only what changed since the last time is stored')
-      .option('--exclude <pattern>', 'leave this out: *.tmp, node_modules, /cache (again for more)', patterns)
-      .option('--with-caches', 'take folders that are marked as caches (CACHEDIR.TAG), too')
-      .option('--force', 'read every file, also when its size and times are as they were')
-      .option('--allow-empty', 'the folder holds no file, and that is right')
-      .option('--host <name>', "this device's name in the snapshot; without it the system's")
-      .option('--accept-older-keys', 'write although this device has seen newer keys of this backup'),
+  withJson(
+    withOpener(
+      program
+        .command('backup <folder> <backup>')
+        .description('encrypt a folder into a backup; only what changed since the last time is stored')
+        .option(
+          '--exclude <pattern>',
+          'leave this out: *.tmp, node_modules, /cache (again for more)',
+          patterns,
+        )
+        .option('--with-caches', 'take folders that are marked as caches (CACHEDIR.TAG), too')
+        .option('--force', 'read every file, also when its size and times are as they were')
+        .option('--allow-empty', 'the folder holds no file, and that is right')
+        .option('--host <name>', "this device's name in the snapshot; without it the system's")
+        .option('--accept-older-keys', 'write although this device has seen newer keys of this backup'),
+    ),
   ).action(async (folder: string, destination: string, flags) =>
     run(folder, destination, ...(await opened(flags))),
   );
 
-  withOrigin(
-    withOpener(
-      program
-        .command('restore <backup> <folder>')
-        .description('decrypt a backup into a new folder')
-        .option('--at <snapshot>', 'a snapshot of bkv snapshots, or a time; without it the newest')
-        .option('--only <path>', 'only this file or folder of the backup (again for more)', several)
-        .option('--resume', 'go on with a restore into this folder that was cut off')
-        .addOption(
-          new Option('--overwrite <which>', 'restore among other files, replacing these').choices([
-            'never',
-            'older',
-            'always',
-          ]),
-        )
-        .option('--owners', 'also owners, and the bits setuid and setgid; wants root'),
+  withJson(
+    withOrigin(
+      withOpener(
+        program
+          .command('restore <backup> <folder>')
+          .description('decrypt a backup into a new folder')
+          .option('--at <snapshot>', 'a snapshot of bkv snapshots, or a time; without it the newest')
+          .option('--only <path>', 'only this file or folder of the backup (again for more)', several)
+          .option('--resume', 'go on with a restore into this folder that was cut off')
+          .addOption(
+            new Option('--overwrite <which>', 'restore among other files, replacing these').choices([
+              'never',
+              'older',
+              'always',
+            ]),
+          )
+          .option('--owners', 'also owners, and the bits setuid and setgid; wants root'),
+      ),
     ),
   ).action(async (source: string, folder: string, flags) =>
     restoreTo(source, folder, ...(await opened(flags))),
   );
 
-  withOrigin(
-    withOpener(program.command('snapshots <backup>').description('list what was backed up, and when')),
+  withJson(
+    withOrigin(
+      withOpener(program.command('snapshots <backup>').description('list what was backed up, and when')),
+    ),
   ).action(async (source: string, flags) => list(source, ...(await opened(flags))));
 
-  withOpener(
-    program
-      .command('verify <backup>')
-      .description('read a backup through and name every file that could not be restored')
-      .option('--repair', 'delete what is damaged, so that the next backup stores it anew'),
-  ).action(async (source: string, { repair, ...flags }) =>
-    verify(source, await readOpener(flags), repair === true),
+  withJson(
+    withOpener(
+      program
+        .command('verify <backup>')
+        .description('read a backup through and name every file that could not be restored')
+        .option('--repair', 'delete what is damaged, so that the next backup stores it anew'),
+    ),
+  ).action(async (source: string, { repair, json, ...flags }) =>
+    verify(source, await readOpener(flags), repair === true, json),
   );
 
-  withOpener(
-    program
-      .command('prune <backup>')
-      .description('delete old snapshots, and what only they need')
-      .requiredOption('--keep <n>', 'how many of the newest snapshots of each device and folder stay')
-      .option(
-        '--now',
-        'delete at once what nobody needs, and not a day later; other devices may have to begin anew',
-      ),
-  ).action(async (source: string, { keep, now, ...flags }) =>
-    reduce(source, await readOpener(flags), keep, now === true),
+  withJson(
+    withOpener(
+      program
+        .command('prune <backup>')
+        .description('delete old snapshots, and what only they need')
+        .requiredOption('--keep <n>', 'how many of the newest snapshots of each device and folder stay')
+        .option(
+          '--now',
+          'delete at once what nobody needs, and not a day later; other devices may have to begin anew',
+        ),
+    ),
+  ).action(async (source: string, { keep, now, json, ...flags }) =>
+    reduce(source, await readOpener(flags), keep, now === true, json),
   );
 
   withOpener(
@@ -107,31 +130,43 @@ async function opened<T extends OpenerFlags>(flags: T): Promise<[BackupKey, Omit
 type BackupFlags = Pick<
   Parameters<typeof backup>[3] & object,
   'exclude' | 'withCaches' | 'force' | 'allowEmpty' | 'host'
-> & { acceptOlderKeys?: boolean };
+> & { acceptOlderKeys?: boolean; json?: boolean };
 
 function run(
   folder: string,
   destination: string,
   key: BackupKey,
-  { acceptOlderKeys = false, ...flags }: BackupFlags,
+  { acceptOlderKeys = false, json = false, ...flags }: BackupFlags,
 ): Promise<void> {
   return withStorage(destination, async (storage) => {
     const progress = progressBar('encrypting');
+    const skipped: Problem[] = [];
     const { files, bytes, changed, leftOut } = await backup(folder, storage, key, {
       ...flags,
       ...(progress && { progress }),
       ...(!acceptOlderKeys && { seenEpoch: seenEpoch(key) }),
-      onSkip: (path, reason) => say(`skipped: ${line({ path, reason })}`),
+      onSkip: (path, reason) => {
+        skipped.push({ path, reason });
+        if (!json) say(`skipped: ${line({ path, reason })}`);
+      },
     });
     await compareWithSeen(storage, key, await snapshots(storage, key), acceptOlderKeys);
-    report('left out', leftOut);
-    say(`${counted(files)} (${size(bytes)}) in ${destination}; ${changed} new or changed`);
+    endUnlessAll(leftOut);
+    report(json, { files, bytes, changed, skipped, leftOut }, () => [
+      ...listed('left out', leftOut),
+      `${counted(files)} (${size(bytes)}) in ${destination}; ${changed} new or changed`,
+    ]);
   });
 }
 
-type RestoreFlags = Omit<Parameters<typeof restore>[3] & object, 'progress'>;
+type RestoreFlags = Omit<Parameters<typeof restore>[3] & object, 'progress'> & { json?: boolean };
 
-function restoreTo(source: string, folder: string, key: BackupKey, flags: RestoreFlags): Promise<void> {
+function restoreTo(
+  source: string,
+  folder: string,
+  key: BackupKey,
+  { json, ...flags }: RestoreFlags,
+): Promise<void> {
   return withStorage(source, async (storage) => {
     if (flags.at === undefined) await compareWithSeen(storage, key, await snapshots(storage, key));
     const only = flags.only?.map((path) => path.replace(/^(\.?\/)+|\/+$/g, ''));
@@ -142,78 +177,85 @@ function restoreTo(source: string, folder: string, key: BackupKey, flags: Restor
       ...(progress && { progress }),
     });
     const { files, bytes, damaged, notes, leftOut } = restored;
-    report('not restored', damaged);
-    for (const note of notes) say(`note: ${line(note)}`);
-    if (leftOut > 0) say(`note: when this backup was made, ${leftOut} files or folders were left out`);
-    say(`${counted(files)} (${size(bytes)}) in ${folder}`);
+    endUnlessAll(damaged);
+    report(json, { files, bytes, damaged, notes, leftOut }, () => [
+      ...listed('not restored', damaged),
+      ...listed('note', notes),
+      ...(leftOut > 0 ? [`note: when this backup was made, ${leftOut} files or folders were left out`] : []),
+      `${counted(files)} (${size(bytes)}) in ${folder}`,
+    ]);
   });
 }
 
-function list(source: string, key: BackupKey, origin: { host?: string; source?: string }): Promise<void> {
+type ListFlags = Origin & { json?: boolean };
+
+function list(source: string, key: BackupKey, { json, ...origin }: ListFlags): Promise<void> {
   return withStorage(source, async (storage) => {
     const found = await snapshots(storage, key);
     await compareWithSeen(storage, key, found);
-    const { host, source } = origin;
-    for (const snapshot of found.snapshots) {
-      if (
-        (host !== undefined && snapshot.host !== host) ||
-        (source !== undefined && snapshot.source !== source)
-      )
-        continue;
-      const from = [snapshot.host, snapshot.source].filter((part) => part !== undefined).join(':');
-      const leftOut = snapshot.leftOut > 0 ? `, ${snapshot.leftOut} left out` : '';
-      say(
-        `${snapshot.name}  ${snapshot.created.toLocaleString()}  ${snapshot.files} files, ${size(snapshot.bytes)}${leftOut}${from && `  ${printable(from)}`}`,
-      );
-    }
-    const lost = (reason: string) => (name: string) => ({
-      path: '',
-      reason: `snapshot ${name} is ${reason}`,
-    });
-    report('damaged', [
-      ...found.damaged.map(lost('damaged, or of another key')),
-      ...found.locked.map(lost('under a key that this one does not open')),
+    const wanted = found.snapshots.filter(
+      ({ host, source }) =>
+        [host, undefined].includes(origin.host) && [source, undefined].includes(origin.source),
+    );
+    const lost = [
+      ...found.damaged.map((name) => lostSnapshot(name, 'damaged, or of another key')),
+      ...found.locked.map((name) => lostSnapshot(name, 'under a key that this one does not open')),
+    ];
+    endUnlessAll(lost);
+    if (found.damaged.length > 0) endAs('failed');
+    const told = wanted.map(({ list: _, ...snapshot }) => snapshot);
+    const { damaged, locked } = found;
+    report(json, { snapshots: told, damaged, locked }, () => [
+      ...told.map(lineOf),
+      ...listed('damaged', lost),
     ]);
-    if (found.damaged.length > 0) process.exitCode = 1;
   });
 }
 
-function verify(source: string, key: BackupKey, repair: boolean): Promise<void> {
+const lostSnapshot = (name: string, reason: string): Problem => ({
+  path: '',
+  reason: `snapshot ${name} is ${reason}`,
+});
+
+function lineOf({ name, created, files, bytes, leftOut, host, source }: Omit<Snapshot, 'list'>): string {
+  const from = [host, source].filter((part) => part !== undefined).join(':');
+  const left = leftOut > 0 ? `, ${leftOut} left out` : '';
+  return `${name}  ${created.toLocaleString()}  ${files} files, ${size(bytes)}${left}${from && `  ${printable(from)}`}`;
+}
+
+function verify(source: string, key: BackupKey, repair: boolean, json?: boolean): Promise<void> {
   return withStorage(source, async (storage) => {
     await compareWithSeen(storage, key, await snapshots(storage, key));
     const progress = progressBar('verifying');
     const verdict = await check(storage, key, { repair, ...(progress && { progress }) });
     const { parts, damaged, deleted, healed } = verdict;
-    for (const problem of healed) say(`healed: ${line(problem)}`);
-    report(
-      'damaged',
-      damaged.map(({ snapshot, path, reason }) => ({ path: path && `${snapshot}: ${path}`, reason })),
-    );
-    if (damaged.length > 0) process.exitCode = 1;
-    if (deleted > 0)
-      say(`${deleted} damaged parts and snapshots were deleted; bkv backup stores anew what it still finds`);
-    say(
+    if (damaged.length > 0) endAs('failed');
+    report(json, { snapshots: verdict.snapshots, parts, damaged, deleted, healed }, () => [
+      ...listed('healed', healed),
+      ...listed(
+        'damaged',
+        damaged.map(({ snapshot, path, reason }) => ({ path: path && `${snapshot}: ${path}`, reason })),
+      ),
+      ...(deleted > 0
+        ? [`${deleted} damaged parts and snapshots were deleted; bkv backup stores anew what it still finds`]
+        : []),
       `${verdict.snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? 'all is well' : `${damaged.length} files or lists are damaged`}`,
-    );
+    ]);
   });
 }
 
-function reduce(source: string, key: BackupKey, keep: string, now: boolean): Promise<void> {
+function reduce(source: string, key: BackupKey, keep: string, now: boolean, json?: boolean): Promise<void> {
   if (!/^[1-9]\d{0,8}$/.test(keep)) throw new UsageError('--keep wants a number from 1 on');
   return withStorage(source, async (storage) => {
-    const { snapshots, parts, marked, damaged } = await prune(
-      storage,
-      key,
-      Number(keep),
-      now ? 0 : undefined,
-      seenEpoch(key),
-    );
-    report(
-      'damaged',
-      damaged.map((name) => ({ path: '', reason: `snapshot ${name} cannot be read, and stays` })),
-    );
-    say(`${snapshots} snapshots and ${parts} parts were deleted`);
-    if (marked > 0) say(`${marked} more parts are not needed; a prune from tomorrow on deletes them`);
+    const done = await prune(storage, key, Number(keep), now ? 0 : undefined, seenEpoch(key));
+    const { snapshots, parts, marked, damaged } = done;
+    const stay = damaged.map((name) => ({ path: '', reason: `snapshot ${name} cannot be read, and stays` }));
+    endUnlessAll(stay);
+    report(json, { snapshots, parts, marked, damaged }, () => [
+      ...listed('damaged', stay),
+      `${snapshots} snapshots and ${parts} parts were deleted`,
+      ...(marked > 0 ? [`${marked} more parts are not needed; a prune from tomorrow on deletes them`] : []),
+    ]);
   });
 }
 
@@ -232,8 +274,10 @@ const printable = (name: string): string =>
 
 const line = ({ path, reason }: Problem): string => printable(path ? `${path} (${reason})` : reason);
 
-/** Names what is not done; the rest is. */
-function report(what: string, problems: readonly Problem[]): void {
-  for (const problem of problems) say(`${what}: ${line(problem)}`);
-  if (problems.length > 0) process.exitCode = INCOMPLETE;
+const listed = (what: string, problems: readonly Problem[]): string[] =>
+  problems.map((problem) => `${what}: ${line(problem)}`);
+
+/** The rest is done. */
+function endUnlessAll(problems: readonly Problem[]): void {
+  if (problems.length > 0) endAs('incomplete');
 }

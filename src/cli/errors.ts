@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander';
 import { BackupError } from '../backup/index.js';
 import { BkvError } from '../client/index.js';
-import { CodedError, ERRORS } from '../protocol/index.js';
+import { CodedError, ERRORS, EXITS, type Exit } from '../protocol/index.js';
 import { StorageError } from '../storage/index.js';
 
 /** A command was used wrongly, or what it needs is missing. Ends with exit code 2. */
@@ -18,22 +18,22 @@ export class Interrupted extends CodedError {
   }
 }
 
-/** Exit codes of what the client library throws; 1 for all others. docs/cli.md is made from them. */
-export const EXIT_CODES: Readonly<Record<string, number>> = {
-  EmptyPassword: 2,
-  InvalidFleet: 2,
-  InvalidKey: 2,
-  InvalidPassword: 2,
-  InvalidPiece: 2,
-  InvalidServerKey: 2,
-  InvalidUrl: 2,
-  KeyExists: 2,
-  InvalidThreshold: 2,
-  PasswordTooLong: 2,
-  TooFewPieces: 2,
-  WrongPassword: 3,
-  Locked: 4,
-  Undecided: 6,
+/** How the command ends with what the client library throws; as failed with all others. docs/cli.md is made from this. */
+export const CLIENT_EXITS: Readonly<Record<string, Exit>> = {
+  EmptyPassword: 'usage',
+  InvalidFleet: 'usage',
+  InvalidKey: 'usage',
+  InvalidPassword: 'usage',
+  InvalidPiece: 'usage',
+  InvalidServerKey: 'usage',
+  InvalidUrl: 'usage',
+  KeyExists: 'usage',
+  InvalidThreshold: 'usage',
+  PasswordTooLong: 'usage',
+  TooFewPieces: 'usage',
+  WrongPassword: 'wrongPassword',
+  Locked: 'locked',
+  Undecided: 'undecided',
 };
 
 /** An error as a person is told of it: its name as well when nobody foresaw it. */
@@ -42,11 +42,15 @@ export function told(error: Error): string {
   return known ? error.message : `${error.name}: ${error.message}`;
 }
 
-/** Exit code of what was done, but not for everything that it was asked for. */
-export const INCOMPLETE = 5;
-
-export function exitCode(error: Error): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : ERRORS.usage.exit;
+function exitOf(error: Error): Exit {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 'done' : 'usage';
   if (error instanceof CodedError) return ERRORS[error.code].exit;
-  return error instanceof BkvError ? (EXIT_CODES[error.code] ?? 1) : 1;
+  return (error instanceof BkvError && CLIENT_EXITS[error.code]) || 'failed';
+}
+
+export const exitCode = (error: Error): number => EXITS[exitOf(error)].code;
+
+/** Has the command end so once it is through. */
+export function endAs(exit: Exit): void {
+  process.exitCode = EXITS[exit].code;
 }

@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import { FleetClient } from '../client/index.js';
-import { say, sayJson } from './say.js';
+import { endAs } from './errors.js';
+import { report, withJson } from './report.js';
+import { say } from './say.js';
 
 async function check({ fleet, json }: { fleet: string; json?: boolean }): Promise<void> {
   const { threshold, vaults } = (await import('./fleet-file.js')).loadFleet(fleet);
@@ -12,10 +14,11 @@ async function check({ fleet, json }: { fleet: string; json?: boolean }): Promis
     accessToken: () => '',
   }).check();
   const good = checked.filter(({ state }) => state === 'ok').length;
-  if (good < threshold || checked.some(({ state }) => state === 'another identity')) process.exitCode = 1;
-  if (json) return sayJson({ threshold, vaults: checked });
-  for (const { url, state, detail } of checked) say(`${url}  ${state}${detail ? `: ${detail}` : ''}`);
-  say(`${good} of ${vaults.length} vaults answer, and ${threshold} are needed`);
+  if (good < threshold || checked.some(({ state }) => state === 'another identity')) endAs('failed');
+  report(json, { threshold, vaults: checked }, () => [
+    ...checked.map(({ url, state, detail }) => `${url}  ${state}${detail ? `: ${detail}` : ''}`),
+    `${good} of ${vaults.length} vaults answer, and ${threshold} are needed`,
+  ]);
 }
 
 async function plan({ fleet }: { fleet: string }): Promise<void> {
@@ -40,10 +43,8 @@ export function fleetCommands(program: Command): void {
     .description('say what a fleet file means: what may fail, how many guesses there are, what a move takes')
     .requiredOption('--fleet <file>', 'fleet file (BKV_FLEET)', process.env.BKV_FLEET)
     .action(plan);
-  fleet
-    .command('check')
+  withJson(fleet.command('check'))
     .description('show the state of each vault, and whether its keys are the pinned ones')
     .requiredOption('--fleet <file>', 'fleet file (BKV_FLEET)', process.env.BKV_FLEET)
-    .option('--json', 'print JSON')
     .action(check);
 }

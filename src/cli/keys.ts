@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { rotate, snapshots } from '../backup/index.js';
 import { formatKey, newBackupKey } from '../client/index.js';
 import { type AccountFlags, accountClient, accountName, withAccount } from './account.js';
+import { endAs } from './errors.js';
 import { expectNew } from './file.js';
 import { expectKept, type GiveOutOptions, giveOut } from './give-out.js';
 import { type Client, othersOf, recoverKey, tellOutcome } from './held-key.js';
@@ -113,7 +114,7 @@ async function checkPassword(flags: AccountFlags): Promise<void> {
   say(
     'That is not your password. While this device has the key, choose a new one: bkv key register --replace',
   );
-  process.exitCode = 3;
+  endAs('wrongPassword');
 }
 
 const withRemember = (command: Command): Command =>

@@ -13,7 +13,7 @@ import { type AccountFlags, withAccount } from './account.js';
 import { UsageError } from './errors.js';
 import { makeOpener, type NewOpenerFlags } from './new-opener.js';
 import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
-import { say } from './say.js';
+import { report, withJson } from './report.js';
 import { compareWithSeen, lastUsed, seenEpoch } from './seen.js';
 import { withStorage } from './storages.js';
 import { confirmLoss } from './terminal.js';
@@ -31,12 +31,15 @@ function nameOf({ kind, form, label, threshold, pieces }: OpenerInfo): string {
 const day = (time: string | undefined): string =>
   time && !Number.isNaN(Date.parse(time)) ? new Date(time).toISOString().slice(0, 10) : 'never';
 
-function tell(openers: readonly OpenerInfo[]): void {
+function tell(openers: readonly OpenerInfo[], json?: boolean): void {
   const used = lastUsed();
-  for (const info of openers)
-    say(
-      `${info.id}  ${nameOf(info)}  added ${day(info.added)}, last used on this device: ${day(used[info.id])}`,
-    );
+  const found = openers.map(({ publicKey: _, ...info }) => ({ ...info, lastUsed: used[info.id] }));
+  report(json, { openers: found }, () =>
+    openers.map(
+      (info) =>
+        `${info.id}  ${nameOf(info)}  added ${day(info.added)}, last used on this device: ${day(used[info.id])}`,
+    ),
+  );
   if (openers.length === 1)
     process.stderr.write('Only one thing opens this backup. Add a second one: bkv opener add --help\n');
 }
@@ -45,10 +48,10 @@ function tell(openers: readonly OpenerInfo[]): void {
 const look = async (storage: Storage, key: BackupKey): Promise<void> =>
   compareWithSeen(storage, key, await snapshots(storage, key));
 
-function list(backup: string, key: BackupKey): Promise<void> {
+function list(backup: string, key: BackupKey, json?: boolean): Promise<void> {
   return withStorage(backup, async (storage) => {
     await look(storage, key);
-    tell(await listOpeners(storage, key));
+    tell(await listOpeners(storage, key), json);
   });
 }
 
@@ -96,11 +99,15 @@ export function openerCommands(program: Command): void {
   const opener = program
     .command('opener')
     .description('what opens a backup: passwords, digits, passkeys, contacts');
-  withOpener(
-    opener
-      .command('list <backup>')
-      .description('show what opens a backup, and when it was used last on this device'),
-  ).action(async (backup: string, flags: OpenerFlags) => list(backup, await readOpener(flags)));
+  withJson(
+    withOpener(
+      opener
+        .command('list <backup>')
+        .description('show what opens a backup, and when it was used last on this device'),
+    ),
+  ).action(async (backup: string, { json, ...flags }: OpenerFlags & { json?: boolean }) =>
+    list(backup, await readOpener(flags), json),
+  );
   withAccount(
     withOpener(
       opener

@@ -1,7 +1,9 @@
 import { Command, CommanderError } from 'commander';
+import { useProxies } from '../process/index.js';
 import { version } from '../version.js';
 import { accountCommands } from './account.js';
 import { backupCommands } from './backups.js';
+import { completionCommand } from './completion.js';
 import { daemonCommands } from './daemon.js';
 import { exitCode, told } from './errors.js';
 import { fleetCommands } from './fleets.js';
@@ -21,10 +23,12 @@ openerCommands(program);
 accountCommands(program);
 fleetCommands(program);
 tokenCommands(program);
+completionCommand(program);
 
 /** Does what the command line says. */
 export async function run(): Promise<void> {
   try {
+    await useProxies();
     await program.parseAsync();
   } catch (error) {
     // Commander has told of its own.

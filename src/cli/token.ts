@@ -25,9 +25,10 @@ import {
 } from '../keeper/pkcs11/index.js';
 import { TokenPool, tryThreads } from '../keeper/pool/index.js';
 import type { Shredded } from '../keeper/vault/index.js';
-import { UsageError } from './errors.js';
+import { endAs, UsageError } from './errors.js';
 import { expectNew, writeNew } from './file.js';
 import { readNewPassword } from './passwords.js';
+import { report } from './report.js';
 import type { Say } from './say.js';
 import { readSecret } from './terminal.js';
 
@@ -44,15 +45,22 @@ function profileOf({ profile, data }: TokenFlags): Profile {
 }
 
 /** Reads an audit log through. Ends with exit code 1 when something is wrong with it. */
-export async function auditVerify(flags: TokenFlags, file: string | undefined, say: Say): Promise<void> {
+export async function auditVerify(
+  flags: TokenFlags,
+  file: string | undefined,
+  json?: boolean,
+): Promise<void> {
   const token = await TokenPool.open({ ...profileOf(flags), sessions: 1 });
   try {
     const path = file ?? join(flags.data, 'audit.log');
     const { lines, seals, unsealed, faults, others } = await verifyAudit(path, auditKey(token));
-    say(`${path}: ${lines} lines, ${seals} seals of the token, ${unsealed} lines after the last`);
-    for (const { log, n } of others) say(`the token has also seen ${n} lines of another log, ${log}`);
-    for (const fault of faults.length > 0 ? faults : ['it is whole']) say(fault);
-    if (faults.length > 0) process.exitCode = 1;
+    const logs = others.map(({ log, n }) => ({ log, lines: n }));
+    report(json, { log: path, lines, seals, unsealed, faults, others: logs }, () => [
+      `${path}: ${lines} lines, ${seals} seals of the token, ${unsealed} lines after the last`,
+      ...logs.map((other) => `the token has also seen ${other.lines} lines of another log, ${other.log}`),
+      ...(faults.length > 0 ? faults : ['it is whole']),
+    ]);
+    if (faults.length > 0) endAs('failed');
   } finally {
     await token.close();
   }
@@ -137,12 +145,16 @@ export async function initBackup(flags: TokenFlags & CustodyFlags, out: string, 
 }
 
 /** Tries every key of a backup in the backup token, and leaves nothing behind. */
-export async function rehearse(flags: TokenFlags & CustodyFlags, file: string, say: Say): Promise<void> {
+export async function rehearse(
+  flags: TokenFlags & CustodyFlags,
+  file: string,
+  json?: boolean,
+): Promise<void> {
   const profile = heldBy(profileOf(flags), await custody(flags));
   const { created, pageKeys } = rehearseToken(profile, readFileSync(file, 'utf8'));
-  say(
+  report(json, { created, pageKeys }, () => [
     `the backup of ${created} is whole: the long-lived keys and ${pageKeys} page keys work in the backup token`,
-  );
+  ]);
 }
 
 /** Turns the backup token into the vault's, with the PIN of its profile. */
@@ -160,19 +172,19 @@ export async function restore(flags: TokenFlags & CustodyFlags, file: string, sa
 }
 
 /** Prints what a token can do. Ends with exit code 1 when something is missing, 5 when something is unsafe. */
-export async function doctor(flags: TokenFlags, objects: number, asJson: boolean, say: Say): Promise<void> {
+export async function doctor(flags: TokenFlags, objects: number, json?: boolean): Promise<void> {
   const profile = profileOf(flags);
   const findings = [...examine(profile, objects)];
   if (findings.some(({ name, result }) => name === 'session' && result === 'works'))
     findings.push(await tryThreads(profile));
   const has = (result: string) => findings.some((finding) => finding.result === result);
-  if (asJson) say(JSON.stringify({ profile: profile.name, module: profile.module, findings }, undefined, 2));
-  else
-    for (const { name, result, detail, ms } of findings)
-      say(
+  report(json, { profile: profile.name, module: profile.module, findings }, () =>
+    findings.map(
+      ({ name, result, detail, ms }) =>
         `${result.padEnd(8)}${(ms === undefined ? '' : `${ms.toFixed(2)} ms`).padStart(12)}  ${name}${detail && `: ${detail}`}`,
-      );
-  process.exitCode = has('unsafe') ? 5 : has('missing') ? 1 : 0;
+    ),
+  );
+  endAs(has('unsafe') ? 'incomplete' : has('missing') ? 'failed' : 'done');
 }
 
 /** Has a running vault destroy page keys, and tells page by page. @throws UsageError */
@@ -202,11 +214,11 @@ export async function shred(
       }
     }
   } catch {
-    process.exitCode = 1;
+    endAs('failed');
     return say('the vault stopped half-way; nothing is lost, run it again');
   }
   if (pages === 0) say('no account has ended since the last time');
   if (lost === 0) return;
-  process.exitCode = 1;
+  endAs('failed');
   say(`the database lacks ${lost} records; put them back, or give those accounts up with --abandon-lost`);
 }

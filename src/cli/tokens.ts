@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { withJson } from './report.js';
 import { say } from './say.js';
 
 const withToken = (command: Command): Command =>
@@ -13,20 +14,19 @@ const withCustodians = (command: Command): Command =>
   );
 
 export function tokenCommands(program: Command): void {
-  withToken(program.command('doctor'))
+  withJson(withToken(program.command('doctor')))
     .description('try all that the vault needs of a token, with throw-away objects')
     .option('--objects <n>', 'how many data objects of 4 KB to try to hold', '300')
-    .option('--json', 'print JSON')
     .action(
       async ({ objects, json, ...flags }) =>
-        await (await import('./token.js')).doctor(flags, Number(objects), json === true, say),
+        await (await import('./token.js')).doctor(flags, Number(objects), json),
     );
 
   const audit = program.command('audit').description('look into the audit log');
-  withToken(audit.command('verify'))
+  withJson(withToken(audit.command('verify')))
     .description('read the audit log through: every line chained, every seal by the token, nothing missing')
     .option('--log <file>', 'without it audit.log of the data folder')
-    .action(async ({ log, ...flags }) => (await import('./token.js')).auditVerify(flags, log, say));
+    .action(async ({ log, json, ...flags }) => (await import('./token.js')).auditVerify(flags, log, json));
 
   const token = program.command('token').description('look after a token');
   withCustodians(token.command('init'))
@@ -48,9 +48,11 @@ export function tokenCommands(program: Command): void {
     .description('make a backup token, and write its public key to a file')
     .requiredOption('--out <file>', 'where its public key goes (PEM)')
     .action(async ({ out, ...flags }) => (await import('./token.js')).initBackup(flags, out, say));
-  withCustodians(token.command('rehearse <backup>'))
+  withJson(withCustodians(token.command('rehearse <backup>')))
     .description('try every key of a backup in the backup token, and leave nothing behind')
-    .action(async (file: string, flags) => (await import('./token.js')).rehearse(flags, file, say));
+    .action(async (file: string, { json, ...flags }) =>
+      (await import('./token.js')).rehearse(flags, file, json),
+    );
   withCustodians(token.command('restore <backup>'))
     .description("turn the backup token into the vault's; every account then has one attempt")
     .action(async (file: string, flags) => (await import('./token.js')).restore(flags, file, say));

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { assertServable, authOf, embeddedAuth, loadConfig } from '../config/index.js';
 import { log } from '../keeper/log/index.js';
 import { backOff, harden, stopped, stopSignal } from '../process/index.js';
+import { EXITS } from '../protocol/index.js';
 import { prepareEmbedded } from './embedded.js';
 import { makeIssuer } from './issuer.js';
 
@@ -21,8 +22,8 @@ export interface ServeOptions {
 const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
 /** Waits before a process is started again, milliseconds; the last one stays. */
 const BACK_OFF = [100, 500, 1000, 5000, 10_000] as const;
-/** How a process says that no second start would go better: see the table of errors. */
-const IN_VAIN = new Set([2, 78]);
+/** How a process says that no second start would go better. */
+const IN_VAIN = new Set<number>([EXITS.usage.code, EXITS.inVain.code]);
 /** Until a process that was told to stop is killed, milliseconds. */
 const PATIENCE_MS = 25_000;
 
@@ -41,10 +42,10 @@ class Part {
     this.ended = new Promise((done) => {
       this.#child.once('exit', (code, signal) => {
         // It was told to stop before it could listen for that.
-        if (signal === 'SIGTERM' && this.#told) done(0);
-        else done(code ?? (signal === 'SIGKILL' ? 137 : 143));
+        if (signal === 'SIGTERM' && this.#told) done(EXITS.done.code);
+        else done(code ?? EXITS[signal === 'SIGKILL' ? 'killed' : 'terminated'].code);
       });
-      this.#child.once('error', () => done(1));
+      this.#child.once('error', () => done(EXITS.failed.code));
     });
   }
 
@@ -76,7 +77,7 @@ export async function serve(options: ServeOptions): Promise<number> {
   await assertServable(config);
   if (config.profile === undefined) await prepareEmbedded(data);
   if (auth.jwks === embeddedAuth(data).jwks) await makeIssuer(data);
-  if (stopSignal.aborted) return 0;
+  if (stopSignal.aborted) return EXITS.done.code;
   const sockets = mkdtempSync(join(tmpdir(), 'bkv-'));
   try {
     return await supervise(options, data, sockets);

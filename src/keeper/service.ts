@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { authOf, type Config, embeddedFiles } from '../config/index.js';
-import { stopped, stopSignal, writeFileAtomic } from '../process/index.js';
+import { stopped, stopSignal, useProxies, writeFileAtomic } from '../process/index.js';
 import { audienceOf } from '../protocol/index.js';
-import { AccountLimit, authenticator } from './access/index.js';
+import { AccountLimit, authenticator, isUrl } from './access/index.js';
 import { AuditLog, auditKey } from './audit/index.js';
 import { keeperApi } from './keeper.js';
 import { auditTo, log } from './log/index.js';
@@ -32,6 +32,7 @@ const HOUR_MS = 3_600_000;
 /** Opens token and database, and answers on the sockets until the process is to stop. @throws CodedError */
 export async function keep(config: Config, data: string, sockets: string): Promise<void> {
   const issuer = authOf(config, data);
+  if (isUrl(issuer.jwks)) await useProxies();
   const profile = profileOf(config, data);
   const token = new TokenPool(profile);
   const closing: (() => Promise<void>)[] = [() => token.close()];

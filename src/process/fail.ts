@@ -1,9 +1,10 @@
 import { CodedError, ERRORS } from '../protocol/errors.js';
+import { EXITS } from '../protocol/exits.js';
 
 /** Ends this process with what an error of the table says; of another one its name is told as well. */
 export function failWith(error: unknown): never {
   const { name, message } = error as Error;
   const coded = error instanceof CodedError;
   process.stderr.write(`bkv: ${coded ? message : `${name}: ${message}`}\n`);
-  process.exit(coded ? ERRORS[error.code].exit : 1);
+  process.exit(EXITS[coded ? ERRORS[error.code].exit : 'failed'].code);
 }

@@ -1,3 +1,5 @@
+import type { Exit } from './exits.js';
+
 /** What the table says of one code. */
 interface ErrorRow {
   /** number on the keeper's socket; never given to another code */
@@ -6,20 +8,20 @@ interface ErrorRow {
   readonly status: number;
   /** title of the problem document, RFC 9457; its type is `urn:bkv:problem:` and the code */
   readonly title: string;
-  /** exit code of a command or process that ends with it; 78 is EX_CONFIG of sysexits.h: starting again would be in vain, or do harm */
-  readonly exit: number;
+  /** how a command or process ends with it */
+  readonly exit: Exit;
   /** whether the process must end: no second try can mend it */
   readonly fatal: boolean;
 }
 
-const answer = (wire: number, status: number, title: string, exit = 1): ErrorRow => ({
+const answer = (wire: number, status: number, title: string, exit: Exit = 'failed'): ErrorRow => ({
   wire,
   status,
   title,
   exit,
   fatal: false,
 });
-const fatal = (wire: number, title: string, exit: number): ErrorRow => ({
+const fatal = (wire: number, title: string, exit: Exit): ErrorRow => ({
   wire,
   status: 503,
   title,
@@ -33,13 +35,13 @@ export const ERRORS = {
   'invalid-request': answer(2, 400, 'The request is not valid'),
   'invalid-message': answer(3, 400, 'The message is not valid'),
   unauthorized: answer(4, 401, 'Not authenticated'),
-  'wrong-password': answer(5, 403, 'Wrong password', 3),
+  'wrong-password': answer(5, 403, 'Wrong password', 'wrongPassword'),
   'unknown-exchange': answer(6, 404, 'No such exchange'),
   'not-found': answer(7, 404, 'No such resource'),
   'no-backup': answer(8, 404, 'No backup token'),
   'too-large': answer(9, 413, 'The request is too large'),
   'unsupported-media-type': answer(10, 415, 'The body is of a kind that is not understood'),
-  locked: answer(11, 423, 'Locked for ever', 4),
+  locked: answer(11, 423, 'Locked for ever', 'locked'),
   'rate-limited': answer(12, 429, 'Too many requests'),
   overloaded: answer(13, 503, 'Too much to do'),
   unavailable: answer(14, 503, 'Not available'),
@@ -50,14 +52,14 @@ export const ERRORS = {
   'attempts-under-way': answer(18, 429, 'Every attempt is under way'),
   'dealing-conflict': answer(24, 409, 'Not with this dealing'),
   'key-exists': answer(20, 409, 'The account has a key'),
-  usage: fatal(32, 'Used wrongly', 2),
-  'profile-invalid': fatal(33, 'The profile is wrong', 2),
-  'pin-refused': fatal(34, 'The PIN is refused', 78),
-  'token-shared': fatal(35, 'Another vault took the token', 78),
-  'ledger-corrupt': fatal(36, 'The retry counters are not whole', 1),
-  'foreign-database': fatal(38, 'Database and token are of two vaults', 78),
-  'custodians-failed': fatal(37, 'The file of the custodians cannot be opened', 1),
-  interrupted: fatal(39, 'Interrupted', 130),
+  usage: fatal(32, 'Used wrongly', 'usage'),
+  'profile-invalid': fatal(33, 'The profile is wrong', 'usage'),
+  'pin-refused': fatal(34, 'The PIN is refused', 'inVain'),
+  'token-shared': fatal(35, 'Another vault took the token', 'inVain'),
+  'ledger-corrupt': fatal(36, 'The retry counters are not whole', 'failed'),
+  'foreign-database': fatal(38, 'Database and token are of two vaults', 'inVain'),
+  'custodians-failed': fatal(37, 'The file of the custodians cannot be opened', 'failed'),
+  interrupted: fatal(39, 'Interrupted', 'interrupted'),
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof ERRORS;

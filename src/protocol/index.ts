@@ -14,6 +14,7 @@ export {
   type Stretch,
 } from './client.js';
 export { CodedError, codeOf, codeOfWire, ERRORS, type ErrorCode, type ErrorDetails } from './errors.js';
+export { EXITS, type Exit } from './exits.js';
 export { audienceOf, identities, PLAIN } from './identities.js';
 export {
   finishMac,

@@ -1,4 +1,4 @@
-import { createClient, type FileStat, type WebDAVClient } from 'webdav';
+import { createClient, type FileStat, getPatcher, type WebDAVClient } from 'webdav';
 import { bodyOf, failure, timeLimit } from './http.js';
 import { attempt, statusOf } from './retry.js';
 import { type Storage, StorageError, type Stored } from './storage.js';
@@ -10,6 +10,9 @@ export interface Credentials {
   readonly username: string;
   readonly password: string;
 }
+
+// The library brings a `fetch` of its own, which knows no proxy.
+getPatcher().patch('fetch', (...call) => fetch(...(call as Parameters<typeof fetch>)));
 
 /** A collection on a WebDAV server (RFC 4918), as Nextcloud and many others have it. */
 export class WebDavStorage implements Storage {

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import express from 'express';
+import { EXITS } from '../protocol/index.js';
 import { bundle } from './bundle.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -42,7 +43,7 @@ const HEADERS = {
 
 function fail(message: string): never {
   process.stderr.write(`${message}\n`);
-  process.exit(1);
+  process.exit(EXITS.failed.code);
 }
 
 interface Serving {
@@ -83,7 +84,7 @@ process.once('exit', () => {
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => {
     vault.removeAllListeners('exit');
-    vault.once('exit', () => process.exit(0));
+    vault.once('exit', () => process.exit(EXITS.done.code));
     vault.kill();
   });
 

@@ -1,8 +1,9 @@
 import { Command, type Option } from 'commander';
 import { withAccount } from '../../src/cli/account.js';
-import { EXIT_CODES } from '../../src/cli/errors.js';
+import { CLIENT_EXITS } from '../../src/cli/errors.js';
 import { program } from '../../src/cli/program.js';
-import { ERRORS } from '../../src/protocol/index.js';
+import { JSON_RULE } from '../../src/cli/report.js';
+import { ERRORS, EXITS, type Exit } from '../../src/protocol/index.js';
 
 /** Its path from `bkv` on, as it is typed. */
 const nameOf = (command: Command): string =>
@@ -52,30 +53,23 @@ function sections(): string {
     .join('\n\n');
 }
 
-const MEANINGS: Readonly<Record<number, string>> = {
-  0: 'done; of `serve`: stopped by SIGTERM or SIGINT',
-  1: 'failed, or something is damaged; a second try may succeed',
-  2: 'used wrongly, or not agreed to; nothing was done',
-  3: 'wrong password',
-  4: 'locked: the key is unreachable for ever',
-  5: 'done, but not for everything: what is left out is named; of `doctor`: something is unsafe',
-  6: 'undecided: the password is wrong, or vaults that answered lie; more vaults must answer to tell',
-  78: 'of `serve`: starting it again would be in vain, or do harm',
-  130: 'interrupted',
-  137: 'of `serve`: the keeper killed itself, because a call into the module hung; start it again',
-};
+/** The commands that report. */
+function reporting(): string {
+  const names = leaves(program).filter(({ options }) => options.some(({ long }) => long === '--json'));
+  return `It is an option of ${names.map((command) => `\`${nameOf(command)}\``).join(', ')}.`;
+}
 
 /** Every error with its exit code, but those that end with 1. */
-function errorsBy(exit: number): string {
-  const ofVault = Object.entries(ERRORS).filter(([, row]) => row.exit === exit && exit !== 1);
-  const ofClient = Object.entries(EXIT_CODES).filter(([, code]) => code === exit);
+function errorsBy(exit: Exit): string {
+  const ofVault = Object.entries(ERRORS).filter(([, row]) => row.exit === exit && exit !== 'failed');
+  const ofClient = Object.entries(CLIENT_EXITS).filter(([, ends]) => ends === exit);
   return [...ofVault, ...ofClient].map(([code]) => `\`${code}\``).join(', ') || '–';
 }
 
 /** The command line's reference, Markdown. */
 export function cliReference(): string {
-  const exits = Object.entries(MEANINGS).map(
-    ([exit, meaning]) => `| ${exit} | ${meaning} | ${errorsBy(Number(exit))} |`,
+  const exits = Object.entries(EXITS).map(
+    ([exit, { code, meaning }]) => `| ${code} | ${meaning} | ${errorsBy(exit as Exit)} |`,
   );
   return `# The command bkv
 
@@ -87,6 +81,20 @@ environment where they are not given. \`BKV_LOG_LEVEL\` is \`error\`, \`warn\`, 
 | code | meaning | errors |
 |---|---|---|
 ${exits.join('\n')}
+
+## For programs
+
+${JSON_RULE}
+
+${reporting()}
+
+## Proxies
+
+What \`bkv\` asks for over the network (vaults, WebDAV, S3) it asks for through the proxies that \`HTTPS_PROXY\` and \`HTTP_PROXY\` name: \`http://HOST:PORT\`, with
+\`USER:PASSWORD@\` where the proxy wants it. \`NO_PROXY\` lists the hosts that are reached directly: a name stands for those below it, too, \`HOST:PORT\` for one port, \`*\`
+for all; addresses are compared as they are written, and nets are not understood. In small letters they count before those in capitals. Loopback is never asked for
+through a proxy. A proxy has to take CONNECT, also to port 80 where the address has \`http:\`. A daemon uses them for the keys of the identity provider alone, and where
+none is named the keeper does not load the package that does it (undici). An \`rclone:\` storage is reached by rclone, which reads the same variables.
 
 ## Options of an account
 ${table(ofAccount.map(row)).slice(1)}

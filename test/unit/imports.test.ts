@@ -58,6 +58,8 @@ const KEEPER_PACKAGES = [
   'pg',
   'pkcs11js',
   'shamir-secret-sharing',
+  // For the keys of an identity provider behind a proxy; loaded only where one is named.
+  'undici',
   'yaml',
 ];
 

@@ -10,7 +10,8 @@ const LOOK_MS = 5000;
 const TIMEOUT_MS = 5000;
 const LARGEST = 1_000_000;
 
-const isUrl = (where: string): boolean => /^https?:/.test(where);
+/** Whether the keys are asked for over the network. */
+export const isUrl = (where: string): boolean => /^https?:/.test(where);
 
 /** @throws Error for anything but a key set: an error page, a redirect, a file that is gone */
 async function read(where: string): Promise<JWTVerifyGetKey> {

@@ -1,0 +1,56 @@
+import { CodedError } from '../protocol/errors.js';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const LOOPBACK = /^(localhost|.+\.localhost|127(\.\d+){3}|::1)$/;
+
+/** A variable by its name in capitals; where both are set, the one in small letters counts, as for curl. */
+const read = (env: Environment, name: string): string => env[name.toLowerCase()] || env[name] || '';
+
+/** @throws CodedError usage; it leaves the value out, which may hold a password */
+function proxyOf(env: Environment, name: string): string | undefined {
+  const value = read(env, name);
+  if (!value) return undefined;
+  const address = value.includes('://') ? value : `http://${value}`;
+  if (URL.canParse(address) && /^https?:$/.test(new URL(address).protocol)) return address;
+  throw new CodedError(
+    'usage',
+    `${name}: is no address of a proxy; write http://HOST:PORT or https://HOST:PORT`,
+  );
+}
+
+const bare = (host: string): string => host.replace(/^\[|\]$/g, '').toLowerCase();
+
+/** Whether an entry of NO_PROXY is about an address: a name stands for the names below it, too. */
+function names(entry: string, { hostname, port, protocol }: URL): boolean {
+  if (entry === '*') return true;
+  const [, host = '', only] = /^(\[.*\]|[^:]*|.*:.*:.*)(?::(\d+))?$/.exec(entry) ?? [];
+  if (only !== undefined && only !== (port || (protocol === 'https:' ? '443' : '80'))) return false;
+  const name = bare(host).replace(/^\*?\./, '');
+  return name !== '' && (bare(hostname) === name || bare(hostname).endsWith(`.${name}`));
+}
+
+/** The proxy that an address is reached by. Loopback is reached directly. @throws CodedError usage */
+export function proxyFor(url: URL, env: Environment): string | undefined {
+  const direct = read(env, 'NO_PROXY').split(/[,\s]+/);
+  if (LOOPBACK.test(bare(url.hostname)) || direct.some((entry) => names(entry, url))) return undefined;
+  return proxyOf(env, url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY');
+}
+
+/**
+ * Has `fetch` of this process use the proxies that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. Loads nothing where none is named.
+ * @throws CodedError usage
+ */
+export async function useProxies(env: Environment = process.env): Promise<void> {
+  const proxies = [proxyOf(env, 'HTTPS_PROXY'), proxyOf(env, 'HTTP_PROXY')].filter(
+    (one) => one !== undefined,
+  );
+  if (proxies.length === 0) return;
+  const { Agent, ProxyAgent, setGlobalDispatcher } = await import('undici');
+  const agents = new Map(proxies.map((uri) => [uri, new ProxyAgent(uri)]));
+  const choose = new Agent().compose((direct) => (options, handler) => {
+    const agent = agents.get(proxyFor(new URL(String(options.origin)), env) ?? '');
+    return agent ? agent.dispatch(options, handler) : direct(options, handler);
+  });
+  setGlobalDispatcher(choose);
+}
