@@ -22,6 +22,12 @@ const REFUSED_POINT: ReadonlySet<number> = new Set([
   pkcs11.CKR_DOMAIN_PARAMS_INVALID,
 ]);
 
+/** An object of the token, found. */
+export interface Labelled {
+  readonly handle: pkcs11.Handle;
+  readonly label: string;
+}
+
 /** A session of a module that is logged in to the profile's token, and what every part of {@link Session} asks it. */
 export class Binding {
   readonly p11: pkcs11.PKCS11;
@@ -88,6 +94,16 @@ export class Binding {
       if (UNREADABLE.has((error as pkcs11.Pkcs11Error).code)) return '';
       throw error;
     }
+  }
+
+  /** As {@link find}, with the label of each. */
+  findLabelled(template: pkcs11.Template): Labelled[] {
+    return this.find(template).map((handle) => ({ handle, label: this.labelOf(handle) }));
+  }
+
+  /** Whether a boolean attribute is CK_TRUE. */
+  isTrue(handle: pkcs11.Handle, type: number): boolean {
+    return this.attribute(handle, type)[0] === 1;
   }
 
   /** The point of a public key, 65 bytes. @throws TokenError when the module shows none of P-256 */

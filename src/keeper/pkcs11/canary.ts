@@ -8,7 +8,7 @@ import { hardeningsHeld } from './faults.js';
 import { hmac } from './keyring.js';
 import { hardeningsOf } from './keys.js';
 import { KEY_LABELS } from './labels.js';
-import { APPLICATION } from './objects.js';
+import { dataObject } from './objects.js';
 import { wrapKeyHardenings } from './templates.js';
 import type { WrappedKey } from './wrapping.js';
 
@@ -45,7 +45,7 @@ export function sealCanary(
 }
 
 /** @returns `undefined` for a value that this token's ledger key does not vouch for */
-export function openCanary(value: Uint8Array, mac: (data: Uint8Array) => Uint8Array): Canary | undefined {
+function openCanary(value: Uint8Array, mac: (data: Uint8Array) => Uint8Array): Canary | undefined {
   if (value.length <= 2 + POINT + TAG || value[0] !== VERSION) return undefined;
   const body = value.subarray(0, value.length - TAG);
   if (!timingSafeEqual(mac(tagInput(body)), value.subarray(body.length))) return undefined;
@@ -57,13 +57,7 @@ export function openCanary(value: Uint8Array, mac: (data: Uint8Array) => Uint8Ar
   };
 }
 
-const OBJECT: pkcs11.Template = [
-  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
-  { type: pkcs11.CKA_TOKEN, value: true },
-  { type: pkcs11.CKA_PRIVATE, value: true },
-  { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
-  { type: pkcs11.CKA_LABEL, value: CANARY_LABEL },
-];
+const OBJECT = dataObject(CANARY_LABEL);
 
 /**
  * Makes a token's canary, in place of whatever has its name.

@@ -1,6 +1,6 @@
 import pkcs11 from 'pkcs11js';
 import { waysToUnwrap } from './attacks/index.js';
-import type { Binding } from './binding.js';
+import type { Binding, Labelled } from './binding.js';
 import { type Canary, findCanary, isPair } from './canary.js';
 import { TokenError } from './errors.js';
 import { faultOf, hardeningsHeld } from './faults.js';
@@ -9,12 +9,6 @@ import { hardeningsOf, templateOf } from './keys.js';
 import { BACKUP_LABEL, KEY_LABELS, type KeyLabel, PAGE_KEY_PREFIX } from './labels.js';
 import { listPageKeys } from './page-keys.js';
 import { unwrapAccountKey } from './wrapping.js';
-
-/** An object of the token, found. */
-interface Found {
-  readonly label: string;
-  readonly handle: pkcs11.Handle;
-}
 
 /** What a session works with, and what was seen beside it. */
 export interface Inspected extends SessionKeys {
@@ -46,7 +40,7 @@ export function inspect(binding: Binding, restored: boolean): Inspected {
     ...softKeys(binding, long, canary),
     ...(canary ? ways(binding, handleOf(KEY_LABELS.wrap), canary) : []),
   ];
-  const backedUp = [...long.values()].some((key) => binding.attribute(key, pkcs11.CKA_EXTRACTABLE)[0] === 1);
+  const backedUp = [...long.values()].some((key) => binding.isTrue(key, pkcs11.CKA_EXTRACTABLE));
   const backupKey = trustedKey(binding, backedUp);
   const point = publicHalf(binding, handleOf(KEY_LABELS.static), KEY_LABELS.static, (label) =>
     strange.push(label),
@@ -65,7 +59,7 @@ export function inspect(binding: Binding, restored: boolean): Inspected {
   };
 }
 
-function privateKeys(binding: Binding): Found[] {
+function privateKeys(binding: Binding): Labelled[] {
   return [CKO_PRIVATE_KEY, CKO_SECRET_KEY].flatMap((objectClass) => named(binding, objectClass, true));
 }
 
@@ -75,17 +69,16 @@ const publicTwins = (binding: Binding): string[] =>
     named(binding, objectClass, false).map(({ label }) => label),
   );
 
-const named = (binding: Binding, objectClass: number, isPrivate: boolean): Found[] =>
+const named = (binding: Binding, objectClass: number, isPrivate: boolean): Labelled[] =>
   binding
-    .find([
+    .findLabelled([
       { type: pkcs11.CKA_CLASS, value: objectClass },
       { type: pkcs11.CKA_TOKEN, value: true },
       { type: pkcs11.CKA_PRIVATE, value: isPrivate },
     ])
-    .map((handle) => ({ handle, label: binding.labelOf(handle) }))
     .filter(({ label }) => label.startsWith('bkv.'));
 
-function refuseBackupToken(found: readonly Found[]): void {
+function refuseBackupToken(found: readonly Labelled[]): void {
   if (found.some(({ label }) => label === BACKUP_LABEL))
     throw new TokenError(
       `this is a backup token, or one whose restore was cut off: it holds the secret half of ${BACKUP_LABEL}. Run: bkv token restore`,
@@ -96,7 +89,7 @@ function refuseBackupToken(found: readonly Found[]): void {
 /** @throws TokenError unless there is one of that label, as the vault makes it */
 function longLivedKey(
   binding: Binding,
-  found: readonly Found[],
+  found: readonly Labelled[],
   label: KeyLabel,
   restored: boolean,
 ): pkcs11.Handle {
@@ -112,7 +105,7 @@ function longLivedKey(
       `the token holds ${same.length} keys named ${label}; it must hold one: somebody who has the PIN made or copied the others`,
       'BKV_UNSAFE_KEY',
     );
-  const backedUp = binding.attribute(key.handle, pkcs11.CKA_EXTRACTABLE)[0] === 1;
+  const backedUp = binding.isTrue(key.handle, pkcs11.CKA_EXTRACTABLE);
   const fault = faultOf(binding, key.handle, templateOf(label, { backedUp }), { restored });
   if (fault) throw altered(label, fault);
   return key.handle;
@@ -179,13 +172,11 @@ function isCanarysKey(binding: Binding, wrappingKey: pkcs11.Handle, { wrapped, p
  */
 function trustedKey(binding: Binding, backedUp: boolean): pkcs11.Handle | undefined {
   const trusted = [CKO_PUBLIC_KEY, CKO_SECRET_KEY].flatMap((objectClass) =>
-    binding
-      .find([
-        { type: pkcs11.CKA_CLASS, value: objectClass },
-        { type: pkcs11.CKA_TOKEN, value: true },
-        { type: pkcs11.CKA_TRUSTED, value: true },
-      ])
-      .map((handle) => ({ handle, label: binding.labelOf(handle) })),
+    binding.findLabelled([
+      { type: pkcs11.CKA_CLASS, value: objectClass },
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_TRUSTED, value: true },
+    ]),
   );
   const other = trusted.find(({ label }) => label !== BACKUP_LABEL);
   if (backedUp && (other || trusted.length > 1))

@@ -25,6 +25,12 @@ const OURS: pkcs11.Template = [
   { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
 ];
 
+/** A private data object of the vault, to be looked for or, with its value, created. */
+export const dataObject = (label: string): pkcs11.Template => [
+  ...OURS,
+  { type: pkcs11.CKA_LABEL, value: label },
+];
+
 /** The vault's private data objects in a token. */
 export class DataObjects {
   readonly #binding: Binding;
@@ -39,8 +45,7 @@ export class DataObjects {
   /** @returns its handle */
   create(label: string, value: Uint8Array): string {
     const handle = this.#binding.p11.C_CreateObject(this.#binding.session, [
-      ...OURS,
-      { type: pkcs11.CKA_LABEL, value: label },
+      ...dataObject(label),
       { type: pkcs11.CKA_VALUE, value: Buffer.from(value) },
     ]);
     return this.#name(handle);
@@ -68,9 +73,7 @@ export class DataObjects {
   }
 
   holds(label: string, value: Uint8Array): boolean {
-    return this.#binding
-      .find([...OURS, { type: pkcs11.CKA_LABEL, value: label }])
-      .some((handle) => this.#value(handle).equals(value));
+    return this.#binding.find(dataObject(label)).some((handle) => this.#value(handle).equals(value));
   }
 
   /** Those whose labels start with `prefix`; one that another program destroys meanwhile is left out. */

@@ -21,8 +21,7 @@ export interface PageKeyRules {
 /** The keys of pages in the token now: those whose labels start with `prefix`. */
 export function listPageKeys(binding: Binding, rules: PageKeyRules, prefix: string): PageKey[] {
   const found = new Map<string, pkcs11.Handle[]>();
-  for (const handle of binding.find(SECRET)) {
-    const label = binding.labelOf(handle);
+  for (const { handle, label } of binding.findLabelled(SECRET)) {
     if (label.startsWith(prefix)) found.set(label, [...(found.get(label) ?? []), handle]);
   }
   return [...found].map(([label, handles]) => pageKey(binding, rules, label, handles));
@@ -59,7 +58,7 @@ function faultOfPageKey(
 ): string | undefined {
   if (handles.length > 1) return `there are ${handles.length} of its name`;
   const key = handles[0] as pkcs11.Handle;
-  const backedUp = binding.attribute(key, pkcs11.CKA_EXTRACTABLE)[0] === 1;
+  const backedUp = binding.isTrue(key, pkcs11.CKA_EXTRACTABLE);
   const hardenings = FIXED.filter(({ type }) => hardened.has(type));
   const lacking = faultOf(binding, key, hmacKey(label, { backedUp }), { restored, hardenings });
   return lacking && `it lacks ${lacking}`;

@@ -8,10 +8,10 @@ import { TokenError } from './errors.js';
 import { hmac, OAEP } from './keyring.js';
 import { hardeningsOf, templateOf } from './keys.js';
 import { BACKUP_LABEL, KEY_LABELS, type KeyLabel } from './labels.js';
-import { APPLICATION } from './objects.js';
+import { dataObject } from './objects.js';
 import type { Profile } from './profile.js';
 import { hasToken } from './setup.js';
-import { FIXED, hmacKey, staticPublicKey } from './templates.js';
+import { backupKek, FIXED, hmacKey, staticPublicKey } from './templates.js';
 import { unwrapAccountKey } from './wrapping.js';
 
 /** All that a backup token takes in. Strings are base64, but for labels. */
@@ -33,19 +33,6 @@ export interface RestoredObject {
 
 type Keys = ReadonlyMap<string, pkcs11.Handle>;
 
-/** The key of a key (RFC 5649), in the token while a backup is taken in. */
-const KEK: pkcs11.Template = [
-  { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
-  { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
-  { type: pkcs11.CKA_TOKEN, value: false },
-  { type: pkcs11.CKA_PRIVATE, value: true },
-  { type: pkcs11.CKA_SENSITIVE, value: true },
-  { type: pkcs11.CKA_EXTRACTABLE, value: false },
-  { type: pkcs11.CKA_ENCRYPT, value: false },
-  { type: pkcs11.CKA_DECRYPT, value: false },
-  { type: pkcs11.CKA_WRAP, value: false },
-  { type: pkcs11.CKA_UNWRAP, value: true },
-];
 const decode = (text: string): Buffer => Buffer.from(text, 'base64');
 
 /**
@@ -118,7 +105,7 @@ function takeIn(
     harden(template, hardenings, (whole) =>
       p11.C_UnwrapKey(session, mechanism, wrappingKey, decode(wrapped), whole),
     ).made;
-  const kek = under(OAEP, backupKey, long.kek, KEK);
+  const kek = under(OAEP, backupKey, long.kek, backupKek);
   const keys = new Map<string, pkcs11.Handle>();
   for (const label of Object.values(KEY_LABELS) as KeyLabel[])
     keys.set(
@@ -165,8 +152,7 @@ const otherKey = (label: string): TokenError =>
 
 const ours = (binding: Binding, template: pkcs11.Template) =>
   binding
-    .find([{ type: pkcs11.CKA_TOKEN, value: true }, ...template])
-    .map((handle) => ({ handle, label: binding.labelOf(handle) }))
+    .findLabelled([{ type: pkcs11.CKA_TOKEN, value: true }, ...template])
     .filter(({ label }) => label.startsWith('bkv.'));
 
 const SECRET_HALF: pkcs11.Template = [
@@ -203,12 +189,5 @@ function clear(binding: Binding): void {
 }
 
 function write({ p11, session }: Binding, { label, value }: RestoredObject): void {
-  p11.C_CreateObject(session, [
-    { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
-    { type: pkcs11.CKA_TOKEN, value: true },
-    { type: pkcs11.CKA_PRIVATE, value: true },
-    { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
-    { type: pkcs11.CKA_LABEL, value: label },
-    { type: pkcs11.CKA_VALUE, value: Buffer.from(value) },
-  ]);
+  p11.C_CreateObject(session, [...dataObject(label), { type: pkcs11.CKA_VALUE, value: Buffer.from(value) }]);
 }

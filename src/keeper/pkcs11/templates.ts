@@ -101,6 +101,14 @@ const backedUpKey: pkcs11.Template = [
   { type: pkcs11.CKA_WRAP, value: false },
 ];
 
+/** The key of the long-lived keys (AES-256), while they are unwrapped. */
+export const backupKek: pkcs11.Template = [
+  ...backedUpKey,
+  { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
+  { type: pkcs11.CKA_TOKEN, value: false },
+  { type: pkcs11.CKA_UNWRAP, value: true },
+];
+
 /** A P-256 private key that is in the module for one use. */
 const sessionKey: pkcs11.Template = [
   { type: pkcs11.CKA_TOKEN, value: false },

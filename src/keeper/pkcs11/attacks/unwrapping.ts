@@ -44,9 +44,6 @@ function unwraps(
   );
 }
 
-const isTrue = (binding: Binding, handle: pkcs11.Handle, type: number): boolean =>
-  succeeds(() => binding.attribute(handle, type)[0] === 1);
-
 const inTheOpen: UnwrapAttack = {
   name: 'in the open (CKA_SENSITIVE=false, CKA_EXTRACTABLE=true)',
   succeeds: (binding, wrappingKey, { wrapped, publicKey }) =>
@@ -93,7 +90,7 @@ const intoTheToken: UnwrapAttack = {
   writes: true,
   succeeds: (binding, wrappingKey, { wrapped }) =>
     unwraps(binding, wrappingKey, wrapped, [{ type: pkcs11.CKA_TOKEN, value: true }], (handle) =>
-      isTrue(binding, handle, pkcs11.CKA_TOKEN),
+      succeeds(() => binding.isTrue(handle, pkcs11.CKA_TOKEN)),
     ),
 };
 

@@ -10,11 +10,11 @@ const CLASSES = [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PUBLI
 const made = (binding: Binding) =>
   CLASSES.flatMap((objectClass) =>
     binding
-      .find([
+      .findLabelled([
         { type: pkcs11.CKA_CLASS, value: objectClass },
         { type: pkcs11.CKA_TOKEN, value: true },
       ])
-      .map((handle) => ({ objectClass, handle, label: binding.labelOf(handle) })),
+      .map((found) => ({ ...found, objectClass })),
   ).filter(({ label }) => label.startsWith(PREFIX));
 
 /** The keys that were made: no vault's, so that it does not matter whose they are. */
