@@ -129,30 +129,17 @@ export class Dealings {
   ): Promise<void> {
     return this.#accounts.inTurn(account, async () => {
       this.#admit(dealing, await this.#accounts.live(account));
+      const share = { keyshare, wrapped: wrappedShare, publicKey };
+      const wrappedKey = await this.#token.call('importShare', transport, share);
+      const content = { dealing, named: true, wrappedKey, publicKey, registrationRecord, encryptedBackupKey };
       const cell = await this.#ledger.pick();
-      let reserved = false;
-      try {
-        const share = { keyshare, wrapped: wrappedShare, publicKey };
-        const wrappedKey = await this.#token.call('importShare', transport, share);
-        const content = {
-          dealing,
-          named: true,
-          wrappedKey,
-          publicKey,
-          registrationRecord,
-          encryptedBackupKey,
-        };
-        reserved = true;
-        await this.#accounts.store(
-          { account, ...cell },
-          content,
-          (old) => !this.#isProven(old),
-          () => true,
-        );
-        audit('share registered', { account, dealing, requestId });
-      } finally {
-        if (!reserved) this.#ledger.release(cell);
-      }
+      await this.#accounts.store(
+        { account, ...cell },
+        content,
+        (old) => !this.#isProven(old),
+        () => true,
+      );
+      audit('share registered', { account, dealing, requestId });
     });
   }
 
