@@ -12,7 +12,7 @@ import { compress } from './point.js';
 import type { Profile } from './profile.js';
 import { Shares, type TravellingShare } from './shares.js';
 import { keysLieInFiles } from './software.js';
-import { type WrappedKey, Wrapping, type WrappingLabels } from './wrapping.js';
+import { type WrappedKey, Wrapping } from './wrapping.js';
 
 /** A point of P-256, 33 bytes: 2·G. */
 const PROBE = Buffer.from('037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978', 'hex');
@@ -24,7 +24,6 @@ export interface SessionOptions {
   readonly module?: pkcs11.PKCS11;
   /** keys that are used in place of the vault's, which then are not inspected */
   readonly keys?: (binding: Binding) => SessionKeys;
-  readonly labels?: WrappingLabels;
 }
 
 /** How whoever has the PIN can take keys of the token away. */
@@ -53,7 +52,7 @@ export class Session {
    * @throws TokenError when module, token or login fails, a key is not the one that the vault made, or keys can be taken
    * away though the profile says `requireNonExportable`; ProfileError when there is no PIN
    */
-  constructor(profile: Profile, { epoch = 0, module, keys, labels = KEY_LABELS }: SessionOptions = {}) {
+  constructor(profile: Profile, { epoch = 0, module, keys }: SessionOptions = {}) {
     const binding = new Binding(profile, module);
     this.#binding = binding;
     try {
@@ -68,7 +67,7 @@ export class Session {
       binding.close();
       throw error;
     }
-    this.#wrapping = new Wrapping(binding, this.#keyring, labels);
+    this.#wrapping = new Wrapping(binding, this.#keyring);
     this.#evaluation = new Evaluation(binding, this.#keyring, this.#wrapping);
     this.#shares = new Shares(this.#wrapping, this.#evaluation);
     this.#objects = new DataObjects(binding, epoch);

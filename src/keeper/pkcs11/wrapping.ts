@@ -4,6 +4,7 @@ import { pkcs8 } from '../../protocol/index.js';
 import { harden } from './attributes.js';
 import type { Binding } from './binding.js';
 import type { Keyring } from './keyring.js';
+import { KEY_LABELS } from './labels.js';
 import { accountKey, FIXED, newAccountKey, OID_P256, share, transportKey } from './templates.js';
 
 /** A key pair whose private half is wrapped under `bkv.wrap`. Byte lengths: wrapped 80, publicKey 33 or 65. */
@@ -12,18 +13,12 @@ export interface WrappedKey {
   readonly publicKey: Uint8Array;
 }
 
-/** The token's keys that wrap others. */
-export interface WrappingLabels {
-  readonly wrap: string;
-}
-
 export const KWP_IV = Buffer.from('a65959a6', 'hex');
 
 /** Keys of accounts: the token makes them, and they are nowhere but wrapped under `bkv.wrap` (RFC 5649). */
 export class Wrapping {
   readonly #binding: Binding;
   readonly #keyring: Keyring;
-  readonly #labels: WrappingLabels;
   readonly #importSecret = randomBytes(32);
   #importKey: pkcs11.Handle | undefined;
   /** whether the module takes CKA_EXTRACTABLE=true for a key that is unwrapped; some only have it as their default */
@@ -31,10 +26,9 @@ export class Wrapping {
   /** by what template the module unwraps an account's key */
   #accountKey: pkcs11.Template | undefined;
 
-  constructor(binding: Binding, keyring: Keyring, labels: WrappingLabels) {
+  constructor(binding: Binding, keyring: Keyring) {
     this.#binding = binding;
     this.#keyring = keyring;
-    this.#labels = labels;
   }
 
   close(): void {
@@ -55,7 +49,7 @@ export class Wrapping {
   }
 
   get #wrappingKey(): pkcs11.Handle {
-    return this.#keyring.key(this.#labels.wrap);
+    return this.#keyring.key(KEY_LABELS.wrap);
   }
 
   #unwrapAccountKey(wrappingKey: pkcs11.Handle, wrapped: Uint8Array): pkcs11.Handle {

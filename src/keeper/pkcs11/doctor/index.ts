@@ -1,7 +1,6 @@
 import { statSync } from 'node:fs';
 import { Binding } from '../binding.js';
 import type { TokenError } from '../errors.js';
-import { KEY_LABELS } from '../labels.js';
 import { readPin } from '../pin.js';
 import type { Profile } from '../profile.js';
 import { Session } from '../session.js';
@@ -10,7 +9,7 @@ import { type Finding, Findings } from './findings.js';
 import { tryAttacks } from './insider.js';
 import { lookAtMechanisms, makeKeys, tryOperations } from './needs.js';
 import { tryObjects } from './room.js';
-import { PREFIX, throwAway, throwAwayKeys } from './throw-away.js';
+import { throwAway, throwAwayKeys } from './throw-away.js';
 
 export type { Finding } from './findings.js';
 
@@ -50,8 +49,7 @@ export function examine(profile: Profile, objects = 300): readonly Finding[] {
 function tryVault(profile: Profile, binding: Binding, objects: number, findings: Findings): void {
   lookAtMechanisms(binding, findings);
   const made = makeKeys(binding, findings);
-  const options = { labels: { ...KEY_LABELS, wrap: `${PREFIX}wrap` }, keys: throwAwayKeys };
-  const session = findings.attempt('session', () => new Session(profile, options));
+  const session = findings.attempt('session', () => new Session(profile, { keys: throwAwayKeys }));
   if (!session) return;
   try {
     tryOperations(session, made, findings);

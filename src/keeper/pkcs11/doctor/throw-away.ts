@@ -1,6 +1,7 @@
 import pkcs11 from 'pkcs11js';
 import type { Binding } from '../binding.js';
 import type { SessionKeys } from '../keyring.js';
+import { KEY_LABELS } from '../labels.js';
 
 /** What the labels of all keys and objects begin with that a doctor makes, and throws away. */
 export const PREFIX = 'bkv.doctor.';
@@ -17,14 +18,17 @@ const made = (binding: Binding) =>
       .map((found) => ({ ...found, objectClass })),
   ).filter(({ label }) => label.startsWith(PREFIX));
 
-/** The keys that were made: no vault's, so that it does not matter whose they are. */
+/** The keys that were made: no vault's, so that it does not matter whose they are. A session wraps under one of them. */
 export function throwAwayKeys(binding: Binding): SessionKeys {
   const keys = made(binding);
   const publicKeys = keys.filter(({ objectClass }) => objectClass === pkcs11.CKO_PUBLIC_KEY);
+  const secrets = new Map(
+    keys.filter((key) => !publicKeys.includes(key)).map(({ label, handle }) => [label, handle]),
+  );
+  const wrap = secrets.get(`${PREFIX}wrap`);
+  if (wrap) secrets.set(KEY_LABELS.wrap, wrap);
   return {
-    keys: new Map(
-      keys.filter((key) => !publicKeys.includes(key)).map(({ label, handle }) => [label, handle]),
-    ),
+    keys: secrets,
     points: new Map(publicKeys.map(({ label, handle }) => [label, binding.pointOf(handle)])),
     backupKey: undefined,
     pageKeyRules: { restored: false, hardened: new Set() },
