@@ -28,6 +28,9 @@ export class ProfileError extends CodedError {
   }
 }
 
+/** A file with a secret that others than its owner can read. */
+export class ReadableByOthers extends ProfileError {}
+
 /** The token does not take the PIN. It is never tried again by itself: that could lock the token. */
 export class PinRefused extends TokenError {
   constructor(message: string, reason?: string) {

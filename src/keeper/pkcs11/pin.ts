@@ -1,7 +1,7 @@
 import { lstatSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { whoElseReads } from '../../process/index.js';
-import { ProfileError } from './errors.js';
+import { ProfileError, ReadableByOthers } from './errors.js';
 import type { PinSource, Profile } from './profile.js';
 
 /** Whether one of the profile's sources has a PIN. @throws ProfileError when others can read it */
@@ -42,7 +42,9 @@ function readPinFile(path: string | undefined): string | undefined {
       throw new ProfileError(`${path}: this is a folder, or a device: name the file that holds the PIN`);
     const others = whoElseReads(path);
     if (others)
-      throw new ProfileError(`${path}: others can read this PIN file (${others}). Run: chmod 600 ${path}`);
+      throw new ReadableByOthers(
+        `${path}: others can read this PIN file (${others}). Run: chmod 600 ${path}`,
+      );
     return readFileSync(path, 'utf8').trim();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;

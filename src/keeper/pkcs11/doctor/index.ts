@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { Binding } from '../binding.js';
-import type { TokenError } from '../errors.js';
+import { ReadableByOthers, type TokenError } from '../errors.js';
 import { readPin } from '../pin.js';
 import type { Profile } from '../profile.js';
 import { Session } from '../session.js';
@@ -66,8 +66,7 @@ function lookAround(profile: Profile, findings: Findings): void {
     readPin(profile);
     findings.add('PIN', 'works');
   } catch (error) {
-    const { message } = error as Error;
-    findings.add('PIN', /others can read/.test(message) ? 'unsafe' : 'missing', message);
+    findings.add('PIN', error instanceof ReadableByOthers ? 'unsafe' : 'missing', (error as Error).message);
   }
   const { mode, uid } = statSync(profile.module);
   if (mode & 0o022 || (uid !== 0 && uid !== process.getuid?.()))
