@@ -1,3 +1,4 @@
+import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import { type Digit, readDigits } from './digits.js';
 import { BkvError } from './errors.js';
 
@@ -29,7 +30,7 @@ export function checkKey(key: Uint8Array): void {
  */
 export function formatKey(key: Uint8Array): string {
   checkKey(key);
-  const digits = [...key].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  const digits = bytesToHex(key);
   const lines = digits.match(/.{16}/g) as string[];
   return lines
     .map((line) => `${(line.match(/.{4}/g) as string[]).join(' ')}  ${checkDigits(line)}`)
@@ -85,7 +86,7 @@ export function parseKey(text: string): Uint8Array {
     if (bad >= 0) throw invalid(`line ${bad + 1} of the key is mistyped: its check digits do not fit`);
     key = lines.map((line) => line.slice(0, LINE_DIGITS)).join('');
   }
-  return Uint8Array.from(key.match(/../g) as string[], (pair) => Number.parseInt(pair, 16));
+  return hexToBytes(key);
 }
 
 /** Whether a line of {@link formatKey} was typed back, with its check digits or without. */

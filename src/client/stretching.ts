@@ -1,3 +1,4 @@
+import { bytesToHex } from '@noble/hashes/utils.js';
 import { argon2id } from 'hash-wasm';
 import { equal } from '../protocol/index.js';
 import { BkvError } from './errors.js';
@@ -40,9 +41,6 @@ export const argon2: StretchPassword = run(3);
 const THREE_PASSES = '27133a2b4d3c7e901383febd5fc882e7060ee6dbbd93e4d0309c81dcd4c2efce';
 const ONE_PASS = '6331aa7892cb2ed4a6f3515c02a37f4be726eb69241d9820928614d88cb78a95';
 
-const hex = (bytes: Uint8Array): string =>
-  Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-
 /** Our own needs one pass of three for the trial, as the memory is what may lack. */
 async function tryStretching(stretch: StretchPassword): Promise<number> {
   const [trial, expected, passes] =
@@ -57,7 +55,7 @@ async function tryStretching(stretch: StretchPassword): Promise<number> {
       { cause },
     );
   }
-  if (!(result instanceof Uint8Array) || hex(result) !== expected)
+  if (!(result instanceof Uint8Array) || bytesToHex(result) !== expected)
     throw new StretchingUnavailable('its Argon2id gives a wrong result');
   return (performance.now() - start) * passes;
 }

@@ -1,3 +1,4 @@
+import { bytesToHex } from '@noble/hashes/utils.js';
 import { hash } from '../../protocol/index.js';
 import { toBase64url } from '../connection.js';
 import { BkvError } from '../errors.js';
@@ -55,5 +56,5 @@ export function defineFleet({ vaults, threshold, liars }: FleetDefinition): Flee
 function tagOf(threshold: number, vaults: readonly FleetVault[]): string {
   const keys = vaults.flatMap(({ serverPublicKey }) => [...serverPublicKey]);
   const digest = hash(Uint8Array.from([...new TextEncoder().encode('bkv fleet 1'), threshold, ...keys]));
-  return [...digest.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return bytesToHex(digest.subarray(0, 4));
 }

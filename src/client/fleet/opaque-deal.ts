@@ -1,4 +1,5 @@
 import { aeskwp } from '@noble/ciphers/aes.js';
+import { hexToBytes } from '@noble/hashes/utils.js';
 import {
   createRecord,
   dealKey,
@@ -108,7 +109,7 @@ export class OpaqueDeal implements Deal {
       evaluatedElement: NONE,
       transportKey,
       limit,
-      dealt: { dealing: fromHex(dealing), index },
+      dealt: { dealing: hexToBytes(dealing), index },
     });
     // Under S itself, or under X, the share would travel by what the MACs' keys are made of.
     const isOwn = [serverPublicKey, keyshare].some((other) => equal(xOf(other), xOf(transportKey)));
@@ -148,8 +149,4 @@ function wrapShare(aes: Uint8Array, scalar: Uint8Array): Uint8Array {
   const wrapped = aeskwp(aes).encrypt(key);
   for (const secret of [aes, key]) secret.fill(0);
   return wrapped;
-}
-
-function fromHex(digits: string): Uint8Array {
-  return Uint8Array.from(digits.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
 }

@@ -1,3 +1,4 @@
+import { bytesToHex } from '@noble/hashes/utils.js';
 import type { Stretch } from '../../protocol/index.js';
 import { OpaqueDeal } from './opaque-deal.js';
 import { OpaqueLogin } from './opaque-login.js';
@@ -21,8 +22,7 @@ export class OpaqueScheme implements Scheme {
   }
 
   random(): string {
-    const bytes = crypto.getRandomValues(new Uint8Array(8));
-    return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    return bytesToHex(crypto.getRandomValues(new Uint8Array(8)));
   }
 
   /** @param secret the prepared password */
