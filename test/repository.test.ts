@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,6 +25,8 @@ import { randomStream, seed } from './support/random.js';
 const bytes = randomStream(seed);
 const large = (): string => bytes(100_000).toString('base64');
 const DAY = 24 * 3_600_000;
+
+type Bkv = (...args: string[]) => SpawnSyncReturns<string>;
 
 describe(`a repository of backups (BKV_SEED=${seed})`, () => {
   const key = newBackupKey();
@@ -440,15 +442,26 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
     });
   });
 
-  it('nothing is written under keys that are older than those this device has seen', async () => {
+  /** `bkv` with the key, on a device that remembers what it has seen in its own folder `work`. */
+  async function onADevice(use: (bkv: Bkv, work: string) => Promise<void> | void): Promise<void> {
     const work = mkdtempSync(join(tmpdir(), 'bkv-seen-'));
     try {
       writeFileSync(join(work, 'key'), Buffer.from(key).toString('hex'));
-      const bkv = (...args: string[]) =>
-        spawnSync(process.execPath, ['dist/src/cli/main.js', ...args, '--key-file', join(work, 'key')], {
-          encoding: 'utf8',
-          env: { ...process.env, XDG_STATE_HOME: join(work, 'state') },
-        });
+      await use(
+        (...args) =>
+          spawnSync(process.execPath, ['dist/src/cli/main.js', ...args, '--key-file', join(work, 'key')], {
+            encoding: 'utf8',
+            env: { ...process.env, XDG_STATE_HOME: join(work, 'state') },
+          }),
+        work,
+      );
+    } finally {
+      rmSync(work, { recursive: true, force: true });
+    }
+  }
+
+  it('nothing is written under keys that are older than those this device has seen', () =>
+    onADevice(async (bkv, work) => {
       const cloud = join(work, 'cloud');
       const backup = (...args: string[]) => bkv('backup', 'docs/formats', cloud, ...args);
       const everything = () => readdirSync(cloud, { recursive: true, encoding: 'utf8' }).sort();
@@ -468,20 +481,10 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       assert.match(bkv('snapshots', cloud).stderr, /has seen newer keys/);
       assert.equal(backup('--accept-older-keys').status, 0);
       assert.equal(backup().status, 0, 'it is accepted from then on');
-    } finally {
-      rmSync(work, { recursive: true, force: true });
-    }
-  });
+    }));
 
-  it('an old state is told by the key, whatever header the storage shows', async () => {
-    const work = mkdtempSync(join(tmpdir(), 'bkv-seen-'));
-    try {
-      writeFileSync(join(work, 'key'), Buffer.from(key).toString('hex'));
-      const bkv = (...args: string[]) =>
-        spawnSync(process.execPath, ['dist/src/cli/main.js', ...args, '--key-file', join(work, 'key')], {
-          encoding: 'utf8',
-          env: { ...process.env, XDG_STATE_HOME: join(work, 'state') },
-        });
+  it('an old state is told by the key, whatever header the storage shows', () =>
+    onADevice(async (bkv, work) => {
       const cloud = join(work, 'cloud');
       const write = (text: string) => {
         rmSync(join(work, 'source'), { recursive: true, force: true });
@@ -506,8 +509,5 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
         assert.equal(statSync(join(work, 'state', 'bkv', name)).mode & 0o077, 0);
         assert.ok(!readFileSync(join(work, 'state', 'bkv', name), 'utf8').includes('cloud'));
       }
-    } finally {
-      rmSync(work, { recursive: true, force: true });
-    }
-  });
+    }));
 });
