@@ -5,9 +5,12 @@ type AuditSink = (event: string, details: Details) => void;
 const LEVELS = ['error', 'warn', 'info', 'debug'] as const;
 type Level = (typeof LEVELS)[number];
 
-const shown = new Set<Level>(
-  LEVELS.slice(0, Math.max(0, LEVELS.indexOf((process.env.BKV_LOG_LEVEL ?? 'info') as Level)) + 1),
-);
+const wanted = process.env.BKV_LOG_LEVEL ?? 'info';
+const isLevel = (word: string): word is Level => (LEVELS as readonly string[]).includes(word);
+
+/** From which level on lines are written: BKV_LOG_LEVEL, or `info` where that is unset or no level. */
+export const logLevel: Level = isLevel(wanted) ? wanted : 'info';
+const shown = new Set<Level>(LEVELS.slice(0, LEVELS.indexOf(logLevel) + 1));
 let auditSink: AuditSink | undefined;
 
 // A reader of the log that went away stops no vault.
@@ -19,13 +22,16 @@ function write(level: Level, message: string, details: Details): void {
   process.stderr.write(`${JSON.stringify({ ...details, level, message, timestamp })}\n`);
 }
 
-/** JSON lines on standard error: `level`, `message`, `timestamp`, and the details. BKV_LOG_LEVEL says from which level on. */
+/** JSON lines on standard error: `level`, `message`, `timestamp`, and the details, from {@link logLevel} on. */
 export const log = {
   error: (message: string, details: Details = {}) => write('error', message, details),
   warn: (message: string, details: Details = {}) => write('warn', message, details),
   info: (message: string, details: Details = {}) => write('info', message, details),
   debug: (message: string, details: Details = {}) => write('debug', message, details),
 };
+
+if (wanted !== logLevel)
+  log.warn('BKV_LOG_LEVEL is no level', { given: wanted, levels: LEVELS, used: logLevel });
 
 /** Writes an event that an auditor asks about, to the log and to where {@link auditTo} says. */
 export function audit(event: string, details: Details = {}, level: 'info' | 'error' = 'info'): void {
