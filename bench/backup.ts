@@ -15,9 +15,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { randomStream } from '../rig/random.js';
+import { proxy, s3 } from '../rig/servers.js';
 import { formatKey, newBackupKey } from '../src/client/index.js';
-import { randomStream } from '../test/support/random.js';
-import { proxy, s3 } from '../test/support/servers.js';
 
 const LARGE = 1024 ** 3;
 const FILES = 5000;

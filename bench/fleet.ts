@@ -1,9 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Daemon } from '../rig/daemon.js';
+import { Line } from '../rig/line.js';
 import { FleetClient, newBackupKey } from '../src/client/index.js';
-import { Daemon } from '../test/support/daemon.js';
-import { Line } from '../test/support/line.js';
 import { CONFIG } from './http.js';
 
 const ROUNDS = 40;

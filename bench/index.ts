@@ -3,15 +3,16 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { Daemon } from '../rig/daemon.js';
+import { softhsmHome } from '../rig/token.js';
 import { type Cell, Ledger, tokenStore } from '../src/keeper/ledger/index.js';
 import { initializeToken, loadProfile } from '../src/keeper/pkcs11/index.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
-import { Daemon } from '../test/support/daemon.js';
-import { softhsmHome } from '../test/support/token.js';
 import type { Mix } from './bare.js';
 import { fill } from './fill.js';
-import { CONFIG, recoveries, registerAccounts } from './http.js';
+import { CONFIG, recoveries, registerAccounts, warmUp } from './http.js';
 import { partsOf, peerLogin, spent } from './processor.js';
+import { httpAlone } from './workers.js';
 
 const data = softhsmHome('bkv-bench-');
 
@@ -74,14 +75,15 @@ async function costOfAttempt(accounts: number): Promise<number> {
 const quick = process.argv.includes('--quick');
 const many = quick ? 200 : 1000;
 const rounds = quick ? 1 : 3;
+/** recoveries until every compiler of the daemon has settled */
+const WARMING = 8000;
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] as number;
 
 const daemonData = join(data, 'daemon');
 mkdirSync(daemonData);
 const daemon = await Daemon.start(daemonData, { config: CONFIG });
 const accounts = await registerAccounts(daemon, many);
-// Until the compiler has settled, some thousands of recoveries: steady work is measured.
-for (let round = 0; round < 2 * rounds; round++) await recoveries(daemon, accounts, 64);
+await warmUp(daemon, accounts, Math.ceil(WARMING / many));
 const called = (operation: string) =>
   daemon.metric(`bkv_token_operation_duration_seconds_count\\{operation="${operation}",[^}]*outcome="ok"\\}`);
 const operations = async () => ({
@@ -139,6 +141,12 @@ for (const width of [1, 16, 128]) {
   );
 }
 await daemon.stop();
+
+say('\nHTTP alone, before a keeper that answers at once');
+for (const workers of [1, 2]) {
+  const { rate, ms } = await httpAlone(workers, quick ? 3 : 10);
+  say(`  ${workers} workers ${fixed(rate)} recoveries a second, ${ms.toFixed(2)} ms of processor time each`);
+}
 
 say('\nmilliseconds of one attempt, alone (token write included)');
 const small = await costOfAttempt(1000);

@@ -1,6 +1,6 @@
 import { client, ready, server } from '@serenity-kit/opaque-p256';
-import type { Daemon } from '../test/support/daemon.js';
-import { cpuOf, threadsCpuOf } from '../test/support/processes.js';
+import type { Daemon } from '../rig/daemon.js';
+import { cpuOf, threadsCpuOf } from '../rig/processes.js';
 
 /** Seconds of processor time since the start, part by part. */
 export interface Parts {

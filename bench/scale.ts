@@ -2,10 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { softhsmHome } from '../rig/token.js';
 import { type Cell, Ledger, tokenStore } from '../src/keeper/ledger/index.js';
 import { initializeToken, loadProfile, type Profile } from '../src/keeper/pkcs11/index.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
-import { softhsmHome } from '../test/support/token.js';
 import { fill } from './fill.js';
 
 const ACCOUNTS = Number(process.env.BKV_SCALE_ACCOUNTS ?? 1_000_000);

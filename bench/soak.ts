@@ -7,8 +7,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { Daemon, HttpFailure } from '../test/support/daemon.js';
-import { randomNumbers } from '../test/support/random.js';
+import { Daemon, HttpFailure } from '../rig/daemon.js';
+import { randomNumbers } from '../rig/random.js';
 
 const CLIENTS = Number(process.env.BKV_SOAK_CLIENTS ?? 500);
 const SECONDS = Number(process.env.BKV_SOAK_SECONDS ?? 600);

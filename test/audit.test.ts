@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Daemon } from './support/daemon.js';
-import { tokenConfig } from './support/token.js';
+import { Daemon } from '../rig/daemon.js';
+import { tokenConfig } from '../rig/token.js';
 
 describe('the audit log', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-audit-'));

@@ -17,11 +17,11 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { randomStream, seed } from '../rig/random.js';
 import * as backups from '../src/backup/index.js';
 import { formatKey, newBackupKey, parseKey } from '../src/client/index.js';
 import * as files from '../src/files/index.js';
 import { openStorage } from '../src/storage/index.js';
-import { randomStream, seed } from './support/random.js';
 
 const api = { ...backups, ...files };
 const { BackupError } = api;

@@ -11,10 +11,10 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Daemon, HttpFailure } from '../rig/daemon.js';
+import { isOpenCryptoki, PIN } from '../rig/token.js';
 import { openCustody } from '../src/keeper/custody/index.js';
 import { loadProfile } from '../src/keeper/pkcs11/index.js';
-import { Daemon, HttpFailure } from './support/daemon.js';
-import { isOpenCryptoki, PIN } from './support/token.js';
 
 /** The PINs of openCryptoki's software token have eight characters, too few for custodians. */
 describe('key ceremony: a backup token, its custodians, a rehearsal and a restore', () => {

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { connect, type PeerCertificate } from 'node:tls';
-import { Daemon } from './support/daemon.js';
-import { discardData } from './support/token.js';
+import { Daemon } from '../rig/daemon.js';
+import { discardData } from '../rig/token.js';
 
 describe('the certificate of the API', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-tls-'));

@@ -12,10 +12,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { Daemon } from '../rig/daemon.js';
+import { freshToken, isOpenCryptoki, PIN, run } from '../rig/token.js';
 import type { Profile } from '../src/keeper/pkcs11/index.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
-import { Daemon } from './support/daemon.js';
-import { freshToken, isOpenCryptoki, PIN, run } from './support/token.js';
 
 /** SoftHSM2 copies nothing by itself: the test does what a cluster does, object files and all, under another label. */
 describe('two tokens of a cluster', () => {

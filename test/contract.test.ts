@@ -5,11 +5,11 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { randomStream, seed } from '../rig/random.js';
+import { type Behaviour, proxy, s3, webDav } from '../rig/servers.js';
 import { ObjectError, openStorage, type Storage, StorageError } from '../src/storage/index.js';
 import { ArchiveStorage } from '../src/web/storages.js';
 import { MemoryStorage } from './support/memory.js';
-import { randomStream, seed } from './support/random.js';
-import { type Behaviour, proxy, s3, webDav } from './support/servers.js';
 
 const bytes = randomStream(seed);
 const MOST = 5_000_000;

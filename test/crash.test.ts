@@ -13,7 +13,9 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { Daemon, HttpFailure } from './support/daemon.js';
+import { Daemon, HttpFailure } from '../rig/daemon.js';
+import { randomNumbers, seed } from '../rig/random.js';
+import { discardData, isOpenCryptoki } from '../rig/token.js';
 import {
   type Account,
   assertNoOrphans,
@@ -25,8 +27,6 @@ import {
   MAX,
   observe,
 } from './support/invariants.js';
-import { randomNumbers, seed } from './support/random.js';
-import { discardData, isOpenCryptoki } from './support/token.js';
 
 const preload = resolve('dist/test/support/faults.js');
 /** How many points the daemon is really killed at; `all` takes most of an hour. */

@@ -16,8 +16,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Daemon } from './support/daemon.js';
-import { isOpenCryptoki } from './support/token.js';
+import { Daemon } from '../rig/daemon.js';
+import { isOpenCryptoki } from '../rig/token.js';
 
 /** Of a folder and all below it, as far as they stay. */
 function entriesOf(folder: string): Dirent[] {

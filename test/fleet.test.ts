@@ -2,6 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Daemon } from '../rig/daemon.js';
+import { Line } from '../rig/line.js';
+import { randomNumbers, seed } from '../rig/random.js';
+import { cheapStretch } from '../rig/stretching.js';
 import {
   FleetClient,
   type FleetDefinition,
@@ -12,10 +16,6 @@ import {
   WrongPassword,
 } from '../src/client/index.js';
 import { subsets } from '../src/protocol/index.js';
-import { Daemon } from './support/daemon.js';
-import { Line } from './support/line.js';
-import { randomNumbers, seed } from './support/random.js';
-import { cheapStretch } from './support/stretching.js';
 
 /** Of a fleet's life with crashes. */
 const STEPS = Number(process.env.BKV_FLEET_STEPS ?? 12);

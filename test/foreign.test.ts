@@ -3,8 +3,8 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
-import { Daemon } from './support/daemon.js';
-import { isOpenCryptoki } from './support/token.js';
+import { Daemon } from '../rig/daemon.js';
+import { isOpenCryptoki } from '../rig/token.js';
 
 const FILES = ['records.sqlite', 'records.sqlite-wal', 'records.sqlite-shm'];
 

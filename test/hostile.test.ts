@@ -10,11 +10,11 @@ import { p256 } from '@noble/curves/nist.js';
 import fc from 'fast-check';
 import { SignJWT, UnsecuredJWT } from 'jose';
 import type { z } from 'zod';
+import { Daemon } from '../rig/daemon.js';
+import { seed } from '../rig/random.js';
+import { discardData } from '../rig/token.js';
 import { endpoints } from '../src/http/routes.js';
 import { audienceOf } from '../src/protocol/index.js';
-import { Daemon } from './support/daemon.js';
-import { seed } from './support/random.js';
-import { discardData } from './support/token.js';
 
 /** Cases of `npm test`; a long run sets BKV_FUZZ_CASES to a million. */
 const cases = Number(process.env.BKV_FUZZ_CASES ?? 3000);

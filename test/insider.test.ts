@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
+import { destroyNamed, makeOld, objectsNamed, plainKey } from '../rig/old-token.js';
+import { freshToken, isOpenCryptoki } from '../rig/token.js';
 import { Ledger, tokenStore } from '../src/keeper/ledger/index.js';
 import { renderMetrics } from '../src/keeper/metrics/index.js';
 import { KEY_ATTACKS, type Target, UNWRAP_ATTACKS } from '../src/keeper/pkcs11/attacks/index.js';
@@ -21,8 +23,6 @@ import {
 } from '../src/keeper/pkcs11/templates.js';
 import { generateWrapped } from '../src/keeper/pkcs11/wrapping.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
-import { destroyNamed, makeOld, objectsNamed, plainKey } from './support/old-token.js';
-import { freshToken, isOpenCryptoki } from './support/token.js';
 
 const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, CKO_SECRET_KEY } = pkcs11;
 

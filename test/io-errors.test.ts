@@ -4,8 +4,11 @@ import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { Daemon, HttpFailure } from '../rig/daemon.js';
+import { randomNumbers, seed } from '../rig/random.js';
+import type { TestedVault } from '../rig/tested.js';
+import { isOpenCryptoki } from '../rig/token.js';
 import { ERRORS as CODES, CodedError } from '../src/protocol/index.js';
-import { Daemon, HttpFailure } from './support/daemon.js';
 import {
   type Account,
   assertNoOrphans,
@@ -17,9 +20,6 @@ import {
 } from './support/invariants.js';
 import { ERRORS, NEVER, Plan } from './support/io-plan.js';
 import { Keeper } from './support/keeper.js';
-import { randomNumbers, seed } from './support/random.js';
-import type { TestedVault } from './support/tested.js';
-import { isOpenCryptoki } from './support/token.js';
 
 /**
  * How many writes fail, each in a run of its own; `all`, or `1/2` for the first half of all, or one run by its name,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
+import { freshToken } from '../rig/token.js';
 import { type Cell, Ledger, tokenStore } from '../src/keeper/ledger/index.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
-import { freshToken } from './support/token.js';
 
 async function allocate(ledger: Ledger): Promise<Cell> {
   const cell = await ledger.pick();

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parse } from 'yaml';
-import { Daemon, HttpFailure } from './support/daemon.js';
-import { isOpenCryptoki, run } from './support/token.js';
+import { Daemon, HttpFailure } from '../rig/daemon.js';
+import { isOpenCryptoki, run } from '../rig/token.js';
 
 const config = 'rateLimit: { account: 100000, address: 100000 }\n';
 
@@ -126,7 +126,7 @@ describe('life with a token', () => {
     assert.equal(countLogins(), before + 1);
     writeFileSync(pin, right);
     // A token that locks its PIN asks for the right one from a person first, when one try is left.
-    assert.ok(run('dist/test/support/objects.js', data).includes('bkv.static'));
+    assert.ok(run('dist/rig/objects.js', data).includes('bkv.static'));
     daemon = await start();
     await (await daemon.startRecovery('alice', 'right')).prove();
   });

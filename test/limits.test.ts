@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Daemon } from '../rig/daemon.js';
+import { cheapStretch } from '../rig/stretching.js';
+import { discardData } from '../rig/token.js';
 import { newBackupKey, type StretchPassword, VaultClient } from '../src/client/index.js';
-import { Daemon } from './support/daemon.js';
-import { cheapStretch } from './support/stretching.js';
-import { discardData } from './support/token.js';
 
 const FINISHES = [
   ['POST', '/v1/recovery/finish', { recoveryId: 'A'.repeat(22), KE3: 'A'.repeat(43) }],

@@ -3,12 +3,12 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { Daemon, HttpFailure } from '../rig/daemon.js';
+import { randomNumbers, seed } from '../rig/random.js';
+import { discardData } from '../rig/token.js';
 import { EnvelopeRecoveryError } from '../src/protocol/index.js';
-import { Daemon, HttpFailure } from './support/daemon.js';
 import { type Call, isLinearizable, type Recorded } from './support/history.js';
 import { Postgres } from './support/postgres.js';
-import { randomNumbers, seed } from './support/random.js';
-import { discardData } from './support/token.js';
 
 const MAX = 4;
 const CONFIG = `maxAttempts: ${MAX}\nrateLimit: { account: 100000, address: 100000 }\n`;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parse } from 'yaml';
-import { Daemon } from './support/daemon.js';
+import { Daemon } from '../rig/daemon.js';
 
 const DASHBOARD = 'monitoring/grafana/dashboards/backup-key-vault.json';
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { seed } from '../rig/random.js';
 import {
   addOpener,
   backupEntries,
@@ -16,7 +17,6 @@ import {
 import { type Keyring, openKeyring } from '../src/backup/keyring.js';
 import { newBackupKey } from '../src/client/index.js';
 import { MemoryStorage, Objects, Shelf, source } from './support/memory.js';
-import { seed } from './support/random.js';
 
 const KINDS = ['key', 'passkey', 'contacts'] as const;
 const opener = (kind: Opener['kind'], label = ''): Opener => ({ kind, secret: newBackupKey(), label });

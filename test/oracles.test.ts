@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Daemon, type HttpFailure } from './support/daemon.js';
-import { discardData } from './support/token.js';
+import { Daemon, type HttpFailure } from '../rig/daemon.js';
+import { discardData } from '../rig/token.js';
 
 /** Requests of each kind; a long run sets more. */
 const REQUESTS = Number(process.env.BKV_ORACLE_REQUESTS ?? 300);

@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
-import { Daemon } from './support/daemon.js';
+import { Daemon } from '../rig/daemon.js';
 import { launch } from './support/page.js';
 
 const PACKAGES = resolve('dist/packages');

@@ -3,10 +3,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Daemon } from '../rig/daemon.js';
 import { isRemembered, makeReminder, newBackupKey, passwordStrength } from '../src/client/index.js';
 import { preparePassword } from '../src/client/password.js';
 import * as unicode from '../src/client/unicode.js';
-import { Daemon } from './support/daemon.js';
 
 const RIGHT = 'purple otter under glass';
 

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pkcs11 from 'pkcs11js';
+import { objectsNamed } from '../rig/old-token.js';
+import { freshToken, isOpenCryptoki } from '../rig/token.js';
 import { type Cell, Ledger, tokenStore } from '../src/keeper/ledger/index.js';
 import { renderMetrics } from '../src/keeper/metrics/index.js';
 import { Binding } from '../src/keeper/pkcs11/binding.js';
 import { KEY_LABELS, type Profile } from '../src/keeper/pkcs11/index.js';
 import { inspect } from '../src/keeper/pkcs11/inspection.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
-import { objectsNamed } from './support/old-token.js';
-import { freshToken, isOpenCryptoki } from './support/token.js';
 
 const JOURNAL = 'bkv.ledger.journal';
 const PAGE = 'bkv.ledger.page.0';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
+import { Daemon, type StartOptions } from '../rig/daemon.js';
 import { type Binding, Records } from '../src/keeper/records/index.js';
-import { Daemon, type StartOptions } from './support/daemon.js';
 import { POSTGRES_PACKAGES, packagesAmong } from './support/packages.js';
 import { PgBouncer, Postgres } from './support/postgres.js';
 

@@ -15,13 +15,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { Daemon } from '../rig/daemon.js';
+import { isAlive, processesOf } from '../rig/processes.js';
+import { discardData, isOpenCryptoki } from '../rig/token.js';
 import { prepareEmbedded } from '../src/daemon/embedded.js';
 import { makeIssuer } from '../src/daemon/index.js';
-import { Daemon } from './support/daemon.js';
 import { KEEPER_PACKAGES, packagesAmong } from './support/packages.js';
-import { isAlive, processesOf } from './support/processes.js';
 import { ConnectProxy } from './support/proxy.js';
-import { discardData, isOpenCryptoki } from './support/token.js';
 
 const read = (pid: number, file: string): string => readFileSync(`/proc/${pid}/${file}`, 'utf8');
 const openFiles = (pid: number): string[] =>

@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isOpenCryptoki, PIN } from '../rig/token.js';
 import { loadProfile, ProfileError } from '../src/keeper/pkcs11/index.js';
-import { isOpenCryptoki, PIN } from './support/token.js';
 
 describe('profiles, bkv doctor and bkv token init', () => {
   const work = mkdtempSync(join(tmpdir(), 'bkv-profile-'));

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
 import pkcs11 from 'pkcs11js';
+import { Daemon } from '../rig/daemon.js';
+import { isOpenCryptoki, PIN } from '../rig/token.js';
 import { KEY_LABELS, type Profile, TokenError } from '../src/keeper/pkcs11/index.js';
 import { pointOfAttribute } from '../src/keeper/pkcs11/point.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
-import { Daemon } from './support/daemon.js';
 import { Quirks } from './support/quirks.js';
-import { isOpenCryptoki, PIN } from './support/token.js';
 
 const ELEMENT = Buffer.from('037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978', 'hex');
 

@@ -3,6 +3,7 @@ import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { randomStream, seed } from '../rig/random.js';
 import {
   backupEntries,
   listOpeners,
@@ -20,7 +21,6 @@ import { Repository } from '../src/backup/repository.js';
 import { newBackupKey } from '../src/client/index.js';
 import { openStorage } from '../src/storage/index.js';
 import { MemoryStorage, Objects, Shelf, source } from './support/memory.js';
-import { randomStream, seed } from './support/random.js';
 
 const bytes = randomStream(seed);
 const large = (): string => bytes(100_000).toString('base64');

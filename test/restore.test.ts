@@ -18,13 +18,13 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { randomStream, seed } from '../rig/random.js';
 import { backupEntries, type Entry, restoreEntries, unsafePath } from '../src/backup/index.js';
 import { formatKey, newBackupKey } from '../src/client/index.js';
 import { Folders } from '../src/files/folders.js';
 import { backup, restore } from '../src/files/index.js';
 import { openStorage } from '../src/storage/index.js';
 import { MemoryStorage, source as memorySource, Objects, Shelf } from './support/memory.js';
-import { randomStream, seed } from './support/random.js';
 
 const bytes = randomStream(seed);
 const isRoot = process.getuid?.() === 0;

@@ -4,9 +4,9 @@ import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Daemon } from '../rig/daemon.js';
+import { run } from '../rig/token.js';
 import { newBackupKey } from '../src/client/index.js';
-import { Daemon } from './support/daemon.js';
-import { run } from './support/token.js';
 
 /** Which of the needles lie in the memory of a process. */
 function searchMemory(pid: number, needles: Record<string, Uint8Array>): string[] {
@@ -44,7 +44,7 @@ describe('secrets', () => {
     execFileSync('mkdir', [data]);
     // A key that nobody can take away is not known to look for.
     await (await Daemon.start(data)).stop();
-    run('dist/test/support/objects.js', data, 'old-wrap');
+    run('dist/rig/objects.js', data, 'old-wrap');
     const daemon = await Daemon.start(data, { config: 'maxAttempts: 10\n' });
     assert.match(daemon.logs, /unsafe: whoever has the PIN can take keys away/);
     const password = 'a password that stands nowhere else';
@@ -53,7 +53,7 @@ describe('secrets', () => {
     await client.register(password, backupKey);
     await assert.rejects(client.recover('another password that stands nowhere'));
     assert.deepEqual(await client.recover(password), backupKey);
-    const oprfKey = Buffer.from(run('dist/test/support/objects.js', data, 'oprf-keys').trim(), 'hex');
+    const oprfKey = Buffer.from(run('dist/rig/objects.js', data, 'oprf-keys').trim(), 'hex');
     assert.equal(oprfKey.length, 32);
     const secrets = {
       password: Buffer.from(password),

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
-import { Daemon, type HttpFailure } from './support/daemon.js';
+import { Daemon, type HttpFailure } from '../rig/daemon.js';
 
 const config = 'maxAttempts: 3\nexchangeSeconds: 2\nrateLimit: { account: 1000, address: 100000 }\n';
 const pageKeys = (daemon: Daemon): string[] =>

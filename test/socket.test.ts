@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import fc from 'fast-check';
+import { seed } from '../rig/random.js';
 import { decode, encode, Malformed } from '../src/keeper/socket/fields.js';
 import { encodeFrame, FrameParser, GREETING, KIND } from '../src/keeper/socket/frames.js';
 import { connectKeeper, SocketServer } from '../src/keeper/socket/index.js';
 import { API, REQUEST_LIMIT } from '../src/keeper/socket/messages.js';
 import type { KeeperApi } from '../src/keeper/vault/index.js';
 import { CodedError, ERRORS } from '../src/protocol/index.js';
-import { seed } from './support/random.js';
 
 const caller = { accessToken: 'a.b.c', requestId: 'r' };
 const status = (call: number, requestId = 'r'): Buffer =>

@@ -24,12 +24,12 @@ import {
 import { createServer } from 'node:net';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { randomStream, seed } from '../rig/random.js';
 import { backupEntries } from '../src/backup/index.js';
 import { formatKey, newBackupKey } from '../src/client/index.js';
 import { backup, restore } from '../src/files/index.js';
 import { ACL, hasXattr, readXattr as read, writeXattr } from '../src/files/xattr.js';
 import { openStorage } from '../src/storage/index.js';
-import { randomStream, seed } from './support/random.js';
 
 const bytes = randomStream(seed);
 const readXattr = (path: string) => read(path, assert.fail);

@@ -4,9 +4,9 @@ import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileS
 import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { randomStream, seed } from '../rig/random.js';
+import { proxy, s3 as s3Service, webDav } from '../rig/servers.js';
 import { formatKey, newBackupKey } from '../src/client/index.js';
-import { randomStream, seed } from './support/random.js';
-import { proxy, s3 as s3Service, webDav } from './support/servers.js';
 
 const bytes = randomStream(seed);
 const random = (): number => bytes(4).readUInt32BE() / 2 ** 32;

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Daemon } from '../rig/daemon.js';
 import { formatKey, newBackupKey, parseKey, VaultClient } from '../src/client/index.js';
-import { Daemon } from './support/daemon.js';
 import { KEYS, Person } from './support/pty.js';
 
 const PASSWORD = 'purple otter under glass';

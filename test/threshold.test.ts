@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { createECDH } from 'node:crypto';
 import { p256 } from '@noble/curves/nist.js';
+import { freshToken } from '../rig/token.js';
 import { decompress, InvalidInput, TokenError, type WrappedKey } from '../src/keeper/pkcs11/index.js';
 import type { TravellingShare } from '../src/keeper/pkcs11/shares.js';
 import { wrapScalar } from '../src/keeper/pkcs11/wrapping.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
 import { dealKey, evaluate, interpolate, oprf, type Share, subsets } from '../src/protocol/index.js';
-import { freshToken } from './support/token.js';
 
 describe('threshold OPRF', () => {
   const { blind, blinded } = oprf.blind(Buffer.from('password'));

@@ -3,6 +3,7 @@ import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pkcs11 from 'pkcs11js';
+import { isOpenCryptoki } from '../rig/token.js';
 import { rehearseToken, restoreToken } from '../src/keeper/custody/index.js';
 import { Ledger, tokenStore } from '../src/keeper/ledger/index.js';
 import { UNWRAP_ATTACKS } from '../src/keeper/pkcs11/attacks/index.js';
@@ -21,7 +22,6 @@ import { backupKey, backupPublicKey } from '../src/keeper/pkcs11/templates.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
 import { nonceOf, openRow, type Row, rowKeyInput, sealRow } from '../src/keeper/records/index.js';
 import { backUpToken, TokenBackupError } from '../src/keeper/vault/token-backup.js';
-import { isOpenCryptoki } from './support/token.js';
 
 const SO_PIN = '87654321';
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import SQLite from 'better-sqlite3';
+import { Daemon } from '../rig/daemon.js';
 import {
   Locked,
   newBackupKey,
@@ -12,7 +13,6 @@ import {
   WrongPassword,
 } from '../src/client/index.js';
 import { generateKE1 } from '../src/protocol/index.js';
-import { Daemon } from './support/daemon.js';
 
 const startBody = () => ({ KE1: Buffer.from(generateKE1(Buffer.from('a guess')).KE1).toString('base64url') });
 

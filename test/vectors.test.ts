@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { p256 } from '@noble/curves/nist.js';
 import { expand } from '@noble/hashes/hkdf.js';
 import { sha256 } from '@noble/hashes/sha2.js';
+import { freshToken } from '../rig/token.js';
 import { InvalidInput, KEY_LABELS } from '../src/keeper/pkcs11/index.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
 import {
@@ -16,7 +17,6 @@ import {
   parseKE1,
   type Stretch,
 } from '../src/protocol/index.js';
-import { freshToken } from './support/token.js';
 
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex'));
 const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');

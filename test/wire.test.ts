@@ -3,6 +3,9 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { client as plain, ready } from '@serenity-kit/opaque-p256';
+import { Daemon, type HttpFailure } from '../rig/daemon.js';
+import { cheapStretch } from '../rig/stretching.js';
+import { discardData } from '../rig/token.js';
 import {
   AccessTokenForAnother,
   type BkvError,
@@ -15,10 +18,7 @@ import {
 } from '../src/client/index.js';
 import { embeddedJwt } from '../src/daemon/index.js';
 import { deriveKeyPair, evaluate } from '../src/protocol/index.js';
-import { Daemon, type HttpFailure } from './support/daemon.js';
 import { Relay } from './support/relay.js';
-import { cheapStretch } from './support/stretching.js';
-import { discardData } from './support/token.js';
 
 type Json = Record<string, unknown>;
 const bytes = (text: unknown): Uint8Array => new Uint8Array(Buffer.from(String(text), 'base64url'));

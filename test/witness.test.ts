@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { freshToken, isOpenCryptoki, softhsmHome } from '../rig/token.js';
 import { TokenError } from '../src/keeper/pkcs11/index.js';
 import type { Profile } from '../src/keeper/pkcs11/profile.js';
 import { type Question, Witness } from '../src/keeper/pkcs11/witness.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
-import { freshToken, isOpenCryptoki, softhsmHome } from './support/token.js';
 
 describe('the witness of what a token was told to keep', () => {
   let data: string;

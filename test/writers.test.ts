@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
+import { randomNumbers, seed } from '../rig/random.js';
 import { backupEntries, prune, restoreEntries, snapshots } from '../src/backup/index.js';
 import { newBackupKey } from '../src/client/index.js';
 import { MemoryStorage, Objects, Shelf, source, Turns } from './support/memory.js';
-import { randomNumbers, seed } from './support/random.js';
 
 const ROUNDS = Number(process.env.BKV_WRITERS ?? 120);
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Daemon } from '../../rig/daemon.js';
 import {
   FleetClient,
   KeyExists,
@@ -12,7 +13,6 @@ import {
 } from '../../src/client/index.js';
 import { embeddedJwt } from '../../src/daemon/index.js';
 import { createRecord, deriveKeyPair, identities } from '../../src/protocol/index.js';
-import { Daemon } from '../support/daemon.js';
 import { type ShareToSend, shareFinish } from '../support/fleet.js';
 import { stretch } from './stretch.js';
 

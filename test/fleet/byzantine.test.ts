@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { seed } from '../../rig/random.js';
 import {
   BkvError,
   type FleetClient,
@@ -8,7 +9,6 @@ import {
   TooFewVaults,
   WrongPassword,
 } from '../../src/client/index.js';
-import { seed } from '../support/random.js';
 import { type Fleet, Life } from './life.js';
 
 const LIVES = Number(process.env.BKV_LIVES ?? 15);

@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Daemon } from '../../rig/daemon.js';
 import { newBackupKey } from '../../src/client/index.js';
-import { Daemon } from '../support/daemon.js';
 import { KEYS, Person } from '../support/pty.js';
 
 const MAIN = 'dist/src/cli/main.js';

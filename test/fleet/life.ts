@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
+import { randomNumbers, randomStream } from '../../rig/random.js';
 import { FleetClient, type FleetDefinition, type FleetOptions } from '../../src/client/index.js';
-import { randomNumbers, randomStream } from '../support/random.js';
 import { DoubleVault } from './double.js';
 import { Liar, type Random, type Sent } from './liar.js';
 import { stretch } from './stretch.js';

@@ -1,3 +1,4 @@
+import { randomStream } from '../../rig/random.js';
 import { preparePassword } from '../../src/client/index.js';
 import {
   audienceOf,
@@ -15,7 +16,6 @@ import {
   startMac,
   xOf,
 } from '../../src/protocol/index.js';
-import { randomStream } from '../support/random.js';
 import { fields, forScalar, hex, sealed, stretch, utf8 } from './bytes.js';
 
 /** One vault, one account: registration, and the login that follows. All secrets are given, the vault's too. */

@@ -1,5 +1,6 @@
 import { aeskwp } from '@noble/ciphers/aes.js';
 import { p256 } from '@noble/curves/nist.js';
+import { randomStream } from '../../rig/random.js';
 import { defineFleet } from '../../src/client/fleet/definition.js';
 import {
   deriveKeyPair,
@@ -11,7 +12,6 @@ import {
   startMac,
   xOf,
 } from '../../src/protocol/index.js';
-import { randomStream } from '../support/random.js';
 import { hex } from './bytes.js';
 
 const { Fn } = p256.Point;

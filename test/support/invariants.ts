@@ -1,10 +1,10 @@
 /** What must hold of a vault whatever its daemon, its token or its disk did, judged by what its clients know. */
 import assert from 'node:assert/strict';
+import type { Daemon } from '../../rig/daemon.js';
+import { cheapStretch } from '../../rig/stretching.js';
+import type { TestedVault } from '../../rig/tested.js';
+import { run } from '../../rig/token.js';
 import { FleetClient } from '../../src/client/index.js';
-import type { Daemon } from './daemon.js';
-import { cheapStretch } from './stretching.js';
-import type { TestedVault } from './tested.js';
-import { run } from './token.js';
 
 /** Wrong passwords until an account of these tests is locked. */
 export const MAX = 4;
@@ -101,7 +101,7 @@ export function judge({ serverPublicKey, accounts }: Observed, known: Known): vo
 
 /** Refuses what no part of the vault owns, or what is there twice. */
 export function assertNoOrphans(data: string): void {
-  const labels: string[] = JSON.parse(run('dist/test/support/objects.js', data));
+  const labels: string[] = JSON.parse(run('dist/rig/objects.js', data));
   const count = (pattern: RegExp) => labels.filter((label) => pattern.test(label)).length;
   const most: [RegExp, number][] = [
     [/^bkv\.static$/, 2],

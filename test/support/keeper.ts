@@ -3,6 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
+import { isAlive } from '../../rig/processes.js';
+import { type Reached, TestedVault } from '../../rig/tested.js';
 import { prepareEmbedded } from '../../src/daemon/embedded.js';
 import { embeddedJwt, makeIssuer } from '../../src/daemon/index.js';
 import {
@@ -13,8 +15,6 @@ import {
   SOCKETS,
 } from '../../src/keeper/socket/index.js';
 import type { Caller, KeeperApi } from '../../src/keeper/vault/index.js';
-import { isAlive } from './processes.js';
-import { type Reached, TestedVault } from './tested.js';
 
 /** A keeper without the processes of HTTP, on the embedded default. It starts in a third of a daemon's time. */
 export class Keeper extends TestedVault {

@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PIN } from '../../rig/token.js';
 import { initializeToken, loadProfile, type Profile } from '../../src/keeper/pkcs11/index.js';
-import { PIN } from './token.js';
 
 /** The module in a folder of its own, with a token of SoftHSM2 in it. */
 export class Quirks {

@@ -1,7 +1,7 @@
 /** Loaded by mocha, and by each of its processes, before any test file, and so before any module of a token. */
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { isOpenCryptoki, softhsmHome } from './token.js';
+import { isOpenCryptoki, softhsmHome } from '../../rig/token.js';
 
 const folder = softhsmHome('bkv-test-');
 

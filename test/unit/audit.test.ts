@@ -4,8 +4,8 @@ import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeF
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import { randomNumbers, seed } from '../../rig/random.js';
 import { type AuditHead, type AuditKey, AuditLog, verifyAudit } from '../../src/keeper/audit/index.js';
-import { randomNumbers, seed } from '../support/random.js';
 
 /** A token's audit key, in memory; each of its HMACs may take a while. */
 class MemoryKey implements AuditKey {

@@ -37,9 +37,11 @@ const SEAM = /keeper\/(socket\/index|vault\/api|log\/index)\.ts$/;
 
 const FACE = /\/(index|vault\/api)\.ts$/;
 
-const files = readdirSync('src', { recursive: true, encoding: 'utf8' })
-  .filter((name) => name.endsWith('.ts'))
-  .map((name) => join('src', name));
+const filesOf = (folder: string): string[] =>
+  readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(folder, name));
+const files = filesOf('src');
 const folderOf = (file: string, below = 'src'): string => relative(below, file).split('/')[0] as string;
 const importsOf = (file: string): string[] =>
   [...readFileSync(file, 'utf8').matchAll(/(?:from|import\()\s*'(\.[^']+)\.js'/g)].map(([, path]) =>
@@ -115,6 +117,15 @@ describe('imports', () => {
           .filter((target) => folderOf(target) === 'keeper' && !SEAM.test(target))
           .map((target) => `${file} → ${target}`),
       );
+    assert.deepEqual(wrong, []);
+  });
+
+  it('benchmarks, and what they share with tests, take nothing of the tests', () => {
+    const wrong = [...filesOf('bench'), ...filesOf('rig')].flatMap((file) =>
+      importsOf(file)
+        .filter((target) => folderOf(target, '.') === 'test')
+        .map((target) => `${file} → ${target}`),
+    );
     assert.deepEqual(wrong, []);
   });
 });

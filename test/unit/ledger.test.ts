@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { seed } from '../../rig/random.js';
 import { type Cell, CellClosed, Ledger, LedgerUnavailable } from '../../src/keeper/ledger/index.js';
 import { Cut, MemoryStore } from '../support/memory-store.js';
 import { LedgerModel, type Pair, type Registered } from '../support/model.js';
-import { seed } from '../support/random.js';
 
 const LIMIT = 4;
 /** Small pages and objects, so that a short history has many of them, and splits them. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { seed } from '../../rig/random.js';
 import {
   codeOfPiece,
   gather,
@@ -8,7 +9,6 @@ import {
   newBackupKey,
   splitSecret,
 } from '../../src/client/index.js';
-import { seed } from '../support/random.js';
 
 describe(`pieces of a secret (BKV_SEED=${seed})`, () => {
   const secret = newBackupKey();

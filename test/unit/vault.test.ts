@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setImmediate, setTimeout } from 'node:timers/promises';
+import { randomStream, seed } from '../../rig/random.js';
 import { Records } from '../../src/keeper/records/index.js';
 import type { AccountId } from '../../src/keeper/vault/index.js';
 import { Vault, type VaultOptions } from '../../src/keeper/vault/vault.js';
@@ -22,7 +23,6 @@ import {
 } from '../../src/protocol/index.js';
 import { shareFinish } from '../support/fleet.js';
 import { MemoryToken } from '../support/memory-token.js';
-import { randomStream, seed } from '../support/random.js';
 
 const MAX = 3;
 const stream = randomStream(`vault ${seed}`);

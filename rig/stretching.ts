@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { StretchPassword } from '../../src/client/index.js';
+import type { StretchPassword } from '../src/client/index.js';
 
 /** What Argon2id makes of 32 zero bytes, by which a client tries it first. */
 const TRIED = '27133a2b4d3c7e901383febd5fc882e7060ee6dbbd93e4d0309c81dcd4c2efce';

@@ -1,10 +1,10 @@
 import pkcs11 from 'pkcs11js';
-import { Binding } from '../../src/keeper/pkcs11/binding.js';
-import { CANARY_LABEL } from '../../src/keeper/pkcs11/canary.js';
-import { KEY_LABELS, type Profile } from '../../src/keeper/pkcs11/index.js';
-import { templateOf } from '../../src/keeper/pkcs11/keys.js';
-import type { KeyLabel } from '../../src/keeper/pkcs11/labels.js';
-import { staticPublicKey } from '../../src/keeper/pkcs11/templates.js';
+import { Binding } from '../src/keeper/pkcs11/binding.js';
+import { CANARY_LABEL } from '../src/keeper/pkcs11/canary.js';
+import { KEY_LABELS, type Profile } from '../src/keeper/pkcs11/index.js';
+import { templateOf } from '../src/keeper/pkcs11/keys.js';
+import type { KeyLabel } from '../src/keeper/pkcs11/labels.js';
+import { staticPublicKey } from '../src/keeper/pkcs11/templates.js';
 
 /** Makes a key as versions did before 2: without what keeps an insider from taking it away. */
 export function plainKey({ p11, session }: Binding, kind: KeyLabel, label: string = kind): pkcs11.Handle {

@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { initializeToken, loadProfile, type Profile } from '../../src/keeper/pkcs11/index.js';
+import { initializeToken, loadProfile, type Profile } from '../src/keeper/pkcs11/index.js';
 
 export const isOpenCryptoki = process.env.BKV_TEST_MODULE === 'opencryptoki';
 const SO_PIN = '87654321';
@@ -60,7 +60,7 @@ export function tokenConfig(data: string): string {
 export function discardData(data: string): void {
   if (isOpenCryptoki) {
     const { label } = profileOf(data).token;
-    run('dist/test/support/objects.js', data, 'wipe');
+    run('dist/rig/objects.js', data, 'wipe');
     spare.push(label as string);
   }
   rmSync(data, { recursive: true, force: true });

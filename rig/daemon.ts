@@ -4,10 +4,10 @@ import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
-import { type FleetVault, VaultClient } from '../../src/client/index.js';
-import { embeddedAuth } from '../../src/config/index.js';
-import { embeddedJwt, makeIssuer } from '../../src/daemon/index.js';
-import type { Shredded } from '../../src/keeper/vault/index.js';
+import { type FleetVault, VaultClient } from '../src/client/index.js';
+import { embeddedAuth } from '../src/config/index.js';
+import { embeddedJwt, makeIssuer } from '../src/daemon/index.js';
+import type { Shredded } from '../src/keeper/vault/index.js';
 import { cpuOf, type DaemonProcesses, isAlive, processesOf } from './processes.js';
 import { cheapStretch } from './stretching.js';
 import { type Reached, TestedVault } from './tested.js';
@@ -228,7 +228,7 @@ export class Daemon extends TestedVault {
   /** Labels of all objects of the token. */
   objects(): string[] {
     return JSON.parse(
-      execFileSync(process.execPath, ['dist/test/support/objects.js', this.data], { encoding: 'utf8' }),
+      execFileSync(process.execPath, ['dist/rig/objects.js', this.data], { encoding: 'utf8' }),
     );
   }
 

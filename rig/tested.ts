@@ -1,7 +1,7 @@
 /** The client's side of a registration and of a recovery, without its stretching, whatever carries the messages. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
-import type { Shredded } from '../../src/keeper/vault/index.js';
+import type { Shredded } from '../src/keeper/vault/index.js';
 import {
   createRegistrationRequest,
   deriveKeyPair,
@@ -13,7 +13,7 @@ import {
   identities,
   registrationKeys,
   xOf,
-} from '../../src/protocol/index.js';
+} from '../src/protocol/index.js';
 
 /** Stretching is the client's work; where the vault is tested or measured it is left out. */
 export const identity = async (output: Uint8Array): Promise<Uint8Array> => output.slice();

@@ -6,9 +6,9 @@
 import { join } from 'node:path';
 import SQLite from 'better-sqlite3';
 import pkcs11 from 'pkcs11js';
-import { KEY_LABELS } from '../../src/keeper/pkcs11/index.js';
-import { readPin } from '../../src/keeper/pkcs11/pin.js';
-import { nonceOf, openRow, type Row, rowKeyInput } from '../../src/keeper/records/index.js';
+import { KEY_LABELS } from '../src/keeper/pkcs11/index.js';
+import { readPin } from '../src/keeper/pkcs11/pin.js';
+import { nonceOf, openRow, type Row, rowKeyInput } from '../src/keeper/records/index.js';
 import { makeOld } from './old-token.js';
 import { isOpenCryptoki, profileOf } from './token.js';
 
