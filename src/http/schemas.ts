@@ -2,20 +2,21 @@ import { z } from 'zod';
 import { CodedError, SIZES } from '../protocol/index.js';
 
 /** base64url without padding, of an exact length in bytes or of a range. */
-const base64url = (description: string, min: number, max = min) =>
-  z
+const base64url = (description: string, min: number, max = min) => {
+  const size = `${min === max ? min : `${min} to ${max}`} bytes, base64url`;
+  return z
     .string()
     .regex(/^[A-Za-z0-9_-]*$/, 'must be base64url without padding')
-    .min(Math.ceil((min * 4) / 3))
-    .max(Math.ceil((max * 4) / 3))
-    .describe(
-      min === max
-        ? `${description}; ${min} bytes, base64url`
-        : `${description}; ${min} to ${max} bytes, base64url`,
-    );
+    .min(Math.ceil((min * 4) / 3), `must be ${size}`)
+    .max(Math.ceil((max * 4) / 3), `must be ${size}`)
+    .describe(`${description}; ${size}`);
+};
 
 const attemptsRemaining = z.int().min(0).describe('wrong passwords that are still allowed');
-const exchangeId = z.string().regex(/^[A-Za-z0-9_-]{22}$/, 'must be an id that the vault gave');
+const exchangeId = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{22}$/, 'must be an id that the vault gave')
+  .describe('names this exchange; 16 bytes, base64url');
 
 const dealing = z
   .string()
@@ -24,13 +25,13 @@ const dealing = z
 
 export const Identity = z.strictObject({
   serverPublicKey: base64url("the vault's static public key, to be pinned", SIZES.element),
-  suite: z.literal('P256-SHA256'),
+  suite: z.literal('P256-SHA256').describe('P256-SHA256'),
   wireVersion: z.literal(2).describe('of the registration: docs/protocol.md'),
-  maxAttempts: z.int().min(1),
-  exchangeSeconds: z.int().min(1).describe('that the second message of an exchange is waited for'),
+  maxAttempts: z.int().min(1).describe('wrong passwords until a key that is registered now is unreachable'),
+  exchangeSeconds: z.int().min(1).describe('how long the vault waits for the second message of an exchange'),
 });
 export const Status = z.strictObject({
-  state: z.enum(['unregistered', 'registered', 'locked']),
+  state: z.enum(['unregistered', 'registered', 'locked']).describe('unregistered, registered or locked'),
   attemptsRemaining: attemptsRemaining.optional(),
   maxAttempts: z.int().min(1).optional().describe('wrong passwords until it is locked'),
   dealings: z

@@ -6,6 +6,7 @@ interface Schema {
   description?: string;
   properties?: Record<string, Schema>;
   required?: string[];
+  items?: Schema;
 }
 interface Operation {
   summary: string;
@@ -14,15 +15,14 @@ interface Operation {
   responses: Record<string, { content?: { 'application/json'?: { schema: Schema } } }>;
 }
 
+/** The members of an object, a line each; those of a list's objects below it. */
+const members = ({ properties = {}, required = [] }: Schema, indent = ''): string[] =>
+  Object.entries(properties).flatMap(([name, { type, description, items }]) => [
+    `${indent}- \`${name}\`${required.includes(name) ? '' : ' (optional)'}: ${description ?? type}`,
+    ...(items ? members(items, `${indent}  `) : []),
+  ]);
 const fields = (title: string, schema: Schema | undefined): string =>
-  schema
-    ? `\n${title}:\n\n${Object.entries(schema.properties ?? {})
-        .map(
-          ([name, { type, description }]) =>
-            `- \`${name}\`${schema.required?.includes(name) ? '' : ' (optional)'}: ${description ?? type}`,
-        )
-        .join('\n')}\n`
-    : '';
+  schema ? `\n${title}:\n\n${members(schema).join('\n')}\n` : '';
 
 /** Every problem that a request may be answered with, by its status. */
 const problems = (): string =>
