@@ -63,17 +63,23 @@ const SERVER = [
   'storage',
 ];
 
+const SERVER_README = `# HSM Backup Key Vault: the server, and \`bkv\`
+
+[docs/operator.md](docs/operator.md) says how to install, run and watch it, [docs/cli.md](docs/cli.md) has every command,
+[CHANGELOG.md](CHANGELOG.md) what an upgrade changes. Units for systemd lie in \`systemd\`, profiles of tokens in \`hsm-config\`.
+`;
+
 function server() {
   const folder = join(OUT, 'server');
   const onlyCode = (path) => !/\.(d\.ts|js\.map)$/.test(path);
   for (const part of [...SERVER, 'version.js'])
     cpSync(`dist/src/${part}`, join(folder, 'dist/src', part), { recursive: true, filter: onlyCode });
-  for (const name of ['hsm-config', 'monitoring', 'CHANGELOG.md'])
-    cpSync(name, join(folder, name), { recursive: true });
+  for (const name of ['hsm-config', 'monitoring', 'docs', 'CHANGELOG.md'])
+    cpSync(name, join(folder, name), { recursive: true, filter: (path) => path !== 'docs/pictures' });
   mkdirSync(join(folder, 'systemd'));
-  for (const name of readdirSync('softhsm').filter((name) => name.endsWith('.service')))
+  for (const name of readdirSync('softhsm').filter((name) => /\.(service|tmpfiles\.conf)$/.test(name)))
     cpSync(join('softhsm', name), join(folder, 'systemd', name));
-  cpSync('docs/operator.md', join(folder, 'README.md'));
+  writeFileSync(join(folder, 'README.md'), SERVER_README);
   const described = {
     name: root.name,
     description: root.description,

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 major=$(node -p 'process.versions.node.split(".")[0]')
 if [ "$major" -lt 20 ]; then
-  echo "bkv needs Node.js 20 or later; this is $(node --version). Install a newer one and run again." >&2
+  echo "bkv needs Node.js 20 or later; this is $(node --version). README.md says where to get one (\"Try it\")." >&2
   exit 1
 fi
 
@@ -31,13 +31,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   as_root=()
   if [ "$(id -u)" -ne 0 ]; then
     by_hand() {
-      echo "Install these first, as root: apt-get install --no-install-recommends ${missing[*]}" >&2
+      echo "Install these first, as root: apt-get update && apt-get install --no-install-recommends ${missing[*]}" >&2
       exit 1
     }
     command -v sudo >/dev/null || by_hand
     if [ "${CI:-}" != true ]; then
       [ -t 0 ] && [ -t 2 ] || by_hand
-      read -r -p "Missing on this machine: ${missing[*]}. Install them with sudo apt-get? [y/N] " answer
+      read -r -p "Missing on this machine: ${missing[*]}. Install them with sudo apt-get? [y/N] " answer || echo
       [[ "$answer" =~ ^[Yy] ]] || by_hand
     fi
     as_root=(sudo)
@@ -52,7 +52,7 @@ install() {
   # Node's own headers, where they are installed, spare node-gyp a download.
   prefix=$(node -p 'require("path").resolve(process.execPath, "../..")')
   [ -e "$prefix/include/node/node.h" ] && export npm_config_nodedir="$prefix"
-  echo "Installing npm packages …"
+  echo "Installing npm packages. SQLite and the PKCS#11 binding are compiled, which takes some minutes …"
   npm "$@" --no-audit --no-fund --loglevel=error
 }
 if is_installed ''; then

@@ -63,7 +63,11 @@ describe('the packages', function () {
   };
 
   it('are the same bits when they are made again', async () => {
-    assert.equal(made.size, 2);
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+    assert.deepEqual(
+      [...made.keys()],
+      [`backup-key-vault-${version}.tgz`, `backup-key-vault-client-${version}.tgz`],
+    );
     await make();
     assert.deepEqual(tarballs(), made);
   });
@@ -72,7 +76,7 @@ describe('the packages', function () {
     let app: string;
     let daemon: Daemon;
     before(async () => {
-      app = await project('app', tarball(/-client-/), 'typescript@5.4.5');
+      app = await project('app', tarball(/-client-/), 'typescript@5.4.5', 'newest@npm:typescript@7.0.2');
       daemon = await Daemon.start(mkdtempSync(join(work, 'vault-')));
     });
     after(() => daemon?.stop());
@@ -96,7 +100,9 @@ describe('the packages', function () {
       const { packages } = JSON.parse(readFileSync(join(app, 'package-lock.json'), 'utf8')) as {
         packages: Record<string, { hasInstallScript?: boolean }>;
       };
-      const names = Object.keys(packages).filter((path) => path !== '' && !path.endsWith('/typescript'));
+      const names = Object.keys(packages).filter(
+        (path) => path !== '' && !/\/(typescript|newest|@typescript\/[^/]+)$/.test(path),
+      );
       assert.ok(names.length <= 12, names.join('\n'));
       for (const name of names) assert.equal(packages[name]?.hasInstallScript, undefined, name);
       const native = filesOf(app, '.').filter((path) => /\.node$|binding\.gyp$/.test(path));
@@ -128,7 +134,7 @@ describe('the packages', function () {
       assert.equal(await run(process.execPath, ['app.cjs'], { cwd: app }), 'function\n');
     });
 
-    it('has types that TypeScript 5.4 and ours read, in each way that resolves `exports`', async () => {
+    it('has types that TypeScript 5.4, ours and 7 read, in each way that resolves `exports`', async () => {
       writeFileSync(
         join(app, 'app.mts'),
         `import { VaultClient, FleetClient, WrongPassword, type AccountStatus } from 'backup-key-vault-client';
@@ -150,7 +156,12 @@ client.recover(42);
         lib: ['es2022', 'dom'],
       };
       const ways = [{ module: 'node16' }, { module: 'esnext', moduleResolution: 'bundler' }];
-      for (const typescript of [join(app, 'node_modules/typescript'), resolve('node_modules/typescript')])
+      const compilers = [
+        join(app, 'node_modules/typescript'),
+        resolve('node_modules/typescript'),
+        join(app, 'node_modules/newest'),
+      ];
+      for (const typescript of compilers)
         for (const way of ways) {
           const config = { compilerOptions: { ...strict, ...way }, files: ['app.mts'] };
           writeFileSync(join(app, 'tsconfig.json'), JSON.stringify(config));

@@ -23,10 +23,18 @@ const missing = (error: unknown): undefined => {
   throw new ObjectError((error as Error).message);
 };
 
+const REMEDIES: Readonly<Record<string, string>> = {
+  ENOSPC: 'make room, or name another place',
+  EDQUOT: 'make room, or name another place',
+  EACCES: 'name a place that you may write to',
+  EPERM: 'name a place that you may write to',
+  EROFS: 'name a place that can be written to',
+};
+
 function failed(error: unknown): StorageError {
   const { message } = error as Error;
-  const full = codeOf(error) === 'ENOSPC' || codeOf(error) === 'EDQUOT';
-  return new StorageError(full ? `${message}; make room, or name another place` : message);
+  const remedy = REMEDIES[codeOf(error) ?? ''];
+  return new StorageError(remedy ? `${message}; ${remedy}` : message);
 }
 
 /** Makes a folder and those above it. On a read-only disk Node.js says of its own way that one is missing. */
