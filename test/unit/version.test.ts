@@ -14,6 +14,14 @@ describe('the version', () => {
     assert.equal(info.version, version);
   });
 
+  it('is in the names of the packages that the documents have installed', () => {
+    for (const path of ['docs/client.md', 'docs/operator.md']) {
+      const named = [...readFileSync(path, 'utf8').matchAll(/backup-key-vault(?:-client)?-([\d.]+)\.tgz/g)];
+      assert.ok(named.length > 0, path);
+      for (const [, one] of named) assert.equal(one, version, path);
+    }
+  });
+
   it('is the newest in the changelog, which dates each one and has no later one', () => {
     const headings = readFileSync('CHANGELOG.md', 'utf8').match(/^## .*$/gm) ?? [];
     for (const heading of headings) assert.match(heading, /^## \d+\.\d+\.\d+(, \d{4}-\d\d-\d\d)?$/);
