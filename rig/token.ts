@@ -1,6 +1,6 @@
 /**
- * The tokens that the tests run on: SoftHSM2's, or openCryptoki's when BKV_TEST_MODULE=opencryptoki. Every test makes
- * its own. openCryptoki has one store a machine, so that variable needs root and a machine to spare.
+ * The tokens that the tests run on: SoftHSM2's, or openCryptoki's in the root that softhsm/opencryptoki.sh makes. Every
+ * test makes its own.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

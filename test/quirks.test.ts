@@ -273,7 +273,11 @@ describe('quirks of modules', function () {
 
   describe('in a daemon', () => {
     const started: Daemon[] = [];
-    before(() => quirks.init());
+    before(() => {
+      quirks.set('templates');
+      quirks.init();
+      assert.doesNotMatch(quirks.bkv('doctor', '--objects', '1').stdout, /^missing/m);
+    });
     after(() => Promise.all(started.map((daemon) => daemon.stop('SIGKILL'))));
     const start = async (fields: object = {}) => {
       const config = `profile: ${quirks.profile(fields)}\n`;
@@ -399,6 +403,7 @@ describe('quirks of modules', function () {
         quirks.set('fail C_DeriveKey 30 once');
         await daemon.startRecovery('alice', 'right').catch(() => undefined);
         await daemon.until(true);
+        assert.doesNotMatch(daemon.logs, /somebody/);
         await (await daemon.startRecovery('alice', 'right')).prove();
         assert.equal((await daemon.status('alice')).attemptsRemaining, 10);
       });

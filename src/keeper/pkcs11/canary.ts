@@ -4,7 +4,7 @@ import { waysToUnwrap } from './attacks/index.js';
 import type { Hardening } from './attributes.js';
 import type { Binding } from './binding.js';
 import { deriveX } from './evaluation.js';
-import { hardeningsHeld } from './faults.js';
+import { hardeningsHeld, readable } from './faults.js';
 import { hmac } from './keyring.js';
 import { hardeningsOf } from './keys.js';
 import { KEY_LABELS } from './labels.js';
@@ -82,15 +82,15 @@ export function makeCanary(
   for (const handle of before) binding.destroy(handle);
 }
 
-/** The hardenings that no key lacks which is to have them. */
+/** The readable hardenings that no key lacks which is to have them. */
 function heldByAll(binding: Binding, keys: ReadonlyMap<string, pkcs11.Handle>): Hardening[] {
   const lacked = new Set<number>();
   for (const label of Object.values(KEY_LABELS)) {
-    const wanted = hardeningsOf(label, binding.keyWrap.mechanism);
+    const wanted = readable(hardeningsOf(label, binding.keyWrap.mechanism));
     const held = hardeningsHeld(binding, keys.get(label) as pkcs11.Handle, wanted);
     for (const one of wanted) if (!held.includes(one)) lacked.add(one.type);
   }
-  return wrapKeyHardenings(binding.keyWrap.mechanism).filter(({ type }) => !lacked.has(type));
+  return readable(wrapKeyHardenings(binding.keyWrap.mechanism)).filter(({ type }) => !lacked.has(type));
 }
 
 /** The token's canary. @param strange hears of objects of that name which others put there */

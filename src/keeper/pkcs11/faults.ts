@@ -41,10 +41,7 @@ export function faultOf(
   const expected: pkcs11.Template = [
     ...template,
     ...vouched.filter(([, asked]) => asked).map(([type]) => ({ type, value: true })),
-    ...hardenings
-      // No module tells of it in a way that can be read: it is tried.
-      .filter(({ type }) => type !== pkcs11.CKA_UNWRAP_TEMPLATE)
-      .map((one) => ({ type: one.type, value: one.value() })),
+    ...readable(hardenings).map((one) => ({ type: one.type, value: one.value() })),
   ];
   const actual = read(
     binding,
@@ -58,18 +55,26 @@ export function faultOf(
   return wrong && `${NAMES.get(wrong.type)}${typeof wrong.value === 'boolean' ? `=${wrong.value}` : ''}`;
 }
 
-/** Which of these hardenings a key has, as far as that can be read. */
+/**
+ * The hardenings that a key tells of. What an array of attributes points to is filled in by the module that is asked for it:
+ * openCryptoki writes to wherever the bytes of an empty buffer point, and the process crashes. It is tried instead.
+ */
+export const readable = (hardenings: readonly Hardening[]): Hardening[] =>
+  hardenings.filter(({ type }) => type !== pkcs11.CKA_UNWRAP_TEMPLATE);
+
+/** Which of the {@link readable} hardenings a key has. */
 export const hardeningsHeld = (
   binding: Binding,
   key: pkcs11.Handle,
   hardenings: readonly Hardening[],
 ): Hardening[] => {
+  const asked = readable(hardenings);
   const actual = read(
     binding,
     key,
-    hardenings.map(({ type }) => type),
+    asked.map(({ type }) => type),
   );
-  return hardenings.filter((one) => {
+  return asked.filter((one) => {
     const is = actual.get(one.type);
     return is !== undefined && encoded(one.value()).equals(is);
   });

@@ -3,12 +3,12 @@ import { waysToUnwrap } from './attacks/index.js';
 import type { Binding, Labelled } from './binding.js';
 import { type Canary, findCanary, isPair } from './canary.js';
 import { TokenError } from './errors.js';
-import { faultOf, hardeningsHeld } from './faults.js';
+import { faultOf, hardeningsHeld, readable } from './faults.js';
 import type { SessionKeys } from './keyring.js';
 import { hardeningsOf, templateOf } from './keys.js';
 import { BACKUP_LABEL, KEY_LABELS, type KeyLabel, PAGE_KEY_PREFIX } from './labels.js';
 import { listPageKeys } from './page-keys.js';
-import { unwrapAccountKey } from './wrapping.js';
+import { generateWrapped, unwrapAccountKey, type WrappedKey } from './wrapping.js';
 
 /** What a session works with, and what was seen beside it. */
 export interface Inspected extends SessionKeys {
@@ -128,9 +128,7 @@ function softKeys(
 ): string[] {
   const soft: string[] = [];
   for (const [label, key] of keys) {
-    const all = hardeningsOf(label, binding.keyWrap.mechanism).filter(
-      ({ type }) => type !== pkcs11.CKA_UNWRAP_TEMPLATE,
-    );
+    const all = readable(hardeningsOf(label, binding.keyWrap.mechanism));
     const held = hardeningsHeld(binding, key, all);
     const lacking = all.filter((one) => !held.includes(one));
     const lost = lacking.find(({ type }) => canary?.hardened.has(type));
@@ -154,14 +152,17 @@ function ways(binding: Binding, wrappingKey: pkcs11.Handle, canary: Canary): str
   return passed;
 }
 
-function isCanarysKey(binding: Binding, wrappingKey: pkcs11.Handle, { wrapped, publicKey }: Canary): boolean {
-  try {
+function isCanarysKey(binding: Binding, wrappingKey: pkcs11.Handle, canary: Canary): boolean {
+  const isUnder = ({ wrapped, publicKey }: WrappedKey) => {
     const { made } = unwrapAccountKey(binding, wrappingKey, wrapped);
     return binding.using(made, (key) => isPair(binding, key, publicKey));
-  } catch (error) {
-    // Whatever a module calls it. One that is away says so at the next call.
-    if (binding.alive) return false;
-    throw error;
+  };
+  try {
+    return isUnder(canary);
+  } catch {
+    // Whatever a module calls it. A device that fails does so with a pair that was made just now, too.
+    isUnder(generateWrapped(binding, wrappingKey));
+    return false;
   }
 }
 
