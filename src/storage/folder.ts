@@ -24,8 +24,8 @@ const missing = (error: unknown): undefined => {
 };
 
 const REMEDIES: Readonly<Record<string, string>> = {
-  ENOSPC: 'make room, or name another place',
-  EDQUOT: 'make room, or name another place',
+  ENOSPC: 'make room, run bkv prune, or name another place',
+  EDQUOT: 'make room, run bkv prune, or name another place',
   EACCES: 'name a place that you may write to',
   EPERM: 'name a place that you may write to',
   EROFS: 'name a place that can be written to',
