@@ -97,10 +97,10 @@ export class Run {
     while (this.#tainted.has(head.partName(digest, variant))) variant++;
     const part = { name: head.partName(digest, variant), length, epoch: head.id };
     if (this.#lengthOf(part.name) === length) return part;
-    await storage.write(
-      partPath(part.name),
-      await cipher.seal(head.partKey(part.name), head.about, plaintext),
-    );
+    const [path, key] = [partPath(part.name), head.partKey(part.name)];
+    if (storage.fill && cipher.sealInto)
+      await storage.fill(path, async (file) => cipher.sealInto?.(file, key, head.about, plaintext));
+    else await storage.write(path, await cipher.seal(key, head.about, plaintext));
     this.#there.set(part.name, length + TAG_BYTES);
     this.#written.add(part.name);
     this.#damaged.delete(part.name);

@@ -1,8 +1,8 @@
 import { createCipheriv, createDecipheriv, createHash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
-import { NONCE_BYTES, TAG_BYTES } from '../backup/index.js';
 
-/** What a thread is asked: what a {@link Cipher} does, in place. Answered with bytes, or nothing. */
+/** What a thread is asked: what a {@link Cipher} does, in place or into a file. */
 export interface Request {
   readonly id: number;
   readonly work: 'digest' | 'seal' | 'open';
@@ -10,45 +10,85 @@ export interface Request {
   readonly key?: Uint8Array;
   /** associated data */
   readonly about?: Uint8Array;
-  /** the plaintext in a buffer with room for the tag, or the sealed part: changed in place */
+  /** the plaintext in a buffer with room for the tag, or the sealed part: changed in place unless there is a file */
   readonly bytes: Uint8Array;
+  /** an open one that takes what is sealed */
+  readonly file?: number;
 }
 export interface Answer {
   readonly id: number;
+  /** nothing where a tag is wrong, or a file took it */
   readonly bytes?: Uint8Array;
+  /** of the system: an error loses its code on the way to another thread */
+  readonly failure?: { readonly message: string; readonly code: string | undefined };
 }
 
-/** Bytes that a cipher is given at a time: what it answers stays in the processor's cache. */
+/** Bytes that a cipher is given at a time: what it answers is used while it is in the processor's cache. */
 const SLICE = 65_536;
-const NONCE = Buffer.alloc(NONCE_BYTES);
+/** Of AES-GCM, bytes; a thread loads no more of this program than this file. */
+const TAG_BYTES = 16;
+/** Of zeros: a key has one plaintext. */
+const NONCE = Buffer.alloc(12);
 const NOTHING = new Uint8Array();
 
-function inPlace(cipher: { update(slice: Uint8Array): Buffer }, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; at += SLICE)
-    bytes.set(cipher.update(bytes.subarray(at, at + SLICE)), at);
+function* inSlices(cipher: { update(slice: Uint8Array): Buffer }, bytes: Uint8Array): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += SLICE) yield cipher.update(bytes.subarray(at, at + SLICE));
 }
 
-function answer({ id, work, key = NOTHING, about = NOTHING, bytes }: Request): Answer {
-  if (work === 'digest') return { id, bytes: createHash('sha256').update(bytes).digest() };
-  if (work === 'seal') {
-    const cipher = createCipheriv('aes-256-gcm', key, NONCE).setAAD(about);
-    inPlace(cipher, bytes);
-    cipher.final();
-    const sealed = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length + TAG_BYTES);
-    sealed.set(cipher.getAuthTag(), bytes.length);
-    return { id, bytes: sealed };
+/** A sealed part from its begin to its end; the tag is the last slice. */
+function* seal({ key = NOTHING, about = NOTHING, bytes }: Request): Generator<Buffer> {
+  const cipher = createCipheriv('aes-256-gcm', key, NONCE).setAAD(about);
+  yield* inSlices(cipher, bytes);
+  cipher.final();
+  yield cipher.getAuthTag();
+}
+
+function put(slices: Iterable<Buffer>, into: Uint8Array): Uint8Array {
+  let at = 0;
+  for (const slice of slices) {
+    into.set(slice, at);
+    at += slice.length;
   }
-  if (bytes.length < TAG_BYTES) return { id };
+  return into;
+}
+
+function write(slices: Iterable<Buffer>, file: number): void {
+  for (const slice of slices) writeFileSync(file, slice);
+}
+
+function open({ key = NOTHING, about = NOTHING, bytes }: Request): Uint8Array | undefined {
+  if (bytes.length < TAG_BYTES) return undefined;
   const decipher = createDecipheriv('aes-256-gcm', key, NONCE).setAAD(about);
   const plaintext = bytes.subarray(0, -TAG_BYTES);
   decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
-  inPlace(decipher, plaintext);
+  put(inSlices(decipher, plaintext), plaintext);
   try {
     decipher.final();
-    return { id, bytes: plaintext };
+    return plaintext;
   } catch {
     plaintext.fill(0);
-    return { id };
+    return undefined;
+  }
+}
+
+function workOn(request: Request): Uint8Array | undefined {
+  const { work, bytes, file } = request;
+  if (work === 'digest') return createHash('sha256').update(bytes).digest();
+  if (work === 'open') return open(request);
+  if (file === undefined)
+    return put(seal(request), new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length + TAG_BYTES));
+  write(seal(request), file);
+  return undefined;
+}
+
+function answer(request: Request): Answer {
+  const { id } = request;
+  try {
+    const bytes = workOn(request);
+    return { id, ...(bytes && { bytes }) };
+  } catch (error) {
+    const { message, code } = error as NodeJS.ErrnoException;
+    return { id, failure: { message, code } };
   }
 }
 

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { type Cipher, PART_BYTES, TAG_BYTES, webCipher } from '../backup/index.js';
@@ -6,10 +7,14 @@ import type { Answer, Request } from './thread.js';
 /** A smaller part costs less than the way to another thread and back. */
 const SMALL = 256 * 1024;
 
+interface Thread {
+  readonly worker: Worker;
+  readonly waiting: Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>;
+}
+
 /** A {@link Cipher} that works in place, in threads of its own. */
 class ThreadedCipher implements Cipher {
-  readonly #threads: Worker[] = [];
-  readonly #waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
+  readonly #threads: Thread[] = [];
   #count = 0;
 
   buffer(): Uint8Array {
@@ -27,39 +32,54 @@ class ThreadedCipher implements Cipher {
     return (await this.#ask(request)).bytes as Uint8Array;
   }
 
+  async sealInto(file: number, key: Uint8Array, about: Uint8Array, bytes: Uint8Array): Promise<void> {
+    if (bytes.length < SMALL) writeFileSync(file, await webCipher.seal(key, about, Uint8Array.from(bytes)));
+    else await this.#ask({ work: 'seal', key, about, bytes, file });
+  }
+
   async open(key: Uint8Array, about: Uint8Array, bytes: Uint8Array): Promise<Uint8Array | undefined> {
     if (bytes.length < SMALL) return webCipher.open(key, about, Uint8Array.from(bytes));
     return (await this.#ask({ work: 'open', key, about, bytes })).bytes;
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#threads.map((thread) => thread.terminate()));
+    await Promise.all(this.#threads.map(({ worker }) => worker.terminate()));
   }
 
-  #ask(request: Omit<Request, 'id'>): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      const id = this.#count++;
-      this.#waiting.set(id, { resolve, reject });
-      this.#thread(id).postMessage({ ...request, id } satisfies Request);
+  /** @throws what the system refused */
+  async #ask(request: Omit<Request, 'id'>): Promise<Answer> {
+    const { worker, waiting } = this.#idlest();
+    const id = this.#count++;
+    const { failure, ...answer } = await new Promise<Answer>((resolve, reject) => {
+      waiting.set(id, { resolve, reject });
+      worker.postMessage({ ...request, id } satisfies Request);
     });
+    if (failure) throw Object.assign(new Error(failure.message), { code: failure.code });
+    return answer;
   }
 
-  #thread(id: number): Worker {
-    const at = id % availableParallelism();
-    const known = this.#threads[at];
-    if (known) return known;
-    const thread = new Worker(new URL('./thread.js', import.meta.url));
-    thread.on('message', (answer: Answer) => {
-      this.#waiting.get(answer.id)?.resolve(answer);
-      this.#waiting.delete(answer.id);
-    });
-    thread.on('error', (error) => {
-      for (const { reject } of this.#waiting.values()) reject(error as Error);
-      this.#waiting.clear();
-    });
-    this.#threads[at] = thread;
+  #idlest(): Thread {
+    const [idlest] = [...this.#threads].sort((a, b) => a.waiting.size - b.waiting.size);
+    if (idlest && (idlest.waiting.size === 0 || this.#threads.length >= availableParallelism()))
+      return idlest;
+    const thread = begin();
+    this.#threads.push(thread);
     return thread;
   }
+}
+
+function begin(): Thread {
+  const worker = new Worker(new URL('./thread.js', import.meta.url));
+  const waiting: Thread['waiting'] = new Map();
+  worker.on('message', (answer: Answer) => {
+    waiting.get(answer.id)?.resolve(answer);
+    waiting.delete(answer.id);
+  });
+  worker.on('error', (error) => {
+    for (const { reject } of waiting.values()) reject(error as Error);
+    waiting.clear();
+  });
+  return { worker, waiting };
 }
 
 /** The same bytes where the tag fits behind them. */

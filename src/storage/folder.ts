@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { readdirSync, statSync } from 'node:fs';
+import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ObjectError, type Storage, StorageError, type Stored } from './storage.js';
@@ -31,6 +32,15 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EROFS: 'name a place that can be written to',
 };
 
+/** Asks the system without another thread: of many small questions the way there costs most. */
+function now<T>(ask: () => T): T | undefined {
+  try {
+    return ask();
+  } catch (error) {
+    return missing(error);
+  }
+}
+
 function failed(error: unknown): StorageError {
   const { message } = error as Error;
   const remedy = REMEDIES[codeOf(error) ?? ''];
@@ -54,6 +64,8 @@ export class FolderStorage implements Storage {
   readonly parallel = availableParallelism() + 2;
   /** what may be in the memory of the machine alone */
   readonly #unsynced = new Set<string>();
+  /** objects that were written here, and are on the disk or on the way there */
+  readonly #own = new Set<string>();
   /** what is being written to the disk beside other work */
   readonly #syncing = new Set<Promise<void>>();
   readonly #leftOver = new Set<string>();
@@ -86,16 +98,26 @@ export class FolderStorage implements Storage {
   }
 
   /** Whole or not at all. */
-  async write(name: string, content: Uint8Array): Promise<void> {
+  write(name: string, content: Uint8Array): Promise<void> {
+    return this.#write(name, async (file) => {
+      for (let at = 0; at < content.length; ) {
+        const length = Math.min(SLICE, content.length - at);
+        at += (await file.write(content, at, length)).bytesWritten;
+      }
+    });
+  }
+
+  fill(name: string, put: (file: number) => Promise<void>): Promise<void> {
+    return this.#write(name, ({ fd }) => put(fd));
+  }
+
+  async #write(name: string, put: (file: FileHandle) => Promise<void>): Promise<void> {
     const path = this.#path(name);
     const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
     try {
       const file = await this.#create(temporary);
       try {
-        for (let at = 0; at < content.length; ) {
-          const length = Math.min(SLICE, content.length - at);
-          at += (await file.write(content, at, length)).bytesWritten;
-        }
+        await put(file);
         await rename(temporary, path);
       } catch (error) {
         await rm(temporary, { force: true }).catch(() => undefined);
@@ -103,6 +125,7 @@ export class FolderStorage implements Storage {
       } finally {
         this.#sync(file);
       }
+      this.#own.add(name);
       this.#unsynced.add(dirname(name));
       if (this.#syncing.size >= SYNCS) await Promise.race(this.#syncing);
     } catch (error) {
@@ -165,21 +188,20 @@ export class FolderStorage implements Storage {
   }
 
   async *list(folder: string): AsyncGenerator<Stored> {
-    const entries = (await readdir(this.#path(folder), { withFileTypes: true }).catch(missing)) ?? [];
-    for (const entry of entries) {
+    for (const entry of now(() => readdirSync(this.#path(folder), { withFileTypes: true })) ?? []) {
       const name = folder ? `${folder}/${entry.name}` : entry.name;
       if (entry.isDirectory()) {
         yield* this.list(name);
         continue;
       }
-      const info = await stat(this.#path(name)).catch(missing);
+      const info = now(() => statSync(this.#path(name)));
       if (!info) continue;
       const age = Date.now() - info.mtimeMs;
       if (TEMPORARY.test(name)) {
         if (age > LEFT_OVER_MS) this.#leftOver.add(name);
         continue;
       }
-      if (age < WRITTEN_BACK_MS) this.#unsynced.add(name);
+      if (age < WRITTEN_BACK_MS && !this.#own.has(name)) this.#unsynced.add(name);
       yield { name, size: info.size, written: info.mtimeMs };
     }
   }

@@ -35,6 +35,8 @@ export interface Storage {
   read(name: string, most: number, into?: Uint8Array): Promise<Uint8Array | undefined>;
   /** Writes an object. Cut off, it leaves none, or one of another size. */
   write(name: string, content: Uint8Array): Promise<void>;
+  /** As `write`, of what is put into an open file, where an object is one of this machine. */
+  fill?(name: string, put: (file: number) => Promise<void>): Promise<void>;
   /** Makes durable what was written, and what was listed or asked for its size, until now. */
   flush(): Promise<void>;
   /** Bytes of an object, `undefined` when there is none. */
