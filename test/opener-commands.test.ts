@@ -1,18 +1,28 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 
 describe('bkv opener', () => {
   const work = mkdtempSync(join(tmpdir(), 'bkv-openers-'));
   const at = (...names: string[]) => join(work, ...names);
   after(() => rmSync(work, { recursive: true, force: true }));
-  const bkv = (args: string[], input = '') =>
+  const bkv = (args: string[], input = '', extra: NodeJS.ProcessEnv = {}) =>
     spawnSync(process.execPath, ['dist/src/cli/main.js', ...args], {
       input,
       encoding: 'utf8',
-      env: { ...process.env, XDG_STATE_HOME: at('state') },
+      env: { ...process.env, XDG_STATE_HOME: at('state'), ...extra },
     });
   const ok = (args: string[], input = ''): string => {
     const { status, stdout, stderr } = bkv(args, input);
@@ -106,13 +116,12 @@ describe('bkv opener', () => {
   }).timeout(60_000);
 
   it('says what is wrong, and makes nothing then', () => {
-    const { stderr, status } = bkv(['opener', 'add', 'passkey', at('cloud'), '--piece-file', at('nothing')]);
+    const { stderr, status } = bkv(['opener', 'add', 'digits', at('cloud'), '--piece-file', at('nothing')]);
     assert.deepEqual([status, /nothing: cannot be read/.test(stderr)], [2, true]);
     mkdirSync(at('other'));
     writeFileSync(at('other', 'a'), 'hello');
     ok(['backup', at('other'), at('other-cloud'), '--key-file', at('key')]);
     const add = (...args: string[]) => bkv(['opener', 'add', ...args, '--key-file', at('key')]);
-    assert.match(add('passkey', at('other-cloud')).stderr, /made by a browser/);
     assert.match(add('face', at('other-cloud')).stderr, /"face" opens no backup/);
     assert.match(add('contacts', at('other-cloud'), '--name', 'Ann').stderr, /two or more/);
     const many = ['--name', 'Ann', '--name', 'Ben', '--out', at('none')];
@@ -121,5 +130,45 @@ describe('bkv opener', () => {
       /no more than there are/,
     );
     assert.ok(!readdirSync(work).includes('none'));
+  }).timeout(60_000);
+
+  it('opens the page that adds a passkey, and says where it is to who has no browser here', async () => {
+    mkdirSync(at('bin'));
+    writeFileSync(at('bin', 'xdg-open'), `#!/bin/sh\nprintf '%s\\n' "$@" > "${at('opened')}"\n`, {
+      mode: 0o755,
+    });
+    const backup = at('for-a-passkey');
+    mkdirSync(at('kept'));
+    ok(['backup', at('kept'), backup, '--key-file', at('key')]);
+    const add = (page: string[], desktop = {}) =>
+      bkv(['opener', 'add', 'passkey', backup, ...page], '', {
+        PATH: `${at('bin')}:${process.env.PATH}`,
+        DISPLAY: '',
+        WAYLAND_DISPLAY: '',
+        ...desktop,
+      });
+    const page = ['--page', 'https://app.example/backup'];
+    const told = add(page);
+    assert.equal(told.status, 0, told.stderr);
+    assert.match(told.stderr, /Open https:\/\/app\.example\/backup\n.*for-a-passkey/);
+    assert.ok(!existsSync(at('opened')), 'there is no desktop');
+    if (process.platform === 'linux') {
+      assert.equal(add(page, { DISPLAY: ':0' }).status, 0);
+      while (!existsSync(at('opened')) || readFileSync(at('opened'), 'utf8') === '') await setTimeout(20);
+      assert.equal(readFileSync(at('opened'), 'utf8'), 'https://app.example/backup\n');
+    }
+    assert.equal(add(page, { DISPLAY: ':0', PATH: at('bin', 'none') }).status, 0, 'nothing opens it');
+    assert.equal(add([], { BKV_PAGE: 'http://localhost:8300' }).status, 0);
+    for (const [wrong, why] of [
+      ['', /name it with --page/],
+      ['http://app.example', /must begin with https:/],
+      ['file:///etc/passwd', /must begin with https:/],
+      ['--gtk', /not the address of a page/],
+    ] as const) {
+      const { status, stderr } = add(wrong ? [`--page=${wrong}`] : [], { DISPLAY: ':0' });
+      assert.deepEqual([status, why.test(stderr)], [2, true], stderr);
+    }
+    const nowhere = bkv(['opener', 'add', 'passkey', at('kept'), ...page]);
+    assert.deepEqual([nowhere.status, /is no backup/.test(nowhere.stderr)], [2, true]);
   }).timeout(60_000);
 });

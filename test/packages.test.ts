@@ -118,7 +118,7 @@ describe('the packages', function () {
         const vault = new VaultClient({ url, serverPublicKey: Buffer.from(serverPublicKey, 'base64url'), account: 'alice', accessToken: () => accessToken });
         const key = newBackupKey();
         await vault.register('purple otter under glass', key);
-        console.log(Buffer.compare(key, await vault.recover('purple otter under glass')));`;
+        console.log(Buffer.compare(key, (await vault.recover('purple otter under glass')).backupKey));`;
       writeFileSync(
         join(app, 'app.mjs'),
         script.replace('LOADED', "await import('backup-key-vault-client')"),
@@ -140,7 +140,7 @@ describe('the packages', function () {
         `import { VaultClient, FleetClient, WrongPassword, type AccountStatus } from 'backup-key-vault-client';
 const client = new VaultClient({ url: 'https://vault.example', serverPublicKey: new Uint8Array(33), account: 'alice', accessToken: () => 'jwt' });
 export const status: Promise<AccountStatus> = client.status();
-export const key: Promise<Uint8Array> = client.recover('purple otter under glass');
+export const key: Promise<Uint8Array> = client.recover('purple otter under glass').then(({ backupKey }) => backupKey);
 export const left = (error: unknown): number => (error instanceof WrongPassword ? error.attemptsRemaining : 0);
 export const fleet = (options: ConstructorParameters<typeof FleetClient>[0]) => new FleetClient(options);
 // @ts-expect-error a password is text
@@ -187,7 +187,7 @@ client.recover(42);
             const vault = new VaultClient({ url, serverPublicKey: Uint8Array.from(serverPublicKey), account: 'bob', accessToken: () => accessToken });
             const key = newBackupKey();
             await vault.register('purple otter under glass', key);
-            return String(key) === String(await vault.recover('purple otter under glass'));
+            return String(key) === String((await vault.recover('purple otter under glass')).backupKey);
           };`),
       );
       const site = createServer((request, response) => {

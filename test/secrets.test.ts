@@ -52,7 +52,7 @@ describe('secrets', () => {
     const client = daemon.client('alice');
     await client.register(password, backupKey);
     await assert.rejects(client.recover('another password that stands nowhere'));
-    assert.deepEqual(await client.recover(password), backupKey);
+    assert.deepEqual((await client.recover(password)).backupKey, backupKey);
     const oprfKey = Buffer.from(run('dist/rig/objects.js', data, 'oprf-keys').trim(), 'hex');
     assert.equal(oprfKey.length, 32);
     const secrets = {

@@ -201,7 +201,7 @@ describe('the terminal', () => {
       await twice(person, PASSWORD);
       await person.sees(/The vault holds the key/);
       assert.equal(await person.ends(), 0);
-      assert.deepEqual(await client('alice').recover(PASSWORD), key);
+      assert.deepEqual((await client('alice').recover(PASSWORD)).backupKey, key);
     });
 
     it('Ctrl-C at "Once more" registers nothing', async () => {
@@ -223,7 +223,7 @@ describe('the terminal', () => {
       refused.type('yes', KEYS.enter);
       assert.equal(await refused.ends(), 2);
       assert.equal(piped(['key', 'register', '--key-file', otherFile], 'another good one of mine').status, 2);
-      assert.deepEqual(await client('alice').recover(PASSWORD), key);
+      assert.deepEqual((await client('alice').recover(PASSWORD)).backupKey, key);
       const agreed = bkv('key', 'register', '--key-file', keyFile);
       await agreed.sees(/Type "replace"/);
       agreed.type('replace', KEYS.enter);
@@ -247,7 +247,7 @@ describe('the terminal', () => {
       changing.type(PASSWORD, KEYS.enter);
       await twice(changing, 'Zwölf 🔑 Schlüssel');
       assert.equal(await changing.ends(), 0);
-      assert.deepEqual(await client('alice').recover('Zwölf 🔑 Schlüssel'), key);
+      assert.deepEqual((await client('alice').recover('Zwölf 🔑 Schlüssel')).backupKey, key);
     });
 
     it('the digits of a key are never sent as a password', async () => {

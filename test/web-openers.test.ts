@@ -170,9 +170,7 @@ describe('ways to open a backup, on the page', () => {
     await visitor.press('Ways to open it');
     await visitor.addWay('A password');
     await visitor.step('Choose a password');
-    await page.getByLabel('New password', { exact: true }).fill(PASSWORD);
-    await page.getByLabel('The same password again').fill(PASSWORD);
-    await visitor.download(file('cleo.bkv'), () => visitor.press('Add it'));
+    await visitor.download(file('cleo.bkv'), () => visitor.newPassword(PASSWORD, PASSWORD, 'Add it'));
     const all = await visitor.ways();
     assert.equal(all.length, 4);
     await visitor.accessible();

@@ -134,12 +134,43 @@ describe('the page in a browser', () => {
     await second.password('a guess');
     await second.alerted(/9 tries are left/);
     await second.download(file('bea-3.bkv'), () => second.password(PASSWORD));
+    await second.step('1 file is backed up');
+    assert.ok(await second.page.locator('#guesses').isHidden(), 'her own slip is none of somebody else');
     const last = await visit('bea');
     for (const archive of ['bea-1.bkv', 'bea-2.bkv', 'bea-3.bkv']) {
       await restores(last, file(archive), PASSWORD);
       await last.press('Done');
     }
   }).timeout(90_000);
+
+  it('tells of wrong passwords that somebody else tried, and has another chosen in their place', async () => {
+    const visitor = await visit('ben', PHONE);
+    await backUp(visitor, file('ben.bkv'));
+    const thief = await visit('ben');
+    await thief.chooseBackup(file('ben.bkv'));
+    await thief.open('With a password');
+    for (const left of [9, 8]) {
+      await thief.password('a guess');
+      await thief.alerted(new RegExp(`${left} tries are left`));
+    }
+    await visitor.page.reload();
+    await restores(visitor, file('ben.bkv'), PASSWORD);
+    await visitor.page
+      .getByText('2 times somebody tried to open your backup with a wrong password')
+      .waitFor();
+    await visitor.accessible();
+    await visitor.press('Choose a new password');
+    await visitor.password(PASSWORD);
+    await visitor.step('Choose a password');
+    await visitor.newPassword('garnet-tuba-17-meadow', undefined, 'Change it');
+    await visitor.step('Your password is changed');
+    await visitor.accessible();
+    await visitor.press('Done');
+    await restores(visitor, file('ben.bkv'), 'garnet-tuba-17-meadow');
+    assert.ok(await visitor.page.locator('#guesses').isHidden());
+    await thief.password(PASSWORD);
+    await thief.alerted(/9 tries are left/);
+  }).timeout(60_000);
 
   it('replaces a password only after telling what is lost', async () => {
     await backUp(await visit('cora'), file('cora.bkv'));

@@ -1,8 +1,10 @@
-import {
-  type AccountStatus,
-  type FleetClient,
-  type FleetOutcome,
-  type FleetStatus,
+import type {
+  AccountStatus,
+  FleetClient,
+  FleetOutcome,
+  FleetRecovery,
+  FleetStatus,
+  Recovery,
   VaultClient,
 } from '../client/index.js';
 
@@ -16,10 +18,12 @@ const warn = (text: string): void => {
   process.stderr.write(`warning: ${text}\n`);
 };
 
-/** Tells of vaults that lied, or have not done yet what was asked. */
-export function tellOutcome(outcome: FleetOutcome | undefined, whatIsPending: string): void {
-  for (const url of outcome?.liars ?? []) warn(`${url} gave a wrong answer; do not trust it`);
-  const { pending = [], silent = [] } = outcome ?? {};
+/** Tells of vaults of a fleet that lied, or have not done yet what was asked. */
+export function tellOutcome(
+  { liars = [], pending = [], silent = [] }: Partial<FleetOutcome>,
+  whatIsPending: string,
+): void {
+  for (const url of liars) warn(`${url} gave a wrong answer; do not trust it`);
   const open = pending.filter((url) => !silent.includes(url));
   if (open.length > 0) warn(`${whatIsPending} at ${pending.join(', ')}; bkv key recover goes on with it`);
   else if (pending.length > 0)
@@ -28,11 +32,23 @@ export function tellOutcome(outcome: FleetOutcome | undefined, whatIsPending: st
     );
 }
 
+/** Tells of wrong passwords that were tried. @param advice what to do where it was somebody else */
+export function tellFailed(count: number, advice: string): void {
+  if (count === 0) return;
+  const attempts = count === 1 ? '1 attempt' : `${count} attempts`;
+  warn(
+    `${attempts} to open the key failed since the password last did: wrong passwords, or attempts that were cut off. ${advice}`,
+  );
+}
+
 /** The key that a vault or fleet holds, 32 bytes. */
 export async function recoverKey(client: Client, password: string): Promise<Uint8Array> {
-  if (client instanceof VaultClient) return client.recover(password);
-  const recovered = await client.recover(password);
-  const { backupKey, repaired } = recovered;
+  const recovered: Recovery & Partial<FleetRecovery> = await client.recover(password);
+  const { backupKey, failedAttempts, repaired } = recovered;
+  tellFailed(
+    failedAttempts,
+    'If that was not you, somebody guesses: choose a new password with bkv key change-password.',
+  );
   tellOutcome(recovered, 'a registration or change that was not finished may be open');
   if (repaired !== undefined)
     process.stderr.write(`A vault had no share: all were dealt anew, and ${repaired} vaults hold one now.\n`);

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import { rotate, snapshots } from '../backup/index.js';
-import { formatKey, newBackupKey } from '../client/index.js';
+import { type FleetOutcome, formatKey, newBackupKey, type Recovery } from '../client/index.js';
 import { type AccountFlags, accountClient, accountName, withAccount } from './account.js';
 import { endAs } from './errors.js';
 import { expectNew } from './file.js';
 import { expectKept, type GiveOutOptions, giveOut } from './give-out.js';
-import { type Client, othersOf, recoverKey, tellOutcome } from './held-key.js';
+import { type Client, othersOf, recoverKey, tellFailed, tellOutcome } from './held-key.js';
 import { readKey, withKeyFile, writeKey } from './key-file.js';
 import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
 import { readNewPassword, readOldPassword, readPassword, withPasswordFile } from './passwords.js';
@@ -43,7 +43,7 @@ async function register({ keyFile, replace, remember, ...flags }: RegisterFlags)
   const backupKey = await readKey(keyFile);
   const password = await readNewPassword();
   const done = await client.register(password, backupKey, { replace: mayBeReplaced });
-  tellOutcome(done ?? undefined, 'the registration is not finished');
+  tellOutcome(done ?? {}, 'the registration is not finished');
   await reminder.keep(await accountName(flags), password, remember === true);
   say('The vault holds the key. It opens with the password, and with nothing else.');
 }
@@ -63,11 +63,15 @@ async function changePassword({ remember, ...flags }: AccountFlags & Remember): 
   const client = await accountClient(flags);
   const old = await readOldPassword('Old password: ');
   const password = await readNewPassword();
-  const done = await client.changePassword(old, password);
+  const done: Pick<Recovery, 'failedAttempts'> & Partial<FleetOutcome> = await client.changePassword(
+    old,
+    password,
+  );
   await reminder.keep(await accountName(flags), password, remember === true);
-  tellOutcome(done ?? undefined, 'the change is not finished');
+  tellFailed(done.failedAttempts, 'If that was not you, somebody guessed at the old password.');
+  tellOutcome(done, 'the change is not finished');
   say(
-    done && done.pending.length > 0
+    done.pending && done.pending.length > 0
       ? 'The new password opens the key; the old one may too, until the change is finished.'
       : 'The new password opens the key, the old one does not any more.',
   );

@@ -37,7 +37,7 @@ async function password(flags: AccountFlags): Promise<Made> {
   }
   const chosen = await readNewPassword();
   const secret = newBackupKey();
-  tellOutcome((await client.register(chosen, secret)) ?? undefined, 'the registration is not finished');
+  tellOutcome((await client.register(chosen, secret)) ?? {}, 'the registration is not finished');
   return kept({ kind: 'key', form: 'password', secret });
 }
 
@@ -72,9 +72,5 @@ export async function makeOpener(kind: string, flags: AccountFlags & NewOpenerFl
   if (kind === 'password') return password(flags);
   if (kind === 'digits') return digits(flags);
   if (kind === 'contacts') return contacts(flags);
-  if (kind === 'passkey')
-    throw new UsageError(
-      'a passkey is made by a browser. Open the page of your app in one (here: npm run demo:web), choose Restore and this backup, open it, and press "Ways to open it"',
-    );
   throw new UsageError(`"${kind}" opens no backup: say password, digits, passkey or contacts`);
 }

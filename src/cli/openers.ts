@@ -5,6 +5,7 @@ import {
   listOpeners,
   type Opener,
   type OpenerInfo,
+  openerKinds,
   removeOpener,
   snapshots,
 } from '../backup/index.js';
@@ -13,6 +14,7 @@ import { type AccountFlags, withAccount } from './account.js';
 import { UsageError } from './errors.js';
 import { makeOpener, type NewOpenerFlags } from './new-opener.js';
 import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
+import { openPage } from './passkey-page.js';
 import { report, withJson } from './report.js';
 import { compareWithSeen, lastUsed, seenEpoch } from './seen.js';
 import { withStorage } from './storages.js';
@@ -55,11 +57,21 @@ function list(backup: string, key: BackupKey, json?: boolean): Promise<void> {
   });
 }
 
+/** Has a browser add a passkey: nothing that opens the backup is asked for here. */
+function addPasskey(backup: string, page: string | undefined): Promise<void> {
+  return withStorage(backup, async (storage) => {
+    if ((await openerKinds(storage)).size === 0)
+      throw new UsageError(`${backup} is no backup that a passkey can be added to; is it written right?`);
+    await openPage(page, backup);
+  });
+}
+
 async function add(
   kind: string,
   backup: string,
-  flags: AccountFlags & OpenerFlags & NewOpenerFlags,
+  { page, ...flags }: AccountFlags & OpenerFlags & NewOpenerFlags & { page?: string },
 ): Promise<void> {
+  if (kind === 'passkey') return addPasskey(backup, page);
   const key = await readOpener(flags);
   await withStorage(backup, async (storage) => {
     // What cannot be changed is told before anybody types or keeps anything.
@@ -127,6 +139,11 @@ export function openerCommands(program: Command): void {
       '--name <person>',
       'contacts: who gets a piece (again for each)',
       (value: string, before: string[] = []) => [...before, value],
+    )
+    .option(
+      '--page <url>',
+      'passkey: the page of your app, which is opened in the browser (BKV_PAGE)',
+      process.env.BKV_PAGE,
     )
     .option('--needed <n>', 'contacts: how many of them open the backup together', '2')
     .action(add);

@@ -3,7 +3,7 @@ import { Connection } from './connection.js';
 import { BkvError, KeyExists, RegistrationUnproven, VaultError } from './errors.js';
 import { checkKey } from './key.js';
 import { preparePassword } from './password.js';
-import { recover } from './recovery.js';
+import { type Recovery, recover } from './recovery.js';
 import { type Registrant, register } from './registration.js';
 import { stretchedOnce } from './stretched-once.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from './stretching.js';
@@ -84,16 +84,16 @@ export class VaultClient {
   }
 
   /**
-   * Gets the backup key (32 bytes) back. A wrong password costs one attempt for good.
+   * Gets the backup key back. A wrong password costs one attempt for good.
    * @throws StretchingUnavailable, DeviceTooSlow before any attempt is spent; BkvError as {@link preparePassword}
    * @throws WrongPassword, Locked, ExchangeExpired, VaultIdentityMismatch, VaultError
    */
-  async recover(password: string): Promise<Uint8Array> {
+  async recover(password: string): Promise<Recovery> {
     const secret = preparePassword(password);
     try {
-      const { backupKey, exportKey } = await recover(this.#vault, await this.#registrant(), secret);
+      const { exportKey, ...recovery } = await recover(this.#vault, await this.#registrant(), secret);
       exportKey.fill(0);
-      return backupKey;
+      return recovery;
     } finally {
       secret.fill(0);
     }
@@ -101,13 +101,15 @@ export class VaultClient {
 
   /**
    * Puts a new password in place of the old one; the backup key, and so the backup, stays. Cut off, the old one opens.
+   * @returns `failedAttempts` at the old password, as {@link recover} tells
    * @throws WrongPassword, Locked, VaultIdentityMismatch, VaultError
    */
-  async changePassword(oldPassword: string, newPassword: string): Promise<void> {
+  async changePassword(oldPassword: string, newPassword: string): Promise<Pick<Recovery, 'failedAttempts'>> {
     preparePassword(newPassword).fill(0);
-    const backupKey = await this.recover(oldPassword);
+    const { backupKey, failedAttempts } = await this.recover(oldPassword);
     try {
       await this.register(newPassword, backupKey, { replace: true });
+      return { failedAttempts };
     } finally {
       backupKey.fill(0);
     }

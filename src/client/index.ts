@@ -46,6 +46,7 @@ export {
 export { preparePassword } from './password.js';
 export { codeOfPiece, looksLikePiece } from './piece-text.js';
 export { type Gathered, gather, joinPieces, MOST_PIECES, splitSecret } from './pieces.js';
+export type { Recovery } from './recovery.js';
 export { isRemembered, makeReminder } from './reminder.js';
 export { passwordStrength, type Strength } from './strength.js';
 export { argon2, StretchingUnavailable, type StretchPassword } from './stretching.js';

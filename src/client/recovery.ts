@@ -11,17 +11,28 @@ import type { Registrant } from './registration.js';
 import { openKey } from './sealed-key.js';
 import { sendUntil } from './sending-again.js';
 
+/** What an account's password got back. */
+export interface Recovery {
+  /** 32 bytes */
+  readonly backupKey: Uint8Array;
+  /**
+   * Attempts at the password that failed since it opened the key last: wrong ones, and recoveries that were cut off. Tell
+   * the person: if it was nobody they know, somebody guesses.
+   */
+  readonly failedAttempts: number;
+}
+
 /**
  * Logs in at one vault.
  * @param secret the prepared password
- * @returns the backup key and the export key that opened it, 32 bytes each
+ * @returns beside the backup key the export key that opened it, 32 bytes
  * @throws WrongPassword, Locked, ExchangeExpired, VaultIdentityMismatch, VaultError
  */
 export async function recover(
   vault: Connection,
   { account, serverPublicKey, stretch, needed }: Registrant,
   secret: Uint8Array,
-): Promise<{ backupKey: Uint8Array; exportKey: Uint8Array }> {
+): Promise<Recovery & { exportKey: Uint8Array }> {
   const login = generateKE1(secret);
   const until = performance.now() + (await vault.exchangeTime());
   const started = await vault.request('POST', '/v1/recovery/start', { KE1: toBase64url(login.KE1) });
@@ -44,6 +55,10 @@ export async function recover(
   );
   return {
     backupKey: await openKey(exportKey.slice(), fromBase64url(finished.encryptedBackupKey)),
+    failedAttempts: readFailed(finished.failedAttempts),
     exportKey,
   };
 }
+
+/** A vault of an older version does not say. */
+const readFailed = (value: unknown): number => (Number.isInteger(value) ? Math.max(0, value as number) : 0);

@@ -186,12 +186,12 @@ export const endpoints: readonly Endpoint[] = [
     answer: schemas.RecoveryFinished,
     errors: [400, 401, 403, 404, 410, 413, 503],
     handle: async ({ keeper, caller, body }) => {
-      const { encryptedBackupKey } = await keeper.finishRecovery({
+      const { encryptedBackupKey, failedAttempts } = await keeper.finishRecovery({
         caller,
         recoveryId: body.recoveryId as string,
         KE3: decode(body.KE3),
       });
-      return { encryptedBackupKey: encode(encryptedBackupKey) };
+      return { encryptedBackupKey: encode(encryptedBackupKey), failedAttempts };
     },
   },
   {

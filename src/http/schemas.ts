@@ -101,6 +101,7 @@ export const RecoveryStarted = z.strictObject({
 export const RecoveryFinish = z.strictObject({ recoveryId: exchangeId, KE3: base64url('KE3', SIZES.KE3) });
 export const RecoveryFinished = z.strictObject({
   encryptedBackupKey: base64url('as it was registered', 1, 512),
+  failedAttempts: z.int().min(0).describe('attempts that ended without a proof since the proof before'),
 });
 export const Problem = z.object({
   type: z.string(),

@@ -73,7 +73,7 @@ export function keeperApi(
     },
     finishRecovery: async ({ caller, recoveryId, KE3 }) => {
       const account = await second(caller);
-      return { encryptedBackupKey: await duty.vault.finishRecovery(account, recoveryId, KE3) };
+      return duty.vault.finishRecovery(account, recoveryId, KE3);
     },
     abandonRecovery: async ({ caller, recoveryId }) => {
       const account = await second(caller);

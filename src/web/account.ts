@@ -1,5 +1,5 @@
 import type { Opener } from '../backup/index.js';
-import { type AccountStatus, type StretchPassword, VaultClient } from '../client/index.js';
+import { type AccountStatus, type StretchPassword, VaultClient, WrongPassword } from '../client/index.js';
 import { withStretch } from './stretching.js';
 import { Problem, texts } from './words.js';
 
@@ -9,6 +9,9 @@ const TIMEOUT = 30_000;
 /** Who is signed in, and what opened the backup that was last made or opened here, as the messenger's own program has them. */
 class Account {
   name = '';
+  /** tries that failed before the password was right, but for those of the person at this page: to be told */
+  guesses = 0;
+  #mistyped = 0;
   #opener: Opener | undefined;
 
   /** while the page is open */
@@ -22,7 +25,10 @@ class Account {
   }
 
   signIn(name: string): void {
-    if (name !== this.name) this.opener = undefined;
+    if (name !== this.name) {
+      this.opener = undefined;
+      this.#mistyped = 0;
+    }
     this.name = name;
   }
 
@@ -31,8 +37,18 @@ class Account {
   }
 
   /** @throws WrongPassword, Locked, VaultError, Problem */
-  recover(password: string): Promise<Uint8Array> {
-    return withStretch(async (stretch) => (await this.#vault(stretch)).recover(password));
+  async recover(password: string): Promise<Uint8Array> {
+    try {
+      const { backupKey, failedAttempts } = await withStretch(async (stretch) =>
+        (await this.#vault(stretch)).recover(password),
+      );
+      this.guesses = Math.max(this.guesses, failedAttempts - this.#mistyped);
+      this.#mistyped = 0;
+      return backupKey;
+    } catch (error) {
+      if (error instanceof WrongPassword) this.#mistyped++;
+      throw error;
+    }
   }
 
   /**

@@ -1,6 +1,7 @@
 import { addOpener, backupEntries, type Opener } from '../backup/index.js';
 import { passkeysMayOpen } from '../client/index.js';
 import { account } from './account.js';
+import { tellGuesses } from './changing.js';
 import { clearDigits } from './digits.js';
 import { chosenFiles, clearFiles, totalSize } from './files.js';
 import { canChooseFolders, chooseFolder } from './folder.js';
@@ -128,6 +129,7 @@ function showSaved(count: number): void {
     offer(link, 'backup.bkv', new Blob([storage.archive()]));
     link.click();
   }
+  tellGuesses('saved');
   showAnew('saved');
 }
 

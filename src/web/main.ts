@@ -1,5 +1,6 @@
 import { account } from './account.js';
 import { beginBackup, chooseOpener, prepareBackup } from './backing-up.js';
+import { prepareChanging } from './changing.js';
 import { clearDigits, prepareDigits } from './digits.js';
 import { prepareFiles } from './files.js';
 import { clearPieces, prepareMaking } from './making.js';
@@ -33,6 +34,7 @@ prepareSteps();
 prepareScanning();
 prepareOpening();
 prepareMaking();
+prepareChanging();
 prepareWays();
 prepareNewPassword();
 prepareDigits();
@@ -54,6 +56,7 @@ onSubmit('opener', () => (taskUnderWay() === 'Back up' ? chooseOpener() : openRe
 onClick('.home', () => showAnew('home'));
 onHome(() => {
   forget();
+  account.guesses = 0;
   clearRestored();
 });
 // A page that the browser keeps to go back to must not keep secrets.

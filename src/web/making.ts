@@ -23,11 +23,14 @@ export interface Making {
 const LAST = ['new-password', 'digits-confirm', 'passkey-new', 'pieces-show'];
 
 let making: Making;
+/** the key that gets a new password; a new one unless set */
+let renewed: Uint8Array | undefined;
 /** The person has agreed to lose what the old password opened. */
 let replacing = false;
 
 function begin(what: Making): void {
   making = what;
+  renewed = undefined;
   replacing = false;
   for (const step of LAST) element(`#${step} button[type=submit]`).textContent = what.button;
 }
@@ -47,6 +50,14 @@ export async function makePassword(what: Making): Promise<void> {
     });
 }
 
+/** Another password for a key that the vault holds. */
+export function renewPassword(secret: Uint8Array, made: () => Promise<void>): void {
+  begin({ button: 'Change it', existing: '', made });
+  renewed = secret;
+  replacing = true;
+  show('new-password');
+}
+
 function giveUp(why: 'forgotten' | 'locked'): void {
   element('#replace-why').textContent = texts[why];
   element('#replace-loss').textContent = texts.loss;
@@ -59,7 +70,7 @@ async function register(outlet: Outlet): Promise<void> {
   outlet.say('Checking the password …');
   const password = await takeNewPassword();
   outlet.say('Setting up the password …');
-  const secret = newBackupKey();
+  const secret = renewed ?? newBackupKey();
   try {
     await account.register(password, secret, replacing);
   } catch (error) {

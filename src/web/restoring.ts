@@ -1,5 +1,6 @@
 import { type Opener, restoreEntries } from '../backup/index.js';
 import { account } from './account.js';
+import { tellGuesses } from './changing.js';
 import { canChooseFolders, chooseFolder } from './folder.js';
 import { ask, askDigits, chosenWay, expectOpens, offerWays, type Purpose, waysOf } from './opening.js';
 import { remember } from './remembered.js';
@@ -83,6 +84,7 @@ async function restore(outlet: Outlet): Promise<void> {
   element('#restored-title').textContent = `${filesAre(files)} restored`;
   listProblems('damaged', `${filesAre(damaged.length)} damaged, and could not be restored:`, damaged);
   element('#save-all').hidden = shelf.size < 2;
+  tellGuesses('restored');
   showAnew('restored');
 }
 

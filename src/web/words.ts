@@ -78,6 +78,9 @@ export const texts = {
   existingFolder: 'Type the password that opens the backup in this folder.',
   forDigits: 'Type your password. The digits of the same key are shown then.',
   forRestore: 'After ten wrong tries it is closed for ever.',
+  forChange: 'First the password that you have now.',
+  guesses: (count: number): string =>
+    `${count === 1 ? 'Once' : `${count} times`} somebody tried to open your backup with a wrong password since you last used yours. If that was not you, choose a new password now. Make it a long one.`,
   forgotten: 'You are about to put a new password in the place of one that you do not know any more.',
   locked: 'Ten wrong passwords were tried, and the old password is closed for ever.',
   loss: 'What the old password opened can then never be opened by a password again: every older backup, on every device. Where you have its 64 digits, those still work.',

@@ -140,7 +140,7 @@ describe('the vault in containers', function () {
     assert.equal(inspect('vault', '{{.State.ExitCode}}'), '0');
     compose('start', 'vault');
     await until('healthy again', () => health() === 'healthy');
-    assert.deepEqual(await client('alice').recover('correct horse battery staple'), key);
+    assert.deepEqual((await client('alice').recover('correct horse battery staple')).backupKey, key);
   });
 
   it('survives a restart of its database', async () => {

@@ -114,7 +114,12 @@ class Owner {
     for (const [password, key] of [...this.possible].reverse()) {
       this.#note(`recover ${password}`);
       try {
-        const { backupKey, pending } = await this.client.recover(password);
+        const counted = this.life.mostSpent();
+        const { backupKey, pending, failedAttempts } = await this.client.recover(password);
+        assert.ok(
+          failedAttempts <= counted,
+          `${failedAttempts} attempts are told, honest members counted ${counted}`,
+        );
         await this.client.settled();
         this.life.label(password);
         assert.deepEqual(Buffer.from(backupKey), Buffer.from(key));

@@ -283,10 +283,15 @@ export class DoubleVault {
     const { held } = attempt;
     if (!equal(KE3, attempt.KE3)) return problem(403, 'wrong-password');
     this.guesses = 0;
+    const open = [...this.attempts.values()].filter((one) =>
+      one.spent.some((spent) => spent.held === held && spent.resets === held.resets),
+    ).length;
+    const own = attempt.spent.some((spent) => spent.held === held && spent.resets === held.resets) ? 1 : 0;
+    const failedAttempts = held.used - own - open;
     for (const one of attempt.spent)
       if (one.held === held) Object.assign(held, { used: 0, proven: true, resets: held.resets + 1 });
       else if (one.held.resets === one.resets && one.held.used < this.limit) one.held.used--;
-    return { status: 200, json: { encryptedBackupKey: held.sealed } };
+    return { status: 200, json: { encryptedBackupKey: held.sealed, failedAttempts } };
   }
 }
 

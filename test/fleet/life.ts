@@ -93,6 +93,12 @@ export class Life {
     );
   }
 
+  /** The most attempts that any honest member counts. */
+  mostSpent(): number {
+    const honest = this.members.filter(({ liar, isForgetful }) => !liar && !isForgetful);
+    return Math.max(0, ...honest.flatMap(({ vault }) => vault.dealings.map(({ used }) => used)));
+  }
+
   /** Whether honest members that hold the newest dealing of the password, proven, have all attempts again. */
   isFull({ members, threshold }: Fleet, password: string): boolean {
     const honest = members.filter(({ liar }) => !liar);

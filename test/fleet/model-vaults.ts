@@ -84,6 +84,7 @@ export function serve(
       vault.open = vault.open.filter((one) => one !== open);
       if (!open || !held) return refused('no such recovery');
       if ((message as { proof: string }).proof !== held.password) return refused('wrong password');
+      const failedAttempts = held.used - 1;
       held.used = 0;
       held.proven = true;
       vault.evaluations[held.password] = 0;
@@ -94,7 +95,7 @@ export function serve(
           one.used = Math.max(0, one.used - 1);
       }
       if (rules.retiresAtProof) vault.dealings = [held];
-      return ok({ sealed: held.password });
+      return ok({ sealed: held.password, failedAttempts });
     }
     case 'abandon':
       vault.open = vault.open.filter(({ id }) => id !== r.recoveryId);
@@ -194,7 +195,7 @@ class ModelLogin implements Login {
   }
   key(message: unknown, sealed: unknown) {
     const { proof } = message as { proof: string };
-    return (sealed as { sealed: string }).sealed === proof ? new Uint8Array(32) : undefined;
+    return sealed === proof ? new Uint8Array(32) : undefined;
   }
   exposed(
     threshold: number,

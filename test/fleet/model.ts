@@ -10,7 +10,7 @@ import type {
   Round,
 } from '../../src/client/fleet/program.js';
 import type { Quorums } from '../../src/client/fleet/quorums.js';
-import { look, type Recovered, recover } from '../../src/client/fleet/recover.js';
+import { look, recover } from '../../src/client/fleet/recover.js';
 import { Choices } from './explorer.js';
 import {
   emptyVault,
@@ -83,11 +83,10 @@ export type Step =
 const start = (op: Operation, step: Step): Program<{ pending: readonly MemberId[] }> => {
   if (step.what === 'recover') return recover(op, new ModelScheme().login(step.password));
   if (step.what === 'register') return register(op, step.to);
-  return (function* (): Program<Recovered> {
-    const { backupKey } = yield* recover(op, new ModelScheme().login(step.from));
+  return (function* (): Program<{ pending: readonly MemberId[] }> {
+    yield* recover(op, new ModelScheme().login(step.from));
     op.facts.recovered = true;
-    const { pending } = yield* register(op, step.to);
-    return { backupKey, pending };
+    return yield* register(op, step.to);
   })();
 };
 
@@ -214,8 +213,8 @@ function liesOf(memory: Record<string, string>, kind: Kind, request: unknown): R
     lies.push(LYING);
   } else if (kind === 'finish') {
     const { recoveryId } = request as { recoveryId: string };
-    say({ sealed: memory[recoveryId] ?? '' });
-    say({ sealed: 'nothing' });
+    say({ sealed: memory[recoveryId] ?? '', failedAttempts: 0 });
+    say({ sealed: 'nothing', failedAttempts: 0 });
   } else if (kind === 'offer') {
     const { dealing } = request as { dealing: string };
     say({ registrationId: dealing, message: { genuine: true } });

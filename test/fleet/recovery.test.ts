@@ -35,7 +35,11 @@ describe('a recovery among slow members and liars', () => {
       await work();
       return stretched;
     };
-    return { client, count, used: () => members.map(({ vault }) => vault.dealings[0]?.used) };
+    const spend = (...used: number[]) => {
+      for (const [i, count] of used.entries())
+        for (const dealing of members[i]?.vault.dealings ?? []) dealing.used += count;
+    };
+    return { client, count, spend, used: () => members.map(({ vault }) => vault.dealings[0]?.used) };
   };
   beforeEach(() => ways.clear());
   afterEach(() => life.end());
@@ -77,6 +81,51 @@ describe('a recovery among slow members and liars', () => {
     assert.deepEqual((await one.recover('right')).backupKey, key);
     await one.settled();
     assert.deepEqual(used().slice(1), [0, 0]);
+  });
+
+  it('tells how many attempts failed that an honest member counted, whatever liars say of it', async () => {
+    const { client, spend } = await fleetOf(5, 3);
+    const says =
+      (failedAttempts: unknown): Way =>
+      async (path, answer) =>
+        path === '/v1/recovery/finish'
+          ? Response.json({ ...((await answer.json()) as Json), failedAttempts })
+          : answer;
+    const told = async (...used: number[]) => {
+      spend(...used);
+      const one = client(2000);
+      const { failedAttempts, liars } = await one.recover('right');
+      await one.settled();
+      return [failedAttempts, liars.length];
+    };
+    await assert.rejects(client(2000).recover('wrong'), WrongPassword);
+    assert.deepEqual(await told(), [1, 0], 'a wrong password of an honest client is counted by all');
+    assert.deepEqual(await told(), [0, 0]);
+    assert.deepEqual(await told(3, 0, 2, 2, 0), [2, 0], 'guesses that each went to three members');
+    assert.deepEqual(await told(4, 4, 0, 0, 0), [0, 0], 'liars could have said so');
+    for (const lie of [200, 0]) {
+      for (const i of [0, 1]) ways.set(i, says(lie));
+      assert.deepEqual(await told(2, 2, 2, 2, 2), [2, 0], `liars say ${lie}`);
+    }
+    for (const [i, lie] of [-1, '1'].entries()) ways.set(i, says(lie));
+    assert.deepEqual(await told(2, 2, 2, 2, 2), [2, 2], 'liars that are caught, and no more can lie');
+    ways.clear();
+    for (let i = 0; i < 5; i++) ways.set(i, says(undefined));
+    assert.deepEqual(await told(2, 2, 2, 2, 2), [0, 0], 'vaults of an older version');
+  });
+
+  it('does not tell of attempts of its own: those that a change under way costs', async () => {
+    const { client, spend } = await fleetOf(3, 2);
+    ways.set(0, (path, answer) => (path === '/v1/recovery/start' ? Response.error() : answer));
+    const { pending } = await client(2000).register('new', key, { replace: true });
+    assert.ok(pending.length > 0);
+    ways.clear();
+    for (const used of [0, 2]) {
+      spend(used, used, used);
+      const one = client(2000);
+      assert.equal((await one.recover('right')).failedAttempts, used, `${used} of somebody else`);
+      await one.settled();
+    }
   });
 
   it('stretches once in the common case, for a wrong password too', async () => {

@@ -81,7 +81,7 @@ class Fleet:
         randomized = randomize(secret, scalar, evaluated)
         for i, vault in self.vaults.items():
             self._share(vault, dealing, i, shares[i], randomized, backup_key)
-        opened = self._login(secret, dealing, set(self.vaults))
+        opened, _ = self._login(secret, dealing, set(self.vaults))
         if len(opened) < self.threshold + self.liars or set(opened.values()) != {backup_key}:
             raise TooFewVaults("not enough vaults have proven the new dealing")
         self._commit(dealing)
@@ -113,7 +113,10 @@ class Fleet:
         vault.request("POST", "/v1/share/finish", finish)
 
     def _login(self, secret, dealing, at):
-        """Proves the password at vaults, at least T. Returns the backup keys by index. Raises WrongPassword."""
+        """
+        Proves the password at vaults, at least T. Returns the backup keys by index, and how many attempts failed before that
+        at least one honest vault counted. Raises WrongPassword.
+        """
         scalar = random_scalar()
         logins, started = {}, {}
         for i in at:
@@ -135,12 +138,14 @@ class Fleet:
             for i, answer in started.items():
                 self.vaults[i].request("DELETE", f"/v1/recovery/{answer['recoveryId']}")
             raise WrongPassword(min(answer["attemptsRemaining"] for answer in started.values()))
-        keys = {}
+        keys, failed = {}, []
         for i, (KE3, export_key) in proofs.items():
             message = {"recoveryId": started[i]["recoveryId"], "KE3": wire.encode(KE3)}
             finished = self.vaults[i].request("POST", "/v1/recovery/finish", message)
             keys[i] = wire.open_sealed(export_key, wire.decode(finished["encryptedBackupKey"]))
-        return keys
+            failed.append(finished["failedAttempts"])
+        failed.sort(reverse=True)
+        return keys, failed[self.liars] if self.liars < len(failed) else 0
 
     def _commit(self, dealing):
         acknowledged = 0
@@ -157,11 +162,12 @@ class Fleet:
         for dealing in sorted(set().union(*held.values()), reverse=True):
             holders = {i for i, dealings in held.items() if dealing in dealings}
             if dealing[8:16] == self.tag and len(holders) >= self.threshold:
-                return next(iter(self._login(secret, dealing, holders).values()))
+                keys, failed = self._login(secret, dealing, holders)
+                return next(iter(keys.values())), failed
         raise TooFewVaults
 
     def change_password(self, old, new):
-        backup_key = self.recover(old)
+        backup_key, _ = self.recover(old)
         self._deal(prepare(new), backup_key)
 
     def delete(self):

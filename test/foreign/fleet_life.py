@@ -16,9 +16,9 @@ fleet = Fleet(given["threshold"], vaults, given["account"])
 key = bytes.fromhex(given["registered"]["key"])
 
 # What another client dealt opens here, also with a vault down.
-assert fleet.recover(given["registered"]["password"]) == key
+assert fleet.recover(given["registered"]["password"]) == (key, 0)
 down = [("http://127.0.0.1:9", S, token) if i == 0 else (url, S, token) for i, (url, S, token) in enumerate(vaults)]
-assert Fleet(given["threshold"], down, given["account"]).recover(given["registered"]["password"]) == key
+assert Fleet(given["threshold"], down, given["account"]).recover(given["registered"]["password"]) == (key, 0)
 
 fleet.change_password(given["registered"]["password"], "correct horse")
 try:
@@ -27,7 +27,7 @@ except WrongPassword as wrong:
     assert wrong.args == (9,)
 else:
     raise AssertionError("the old password still opens")
-assert fleet.recover("correct horse") == key
+assert fleet.recover("correct horse") == (key, 1)
 
 fleet.delete()
 assert all(dealings == [] for dealings in fleet.held().values())

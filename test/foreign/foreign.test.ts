@@ -58,7 +58,7 @@ describe('a client in Python, written from docs/protocol.md', () => {
       registered: { password: 'été', key: hex(key) },
     });
     assert.equal(out, 'ok');
-    assert.equal(hex(await client.recover('left behind')), hex(key));
+    assert.equal(hex((await client.recover('left behind')).backupKey), hex(key));
   });
 
   it('deals, recovers, changes and deletes at a fleet, and each client opens what the other dealt', async () => {

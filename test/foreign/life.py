@@ -21,19 +21,19 @@ vault = Vault(given["url"], decode(given["serverPublicKey"]), given["account"], 
 
 # What another client registered opens here.
 key = bytes.fromhex(given["registered"]["key"])
-assert vault.recover(given["registered"]["password"]) == key
+assert vault.recover(given["registered"]["password"]) == (key, 0)
 
 other = bytes(reversed(key))
 assert expect(Problem, lambda: vault.register("another", other)).kind == "key-exists"
 vault.register("correct horse", other, replace=True)
 assert expect(WrongPassword, lambda: vault.recover("incorrect horse")).args == (9,)
 assert vault.status()["attemptsRemaining"] == 9
-assert vault.recover("correct\u00a0horse") == other
+assert vault.recover("correct\u00a0horse") == (other, 1)
 assert vault.status()["attemptsRemaining"] == 10
 
 vault.change_password("correct horse", "battery staple")
 expect(WrongPassword, lambda: vault.recover("correct horse"))
-assert vault.recover("battery staple") == other
+assert vault.recover("battery staple") == (other, 1)
 
 vault.delete()
 assert vault.status()["state"] == "unregistered"

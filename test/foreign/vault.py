@@ -80,7 +80,7 @@ class Vault:
         self.try_device()
         secret = prepare(password)
         export_key = self._register(secret, backup_key, replace)
-        if self._recover(secret) != (backup_key, export_key):
+        if self._recover(secret)[:2] != (backup_key, export_key):
             raise RuntimeError("the registration did not open")
 
     def _register(self, secret, backup_key, replace):
@@ -114,8 +114,10 @@ class Vault:
         return export_key
 
     def recover(self, password):
+        """The backup key, and how many attempts at the password failed since the last recovery."""
         self.try_device()
-        return self._recover(prepare(password))[0]
+        backup_key, _, failed = self._recover(prepare(password))
+        return backup_key, failed
 
     def _recover(self, secret):
         login = Login.start(secret, random_scalar(), token_bytes(32), token_bytes(32))
@@ -129,11 +131,13 @@ class Vault:
             self.request("DELETE", f"/v1/recovery/{recovery}")
             raise WrongPassword(started["attemptsRemaining"]) from None
         finished = self.request("POST", "/v1/recovery/finish", {"recoveryId": recovery, "KE3": wire.encode(KE3)})
-        return wire.open_sealed(export_key, wire.decode(finished["encryptedBackupKey"])), export_key
+        sealed = wire.decode(finished["encryptedBackupKey"])
+        return wire.open_sealed(export_key, sealed), export_key, finished["failedAttempts"]
 
     def change_password(self, old, new):
         prepare(new)
-        self.register(new, self.recover(old), replace=True)
+        backup_key, _ = self.recover(old)
+        self.register(new, backup_key, replace=True)
 
     def delete(self):
         self.request("DELETE", "/v1/account")

@@ -6,6 +6,8 @@ export interface ModelCell {
   used: number;
   limit: number;
   proven: boolean;
+  /** attempts that have failed since the last proof */
+  failed: number;
   open: Set<number>;
 }
 
@@ -21,7 +23,8 @@ export class LedgerModel {
       0,
       ...inherits.map((i) => this.cell(i)).flatMap((one) => (one.state === 'live' ? one.used : [])),
     );
-    this.cells.push({ state: 'live', used: Math.min(used, limit), limit, proven: false, open: new Set() });
+    const taken = Math.min(used, limit);
+    this.cells.push({ state: 'live', used: taken, limit, proven: false, failed: taken, open: new Set() });
     return this.cells.length - 1;
   }
 
@@ -60,22 +63,32 @@ export class LedgerModel {
     for (const i of this.#end(attempt).spentOn) if (this.cell(i).state === 'live') this.cell(i).used--;
   }
 
-  /** @returns whether the first cell was live */
-  prove(attempt: number): boolean {
+  /** @returns how many attempts had failed; `undefined` when the first cell was not live */
+  prove(attempt: number): number | undefined {
     const { cells, spentOn } = this.#end(attempt);
     const first = cells[0] as number;
-    if (this.cell(first).state !== 'live') return false;
+    const { state, failed } = this.cell(first);
+    if (state !== 'live') return undefined;
     this.#reset(first);
-    Object.assign(this.cell(first), { used: 0, proven: true });
+    Object.assign(this.cell(first), { used: 0, proven: true, failed: 0 });
     for (const i of spentOn) if (i !== first && this.cell(i).state === 'live') this.cell(i).used--;
-    return true;
+    return failed;
   }
 
   fail(attempt: number): void {
-    for (const i of this.#end(attempt).cells) {
+    const { cells, spentOn } = this.#end(attempt);
+    for (const i of spentOn) this.cell(i).failed++;
+    for (const i of cells) {
       const { state, used, limit, open } = this.cell(i);
       if (state === 'live' && used >= limit && open.size === 0) this.cell(i).state = 'locked';
     }
+  }
+
+  /** Whoever counts ends: what was under way has failed. */
+  restart(): void {
+    for (const { spentOn } of this.attempts.values()) for (const i of spentOn) this.cell(i).failed++;
+    for (const { open } of this.cells) open.clear();
+    this.attempts.clear();
   }
 
   retire(i: number): void {

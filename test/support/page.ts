@@ -108,10 +108,10 @@ export class Visitor {
     await this.press('Continue');
   }
 
-  async newPassword(password: string, again = password): Promise<void> {
+  async newPassword(password: string, again = password, button = 'Back up'): Promise<void> {
     await this.page.getByLabel('New password', { exact: true }).fill(password);
     await this.page.getByLabel('The same password again').fill(again);
-    await this.press('Back up');
+    await this.press(button);
   }
 
   async password(password: string): Promise<void> {

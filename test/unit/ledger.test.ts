@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { seed } from '../../rig/random.js';
-import { type Cell, CellClosed, Ledger, LedgerUnavailable } from '../../src/keeper/ledger/index.js';
+import {
+  type Attempt,
+  type Cell,
+  CellClosed,
+  Ledger,
+  LedgerUnavailable,
+} from '../../src/keeper/ledger/index.js';
 import { Cut, MemoryStore } from '../support/memory-store.js';
 import { LedgerModel, type Pair, type Registered } from '../support/model.js';
 
@@ -70,11 +76,8 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
           assert.deepEqual(ledger.state(one.cell), model.expected(one.model));
         /** Attempts that were under way are over for the ledger that is opened next. */
         const reopen = async () => {
-          for (const { model: attempt } of attempts.splice(0)) {
-            const { cells } = model.attempts.get(attempt) as { cells: number[] };
-            for (const i of cells) model.cell(i).open.clear();
-            model.attempts.delete(attempt);
-          }
+          attempts.length = 0;
+          model.restart();
           ledger = await open(store, { limit });
         };
         for (const { op, at } of commands) {
@@ -85,6 +88,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
             limit = 1 + (at % 9);
             await reopen();
           } else if (op === 'break') {
+            let owed: [Attempt, number] | undefined;
             store.cutAt = store.writes + 1 + (at % 2);
             store.after = at % 3 === 0;
             const lost = ledger.spend([]);
@@ -93,10 +97,12 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
             if (pair && !ledger.usable && ledger.state(pair.attempt.cells[0] as Cell).state === 'live') {
               attempts.splice(attempts.indexOf(pair), 1);
               await assert.rejects(ledger.prove(pair.attempt), LedgerUnavailable);
-              model.prove(pair.model);
+              owed = [pair.attempt, model.prove(pair.model) as number];
             }
             store.restart();
             if (!ledger.usable) await ledger.reload();
+            if (owed)
+              assert.equal(await ledger.prove(owed[0]), owed[1], 'told once the token can be written to');
           } else if (op === 'fill') {
             for (const cell of await fill(ledger, 100)) all.push({ cell, model: model.register(limit, []) });
           } else if (op === 'rotate') {
@@ -153,8 +159,11 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
             } else if (op === 'give back') {
               await ledger.giveBack(pair.attempt);
               model.giveBack(pair.model);
-            } else if (model.prove(pair.model)) await ledger.prove(pair.attempt);
-            else await assert.rejects(ledger.prove(pair.attempt), CellClosed);
+            } else {
+              const failed = model.prove(pair.model);
+              if (failed === undefined) await assert.rejects(ledger.prove(pair.attempt), CellClosed);
+              else for (let i = 0; i < 2; i++) assert.equal(await ledger.prove(pair.attempt), failed);
+            }
           }
           if (one && all.includes(one)) check(one);
           if (['reopen', 'rotate', 'break'].includes(op)) for (const each of all) check(each);
@@ -349,6 +358,22 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual(ledger.state(cell), now(1, { proven: true }));
     });
 
+    it('that are still to be given back have not failed', async () => {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      const cell = await allocate(ledger);
+      await guess(ledger, cell);
+      const [back, proven] = [ledger.spend([cell]), ledger.spend([cell])];
+      await proven.durable;
+      const mended = failing(store, false);
+      await assert.rejects(ledger.spend([]).durable, LedgerUnavailable);
+      await ledger.giveBack(back);
+      await assert.rejects(ledger.prove(proven), LedgerUnavailable);
+      mended();
+      await ledger.reload();
+      assert.equal(await ledger.prove(proven), 1);
+    });
+
     it('whose proof another writer cannot know of may be proven to this one again', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
@@ -359,7 +384,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       await assert.rejects(ledger.prove(attempt), LedgerUnavailable);
       await ledger.reload();
       assert.deepEqual(ledger.state(cell), now(2));
-      await ledger.prove(attempt);
+      assert.equal(await ledger.prove(attempt), 0);
       assert.deepEqual(ledger.state(cell), now(0, { proven: true }));
     });
 

@@ -3,6 +3,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 import { randomStream, seed } from '../../rig/random.js';
 import { Records } from '../../src/keeper/records/index.js';
 import type { AccountId } from '../../src/keeper/vault/index.js';
+import type { Recovered } from '../../src/keeper/vault/recovery.js';
 import { Vault, type VaultOptions } from '../../src/keeper/vault/vault.js';
 import {
   CodedError,
@@ -126,8 +127,8 @@ class Person {
   }
 
   /** @returns what finishes the recovery with the same message each time it is called */
-  async prove(password: string): Promise<() => Promise<Uint8Array>> {
-    const { login, KE2, recoveryId } = await this.start(password);
+  async prove(password: string, dealing?: string): Promise<() => Promise<Recovered>> {
+    const { login, KE2, recoveryId } = await this.start(password, dealing);
     const { KE3 } = await generateKE3(login, KE2, stretch, this.#names);
     return () => this.vault.finishRecovery(this.id, recoveryId, KE3.slice());
   }
@@ -137,7 +138,8 @@ class Person {
     const { login, KE2, recoveryId } = await this.start(password, dealing);
     try {
       const { KE3 } = await generateKE3(login, KE2, stretch, this.#names);
-      return await this.vault.finishRecovery(this.id, recoveryId, KE3);
+      const { encryptedBackupKey } = await this.vault.finishRecovery(this.id, recoveryId, KE3);
+      return encryptedBackupKey;
     } catch (error) {
       if (!(error instanceof EnvelopeRecoveryError)) throw error;
       await this.vault.abandonRecovery(this.id, recoveryId);
@@ -207,7 +209,10 @@ describe('a vault in memory', () => {
     await assert.rejects(alice.start('right'), code('attempts-under-way'));
     const [{ login, KE2, recoveryId }] = open as [Awaited<ReturnType<Person['start']>>];
     const { KE3 } = await generateKE3(login, KE2, stretch, identities('alice', vault.serverPublicKey));
-    assert.deepEqual(await vault.finishRecovery(alice.id, recoveryId, KE3), sealed);
+    assert.deepEqual(await vault.finishRecovery(alice.id, recoveryId, KE3), {
+      encryptedBackupKey: sealed,
+      failedAttempts: 0,
+    });
     assert.equal(await alice.left(), MAX);
   });
 
@@ -294,7 +299,7 @@ describe('a vault in memory', () => {
       token.store.replaceData = replaceData;
       token.goes('up');
       while (vault.trouble) await setTimeout(2);
-      if (again) assert.deepEqual(await finish(), sealed);
+      if (again) assert.deepEqual(await finish(), { encryptedBackupKey: sealed, failedAttempts: MAX - 1 });
       assert.equal(await alice.left(), MAX);
       assert.deepEqual(await alice.guess('right'), sealed);
     }
@@ -302,11 +307,13 @@ describe('a vault in memory', () => {
 
   it('answers the same end of a recovery again, and counts it once', async () => {
     const alice = person('alice');
-    const sealed = await alice.register('right');
-    const finish = await alice.prove('right');
-    assert.deepEqual(await Promise.all([finish(), finish()]), [sealed, sealed]);
+    const encryptedBackupKey = await alice.register('right');
     await alice.guess('wrong');
-    assert.deepEqual(await finish(), sealed);
+    const finish = await alice.prove('right');
+    const answer = { encryptedBackupKey, failedAttempts: 1 };
+    assert.deepEqual(await Promise.all([finish(), finish()]), [answer, answer]);
+    await alice.guess('wrong');
+    assert.deepEqual(await finish(), answer);
     const { recoveryId } = await alice.start('right');
     const KE3 = random(32);
     for (let i = 0; i < 3; i++)
@@ -316,6 +323,46 @@ describe('a vault in memory', () => {
     assert.equal(await alice.left(), MAX - 2);
     await vault.delete(alice.id);
     await assert.rejects(finish(), code('unknown-exchange'));
+  });
+
+  it('tells who proves the password how many attempts failed since the last proof, and nobody else', async () => {
+    const alice = person('alice');
+    await alice.register('right');
+    const failed = async (dealing?: string) => {
+      const finish = await person('alice').prove('right', dealing);
+      return (await finish()).failedAttempts;
+    };
+    assert.equal(await failed(), 0);
+    // One told it to the vault, one sent a wrong proof, and one was cut off when the vault ended.
+    await alice.guess('wrong');
+    const { recoveryId } = await alice.start('wrong');
+    await assert.rejects(vault.finishRecovery(alice.id, recoveryId, random(32)), code('wrong-password'));
+    assert.equal(await failed(), 2);
+    assert.equal(await failed(), 0);
+    await alice.start('wrong');
+    await vault.close();
+    await open();
+    assert.equal(await failed(), 1);
+    // One that is under way has not failed, and one that was given back never was.
+    const again = person('alice');
+    await again.start('right');
+    token.failing.add('login');
+    await assert.rejects(again.start('right'), code('unavailable'));
+    token.failing.clear();
+    assert.equal(await failed(), 0);
+  });
+
+  it('tells at a new dealing how many attempts failed at the others', async () => {
+    const alice = person('alice');
+    const failed = async (dealing: string) => (await (await alice.prove('right', dealing))()).failedAttempts;
+    const [first, second] = ['1'.repeat(32), '2'.repeat(32)];
+    await alice.deal('right', first);
+    assert.equal(await failed(first), 0);
+    await alice.guess('wrong', first);
+    await alice.deal('right', second);
+    assert.equal(await failed(second), 1);
+    assert.equal(await failed(second), 0);
+    assert.equal(await failed(first), 1);
   });
 
   it('gives a cell out again whose row could not be sealed', async () => {

@@ -3,6 +3,7 @@ import { Connection } from '../connection.js';
 import { KeyExists, Locked, VaultIdentityMismatch } from '../errors.js';
 import { checkKey } from '../key.js';
 import { preparePassword } from '../password.js';
+import type { Recovery } from '../recovery.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from '../stretching.js';
 import { deal } from './deal.js';
 import { candidates, claim, withOthers } from './dealings.js';
@@ -59,9 +60,8 @@ export interface FleetRegistration extends FleetOutcome {
   readonly vaults: number;
 }
 
-export interface FleetRecovery extends FleetOutcome {
-  /** 32 bytes */
-  readonly backupKey: Uint8Array;
+/** Of failed attempts it knows those that at least one honest vault counted: there may have been more. */
+export interface FleetRecovery extends Recovery, FleetOutcome {
   /** how many vaults hold a share of a key that was dealt anew, because a vault had none or the fleet is new */
   readonly repaired: number | undefined;
 }
@@ -166,18 +166,20 @@ export class FleetClient {
   /**
    * Puts a new password in place of the old one; the backup key, and so the backup, stays. When nothing is pending, the
    * old password opens nowhere any more. Cut off, one of the two opens.
+   * @returns with `failedAttempts` at the old password, as {@link recover} tells
    * @throws as {@link recover} and {@link register} do
    */
   async changePassword(
     oldPassword: string,
     newPassword: string,
     { signal }: Abortable = {},
-  ): Promise<FleetRegistration> {
+  ): Promise<FleetRegistration & Pick<Recovery, 'failedAttempts'>> {
     preparePassword(newPassword).fill(0);
     const abortable = signal ? { signal } : {};
-    const { backupKey } = await this.recover(oldPassword, abortable);
+    const { backupKey, failedAttempts } = await this.recover(oldPassword, abortable);
     try {
-      return await this.register(newPassword, backupKey, { replace: true, ...abortable });
+      const done = await this.register(newPassword, backupKey, { replace: true, ...abortable });
+      return { ...done, failedAttempts };
     } finally {
       backupKey.fill(0);
     }
@@ -191,12 +193,12 @@ export class FleetClient {
    */
   async recover(password: string, { signal }: Abortable = {}): Promise<FleetRecovery> {
     const op = this.#operation();
-    const { backupKey, repaired, pending } = await this.#with<Recovered>(
+    const { pending, ...recovered } = await this.#with<Recovered>(
       password,
       (login) => recover(op, login),
       signal,
     );
-    return { backupKey, repaired, ...this.#outcome(op, pending) };
+    return { repaired: undefined, ...recovered, ...this.#outcome(op, pending) };
   }
 
   /** What the fleet as a whole says of the account: it opens as long as `threshold` vaults do. @throws TooFewVaults */

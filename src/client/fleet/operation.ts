@@ -1,4 +1,5 @@
 import { TooFewVaults } from './errors.js';
+import { FailedAttempts } from './failed-attempts.js';
 import {
   ask,
   type Held,
@@ -6,6 +7,7 @@ import {
   type MemberId,
   type Program,
   type Replies,
+  type Reply,
   type Request,
   type Round,
 } from './program.js';
@@ -44,6 +46,7 @@ export class Operation {
   /** members that spent an attempt in this operation */
   readonly spent = new Set<MemberId>();
   looks: ReadonlyMap<MemberId, Held> = new Map();
+  readonly #failed = new FailedAttempts();
   /** what else it has learnt, by name */
   readonly facts: Record<string, unknown> = {};
 
@@ -107,8 +110,9 @@ export class Operation {
     options: Omit<Round<K>, 'kind' | 'requests'> = {},
   ): Program<Replies<K>> {
     const requests = new Map(this.willing(members).map((member) => [member, request(member)]));
-    const replies = yield* ask({ kind, requests, ...options });
+    const replies = yield* ask({ kind, requests, ...options, late: this.#noting(kind, options.late) });
     for (const [member, reply] of replies) {
+      this.#failed.note(kind, member, reply);
       if (reply.ok) continue;
       if (reply.failure === 'lying') this.catch([member], reply.reason);
       const isDeaf = reply.failure === 'refused' && kind === 'look';
@@ -117,6 +121,23 @@ export class Operation {
         this.silent.set(member, reply.reason);
     }
     return replies;
+  }
+
+  /** What is done with an answer that comes late: it is taken note of first. */
+  #noting<K extends Kind>(kind: K, late: Late<K> | undefined): Late<K> {
+    const note = (member: MemberId, reply: Reply<K>) => this.#failed.note(kind, member, reply);
+    return function* (member, reply) {
+      note(member, reply);
+      if (late) yield* late(member, reply);
+    };
+  }
+
+  /** Attempts that had failed since the last proof: that more members say than may lie. */
+  failedAttempts(): number {
+    const counts = this.fleets.map((fleet) =>
+      this.#failed.atLeast(this.credible(fleet.members), fleet.quorums.hidden(this.caughtIn(fleet))),
+    );
+    return Math.max(...counts);
   }
 
   /** What has gone wrong at the fleet's members so far, each with its name. */
@@ -135,6 +156,8 @@ export class Operation {
     return new TooFewVaults(answered, fleet.quorums.threshold, this.failures(fleet), what);
   }
 }
+
+type Late<K extends Kind> = NonNullable<Round<K>['late']>;
 
 /** Those that answered, with their answers. */
 export const answered = <K extends Kind>(replies: Replies<K>) =>

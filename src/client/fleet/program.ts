@@ -31,7 +31,14 @@ export interface Exchanges {
     request: { readonly dealing: string; readonly message: Opaque },
     answer: { readonly recoveryId: string; readonly message: Opaque; readonly attemptsRemaining: number },
   ];
-  finish: [request: { readonly recoveryId: string; readonly message: Opaque }, answer: Opaque];
+  finish: [
+    request: { readonly recoveryId: string; readonly message: Opaque },
+    answer: {
+      readonly sealed: Opaque;
+      /** attempts that ended without a proof since the proof before */
+      readonly failedAttempts: number;
+    },
+  ];
   abandon: [request: { readonly recoveryId: string }, answer: null];
   offer: [
     request: { readonly dealing: string; readonly index: number; readonly message: Opaque },

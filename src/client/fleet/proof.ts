@@ -30,7 +30,7 @@ export function* prove(
   );
   const proven = new Set<MemberId>();
   let backupKey: Uint8Array | undefined;
-  for (const [member, sealed] of answered(replies)) {
+  for (const [member, { sealed }] of answered(replies)) {
     const key = yield* work(() => login.key(messages.get(member), sealed));
     if (key === undefined) op.catch([member], 'it gave a key that this password did not seal');
     else {

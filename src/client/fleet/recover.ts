@@ -11,6 +11,8 @@ import type { Login } from './scheme.js';
 
 export interface Recovered {
   readonly backupKey: Uint8Array;
+  /** attempts that had failed since the last proof: an honest member counted so many or more */
+  readonly failedAttempts: number;
   /** members that hold a share of the key that was dealt anew, because one lacked its share or the fleet is new */
   readonly repaired?: number;
   /** members where something older may still open */
@@ -49,7 +51,8 @@ export function* recover(op: Operation, login: Login): Program<Recovered> {
     const result = yield* tryDealing(op, login, candidate);
     if (isOpen(result)) {
       yield* op.listen((member, held) => giveBack(op, login, result, member, held));
-      return yield* mend(op, login, result);
+      const mended = yield* mend(op, login, result);
+      return { ...mended, failedAttempts: op.failedAttempts() };
     }
     tried.push(result);
   }

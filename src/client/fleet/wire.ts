@@ -108,7 +108,11 @@ const WIRE: { readonly [K in Kind]: Row<K> } = {
     method: 'POST',
     path: () => '/v1/recovery/finish',
     body: ({ recoveryId, message }) => ({ recoveryId, KE3: toBase64url((message as LastMessage).KE3) }),
-    parse: ({ encryptedBackupKey }) => bytes('encryptedBackupKey', encryptedBackupKey, 1, 512),
+    // A vault of an older version does not say how many attempts failed.
+    parse: ({ encryptedBackupKey, failedAttempts = 0 }) => ({
+      sealed: bytes('encryptedBackupKey', encryptedBackupKey, 1, 512),
+      failedAttempts: integer('failedAttempts', failedAttempts, 0, MOST_ATTEMPTS),
+    }),
     again: 'while it is waited for',
   },
   abandon: {

@@ -48,7 +48,10 @@ export class Attempts {
   readonly #open = new Map<Attempt, Spent>();
   readonly #byCell = new Map<number, Set<Attempt>>();
   readonly #owed = new Map<Attempt, Owed>();
+  /** attempts whose proof the token holds */
   readonly #proven = new WeakSet<Attempt>();
+  /** what was found at each proof */
+  readonly #failed = new WeakMap<Attempt, number>();
 
   add(attempt: Attempt, commit: Commit): void {
     this.#open.set(attempt, { commit, spentOn: new Set(attempt.cells.map(({ cell }) => cell)) });
@@ -77,14 +80,26 @@ export class Attempts {
     return this.#owe({ attempt, spent, proves: false, tried: never });
   }
 
-  /** Owes an attempt its proof. It is under way until that is {@link settle settled}. */
-  prove(attempt: Attempt): Owed {
+  /**
+   * Owes an attempt its proof. It is under way until that is {@link settle settled}.
+   * @param used attempts that are spent on its first cell
+   */
+  prove(attempt: Attempt, used: number): Owed {
     const before = this.#owed.get(attempt);
     if (before) return before;
     const spent = this.#open.get(attempt) ?? NOTHING_SPENT;
     const [first] = attempt.cells;
-    if (first) this.reset(first.cell);
+    if (first) {
+      if (!this.#failed.has(attempt))
+        this.#failed.set(attempt, Math.max(0, used - this.#notFailed(first.cell)));
+      this.reset(first.cell);
+    }
     return this.#owe({ attempt, spent, proves: true, tried: never });
+  }
+
+  /** Attempts on the first cell of one that was proven that had failed since the proof before. */
+  failedBefore(attempt: Attempt): number {
+    return this.#failed.get(attempt) ?? 0;
   }
 
   /** Whether the token holds the proof of an attempt. */
@@ -119,6 +134,13 @@ export class Attempts {
       else if (!ours) this.end(one.attempt);
     }
     return [...this.#owed.values()];
+  }
+
+  /** Attempts that are counted on a cell and have not failed: under way, or still to be given back. */
+  #notFailed(cell: number): number {
+    const underWay = [...(this.#byCell.get(cell) ?? [])].flatMap((attempt) => this.#open.get(attempt) ?? []);
+    const spent = new Set([...underWay, ...[...this.#owed.values()].map((one) => one.spent)]);
+    return [...spent].filter(({ spentOn }) => spentOn.has(cell)).length;
   }
 
   #close(attempt: Attempt): void {

@@ -150,9 +150,11 @@ export class Ledger {
    * Ends an attempt whose password was proven: its first cell has all attempts again, the others get this one back. Until
    * the token holds that the attempt is under way. A proof that could not be written is written as soon as the token can be
    * written to, and this may be called again for it.
+   * @returns how many attempts on the first had failed since the proof before, 0 to 200: the same each time that it is
+   * called. One that is under way, or was given back, has not failed
    * @throws CellClosed when the first was closed meanwhile; LedgerUnavailable
    */
-  prove(attempt: Attempt): Promise<void> {
+  prove(attempt: Attempt): Promise<number> {
     return this.#spending.prove(attempt);
   }
 

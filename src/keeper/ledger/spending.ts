@@ -35,11 +35,15 @@ export class Spending {
     if (back && !this.commits.broken) await this.#carry(back);
   }
 
-  async prove(attempt: Attempt): Promise<void> {
+  async prove(attempt: Attempt): Promise<number> {
     const [first] = attempt.cells;
     if (!first) throw new CellClosed('free');
-    if (this.attempts.isProven(attempt)) return this.cells.assert('live', first);
-    const proof = this.attempts.prove(attempt);
+    if (this.attempts.isProven(attempt)) {
+      this.cells.assert('live', first);
+      return this.attempts.failedBefore(attempt);
+    }
+    const now = this.cells.stored(first);
+    const proof = this.attempts.prove(attempt, now.state === 'live' ? now.used : 0);
     try {
       this.cells.assert('live', first);
     } catch (error) {
@@ -47,6 +51,7 @@ export class Spending {
       throw error;
     }
     await this.#carry(proof);
+    return this.attempts.failedBefore(attempt);
   }
 
   async fail(attempt: Attempt): Promise<Cell[]> {

@@ -112,7 +112,7 @@ export const API = {
   finishRecovery: {
     number: 9,
     arguments: struct({ caller, recoveryId: exchange, KE3: fixed(SIZES.KE3) }),
-    result: struct({ encryptedBackupKey: bytes(0, 512) }),
+    result: struct({ encryptedBackupKey: bytes(0, 512), failedAttempts: uint(1) }),
   },
   withdrawDealing: { number: 11, arguments: struct({ caller, dealing }), result: nothing },
   abandonRecovery: { number: 10, arguments: struct({ caller, recoveryId: exchange }), result: nothing },

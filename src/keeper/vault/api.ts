@@ -1,5 +1,6 @@
 import type { Status } from './accounts.js';
 import type { ShareFinish, ShareRequest } from './dealings.js';
+import type { Recovered } from './recovery.js';
 import type { RegistrationFinish, RegistrationRequest } from './registration.js';
 
 /** Whom a call is for, as the keeper's caller received it. */
@@ -72,10 +73,11 @@ export interface KeeperApi {
   startRecovery(
     call: For<{ KE1: Uint8Array; dealing?: string }>,
   ): Promise<{ recoveryId: string; KE2: Uint8Array; attemptsRemaining: number }>;
-  /** @param call KE3: 32 bytes @throws CodedError wrong-password, unknown-exchange, exchange-expired */
-  finishRecovery(
-    call: For<{ recoveryId: string; KE3: Uint8Array }>,
-  ): Promise<{ encryptedBackupKey: Uint8Array }>;
+  /**
+   * The same message again is answered the same.
+   * @param call KE3: 32 bytes @throws CodedError wrong-password, unknown-exchange, exchange-expired
+   */
+  finishRecovery(call: For<{ recoveryId: string; KE3: Uint8Array }>): Promise<Recovered>;
   /** @throws CodedError unknown-exchange */
   abandonRecovery(call: For<{ recoveryId: string }>): Promise<undefined>;
 }

@@ -44,10 +44,16 @@ export interface Recovery {
   readonly encryptedBackupKey: Uint8Array;
 }
 
-/** A recovery whose password was proven. */
-interface Recovered {
-  readonly cell: Cell;
+/** What whoever has proven the password is told. */
+export interface Recovered {
   readonly encryptedBackupKey: Uint8Array;
+  /** attempts that ended without a proof since the proof before, 0 to 200 */
+  readonly failedAttempts: number;
+}
+
+/** A recovery whose password was proven. */
+interface Proven extends Recovered {
+  readonly cell: Cell;
 }
 
 /** The client's first message, its elements checked and decompressed. */
@@ -83,7 +89,7 @@ export class Recoveries {
   readonly #lifecycle: Lifecycle;
   readonly #evaluation: Evaluation;
   readonly #serverPublicKey: Uint8Array;
-  readonly #finishes: Finishes<Recovered>;
+  readonly #finishes: Finishes<Proven>;
   readonly open: Exchanges<Recovery>;
 
   constructor(
@@ -176,31 +182,31 @@ export class Recoveries {
     return { KE2, expectedKE3 };
   }
 
-  /** @param KE3 32 bytes @returns the encrypted backup key @throws WrongPassword, UnknownExchange, ExchangeExpired */
-  async finish({ name: account, requestId }: Account, id: string, KE3: Uint8Array): Promise<Uint8Array> {
-    const { cell, encryptedBackupKey } = await this.#finishes.once(id, account, [KE3], () => {
+  /** @param KE3 32 bytes @throws WrongPassword, UnknownExchange, ExchangeExpired */
+  async finish({ name: account, requestId }: Account, id: string, KE3: Uint8Array): Promise<Recovered> {
+    const { cell, ...recovered } = await this.#finishes.once(id, account, [KE3], () => {
       const work = this.#judge(this.open.take(id, account), KE3, requestId);
       return untilDone(() => this.#lifecycle.request(work));
     });
     // An account may have been deleted since it was answered first.
     if (this.#ledger.state(cell).state !== 'live')
       throw new UnknownExchange('the account changed meanwhile; start again');
-    return encryptedBackupKey;
+    return recovered;
   }
 
   /** @returns what is to be done for it, which may be called again when it failed */
-  #judge(recovery: Recovery, KE3: Uint8Array, requestId: string | undefined): () => Promise<Recovered> {
+  #judge(recovery: Recovery, KE3: Uint8Array, requestId: string | undefined): () => Promise<Proven> {
     const { account, attempt, expectedKE3, encryptedBackupKey, attemptsRemaining } = recovery;
     const isProven = KE3.length === expectedKE3.length && timingSafeEqual(KE3, expectedKE3);
     expectedKE3.fill(0);
     const [cell] = attempt.cells;
     if (isProven && cell)
       return async () => {
-        await this.#ledger.prove(attempt);
+        const failedAttempts = await this.#ledger.prove(attempt);
         pendingLogins.set(this.open.size);
         attempts.inc({ end: 'proven' });
         audit('recovered', { account, requestId });
-        return { cell, encryptedBackupKey };
+        return { cell, encryptedBackupKey, failedAttempts };
       };
     this.#tellFailed(recovery, 'failed', requestId);
     return async () => {

@@ -10,7 +10,7 @@ import { Evaluation } from './evaluation.js';
 import { KeyAgreement } from './key-agreement.js';
 import { Lifecycle } from './lifecycle.js';
 import { type Account, type AccountId, AccountNames } from './names.js';
-import { Recoveries, readLogin } from './recovery.js';
+import { type Recovered, Recoveries, readLogin } from './recovery.js';
 import { type RegistrationFinish, type RegistrationRequest, Registrations } from './registration.js';
 import { Rows } from './rows.js';
 import type { Shreddable, Shredded } from './shredder.js';
@@ -232,7 +232,7 @@ export class Vault {
    * lost meanwhile, nor the attempt, unless the vault ends before the token can be written to.
    * @throws WrongPassword, UnknownExchange, ExchangeExpired, VaultUnavailable
    */
-  async finishRecovery(id: AccountId, recoveryId: string, KE3: Uint8Array): Promise<Uint8Array> {
+  async finishRecovery(id: AccountId, recoveryId: string, KE3: Uint8Array): Promise<Recovered> {
     return this.#recoveries.finish(this.#account(id), recoveryId, KE3);
   }
 
