@@ -18,6 +18,8 @@ import { type Keyring, openKeyring } from '../src/backup/keyring.js';
 import { newBackupKey } from '../src/client/index.js';
 import { MemoryStorage, Objects, Shelf, source } from './support/memory.js';
 
+/** Random histories that are tried. */
+const HISTORIES = Number(process.env.BKV_HISTORIES ?? 25);
 const KINDS = ['key', 'passkey', 'contacts'] as const;
 const opener = (kind: Opener['kind'], label = ''): Opener => ({ kind, secret: newBackupKey(), label });
 
@@ -269,7 +271,15 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
               removed.push({ by: target, knew, later: [] });
             }
           } else if (act === 'rotate') await attempt(rotate(storage, by));
-          else if (act === 'back up') {
+          else if (act === 'restore') {
+            const before = new Map(objects.content);
+            const shelf = new Shelf();
+            await attempt(
+              restoreEntries(storage, shelf, by).then(({ damaged }) => assert.deepEqual(damaged, [])),
+            );
+            if (lives === null) assert.deepEqual(shelf.files, { text: [...made.values()].at(-1) });
+            assert.deepEqual(objects.content, before, 'a restore writes nothing');
+          } else if (act === 'back up') {
             const before = new Set(objects.paths(/^snapshots/));
             await attempt(backUp(objects, by, `text ${i}`, storage));
             // Cut off at the end of it, a backup may be there.
@@ -292,7 +302,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
             for (const epoch of now?.epochs ?? []) await assert.rejects(epoch.open(path, sealed));
           }
       }),
-      { seed, numRuns: 25 },
+      { seed, numRuns: HISTORIES },
     );
-  }).timeout(60_000);
+  }).timeout(HISTORIES * 4000);
 });

@@ -9,6 +9,9 @@ type Json = Record<string, unknown>;
 /** What becomes of an answer on its way. */
 type Way = (path: string, answer: Response) => Promise<Response> | Response;
 
+/** Milliseconds that no member takes, on the busiest machine. */
+const PATIENT = 60_000;
+
 describe('a recovery among slow members and liars', () => {
   let life: Life;
   const ways = new Map<number, Way>();
@@ -93,12 +96,12 @@ describe('a recovery among slow members and liars', () => {
           : answer;
     const told = async (...used: number[]) => {
       spend(...used);
-      const one = client(2000);
+      const one = client(PATIENT);
       const { failedAttempts, liars } = await one.recover('right');
       await one.settled();
       return [failedAttempts, liars.length];
     };
-    await assert.rejects(client(2000).recover('wrong'), WrongPassword);
+    await assert.rejects(client(PATIENT).recover('wrong'), WrongPassword);
     assert.deepEqual(await told(), [1, 0], 'a wrong password of an honest client is counted by all');
     assert.deepEqual(await told(), [0, 0]);
     assert.deepEqual(await told(3, 0, 2, 2, 0), [2, 0], 'guesses that each went to three members');
@@ -117,12 +120,12 @@ describe('a recovery among slow members and liars', () => {
   it('does not tell of attempts of its own: those that a change under way costs', async () => {
     const { client, spend } = await fleetOf(3, 2);
     ways.set(0, (path, answer) => (path === '/v1/recovery/start' ? Response.error() : answer));
-    const { pending } = await client(2000).register('new', key, { replace: true });
+    const { pending } = await client(PATIENT).register('new', key, { replace: true });
     assert.ok(pending.length > 0);
     ways.clear();
     for (const used of [0, 2]) {
       spend(used, used, used);
-      const one = client(2000);
+      const one = client(PATIENT);
       assert.equal((await one.recover('right')).failedAttempts, used, `${used} of somebody else`);
       await one.settled();
     }
