@@ -244,11 +244,27 @@ describe('ways to open a backup, on the page', () => {
     const second = await visitor.keepDigits();
     await visitor.press('Add it');
     await visitor.ways();
+    const tab = await Visitor.in(await page.context().newPage(), url, 'dora');
+    await tab.useFolder('cloud');
+    await tab.begin('Restore');
+    await tab.press('Choose a folder instead');
+    await tab.page.getByText('Folder: cloud').waitFor();
+    await tab.press('Continue');
+    await tab.open('With 64 digits');
+    await tab.digits(digits);
+    await restored(tab);
+    await tab.press('Ways to open it');
+    assert.equal((await tab.ways()).length, 2);
     await page.getByRole('button', { name: /^Remove/ }).click();
     await visitor.step('Remove this way?');
     await visitor.accessible();
     await visitor.press('Remove it');
     assert.equal((await visitor.ways()).length, 1);
+    // The other tab still shows what is gone.
+    await tab.page.getByRole('button', { name: /^Remove/ }).click();
+    await tab.press('Remove it');
+    await tab.page.locator('#ways-alone').waitFor();
+    assert.equal((await tab.ways()).length, 1);
     await visitor.press('Done');
     await toFolder();
     await visitor.open('With 64 digits');

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { unzipSync } from 'fflate';
 import type { Browser } from 'playwright-core';
 import { encodeQR } from 'qr';
+import { generateKE1 } from '../src/protocol/index.js';
 import { choose } from '../src/web/selection.js';
 import { launch, servePage, Visitor } from './support/page.js';
 
@@ -61,11 +62,24 @@ describe('the page in a browser', () => {
     await (isDigits ? visitor.digits(secret) : visitor.password(secret));
     await visitor.step(`${files} restored`);
   }
-  const attempts = async (account: string): Promise<unknown> => {
+  /** Asks the vault past the page. */
+  const ask = async (account: string, method: string, path: string, body?: object) => {
     const token = await (await fetch(`${url}demo/login`, { method: 'POST', body: account })).text();
-    const headers = { authorization: `Bearer ${token}` };
-    return (await (await fetch(`${url}v1/account`, { headers })).json()).attemptsRemaining;
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const init = { method, headers, ...(body && { body: JSON.stringify(body) }) };
+    const answer = await fetch(`${url}v1/${path}`, init);
+    return answer.status === 200 ? await answer.json() : {};
   };
+  const attempts = async (account: string): Promise<unknown> =>
+    (await ask(account, 'GET', 'account')).attemptsRemaining;
+  /** Spends attempts as wrong passwords do, without the time that they take. */
+  async function waste(account: string, count: number): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      const KE1 = Buffer.from(generateKE1(Buffer.from('a guess')).KE1).toString('base64url');
+      const { recoveryId } = await ask(account, 'POST', 'recovery/start', { KE1 });
+      await ask(account, 'DELETE', `recovery/${recoveryId}`);
+    }
+  }
 
   it('backs up with a password, and restores on another device', async () => {
     const old = await visit('alice', PHONE);
@@ -146,13 +160,7 @@ describe('the page in a browser', () => {
   it('tells of wrong passwords that somebody else tried, and has another chosen in their place', async () => {
     const visitor = await visit('ben', PHONE);
     await backUp(visitor, file('ben.bkv'));
-    const thief = await visit('ben');
-    await thief.chooseBackup(file('ben.bkv'));
-    await thief.open('With a password');
-    for (const left of [9, 8]) {
-      await thief.password('a guess');
-      await thief.alerted(new RegExp(`${left} tries are left`));
-    }
+    await waste('ben', 2);
     await visitor.page.reload();
     await restores(visitor, file('ben.bkv'), PASSWORD);
     await visitor.page
@@ -168,8 +176,11 @@ describe('the page in a browser', () => {
     await visitor.press('Done');
     await restores(visitor, file('ben.bkv'), 'garnet-tuba-17-meadow');
     assert.ok(await visitor.page.locator('#guesses').isHidden());
-    await thief.password(PASSWORD);
-    await thief.alerted(/9 tries are left/);
+    await visitor.press('Done');
+    await visitor.chooseBackup(file('ben.bkv'));
+    await visitor.open('With a password');
+    await visitor.password(PASSWORD);
+    await visitor.alerted(/9 tries are left/);
   }).timeout(60_000);
 
   it('replaces a password only after telling what is lost', async () => {
@@ -297,9 +308,16 @@ describe('the page in a browser', () => {
     await page.page.reload();
     await page.chooseBackup(file('hal.bkv'));
     await page.open('With a password');
-    for (let left = 9; left > 0; left--) {
-      await page.password(`guess ${left}`);
-      await page.alerted(left === 1 ? /One try is left\. After that/ : new RegExp(` ${left} tries are left`));
+    await page.password('a guess');
+    await page.alerted(/ 9 tries are left\.$/);
+    await waste('hal', 5);
+    for (const told of [
+      / 3 tries are left\. After that/,
+      / 2 tries are left/,
+      /One try is left\. After that/,
+    ]) {
+      await page.password('a guess');
+      await page.alerted(told);
     }
     await page.password('the last guess');
     await page.step('The password is closed for ever');
@@ -322,74 +340,75 @@ describe('the page in a browser', () => {
     await restores(await visit('hal'), file('hal-2.bkv'), 'garnet-tuba-17-meadow');
   }).timeout(120_000);
 
-  it('tells before the vault is asked that there is no WebAssembly, as in Lockdown Mode', async () => {
-    await backUp(await visit('ivy'), file('ivy.bkv'));
-    const visitor = await visit('ivy');
-    await visitor.page.context().route('**/stretch-worker.js', async (route) => {
-      const response = await route.fetch();
-      await route.fulfill({ response, body: `${await response.text()};delete globalThis.WebAssembly` });
-    });
-    await visitor.chooseBackup(file('ivy.bkv'));
-    await visitor.open('With a password');
-    await visitor.password(PASSWORD);
-    await visitor.alerted(/lacks WebAssembly or 64 MB.*no try was lost/);
-    assert.equal(await attempts('ivy'), 10);
-  }).timeout(90_000);
+  describe('on a device that cannot do the calculation', () => {
+    before(async () => backUp(await visit('ivy'), file('ivy.bkv')));
 
-  it('tells before the vault is asked that 64 MiB cannot be had', async () => {
-    await backUp(await visit('ira'), file('ira.bkv'));
-    const poor = await launch('--js-flags=--wasm-max-mem-pages=512');
-    try {
-      const visitor = await Visitor.at(poor, url, 'ira');
-      await visitor.chooseBackup(file('ira.bkv'));
-      await visitor.open('With a password');
-      for (let i = 0; i < 2; i++) {
-        await visitor.password(PASSWORD);
-        await visitor.alerted(/lacks WebAssembly or 64 MB.*no try was lost/);
-      }
-      assert.equal(await attempts('ira'), 10);
-    } finally {
-      await poor.close();
-    }
-  }).timeout(90_000);
-
-  it('tells the same where a policy forbids WebAssembly', async () => {
-    await backUp(await visit('jo'), file('jo.bkv'));
-    const visitor = await visit('jo');
-    await visitor.page.context().route('**/*', async (route) => {
-      const response = await route.fetch();
-      const policy = response.headers()['content-security-policy']?.replace(" 'wasm-unsafe-eval'", '') ?? '';
-      await route.fulfill({
-        response,
-        headers: { ...response.headers(), 'content-security-policy': policy },
+    it('tells before the vault is asked that there is no WebAssembly, as in Lockdown Mode', async () => {
+      const visitor = await visit('ivy');
+      await visitor.page.context().route('**/stretch-worker.js', async (route) => {
+        const response = await route.fetch();
+        await route.fulfill({ response, body: `${await response.text()};delete globalThis.WebAssembly` });
       });
-    });
-    await visitor.page.reload();
-    await visitor.chooseBackup(file('jo.bkv'));
-    await visitor.open('With a password');
-    visitor.page.removeAllListeners('console');
-    await visitor.password(PASSWORD);
-    await visitor.alerted(/lacks WebAssembly/);
-    assert.equal(await attempts('jo'), 10);
-  }).timeout(90_000);
+      await visitor.chooseBackup(file('ivy.bkv'));
+      await visitor.open('With a password');
+      await visitor.password(PASSWORD);
+      await visitor.alerted(/lacks WebAssembly or 64 MB.*no try was lost/);
+      assert.equal(await attempts('ivy'), 10);
+    }).timeout(90_000);
 
-  it('does not say that nothing was tried when the vault was asked', async () => {
-    await backUp(await visit('kim'), file('kim.bkv'));
-    const visitor = await visit('kim');
-    await visitor.chooseBackup(file('kim.bkv'));
-    await visitor.open('With a password');
-    await visitor.page.route('**/v1/recovery/start', async (route) => {
-      await route.fetch();
-      await route.abort();
-    });
-    await visitor.password(PASSWORD);
-    await visitor.alerted(/may have counted this as one try/);
-    assert.equal(await attempts('kim'), 9);
-    await visitor.page.route('**/demo/config', (route) => route.abort());
-    await visitor.password(PASSWORD);
-    await visitor.alerted(/^The vault did not answer\. Check the network, and try again\.$/);
-    assert.equal(await attempts('kim'), 9);
-  }).timeout(60_000);
+    it('tells before the vault is asked that 64 MiB cannot be had', async () => {
+      const poor = await launch('--js-flags=--wasm-max-mem-pages=512');
+      try {
+        const visitor = await Visitor.at(poor, url, 'ivy');
+        await visitor.chooseBackup(file('ivy.bkv'));
+        await visitor.open('With a password');
+        for (let i = 0; i < 2; i++) {
+          await visitor.password(PASSWORD);
+          await visitor.alerted(/lacks WebAssembly or 64 MB.*no try was lost/);
+        }
+        assert.equal(await attempts('ivy'), 10);
+      } finally {
+        await poor.close();
+      }
+    }).timeout(90_000);
+
+    it('tells the same where a policy forbids WebAssembly', async () => {
+      const visitor = await visit('ivy');
+      await visitor.page.context().route('**/*', async (route) => {
+        const response = await route.fetch();
+        const policy =
+          response.headers()['content-security-policy']?.replace(" 'wasm-unsafe-eval'", '') ?? '';
+        await route.fulfill({
+          response,
+          headers: { ...response.headers(), 'content-security-policy': policy },
+        });
+      });
+      await visitor.page.reload();
+      await visitor.chooseBackup(file('ivy.bkv'));
+      await visitor.open('With a password');
+      visitor.page.removeAllListeners('console');
+      await visitor.password(PASSWORD);
+      await visitor.alerted(/lacks WebAssembly/);
+      assert.equal(await attempts('ivy'), 10);
+    }).timeout(90_000);
+
+    it('does not say that nothing was tried when the vault was asked', async () => {
+      const visitor = await visit('ivy');
+      await visitor.chooseBackup(file('ivy.bkv'));
+      await visitor.open('With a password');
+      await visitor.page.route('**/v1/recovery/start', async (route) => {
+        await route.fetch();
+        await route.abort();
+      });
+      await visitor.password(PASSWORD);
+      await visitor.alerted(/may have counted this as one try/);
+      assert.equal(await attempts('ivy'), 9);
+      await visitor.page.route('**/demo/config', (route) => route.abort());
+      await visitor.password(PASSWORD);
+      await visitor.alerted(/^The vault did not answer\. Check the network, and try again\.$/);
+      assert.equal(await attempts('ivy'), 9);
+    }).timeout(60_000);
+  });
 
   it('with 64 digits needs no vault: they are shown in groups and as a QR code, and open the backup', async () => {
     const old = await visit('bob', { ...PHONE, colorScheme: 'dark' });
@@ -681,7 +700,9 @@ describe('the page in a browser', () => {
               if (alert) alert.textContent = 'Something is wrong here.';
             }
           }, step);
-          await visitor.accessible();
+          // What axe finds hangs on the colours, and not on the width.
+          if ((colorScheme === 'light') === (viewport === PHONE.viewport)) await visitor.accessible();
+          else await visitor.fits();
         }
       });
 

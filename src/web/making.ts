@@ -5,7 +5,7 @@ import { showDigits } from './digits.js';
 import { clearNewPassword, takeNewPassword } from './new-password.js';
 import { askPassword } from './opening.js';
 import { drawCode } from './qr.js';
-import { element, input, type Outlet, onBack, onClick, onSubmit, show } from './steps.js';
+import { element, input, nameButton, type Outlet, onBack, onClick, onSubmit, show } from './steps.js';
 import { FieldProblem, Problem, texts } from './words.js';
 
 /** What something is made for that opens a backup from now on. */
@@ -32,7 +32,7 @@ function begin(what: Making): void {
   making = what;
   renewed = undefined;
   replacing = false;
-  for (const step of LAST) element(`#${step} button[type=submit]`).textContent = what.button;
+  for (const step of LAST) nameButton(step, what.button);
 }
 
 /** The password that the account has, or a new one. */

@@ -89,6 +89,14 @@ function make(form: HTMLFormElement): Parts {
   return made;
 }
 
+const submitOf = (form: HTMLFormElement): HTMLElement =>
+  form.querySelector('button[type=submit]') as HTMLElement;
+
+/** Says on a step's button what it does. */
+export const nameButton = (step: string, text: string): void => {
+  submitOf(formOf(step)).textContent = text;
+};
+
 const formOf = (step: string): HTMLFormElement => element<HTMLFormElement>(`#${step} form`);
 
 /** Takes away what a form said before. */
@@ -201,8 +209,13 @@ export function listProblems(
   element(`#${id} ul`).replaceChildren(...items);
 }
 
-/** Has the page's standing controls work: back, "show the password", and the question before it is left in the middle. */
+/** Gives each form its two buttons, and has back, "show the password" and the question before the page is left in the middle work. */
 export function prepareSteps(): void {
+  const { content } = element<HTMLTemplateElement>('#actions');
+  for (const form of document.querySelectorAll<HTMLFormElement>('form[data-button]')) {
+    form.append(content.cloneNode(true));
+    submitOf(form).textContent = form.dataset.button as string;
+  }
   onClick('.back', () => back());
   for (const box of document.querySelectorAll<HTMLInputElement>('[data-shows]'))
     box.addEventListener('change', () => {

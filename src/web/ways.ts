@@ -103,7 +103,10 @@ export function prepareWays(): void {
   onSubmit('add-way', chooseWay);
   onSubmit('remove-way', async () => {
     if (!(storage instanceof ArchiveStorage)) await storage.allowWriting();
-    await changed(await removeOpener(storage, opener(), leaving.id, { seenEpoch }));
+    const there = await listOpeners(storage, opener());
+    // Another tab or device may have been faster.
+    const isThere = there.some(({ id }) => id === leaving.id);
+    await changed(isThere ? await removeOpener(storage, opener(), leaving.id, { seenEpoch }) : there);
   });
   void passkeysMayOpen().then((may) => {
     input('another-passkey').disabled = !may;

@@ -239,7 +239,12 @@ export class Visitor {
       violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target)}`),
       [],
     );
-    const faults = await page.evaluate(() => {
+    await this.fits();
+  }
+
+  /** Nothing that sticks out, or is too small for a thumb. */
+  async fits(): Promise<void> {
+    const faults = await this.page.evaluate(() => {
       const wide = document.documentElement.scrollWidth > innerWidth ? ['the page is too wide'] : [];
       const small = [...document.querySelectorAll('button, a, input, textarea')]
         .map((control) => ({ control, box: control.getBoundingClientRect() }))
