@@ -139,6 +139,7 @@ describe('bkv opener', () => {
     });
     const backup = at('for-a-passkey');
     mkdirSync(at('kept'));
+    writeFileSync(at('kept', 'a'), 'hello');
     ok(['backup', at('kept'), backup, '--key-file', at('key')]);
     const add = (page: string[], desktop = {}) =>
       bkv(['opener', 'add', 'passkey', backup, ...page], '', {
