@@ -31,11 +31,16 @@ import {
 const preload = resolve('dist/test/support/faults.js');
 /** How many points the daemon is really killed at; `all` takes most of an hour. */
 const kills = process.env.BKV_KILLS ?? '5';
+const workerKills = process.env.BKV_KILLS ?? '4';
+/** Workers that a daemon has killed until another one is started: each is waited for longer than the one before. */
+const KILLS_A_DAEMON = 4;
 /** How many states of the files a daemon is started on, drawn by the seed. */
 const judged = process.env.BKV_STATES ?? '16';
 
-async function script(daemon: Daemon, known: Known): Promise<void> {
+/** @param run stands before the names of its accounts */
+async function script(daemon: Daemon, known: Known, run = ''): Promise<void> {
   known.serverPublicKey = daemon.serverPublicKey;
+  const [alice, bob, carol, dave] = [`${run}alice`, `${run}bob`, `${run}carol`, `${run}dave`] as const;
   const of = (name: string): Account => {
     known.accounts[name] ??= { state: 'unregistered', used: 0 };
     return known.accounts[name];
@@ -66,25 +71,25 @@ async function script(daemon: Daemon, known: Known): Promise<void> {
       throw error;
     });
   };
-  await register('alice', 'first');
-  await register('bob', 'right');
-  await guess('alice');
-  await recover('alice');
-  await register('alice', 'second');
-  await guess('alice');
-  for (let i = 0; i < MAX; i++) await guess('bob');
-  of('bob').state = 'locked';
-  await register('carol', 'right');
-  of('carol').state = 'deleting';
-  await daemon.fetch('carol', 'DELETE', '/v1/account');
-  of('carol').state = 'deleted';
-  await register('dave', 'first share');
-  await register('dave', 'second share');
-  await (await fleetClient(daemon, 'dave')).recover('second share');
-  assert.deepEqual(await daemon.shred(), [{ page: 0, moved: 2, lost: 0, done: true }]);
-  await guess('alice');
-  await recover('alice');
-  await guess('alice');
+  await register(alice, 'first');
+  await register(bob, 'right');
+  await guess(alice);
+  await recover(alice);
+  await register(alice, 'second');
+  await guess(alice);
+  for (let i = 0; i < MAX; i++) await guess(bob);
+  of(bob).state = 'locked';
+  await register(carol, 'right');
+  of(carol).state = 'deleting';
+  await daemon.fetch(carol, 'DELETE', '/v1/account');
+  of(carol).state = 'deleted';
+  await register(dave, 'first share');
+  await register(dave, 'second share');
+  await (await fleetClient(daemon, dave)).recover('second share');
+  for (const { lost, done } of await daemon.shred()) assert.ok(done && lost === 0);
+  await guess(alice);
+  await recover(alice);
+  await guess(alice);
 }
 
 /** All files of a data folder. */
@@ -174,21 +179,21 @@ async function inLanes<T>(all: readonly T[], work: (one: T) => Promise<void>): P
   await Promise.all([lane(), lane()]);
 }
 
+const passwordsOf = (run = '') => ({
+  [`${run}alice`]: ['second', 'first'],
+  [`${run}bob`]: ['right'],
+  [`${run}carol`]: ['right'],
+  [`${run}dave`]: ['second share', 'first share'],
+});
+
 describe(`a daemon that dies before or after any call to its token or database (BKV_SEED=${seed})`, () => {
   const work = mkdtempSync(join(tmpdir(), 'bkv-crash-'));
   after(() => rmSync(work, { recursive: true, force: true }));
 
-  const passwords = {
-    alice: ['second', 'first'],
-    bob: ['right'],
-    carol: ['right'],
-    dave: ['second share', 'first share'],
-  };
-
   const check = async (data: string, where: string, knowledge: Iterable<Known>) => {
     try {
       const daemon = await Daemon.start(data, { config });
-      const observed = await observe(daemon, passwords).finally(() => daemon.stop());
+      const observed = await observe(daemon, passwordsOf()).finally(() => daemon.stop());
       for (const known of knowledge) judge(observed, known);
       assertNoOrphans(data);
     } catch (error) {
@@ -276,3 +281,62 @@ describe(`a daemon that dies before or after any call to its token or database (
     );
   });
 });
+
+describe(`a daemon whose HTTP worker is killed before or after any message to its keeper (BKV_SEED=${seed})`, () => {
+  const work = mkdtempSync(join(tmpdir(), 'bkv-crash-'));
+  after(() => rmSync(work, { recursive: true, force: true }));
+  const left = join(work, 'left');
+
+  /** Runs the script with a worker killed at the point of that number. @returns how many points were passed */
+  const runUntil = async (daemon: Daemon, killAt: number): Promise<number> => {
+    const known: Known = { accounts: {} };
+    const run = `${killAt} `;
+    writeFileSync(left, String(killAt));
+    await script(daemon, known, run).catch((error: Error) => {
+      assert.ok(!existsSync(left), `the script failed without a kill: ${error.stack}`);
+    });
+    if (existsSync(left)) return killAt - Number(readFileSync(left, 'utf8'));
+    await answering(daemon);
+    try {
+      judge(await observe(daemon, passwordsOf(run)), known);
+    } catch (error) {
+      throw new Error(`killed at point ${killAt}: ${(error as Error).message}`, { cause: error });
+    }
+    return killAt;
+  };
+
+  const withDaemon = async (task: (daemon: Daemon) => Promise<void>) => {
+    const data = mkdtempSync(join(work, 'data-'));
+    const env = { BKV_KILL_WORKER: left };
+    const preload = resolve('dist/test/support/worker-faults.js');
+    const daemon = await Daemon.start(data, { config, preload, env });
+    await task(daemon).finally(() => daemon.stop());
+    assertNoOrphans(data);
+    discardData(data);
+  };
+
+  /** The points at which a worker is killed. */
+  const draw = async (daemon: Daemon): Promise<number[]> => {
+    const count = await runUntil(daemon, Number.MAX_SAFE_INTEGER);
+    console.log(`      ${count} points`);
+    const step = workerKills === 'all' ? 1 : Math.floor(count / Number(workerKills));
+    return Array.from({ length: count }, (_, at) => at).filter((at) => at % step === seed % step);
+  };
+
+  it(`gives no attempt back, loses no account, opens no locked one, and answers or hangs up, at ${workerKills} points`, async function () {
+    this.timeout(7_200_000);
+    let points: number[] | undefined;
+    do {
+      await withDaemon(async (daemon) => {
+        points ??= await draw(daemon);
+        for (const at of points.splice(0, KILLS_A_DAEMON)) await runUntil(daemon, at);
+      });
+    } while (points?.length);
+  });
+});
+
+/** Waits for the worker that is started in the place of one that was killed. */
+async function answering(daemon: Daemon): Promise<void> {
+  while (!(await daemon.fetch(undefined, 'GET', '/v1/identity').catch(() => undefined))?.ok)
+    await setTimeout(20);
+}

@@ -27,7 +27,7 @@ export interface Known {
 }
 
 /** Whether the account's client is one of fleets, here of one vault. */
-export const isOfFleet = (name: string): boolean => name === 'dave';
+export const isOfFleet = (name: string): boolean => name.endsWith('dave');
 
 export const fleetClient = async (daemon: Daemon, account: string): Promise<FleetClient> =>
   new FleetClient({

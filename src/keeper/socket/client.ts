@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { backOff } from '../../process/index.js';
 import { CodedError, codeOfWire } from '../../protocol/index.js';
 import { decode, encode, Malformed, uint } from './fields.js';
-import { encodeFrame, type Frame, FrameParser, GREETING, KIND } from './frames.js';
+import { type Frame, FrameParser, GREETING, KIND, sendFrame } from './frames.js';
 import { type ArgumentsOf, FAILURE, type Methods, type ResultOf } from './messages.js';
 
 function failureOf(body: Buffer): CodedError {
@@ -64,7 +64,7 @@ export class SocketClient<M extends Methods> {
         throw error;
       }
       this.#pending.set(call, { method, tell, resolve: resolve as (value: unknown) => void, reject });
-      socket.write(encodeFrame({ kind: KIND.request, call, body }));
+      sendFrame(socket, { kind: KIND.request, call, body });
     });
   }
 

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { Malformed } from './fields.js';
 
 /**
@@ -27,6 +28,13 @@ export function encodeFrame({ kind, call, body }: Frame): Buffer {
   frame.writeUInt32BE(call, 5);
   body.copy(frame, 4 + HEAD);
   return frame;
+}
+
+/** Frames of one turn of the event loop leave together: a call of the system costs as much as what it carries. */
+export function sendFrame(socket: Socket, frame: Frame): void {
+  socket.cork();
+  socket.write(encodeFrame(frame));
+  setImmediate(() => socket.uncork());
 }
 
 /** Cuts a stream of bytes, in whatever pieces it comes, into frames. */

@@ -4,7 +4,7 @@ import { CodedError, codeOf, ERRORS } from '../../protocol/index.js';
 import { log } from '../log/index.js';
 import { keeperCalls, keeperDisconnects } from '../metrics/index.js';
 import { decode, encode, Malformed } from './fields.js';
-import { encodeFrame, type Frame, FrameParser, KIND } from './frames.js';
+import { type Frame, FrameParser, KIND, sendFrame } from './frames.js';
 import { FAILURE, type Methods, REQUEST_LIMIT } from './messages.js';
 
 /** One method: takes arguments as the schema says, and may tell parts of its result before it ends. */
@@ -167,7 +167,7 @@ export class SocketServer<M extends Methods> {
   }
 
   #send({ socket }: Connection, frame: Frame): void {
-    if (!socket.destroyed) socket.write(encodeFrame(frame));
+    if (!socket.destroyed) sendFrame(socket, frame);
   }
 
   #refuse({ socket, waiting }: Connection, error: Error): void {

@@ -1,0 +1,32 @@
+/**
+ * Loaded before a daemon in each of its processes: every message between an HTTP worker and the keeper is a point at which
+ * the worker may be killed. The file BKV_KILL_WORKER says after how many more points it is; nothing is killed while there is
+ * no such file.
+ */
+import cluster from 'node:cluster';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { SocketClient } from '../../src/keeper/socket/client.js';
+
+const file = process.env.BKV_KILL_WORKER as string;
+
+function point(): void {
+  if (!existsSync(file)) return;
+  const left = Number(readFileSync(file, 'utf8'));
+  if (left > 0) writeFileSync(file, String(left - 1));
+  else {
+    rmSync(file);
+    process.kill(process.pid, 'SIGKILL');
+  }
+}
+
+if (cluster.isWorker) {
+  const client = SocketClient.prototype as unknown as { call(...given: unknown[]): Promise<unknown> };
+  const { call } = client;
+  client.call = function (...given) {
+    point();
+    const answer = call.apply(this, given);
+    // It leaves at the end of this turn of the event loop.
+    setImmediate(point);
+    return answer.finally(point);
+  };
+}
