@@ -28,14 +28,14 @@ export const withAccount = (command: Command): Command =>
     .option('--fleet <file>', 'fleet file, in place of a single vault (BKV_FLEET)', process.env.BKV_FLEET)
     .option(
       '--account <id>',
-      "the account, which its registration is bound to; what the JWT's `sub` says, unless told (BKV_ACCOUNT)",
+      "id of the account; without it the JWT's `sub` is taken (BKV_ACCOUNT)",
       process.env.BKV_ACCOUNT,
     )
     .option(
       '--token-file <file>',
-      "file with the account's JWT, of a fleet one for each vault (or the variables BKV_ACCESS_TOKEN, or BKV_ACCESS_TOKEN_COMMAND)",
+      "file with the account's JWT; for a fleet, one for each vault (or the variables BKV_ACCESS_TOKEN, or BKV_ACCESS_TOKEN_COMMAND)",
     )
-    .option('--plain-http', 'take http: to other machines too: what you send can be read on the way');
+    .option('--plain-http', 'allow http: to other machines: what you send can be read on the way');
 
 function readTokenFile(path: string): string {
   try {

@@ -49,11 +49,11 @@ export function backupCommands(program: Command): void {
           'leave this out: *.tmp, node_modules, /cache (again for more)',
           patterns,
         )
-        .option('--with-caches', 'take folders that are marked as caches (CACHEDIR.TAG), too')
+        .option('--with-caches', 'include folders that are marked as caches (CACHEDIR.TAG)')
         .option('--force', 'read every file, also when its size and times are as they were')
         .option('--allow-empty', 'the folder holds no file, and that is right')
         .option('--host <name>', "this device's name in the snapshot; without it the system's")
-        .option('--accept-older-keys', 'write although this device has seen newer keys of this backup'),
+        .option('--accept-older-keys', 'write even if this device has seen newer keys of this backup'),
     ),
   ).action(async (folder: string, destination: string, flags) =>
     run(folder, destination, ...(await opened(flags))),
@@ -65,7 +65,10 @@ export function backupCommands(program: Command): void {
         program
           .command('restore <backup> <folder>')
           .description('decrypt a backup into a new folder')
-          .option('--at <snapshot>', 'a snapshot of bkv snapshots, or a time; without it the newest')
+          .option(
+            '--at <snapshot>',
+            'which snapshot: a name from bkv snapshots, or a time; without it the newest',
+          )
           .option('--only <path>', 'only this file or folder of the backup (again for more)', several)
           .option('--resume', 'go on with a restore into this folder that was cut off')
           .addOption(
@@ -75,7 +78,7 @@ export function backupCommands(program: Command): void {
               'always',
             ]),
           )
-          .option('--owners', 'also owners, and the bits setuid and setgid; wants root'),
+          .option('--owners', 'restore owners too, and the bits setuid and setgid; needs root'),
       ),
     ),
   ).action(async (source: string, folder: string, flags) =>
@@ -107,7 +110,7 @@ export function backupCommands(program: Command): void {
         .requiredOption('--keep <n>', 'how many of the newest snapshots of each device and folder stay')
         .option(
           '--now',
-          'delete at once what nobody needs, and not a day later; other devices may have to begin anew',
+          'delete what nobody needs at once, not a day later; backups that other devices are making may have to start again',
         ),
     ),
   ).action(async (source: string, { keep, now, json, ...flags }) =>
@@ -117,7 +120,7 @@ export function backupCommands(program: Command): void {
   withOpener(
     program
       .command('migrate <backup>')
-      .description('move a backup of version 1 to this one; nothing is uploaded again'),
+      .description('move a backup of version 1 to version 2; nothing is uploaded again'),
   ).action(async (source: string, flags) => move(source, await readOpener(flags)));
 }
 

@@ -25,7 +25,7 @@ export function daemonCommands(program: Command): void {
     .option('--data <folder>', "the vault's data folder", 'data')
     .option(
       '--server-key <key>',
-      'public key of the vault that it is for; that of the data folder, unless told',
+      'public key of the vault that it is for; without it that of the data folder',
     )
     .option('--seconds <n>', 'how long it is good', '3600')
     .option('--make-issuer', 'make the issuer first, where there is none')

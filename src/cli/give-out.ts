@@ -34,7 +34,7 @@ async function typedBack(key: Uint8Array): Promise<void> {
     if (isLineOf(await readLine(`Type line ${n + 1} from what you wrote: `), lines[n] as string)) return;
     process.stderr.write('That is not the line.\n');
   }
-  throw new UsageError('the line was not typed as it is');
+  throw new UsageError('what was typed is not that line');
 }
 
 /**

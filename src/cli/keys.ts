@@ -124,7 +124,7 @@ async function checkPassword(flags: AccountFlags): Promise<void> {
 const withRemember = (command: Command): Command =>
   command.option(
     '--remember',
-    'keep on this device what bkv key check-password needs; a thief of the device could guess at it',
+    'let bkv key check-password work on this device; a thief of the device could then try passwords without limit',
   );
 
 export function keyCommands(program: Command): void {
@@ -146,7 +146,7 @@ export function keyCommands(program: Command): void {
       withKeyFile(key.command('register').description('have the vault hold the key under a password')),
     ),
   )
-    .option('--replace', 'give up the key that the vault holds for the account, without asking')
+    .option('--replace', 'without asking, give up the key that the vault holds for the account')
     .action(register);
   withRemember(
     withPasswordFile(withAccount(key.command('recover').description('get the key back with the password'))),
@@ -170,12 +170,14 @@ export function keyCommands(program: Command): void {
   withAccount(
     key
       .command('check-password')
-      .description('do you still know it? asked on this device alone, and costs no attempt'),
+      .description('check on this device whether you still know the password; costs no attempt'),
   ).action(checkPassword);
   withOpener(
     key
       .command('rotate <backup>')
-      .description('begin a new key for what a backup stores from now on; what opens it stays the same'),
+      .description(
+        'encrypt what is stored from now on under a new key; what opens the backup stays the same',
+      ),
   ).action(rotateKey);
   withAccount(key.command('delete').description('make the key in the vault unreachable for ever'))
     .option('--yes', 'do not ask')

@@ -125,7 +125,7 @@ export function openerCommands(program: Command): void {
       opener
         .command('add <kind> <backup>')
         .description(
-          'have a password, digits, a passkey or contacts open a backup, too; nothing is uploaded again',
+          'add a password, digits, a passkey or contacts that open a backup; nothing is uploaded again',
         ),
     ),
   )
@@ -150,7 +150,7 @@ export function openerCommands(program: Command): void {
   withOpener(
     opener
       .command('remove <backup> <opener>')
-      .description('close what is backed up from now on to one of them; the others stay'),
+      .description('remove an opener: it opens nothing that is backed up later; the others stay'),
   )
     .option('--yes', 'do not ask')
     .action(remove);

@@ -32,14 +32,17 @@ export function tokenCommands(program: Command): void {
   withCustodians(token.command('init'))
     .description('make a token and the keys that it lacks; what is there stays')
     .option('--so-pin-file <file>', "file with the security officer's PIN; without it the PIN is asked for")
-    .option('--backup-key <file>', 'public key of the backup token, which the keys may leave this one for')
+    .option(
+      '--backup-key <file>',
+      'public key of the backup token: the keys may leave this token for that one alone',
+    )
     .action(async ({ soPinFile, backupKey, ...flags }) =>
       (await import('./token.js')).init(flags, { soPinFile, backupKey }, say),
     );
   token
     .command('custodians <file>')
     .description('share the PINs of a ceremony out among custodians, each with a passphrase')
-    .requiredOption('--threshold <m>', 'how many of them must come')
+    .requiredOption('--threshold <m>', 'how many of them are needed')
     .requiredOption('--count <n>', 'how many there are')
     .action(async (file: string, { threshold, count }) =>
       (await import('./token.js')).appoint(file, Number(threshold), Number(count), say),

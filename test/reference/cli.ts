@@ -15,7 +15,7 @@ const leaves = (command: Command): Command[] =>
 const row = ({ flags, description, mandatory, defaultValue }: Option): string => {
   // What a variable of the environment stands for is no default.
   const fallback = typeof defaultValue === 'string' && !/\(BKV_/.test(description);
-  const notes = [mandatory && 'required', fallback && `\`${defaultValue}\` unless told`].filter(Boolean);
+  const notes = [mandatory && 'required', fallback && `default \`${defaultValue}\``].filter(Boolean);
   return `| \`${flags}\` | ${[description, ...notes].join('; ')} |`;
 };
 
@@ -73,8 +73,8 @@ export function cliReference(): string {
   );
   return `# The command bkv
 
-Made from the code by \`npm run docs\`. \`bkv help <command>\` has the same. Options that name a variable in brackets are taken from the
-environment where they are not given. \`BKV_LOG_LEVEL\` is \`error\`, \`warn\`, \`info\` (unless told) or \`debug\`.
+Made from the code by \`npm run docs\`. \`bkv help <command>\` has the same. An option that is not given is taken from
+the environment variable in brackets. \`BKV_LOG_LEVEL\` is \`error\`, \`warn\`, \`info\` (the default) or \`debug\`.
 
 ## Exit codes
 
@@ -90,11 +90,13 @@ ${reporting()}
 
 ## Proxies
 
-What \`bkv\` asks for over the network (vaults, WebDAV, S3) it asks for through the proxies that \`HTTPS_PROXY\` and \`HTTP_PROXY\` name: \`http://HOST:PORT\`, with
-\`USER:PASSWORD@\` where the proxy wants it. \`NO_PROXY\` lists the hosts that are reached directly: a name stands for those below it, too, \`HOST:PORT\` for one port, \`*\`
-for all; addresses are compared as they are written, and nets are not understood. In small letters they count before those in capitals. Loopback is never asked for
-through a proxy. A proxy has to take CONNECT, also to port 80 where the address has \`http:\`. A daemon uses them for the keys of the identity provider alone, and where
-none is named the keeper does not load the package that does it (undici). An \`rclone:\` storage is reached by rclone, which reads the same variables.
+\`bkv\` reaches vaults, WebDAV and S3 through the proxies that \`HTTPS_PROXY\` and \`HTTP_PROXY\` name:
+\`http://HOST:PORT\`, with \`USER:PASSWORD@\` if the proxy asks for it. \`NO_PROXY\` lists the hosts that are reached
+directly. A name includes all names below it, \`HOST:PORT\` means one port, and \`*\` means every host. Addresses are
+compared as they are written; ranges of addresses are not understood. The same variables in lower case take
+precedence. Loopback is always reached directly. The proxy must accept CONNECT, to port 80 too if the address is
+\`http:\`. A daemon uses proxies only to fetch the identity provider's keys; if none is named, the keeper does not
+load the package for it (undici). rclone reads the same variables, for an \`rclone:\` storage.
 
 ## Options of an account
 ${table(ofAccount.map(row)).slice(1)}

@@ -30,13 +30,13 @@ function rows({ table = {} }: Check<unknown>, above = ''): string[] {
 }
 
 const tableOf = (check: Check<unknown>): string =>
-  `| field | value | unless told | what it does |\n|---|---|---|---|\n${rows(check).join('\n')}`;
+  `| field | value | default | what it does |\n|---|---|---|---|\n${rows(check).join('\n')}`;
 
 /** The reference of the configuration files, Markdown. */
 export function configReference(): string {
   return `# Configuration
 
-Made from the code by \`npm run docs\`. A field that is not known is refused, and all faults are told at once, each with its line.
+Made from the code by \`npm run docs\`. Unknown fields are refused. All faults are reported at once, each with its line.
 Paths are relative to the file that names them.
 
 ## The daemon

@@ -146,7 +146,7 @@ export class Sessions {
     }
   }
 
-  /** Does with the sessions that the token gave, less one for the witness, which is a process of its own. */
+  /** Goes on with the sessions that the token gave, less one for the witness, which is a process of its own. */
   async #doWith(begun: readonly Thread[]): Promise<void> {
     const kept = new Set(begun.slice(0, Math.max(1, begun.length - 1)));
     log.error('the token gives fewer sessions than the profile says', {
