@@ -87,13 +87,17 @@ export class Daemon extends TestedVault {
     return daemon;
   }
 
-  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
-    this.#agent.destroy();
+  /** Ends it: at once, whatever exchange is open, unless it is `patient`. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM', { patient = false } = {}): Promise<number | null> {
+    if (!patient) this.#agent.destroy();
     if (this.child.exitCode !== null) return this.child.exitCode;
     if (this.child.signalCode !== null) return null;
     const ended = new Promise<number | null>((resolve) => this.child.once('exit', resolve));
     if (signal === 'SIGKILL') await this.#killAll();
-    else this.child.kill(signal);
+    else {
+      this.child.kill(signal);
+      if (!patient) void setTimeout(100).then(() => this.child.kill(signal));
+    }
     return ended;
   }
 

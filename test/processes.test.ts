@@ -20,6 +20,7 @@ import { isAlive, processesOf } from '../rig/processes.js';
 import { discardData, isOpenCryptoki } from '../rig/token.js';
 import { prepareEmbedded } from '../src/daemon/embedded.js';
 import { makeIssuer } from '../src/daemon/index.js';
+import { generateKE1 } from '../src/protocol/index.js';
 import { KEEPER_PACKAGES, packagesAmong } from './support/packages.js';
 import { ConnectProxy } from './support/proxy.js';
 
@@ -317,6 +318,32 @@ describe('the end of a daemon', function () {
     const ended = once(daemon.child, 'exit');
     daemon.signalKeeper('SIGKILL');
     assert.deepEqual(await ended, [137, null]);
+  });
+
+  it('cuts off no recovery that is under way, on its last attempt either; a second signal does', async () => {
+    const started = await Daemon.start(data, { config: 'maxAttempts: 2\n' });
+    for (const name of ['alice', 'bob']) await started.register(name, 'right');
+    await (await started.startRecovery('alice', 'wrong')).abandon();
+    const { attemptsRemaining, prove } = await started.startRecovery('alice', 'right');
+    assert.equal(attemptsRemaining, 0);
+    const ended = started.stop('SIGTERM', { patient: true });
+    await started.until(false);
+    assert.equal(await (await fetch(new URL('/readyz', started.admin))).text(), 'the vault is stopping\n');
+    const refused = await started.fetch('bob', 'POST', '/v1/recovery/start', {
+      KE1: Buffer.from(generateKE1(Buffer.from('right')).KE1).toString('base64url'),
+    });
+    assert.deepEqual([refused.status, refused.headers.get('retry-after')], [503, '2']);
+    await prove();
+    assert.equal(await ended, 0);
+
+    const again = await Daemon.start(data);
+    assert.equal((await again.status('alice')).attemptsRemaining, 2);
+    assert.equal((await again.status('bob')).attemptsRemaining, 2);
+    for (let i = 0; i < 2; i++) await again.startRecovery('bob', 'right');
+    const cutOff = again.stop('SIGTERM', { patient: true });
+    await again.until(false);
+    assert.equal(await again.stop(), 0);
+    assert.equal(await cutOff, 0);
   });
 
   it('SIGTERM at any moment of the start ends it, with 0 and no process left', async () => {

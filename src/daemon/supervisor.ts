@@ -6,7 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { assertServable, authOf, embeddedAuth, loadConfig } from '../config/index.js';
 import { log } from '../keeper/log/index.js';
-import { backOff, harden, stopped, stopSignal } from '../process/index.js';
+import { aborted, backOff, harden, hurrySignal, stopped, stopSignal } from '../process/index.js';
 import { EXITS } from '../protocol/index.js';
 import { prepareEmbedded } from './embedded.js';
 import { makeIssuer } from './issuer.js';
@@ -53,11 +53,18 @@ class Part {
     this.#child.kill('SIGHUP');
   }
 
-  /** Ends it, by force when it does not in time. @returns its exit code */
-  async stop(): Promise<number> {
+  /**
+   * Ends it, by force when it does not in time.
+   * @param drain milliseconds that it may wait for its callers, unless this process is told a second time
+   * @returns its exit code
+   */
+  async stop(drain = 0): Promise<number> {
     this.#told = true;
     this.#child.kill('SIGTERM');
-    const late = setTimeout(PATIENCE_MS, 'late' as const, { ref: false });
+    const hurried = aborted(hurrySignal).then(() => this.#child.kill('SIGTERM'));
+    const late = Promise.race([setTimeout(drain, undefined, { ref: false }), hurried]).then(() =>
+      setTimeout(PATIENCE_MS, 'late' as const, { ref: false }),
+    );
     if ((await Promise.race([this.ended, late])) === 'late') this.#child.kill('SIGKILL');
     return this.ended;
   }
@@ -80,25 +87,31 @@ export async function serve(options: ServeOptions): Promise<number> {
   if (stopSignal.aborted) return EXITS.done.code;
   const sockets = mkdtempSync(join(tmpdir(), 'bkv-'));
   try {
-    return await supervise(options, data, sockets);
+    return await supervise(options, data, sockets, config.exchangeSeconds * 1000);
   } finally {
     rmSync(sockets, { recursive: true, force: true });
   }
 }
 
-async function supervise(options: ServeOptions, data: string, sockets: string): Promise<number> {
+async function supervise(
+  options: ServeOptions,
+  data: string,
+  sockets: string,
+  drain: number,
+): Promise<number> {
   const { config, listen, admin } = options;
   const keeper = new Part('keeper', { config, data, sockets, listen });
   const ended = new AbortController();
-  const over = Promise.race([keeper.ended, stopped()]).finally(() => ended.abort());
   const others = [
     keepRunning('http', { config, sockets, listen }, ended.signal),
     keepRunning('admin', { config, sockets, admin }, ended.signal),
   ];
-  const refused = await Promise.race([...others, over.then(() => undefined)]);
+  const over = Promise.race([keeper.ended, stopped()]).then(() => undefined);
+  const refused = await Promise.race([...others, over]);
+  // The keeper first: until it has ended, HTTP brings it the second messages of what is open.
+  const code = await keeper.stop(drain);
   ended.abort();
   await Promise.all(others);
-  const code = await keeper.stop();
   return refused ?? code;
 }
 

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { authOf, type Config, embeddedFiles } from '../config/index.js';
-import { stopped, stopSignal, useProxies, writeFileAtomic } from '../process/index.js';
+import { hurrySignal, stopped, stopSignal, useProxies, writeFileAtomic } from '../process/index.js';
 import { audienceOf } from '../protocol/index.js';
 import { AccountLimit, authenticator, isUrl } from './access/index.js';
 import { AuditLog, auditKey } from './audit/index.js';
@@ -69,6 +69,7 @@ export async function keep(config: Config, data: string, sockets: string): Promi
     closing.unshift(async () => endUpkeep());
     log.info('keeper ready', { standby: duty.trouble === 'standing by' });
     await Promise.race([stopped(), duty.ended]);
+    await duty.drain(hurrySignal);
   } finally {
     log.info('keeper stopping');
     for (const close of closing) await close();

@@ -3,5 +3,5 @@ export { writeFileAtomic, writeFileAtomicSync } from './files.js';
 export { harden } from './harden.js';
 export { useProxies } from './proxy.js';
 export { whoElseReads } from './readers.js';
-export { listenForStop, stopped, stopSignal } from './stop.js';
+export { aborted, hurrySignal, listenForStop, stopped, stopSignal } from './stop.js';
 export { Turn } from './turn.js';

@@ -1,24 +1,34 @@
 const stopping = new AbortController();
+const hurrying = new AbortController();
 
 /** Aborts when this process is to stop: see {@link listenForStop}. */
 export const stopSignal: AbortSignal = stopping.signal;
+
+/** Aborts when this process is to stop without waiting for anybody: it was told a second time, or its parent has ended. */
+export const hurrySignal: AbortSignal = hurrying.signal;
 
 /**
  * Has {@link stopSignal} abort at SIGTERM, when the parent ends, and, in a process without a parent of ours, at SIGINT. A
  * terminal sends SIGINT to all processes at once; then the supervisor alone decides their order.
  */
 export function listenForStop(): void {
-  const stop = () => stopping.abort();
+  const stop = () => (stopSignal.aborted ? hurrying : stopping).abort();
   process.on('SIGTERM', stop);
   process.on('SIGINT', process.send ? () => undefined : stop);
-  process.on('disconnect', stop);
+  process.on('disconnect', () => {
+    stopping.abort();
+    hurrying.abort();
+  });
   // Has the HTTP side read its certificates again; ends nothing.
   process.on('SIGHUP', () => undefined);
 }
 
 /** Resolves when this process is to stop. */
-export const stopped = (): Promise<void> =>
+export const stopped = (): Promise<void> => aborted(stopSignal);
+
+/** Resolves when the signal aborts. */
+export const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
-    if (stopSignal.aborted) resolve();
-    else stopSignal.addEventListener('abort', () => resolve(), { once: true });
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
   });

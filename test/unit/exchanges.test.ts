@@ -43,13 +43,13 @@ describe('finishes that are remembered', () => {
     const finishes = new Finishes<void>(60_000);
     const failed = Promise.reject(new Error('the token failed'));
     await assert.rejects(
-      finishes.once('first', 'alice', [], () => () => failed),
+      finishes.once('first', 'alice', [], () => ({ answer: () => failed })),
       /the token failed/,
     );
     const begun: string[] = [];
     const begin = (id: string) => () => {
       begun.push(id);
-      return async () => undefined;
+      return { answer: async () => undefined };
     };
     for (let i = 1; i < 100_000; i++) await finishes.once(`${i}`, 'alice', [], begin('some'));
     await assert.rejects(finishes.once('last', 'alice', [], begin('last')), code('unavailable'));

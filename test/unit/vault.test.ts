@@ -92,6 +92,13 @@ class Person {
 
   /** A dealing whose one share is the whole key. */
   async deal(password: string, dealing: string) {
+    const { finish, encryptedBackupKey } = await this.beginShare(password, dealing);
+    await finish();
+    return encryptedBackupKey;
+  }
+
+  /** @returns what finishes it with the same message each time it is called */
+  async beginShare(password: string, dealing: string) {
     const share = deriveKeyPair(random(32));
     const { blind, registrationRequest } = createRegistrationRequest(bytes(password));
     const response = Buffer.concat([
@@ -109,15 +116,15 @@ class Person {
     const { secretKey, publicKey: keyshare } = deriveKeyPair(random(32));
     const started = await this.vault.startShare(this.id, { dealing, index: 1, keyshare });
     const { secretKey: scalar } = share;
-    await this.vault.finishShare(this.id, {
+    const message = {
       registrationId: started.registrationId,
       ...shareFinish(secretKey, this.vault.serverPublicKey, started, {
         scalar,
         registrationRecord,
         encryptedBackupKey,
       }),
-    });
-    return encryptedBackupKey;
+    };
+    return { encryptedBackupKey, finish: () => this.vault.finishShare(this.id, message) };
   }
 
   start(password: string, dealing?: string) {
@@ -199,6 +206,85 @@ describe('a vault in memory', () => {
     await vault.close();
     await open();
     assert.equal(await person('alice').left(), MAX - 1);
+  });
+
+  it('lets what is open end before it stops, and begins nothing meanwhile', async () => {
+    const alice = person('alice');
+    const sealed = await alice.register('right');
+    const finish = await alice.prove('right');
+    const message = await person('bob').begin('right');
+    const drained = vault.drain(new AbortController().signal);
+    assert.equal(vault.trouble, 'the vault is stopping');
+    for (const begin of [
+      alice.start('right'),
+      person('carol').begin('right'),
+      alice.deal('new', '1'.repeat(32)),
+    ])
+      await assert.rejects(begin, code('unavailable'));
+    assert.deepEqual(await finish(), sealed);
+    await vault.finishRegistration(id('bob'), message(random(60)));
+    await drained;
+    // With nothing open it does not wait.
+    await Promise.race([vault.drain(new AbortController().signal), setTimeout(40).then(() => assert.fail())]);
+  });
+
+  it('waits longer for last attempts, and for a proof that the token could not take, than for others', async () => {
+    const alice = person('alice');
+    const sealed = await alice.register('right');
+    const now = performance.now.bind(performance);
+    const { replaceData } = token.store;
+    const stop = (hurry = new AbortController().signal) => {
+      const end = { reached: false };
+      const drained = vault.drain(hurry).then(() => {
+        end.reached = true;
+      });
+      return { end, drained };
+    };
+    const later = async (seconds: number) => {
+      performance.now = () => now() + seconds * 1000;
+      await setTimeout(120);
+    };
+    try {
+      await alice.start('right');
+      const ordinary = stop();
+      await setTimeout(120);
+      assert.ok(!ordinary.end.reached);
+      await later(16);
+      assert.ok(ordinary.end.reached);
+      performance.now = now;
+
+      await vault.close();
+      await open();
+      const again = person('alice');
+      await again.guess('wrong');
+      const finish = await again.prove('right');
+      const last = stop();
+      token.store.replaceData = async () => Promise.reject(new Error('the disk is full'));
+      await later(16);
+      assert.ok(!last.end.reached);
+      await assert.rejects(finish(), code('unavailable'));
+      await later(30);
+      assert.ok(!last.end.reached);
+      token.store.replaceData = replaceData;
+      token.goes('up');
+      await last.drained;
+      performance.now = now;
+
+      await vault.close();
+      await open();
+      assert.equal(await person('alice').left(), MAX);
+      assert.deepEqual(await person('alice').guess('right'), sealed);
+      for (let i = 0; i < MAX; i++) await person('alice').start('right');
+      const hurry = new AbortController();
+      const hurried = stop(hurry.signal);
+      await later(16);
+      assert.ok(!hurried.end.reached);
+      hurry.abort();
+      await hurried.drained;
+    } finally {
+      performance.now = now;
+      token.store.replaceData = replaceData;
+    }
   });
 
   it('answers nothing while the last attempts are under way, and then what became of them', async () => {
@@ -303,6 +389,41 @@ describe('a vault in memory', () => {
       assert.equal(await alice.left(), MAX);
       assert.deepEqual(await alice.guess('right'), sealed);
     }
+  });
+
+  it('takes a registration by the same finish once the token can be written again, whatever the first try did', async () => {
+    const { replaceData } = token.store;
+    const refuse = async () => Promise.reject(new Error('the disk is full'));
+    const writeAndFail: typeof replaceData = async (...given) => {
+      await replaceData.apply(token.store, given);
+      return refuse();
+    };
+    // Which write fails: the one that reserves the cell, or the one that makes it the account's.
+    for (const [i, failing] of [refuse, writeAndFail].entries())
+      for (const good of [0, 1]) {
+        const alice = person(`alice ${i} ${good}`);
+        const sealed = random(60);
+        const finish = (await alice.begin('right'))(sealed);
+        const shares = await person(`bob ${i} ${good}`).beginShare('right', '1'.repeat(32));
+        let left = good;
+        for (const end of [() => vault.finishRegistration(alice.id, finish), shares.finish]) {
+          left = good;
+          token.store.replaceData = (...given) =>
+            (left-- > 0 ? replaceData : failing).apply(token.store, given);
+          for (let again = 0; again < 2; again++) await assert.rejects(end(), code('unavailable'));
+          token.store.replaceData = replaceData;
+          token.goes('up');
+          while (vault.trouble) await setTimeout(2);
+          await end();
+          await end();
+        }
+        assert.deepEqual(await alice.guess('right'), sealed);
+        assert.equal(await alice.left(), MAX);
+        const bob = person(`bob ${i} ${good}`);
+        assert.deepEqual(await bob.guess('right', '1'.repeat(32)), shares.encryptedBackupKey);
+      }
+    const rows = await records.cells();
+    assert.equal(rows.length, 8);
   });
 
   it('answers the same end of a recovery again, and counts it once', async () => {

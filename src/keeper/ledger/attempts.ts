@@ -66,6 +66,11 @@ export class Attempts {
     return this.#byCell.get(cell)?.size ?? 0;
   }
 
+  /** Whether the token lacks a proof, or an attempt that is given back. */
+  get owes(): boolean {
+    return this.#owed.size > 0;
+  }
+
   /** Ends an attempt: nothing is owed to it. */
   end(attempt: Attempt): void {
     this.#close(attempt);

@@ -171,6 +171,11 @@ export class Ledger {
     return this.#spending.lock(cell);
   }
 
+  /** Whether a proof, or an attempt that is given back, is not in the token yet: it is lost if the process ends before. */
+  get owes(): boolean {
+    return this.#attempts.owes;
+  }
+
   /** Ends those of the cells that are live: their account or dealing is over. */
   retire(...cells: readonly Cell[]): Promise<void> {
     return this.#allocation.retire(cells);

@@ -77,6 +77,12 @@ export class Accounts {
     return this.#live(await this.#records.find(account));
   }
 
+  /** As {@link live}, when they are known to be so in the token too. @throws VaultUnavailable */
+  async held(account: string): Promise<OpenRow[]> {
+    if (!this.#ledger.usable) throw new VaultUnavailable('the retry counters cannot be written to the token');
+    return this.live(account);
+  }
+
   /** Those rows that this vault wrote and whose cell is their own. */
   async #live(rows: readonly Row[]): Promise<OpenRow[]> {
     const isLive = (row: Place) => this.#ledger.state(row).state === 'live';
@@ -176,6 +182,15 @@ export class Accounts {
     }
   }
 }
+
+/** Whether a row is of the same registration, whatever cell it is in. */
+export const isSame = (
+  row: Content,
+  content: Pick<Content, 'dealing' | 'publicKey' | 'registrationRecord'>,
+): boolean =>
+  row.dealing === content.dealing &&
+  Buffer.compare(row.publicKey, content.publicKey) === 0 &&
+  Buffer.compare(row.registrationRecord, content.registrationRecord) === 0;
 
 /**
  * A cell becomes live in the same change that ends those which it replaces, so no crash leaves two of one dealing: the

@@ -4,12 +4,13 @@ import { audit } from '../log/index.js';
 import { compress, type WrappedKey } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 import type { OpenRow } from '../records/index.js';
-import type { Accounts } from './accounts.js';
+import { type Accounts, isSame } from './accounts.js';
 import { toElement } from './elements.js';
 import { AttemptsUnderWay, DealingConflict, UnknownExchange } from './errors.js';
 import { Exchanges, newExchangeId } from './exchanges.js';
-import { Finishes } from './finishes.js';
+import { Finishes, untilDone } from './finishes.js';
 import { type Bound, checkFinish, type KeyAgreement } from './key-agreement.js';
+import type { Lifecycle } from './lifecycle.js';
 import type { Account } from './names.js';
 
 /** How a client begins to have this vault keep its share of a fleet's key. */
@@ -59,22 +60,31 @@ export class Dealings {
   readonly #ledger: Ledger;
   readonly #accounts: Accounts;
   readonly #agreement: KeyAgreement;
+  readonly #lifecycle: Lifecycle;
   readonly #finishes: Finishes<void>;
-  readonly #open: Exchanges<ShareExchange>;
+  readonly open: Exchanges<ShareExchange>;
 
   /** @param lifetime milliseconds between the two messages of a registration */
-  constructor(token: Token, ledger: Ledger, accounts: Accounts, agreement: KeyAgreement, lifetime: number) {
+  constructor(
+    token: Token,
+    ledger: Ledger,
+    accounts: Accounts,
+    agreement: KeyAgreement,
+    lifecycle: Lifecycle,
+    lifetime: number,
+  ) {
     this.#token = token;
     this.#ledger = ledger;
     this.#accounts = accounts;
     this.#agreement = agreement;
+    this.#lifecycle = lifecycle;
     this.#finishes = new Finishes(lifetime);
-    this.#open = new Exchanges(lifetime, end);
+    this.open = new Exchanges(lifetime, end);
   }
 
   close(): void {
-    for (const exchange of this.#open.values()) end(exchange);
-    this.#open.close();
+    for (const exchange of this.open.values()) end(exchange);
+    this.open.close();
     this.#finishes.close();
   }
 
@@ -96,51 +106,62 @@ export class Dealings {
       dealt: { dealing: Buffer.from(dealing, 'hex'), index },
     });
     const exchange = { account: name, dealing, keyshare: toElement(keyshare), transport, bound };
-    this.#open.add(registrationId, exchange);
+    this.open.add(registrationId, exchange);
     return { registrationId, transportKey, limit, mac: bound.startMac };
   }
 
   /**
    * Keeps a share beside the account's other keys, in place of one that was proven by nobody. It begins with the
    * attempts that are spent on them.
-   * @throws InvalidMessage, UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay
+   * @throws InvalidMessage, UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay, VaultUnavailable
    */
   async finish({ name: account, requestId }: Account, message: ShareFinish): Promise<void> {
     const { registrationId, sharePublicKey, wrappedShare, registrationRecord, encryptedBackupKey, mac } =
       message;
     const fields = [sharePublicKey, wrappedShare, registrationRecord, encryptedBackupKey, mac];
     await this.#finishes.once(registrationId, account, fields, () => {
-      const exchange = this.#open.get(registrationId, account);
+      const exchange = this.open.get(registrationId, account);
       toElement(parseRegistrationRecord(registrationRecord).clientPublicKey);
       const publicKey = toElement(sharePublicKey);
       const share = { wrapped: wrappedShare, publicKey: sharePublicKey };
       checkFinish(exchange.bound, { registrationRecord, encryptedBackupKey, share }, mac);
-      this.#open.take(registrationId, account);
-      const done = this.#keep(exchange, message, publicKey, requestId).finally(() => end(exchange));
-      return () => done;
+      this.open.take(registrationId, account);
+      const work = this.#keep(exchange, message, publicKey, requestId);
+      return untilDone(
+        () => this.#lifecycle.request(work),
+        () => end(exchange),
+      );
     });
   }
 
+  /** @returns what is to be done for it, which may be called again when it failed */
   #keep(
     { account, dealing, keyshare, transport }: ShareExchange,
     { wrappedShare, registrationRecord, encryptedBackupKey }: ShareFinish,
     publicKey: Uint8Array,
     requestId: string | undefined,
-  ): Promise<void> {
-    return this.#accounts.inTurn(account, async () => {
-      this.#admit(dealing, await this.#accounts.live(account));
-      const share = { keyshare, wrapped: wrappedShare, publicKey };
-      const wrappedKey = await this.#token.call('importShare', transport, share);
-      const content = { dealing, named: true, wrappedKey, publicKey, registrationRecord, encryptedBackupKey };
-      const cell = await this.#ledger.pick();
-      await this.#accounts.store(
-        { account, ...cell },
-        content,
-        (old) => !this.#isProven(old),
-        () => true,
-      );
+  ): () => Promise<void> {
+    const share = { keyshare, wrapped: wrappedShare, publicKey };
+    let wrappedKey: Uint8Array | undefined;
+    const store = async () => {
+      const live = await this.#accounts.held(account);
+      const kept = { dealing, publicKey, registrationRecord };
+      // A try that failed may have had its effect.
+      if (!live.some((row) => isSame(row, kept))) {
+        this.#admit(dealing, live);
+        wrappedKey ??= await this.#token.call('importShare', transport, share);
+        const content = { ...kept, named: true, wrappedKey, encryptedBackupKey };
+        const cell = await this.#ledger.pick();
+        await this.#accounts.store(
+          { account, ...cell },
+          content,
+          (old) => !this.#isProven(old),
+          () => true,
+        );
+      }
       audit('share registered', { account, dealing, requestId });
-    });
+    };
+    return () => this.#accounts.inTurn(account, store);
   }
 
   /** @throws DealingConflict, AttemptsUnderWay when these keys of an account allow no further one */

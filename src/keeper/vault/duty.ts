@@ -67,6 +67,11 @@ export class Duty {
     return this.#vault ? this.#vault.trouble : 'standing by';
   }
 
+  /** As {@link Vault.drain}, where this daemon is on duty. */
+  async drain(hurry: AbortSignal): Promise<void> {
+    await this.#vault?.drain(hurry);
+  }
+
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#ended?.catch(() => undefined);

@@ -2,10 +2,17 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { VaultUnavailable } from './errors.js';
 import { Exchanges } from './exchanges.js';
 
-interface Finish<T> {
+/** What a message that ends an exchange comes to. */
+export interface Ending<T> {
+  /** answers the message, each time it comes */
+  answer(): Promise<T>;
+  /** is called once it is answered no more */
+  forget?(): void;
+}
+
+interface Finish<T> extends Ending<T> {
   readonly account: string;
   readonly digest: Uint8Array;
-  readonly answer: () => Promise<T>;
 }
 
 /** Exchanges that were finished: the same message, sent again within the lifetime, is answered as the first was. */
@@ -14,44 +21,53 @@ export class Finishes<T> {
 
   /** @param lifetime milliseconds */
   constructor(lifetime: number) {
-    this.#known = new Exchanges(lifetime, () => undefined);
+    this.#known = new Exchanges(lifetime, (finish) => finish.forget?.());
   }
 
   close(): void {
+    for (const finish of this.#known.values()) finish.forget?.();
     this.#known.close();
   }
 
   /**
    * Answers the first message that ends an exchange, and the same message when it is sent again.
    * @param fields all that is in the message
-   * @param begin is called for a message that was not seen, and says how it is answered each time; what it throws is not
-   * remembered
+   * @param begin is called for a message that was not seen; what it throws is not remembered
    */
-  async once(
-    id: string,
-    account: string,
-    fields: readonly Uint8Array[],
-    begin: () => () => Promise<T>,
-  ): Promise<T> {
+  async once(id: string, account: string, fields: readonly Uint8Array[], begin: () => Ending<T>): Promise<T> {
     const digest = digestOf(fields);
     const before = this.#known.find(id, account);
     if (before && timingSafeEqual(before.digest, digest)) return before.answer();
     this.#known.expectRoom();
-    const answer = begin();
-    this.#known.add(id, { account, digest, answer });
-    return answer();
+    const ending = begin();
+    this.#known.add(id, { account, digest, ...ending });
+    return ending.answer();
   }
 }
 
-/** Does work until it is done or refused: what the vault could not do is tried anew each time. */
-export function untilDone<T>(work: () => Promise<T>): () => Promise<T> {
+/**
+ * Does work until it is done or refused: what the vault could not do is tried anew each time.
+ * @param over is called when it is not tried any more
+ */
+export function untilDone<T>(work: () => Promise<T>, over: () => void = () => undefined): Ending<T> {
   let done: Promise<T> | undefined;
-  return () => {
-    done ??= work().catch((error) => {
+  const attempt = async (): Promise<T> => {
+    try {
+      const result = await work();
+      over();
+      return result;
+    } catch (error) {
       if (error instanceof VaultUnavailable) done = undefined;
+      else over();
       throw error;
-    });
-    return done;
+    }
+  };
+  return {
+    answer: () => {
+      done ??= attempt();
+      return done;
+    },
+    forget: over,
   };
 }
 

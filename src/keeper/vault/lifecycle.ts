@@ -9,6 +9,8 @@ import { Answer, InvalidMessage, UnknownExchange, VaultUnavailable } from './err
 /** Waits before the token is read again, milliseconds; the last one stays. */
 const RETRY_MS = [500, 1000, 5000, 10_000, 30_000] as const;
 
+const STOPPING = 'the vault is stopping';
+
 /**
  * What keeps a vault answering: it knows which requests are under way, translates failures, reads the ledger again
  * after one, and has a worn token opened anew between two requests.
@@ -24,6 +26,7 @@ export class Lifecycle {
   /** the token being opened anew: requests wait for it */
   #renewing: Promise<void> | undefined;
   #renewalDue = false;
+  #stopping = false;
   #reloading: NodeJS.Timeout | undefined;
   #retries = 0;
   #fence: () => void = () => undefined;
@@ -46,6 +49,7 @@ export class Lifecycle {
 
   /** Why no attempt could be counted now; `undefined` when one could. */
   get trouble(): string | undefined {
+    if (this.#stopping) return STOPPING;
     if (this.#renewing) return undefined;
     if (this.#token.state === 'refused') return 'the token refuses the PIN';
     if (this.#token.state !== 'up') return 'the token is away';
@@ -64,6 +68,19 @@ export class Lifecycle {
     await this.#upkeep.ended();
     clearTimeout(this.#reloading);
     this.#token.onReopen(() => undefined);
+  }
+
+  /** From here on no exchange begins. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  /** The {@link request} that begins an exchange. @throws VaultUnavailable once the vault is stopping */
+  first<T>(work: () => Promise<T>): Promise<T> {
+    return this.request(async () => {
+      if (this.#stopping) throw new VaultUnavailable(`${STOPPING}; nothing is lost, try again`);
+      return work();
+    });
   }
 
   /** A request's work, known to be under way until it ends. */

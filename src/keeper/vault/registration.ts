@@ -2,12 +2,13 @@ import { forget, parseRegistrationRecord } from '../../protocol/index.js';
 import type { Cell, Ledger } from '../ledger/index.js';
 import type { WrappedKey } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
-import type { Accounts } from './accounts.js';
+import { type Accounts, isSame } from './accounts.js';
 import { toElement } from './elements.js';
 import { InvalidMessage, KeyExists } from './errors.js';
 import { Exchanges, newExchangeId } from './exchanges.js';
-import { Finishes } from './finishes.js';
+import { Finishes, untilDone } from './finishes.js';
 import { type Bound, checkFinish, type KeyAgreement } from './key-agreement.js';
+import type { Lifecycle } from './lifecycle.js';
 import type { Account } from './names.js';
 
 /** How a client begins a registration. */
@@ -46,6 +47,7 @@ export class Registrations {
   readonly #accounts: Accounts;
   readonly #serverPublicKey: Uint8Array;
   readonly #agreement: KeyAgreement;
+  readonly #lifecycle: Lifecycle;
   readonly #finishes: Finishes<void>;
   readonly open: Exchanges<Registration>;
 
@@ -54,9 +56,11 @@ export class Registrations {
     ledger: Ledger,
     accounts: Accounts,
     agreement: KeyAgreement,
+    lifecycle: Lifecycle,
     { serverPublicKey, lifetime }: { serverPublicKey: Uint8Array; lifetime: number },
   ) {
     this.#agreement = agreement;
+    this.#lifecycle = lifecycle;
     this.#token = token;
     this.#ledger = ledger;
     this.#accounts = accounts;
@@ -104,7 +108,7 @@ export class Registrations {
     }
   }
 
-  /** @throws InvalidMessage, KeyExists, and nothing has changed; UnknownExchange, ExchangeExpired */
+  /** @throws InvalidMessage, KeyExists, and nothing has changed; UnknownExchange, ExchangeExpired, VaultUnavailable */
   finish(account: Account, message: RegistrationFinish): Promise<void> {
     const { registrationId } = message;
     return this.#finishes.once(registrationId, account.name, fieldsOf(message), () => {
@@ -112,15 +116,16 @@ export class Registrations {
       toElement(parseRegistrationRecord(message.registrationRecord).clientPublicKey);
       check(registration.bound, message);
       this.open.take(registrationId, account.name);
-      const done = this.#keep(registration, message);
-      return () => done;
+      const work = this.#keep(registration, message);
+      return untilDone(() => this.#lifecycle.request(work));
     });
   }
 
-  async #keep(
-    { account, cell, key, bound }: Registration,
+  /** @returns what is to be done for it, which may be called again when it failed */
+  #keep(
+    { account, cell: picked, key, bound }: Registration,
     { registrationRecord, encryptedBackupKey, replace = false }: RegistrationFinish,
-  ): Promise<void> {
+  ): () => Promise<void> {
     if (bound) forget(bound.keys);
     const content = {
       dealing: '',
@@ -130,20 +135,21 @@ export class Registrations {
       registrationRecord,
       encryptedBackupKey,
     };
-    await this.#accounts.inTurn(account, async () => {
-      if (!replace) await this.#expectNone(account).catch((error) => this.#giveUp(cell, error));
+    let first: Cell | undefined = picked;
+    const store = async () => {
+      const live = await this.#accounts.held(account);
+      // A try that failed may have had its effect.
+      if (live.some((row) => isSame(row, content))) return;
+      if (live.length > 0 && !replace) throw new KeyExists();
+      const cell = first ?? (await this.#ledger.pick());
+      first = undefined;
       await this.#accounts.store({ account, ...cell }, content, () => true);
-    });
-  }
-
-  /** @throws KeyExists when the account has a key, or a share of one */
-  async #expectNone(account: string): Promise<void> {
-    if ((await this.#accounts.live(account)).length > 0) throw new KeyExists();
-  }
-
-  #giveUp(cell: Cell, error: unknown): never {
-    this.#ledger.release(cell);
-    throw error;
+    };
+    return () =>
+      this.#accounts.inTurn(account, store).finally(() => {
+        if (first) this.#ledger.release(first);
+        first = undefined;
+      });
   }
 }
 

@@ -6,6 +6,7 @@ import type { Records } from '../records/index.js';
 import { Accounts, type Status } from './accounts.js';
 import { knownMark, Marks } from './binding.js';
 import { Dealings, type ShareFinish, type ShareRequest } from './dealings.js';
+import { drain } from './drain.js';
 import { Evaluation } from './evaluation.js';
 import { KeyAgreement } from './key-agreement.js';
 import { Lifecycle } from './lifecycle.js';
@@ -81,11 +82,11 @@ export class Vault {
     this.#unknown = unknown;
     this.#names = new AccountNames(namesKey);
     const agreement = new KeyAgreement(token, serverPublicKey);
-    this.#registrations = new Registrations(token, ledger, accounts, agreement, {
+    this.#registrations = new Registrations(token, ledger, accounts, agreement, lifecycle, {
       serverPublicKey,
       lifetime,
     });
-    this.#dealings = new Dealings(token, ledger, accounts, agreement, lifetime);
+    this.#dealings = new Dealings(token, ledger, accounts, agreement, lifecycle, lifetime);
     this.#marks = new Marks(ledger, records, serverPublicKey);
     this.#evaluation = new Evaluation(token);
     this.#recoveries = new Recoveries(token, ledger, accounts, unknown, lifecycle, {
@@ -158,17 +159,18 @@ export class Vault {
    * @throws InvalidMessage, VaultUnavailable
    */
   startRegistration(id: AccountId, request: RegistrationRequest) {
-    return this.#lifecycle.request(() => this.#registrations.start(this.#account(id), request));
+    return this.#lifecycle.first(() => this.#registrations.start(this.#account(id), request));
   }
 
   /**
    * Replaces what the account had, where the message says so. When this resolves, token and database hold the registration; cut off before,
-   * the account's older one still works. The same message again is answered the same for as long as an exchange lives.
+   * the account's older one still works. The same message again is answered the same for as long as an exchange lives; after
+   * VaultUnavailable it is tried anew.
    * @throws KeyExists, InvalidMessage, UnknownExchange, ExchangeExpired, VaultUnavailable
    */
   async finishRegistration(id: AccountId, message: RegistrationFinish): Promise<void> {
     const account = this.#account(id);
-    await this.#lifecycle.request(() => this.#registrations.finish(account, message));
+    await this.#registrations.finish(account, message);
     this.#unknown.forget(account.name);
     audit('registered', { account: account.name, requestId: id.requestId });
   }
@@ -179,18 +181,18 @@ export class Vault {
    * @throws InvalidMessage, VaultUnavailable
    */
   startShare(id: AccountId, request: ShareRequest) {
-    return this.#lifecycle.request(() => this.#dealings.start(this.#account(id), request));
+    return this.#lifecycle.first(() => this.#dealings.start(this.#account(id), request));
   }
 
   /**
    * Keeps a share of a fleet's key beside the account's older dealings, until {@link commitDealing} ends those. The same
-   * message again is answered the same for as long as an exchange lives.
+   * message again is answered the same for as long as an exchange lives; after VaultUnavailable it is tried anew.
    * @throws InvalidMessage when the share is not one for this registration, or is not that of its public key
    * @throws UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay, VaultUnavailable
    */
   async finishShare(id: AccountId, share: ShareFinish): Promise<void> {
     const account = this.#account(id);
-    await this.#lifecycle.request(() => this.#dealings.finish(account, share));
+    await this.#dealings.finish(account, share);
     this.#unknown.forget(account.name);
   }
 
@@ -223,7 +225,7 @@ export class Vault {
    */
   async startRecovery(id: AccountId, KE1: Uint8Array, dealing = '') {
     const login = readLogin(KE1);
-    return this.#lifecycle.request(() => this.#recoveries.start(this.#account(id), login, dealing));
+    return this.#lifecycle.first(() => this.#recoveries.start(this.#account(id), login, dealing));
   }
 
   /**
@@ -282,6 +284,17 @@ export class Vault {
   /** Has a fresh backup of the token kept, where one is wanted. A failure is told, and stops nothing. */
   async keepBackup(): Promise<void> {
     if (this.#keepBackup) await keepBackup(() => this.backUp(), this.#keepBackup);
+  }
+
+  /** Begins no exchange any more, and waits for those that are open: see {@link drain}. @param hurry ends the wait */
+  drain(hurry: AbortSignal): Promise<void> {
+    const drained = {
+      lifecycle: this.#lifecycle,
+      ledger: this.#ledger,
+      recoveries: this.#recoveries.open,
+      registrations: [this.#registrations.open, this.#dealings.open],
+    };
+    return drain(drained, hurry);
   }
 
   async close(): Promise<void> {
