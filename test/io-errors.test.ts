@@ -158,6 +158,8 @@ class Life {
     const { count } = this.#plan;
     // What is written later would hide what was not: so every other time the disk stays as it is until the power is cut.
     if (!once && first % 2) {
+      // Or another keeper starts before: what it is shown may not be on the disk.
+      if (first % 4 === 3) await this.#startAgain();
       await this.#judge(known);
       return count;
     }
@@ -184,6 +186,12 @@ class Life {
     if (started) await started.until(true);
     await this.#judge(known);
     return count;
+  }
+
+  async #startAgain(): Promise<void> {
+    await this.#keeper?.stop('SIGKILL');
+    this.#plan.fail(NEVER, NEVER);
+    await (await this.#start()).register('eve', 'right');
   }
 
   async #cutPower(): Promise<void> {

@@ -1,11 +1,22 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freshToken, isOpenCryptoki, softhsmHome } from '../rig/token.js';
 import { TokenError } from '../src/keeper/pkcs11/index.js';
 import type { Profile } from '../src/keeper/pkcs11/profile.js';
 import { type Question, Witness } from '../src/keeper/pkcs11/witness.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
+import { NEVER, Plan } from './support/io-plan.js';
 
 describe('the witness of what a token was told to keep', () => {
   let data: string;
@@ -91,6 +102,43 @@ describe('the witness of what a token was told to keep', () => {
     await refuses({ noKey: 'bkv.page.1' });
     await token.destroyPageKey('bkv.page.1');
     await witness.confirm({ noKey: 'bkv.page.1' });
+  });
+
+  it('writes anew what another process left, when that cannot be synced: a second sync would say nothing', async () => {
+    const work = mkdtempSync(join(tmpdir(), 'bkv-witness-plan-'));
+    const plan = new Plan(work, data);
+    await token.call('createData', 'bkv.left', value);
+    const left = [...objects()].map((name) => join(folder, name));
+    const before = left.map((path) => ({ bytes: readFileSync(path), inode: statSync(path).ino }));
+    Object.assign(process.env, plan.env);
+    const second = new Witness(profile);
+    try {
+      await second.ready();
+      const looks = () => second.confirm({ data: 'bkv.left', value });
+      let said = '';
+      // The first writes of a look make its view.
+      for (let first = 1n; first < 20n && !said.includes('not on the disk'); first++) {
+        plan.fail(first, NEVER);
+        await assert.rejects(looks(), ({ message }: Error) => {
+          said = message;
+          return true;
+        });
+      }
+      plan.fail(NEVER, NEVER);
+      await looks();
+      assert.deepEqual(
+        left.map((path) => readFileSync(path)),
+        before.map(({ bytes }) => bytes),
+      );
+      const anew = left.filter((path, i) => statSync(path).ino !== before[i]?.inode);
+      assert.equal(anew.length, 1);
+      assert.equal((await token.call('listData', 'bkv.left')).length, 1);
+    } finally {
+      second.end();
+      for (const name of Object.keys(plan.env)) delete process.env[name];
+      plan.close();
+      rmSync(work, { recursive: true });
+    }
   });
 
   it('sees what came before it began, and removes what one that was killed left behind', async () => {

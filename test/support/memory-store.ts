@@ -13,6 +13,8 @@ export class MemoryStore implements LedgerStore {
   writes = 0;
   cutAt = Number.POSITIVE_INFINITY;
   after = false;
+  /** the object that the write made at which the power was cut: shown, though nobody knows whether it is on the disk */
+  unconfirmed: string | undefined;
   /** whether there is no room for a key, or for a page that stands in for no other */
   full = false;
   pagesFull = false;
@@ -24,7 +26,10 @@ export class MemoryStore implements LedgerStore {
     this.writes++;
     if (this.writes > this.cutAt || (this.writes === this.cutAt && !this.after)) throw new Cut();
     const result = effect();
-    if (this.writes === this.cutAt) throw new Cut();
+    if (this.writes === this.cutAt) {
+      if (typeof result === 'string') this.unconfirmed = result;
+      throw new Cut();
+    }
     return result;
   }
 

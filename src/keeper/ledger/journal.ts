@@ -2,7 +2,7 @@ import type { Writer } from '../pkcs11/index.js';
 import { JOURNAL_LABEL, PAGE_LABEL, seal, tagOf } from './formats/frame.js';
 import { changesOf, encodeJournal, encodePage } from './formats/v3.js';
 import type { Page, Pages } from './pages.js';
-import { digestOf, type Leaf, type PageState, type Segment } from './replay.js';
+import { digestOf, type Leaf, type OpenSegment, type PageState, type Segment } from './replay.js';
 import type { Word } from './state.js';
 import type { LedgerStore } from './store.js';
 
@@ -13,6 +13,7 @@ export interface Begin {
   readonly term: number;
   readonly sequence: bigint;
   readonly segments: readonly Segment[];
+  readonly open?: OpenSegment;
   /** of the newest journal; none in a token without one */
   readonly tag?: Uint8Array;
 }
@@ -53,12 +54,21 @@ export class Journal {
     this.#objectBytes = objectBytes;
   }
 
+  /**
+   * Goes on from what the token shows. The newest journal is written anew by the next {@link append}, with all that it holds: the
+   * system may show it though it never reached the disk, and lose it with the power.
+   */
   begin(begin: Begin): void {
     this.#begin = begin;
     this.#holds(begin.tag);
     this.#sequence = begin.sequence;
     this.#sealed = [...begin.segments];
-    this.#open = { first: begin.sequence + 1n, handle: undefined, changes: new Map() };
+    const { open } = begin;
+    this.#open = {
+      first: open?.first ?? begin.sequence + 1n,
+      handle: open?.handle,
+      changes: new Map(open?.changes),
+    };
     this.#replaced = [];
   }
 
@@ -86,6 +96,10 @@ export class Journal {
   /** changes that one journal object takes */
   get room(): number {
     return changesOf(this.#objectBytes);
+  }
+  /** changes that the open one still takes */
+  get left(): number {
+    return Math.max(0, this.room - this.#open.changes.size);
   }
 
   /** Writes the open journal object anew, with these changes. */

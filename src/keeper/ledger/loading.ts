@@ -61,11 +61,11 @@ export class Loading {
     return [...labels].filter((label) => !needed.has(label));
   }
 
-  /** Closes what was reserved, and carries what is owed. The first write of the new writer. */
+  /** Closes what was reserved, and carries what is owed. The first write of the new writer writes the newest journal anew. */
   async #tidy(owed: readonly Owed[]): Promise<void> {
     const reserved = this.pages.reserved().map((cell): [number, Word] => [cell, this.pages.set(cell, DEAD)]);
-    do await this.journal.append(new Map(reserved.splice(0, this.journal.room)));
-    while (reserved.length > 0);
+    await this.journal.append(new Map(reserved.splice(0, this.journal.left)));
+    while (reserved.length > 0) await this.journal.append(new Map(reserved.splice(0, this.journal.room)));
     const rest = [...owed];
     while (rest.length > 0) await this.#carry(rest);
   }

@@ -34,11 +34,18 @@ export interface Segment {
   readonly handle: string;
 }
 
+/** The newest of them, with what it changed: it is written on. */
+export interface OpenSegment extends Segment {
+  readonly changes: ReadonlyMap<number, Word>;
+}
+
 export interface Replayed {
   readonly ledger: Uint8Array;
   readonly pages: PageState[];
-  /** oldest first */
+  /** oldest first, the newest one left out */
   readonly segments: Segment[];
+  /** none in a token without a journal */
+  readonly open?: OpenSegment;
   readonly sequence: bigint;
   /** of the newest journal */
   readonly tag?: Uint8Array;
@@ -82,7 +89,8 @@ export function replay(objects: readonly DataObject[]): Replayed | undefined {
   return {
     ledger: newest.ledger,
     pages,
-    segments: journals.map(({ first, last, handle }) => ({ first, last, handle })),
+    segments: journals.slice(0, -1).map(({ first, last, handle }) => ({ first, last, handle })),
+    open: newest,
     sequence: newest.last,
     tag: newest.tag,
     term: newest.term,

@@ -7,6 +7,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { homedir } from 'node:os';
@@ -114,6 +115,20 @@ export function restoreTokens(folder: string): void {
 export function removeObjects(paths: Iterable<string>): void {
   for (const path of paths)
     for (const file of [path, path.replace(/\.object$/, '.lock')]) rmSync(file, { force: true });
+}
+
+/**
+ * Puts a copy in the place of a file that the system may show though it never reached the disk: of a failed sync it tells
+ * once, and a second one says nothing of it.
+ * @returns whether the file is there
+ */
+export function writeAnew(path: string): boolean {
+  if (!existsSync(path)) return false;
+  const copy = `${path}.new`;
+  writeFileSync(copy, readFileSync(path), { mode: statSync(path).mode });
+  sync(copy);
+  renameSync(copy, path);
+  return true;
 }
 
 /** @returns whether the file is there: one that is gone meanwhile is no error */

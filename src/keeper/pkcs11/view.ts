@@ -1,6 +1,6 @@
 import { linkSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { readToken, softhsmFolder, sync, TOKEN, tokensIn } from './files.js';
+import { readToken, softhsmFolder, sync, TOKEN, tokensIn, writeAnew } from './files.js';
 
 const VIEW = 'witness.';
 /** What is older, milliseconds, has reached the disk by itself. */
@@ -30,13 +30,15 @@ export class View {
   readonly #tokens: readonly string[];
   /** objects that were there when it began */
   readonly #older: ReadonlySet<string>;
+  /** those of them that could not be synced, and are shown all the same */
+  readonly #failed = new Set<string>();
   readonly #folder: string;
   readonly #known: Map<string, ReadonlySet<string>>;
 
   /** Has this process's module find the view in place of the tokens, until {@link entered}. @throws TokenError */
   constructor() {
     this.#tokens = tokensIn(softhsmFolder());
-    for (const token of this.#tokens) removeViews(token);
+    for (const token of this.#tokens) removeLeftOver(token);
     this.#older = new Set(this.#tokens.flatMap((token) => objectsOf(token).map((name) => join(token, name))));
     this.#known = new Map(
       this.#tokens.map((token) => [
@@ -90,13 +92,25 @@ export class View {
   /** @param objects that are lost with it, but for those that were synced by another one before */
   #sync(path: string, objects: readonly string[]): boolean {
     try {
-      return sync(path);
+      return this.#older.has(path) ? this.#syncOlder(path) : sync(path);
     } catch (error) {
       throw new Unsynced(
         (error as Error).message,
         objects.filter((object) => !this.#older.has(object)),
       );
     }
+  }
+
+  /** The token may hang on it, so it is not taken back when it cannot be synced, but written anew until it can. */
+  #syncOlder(path: string): boolean {
+    try {
+      if (!this.#failed.has(path)) return sync(path);
+    } catch {
+      this.#failed.add(path);
+    }
+    const isThere = writeAnew(path);
+    this.#failed.delete(path);
+    return isThere;
   }
 
   #of(token: string): string {
@@ -108,8 +122,9 @@ const objectsOf = (token: string): string[] => readdirSync(token).filter(isObjec
 const isOld = (path: string): boolean =>
   Math.abs(Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0)) > YOUNG;
 
-/** Views that a kill left behind. */
-function removeViews(token: string): void {
+/** What a kill left behind: views, and objects that were being written anew. */
+function removeLeftOver(token: string): void {
   for (const name of readdirSync(token))
-    if (name.startsWith(VIEW)) rmSync(join(token, name), { recursive: true, force: true });
+    if (name.startsWith(VIEW) || name.endsWith('.object.new'))
+      rmSync(join(token, name), { recursive: true, force: true });
 }
