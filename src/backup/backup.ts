@@ -30,13 +30,13 @@ export interface BackupOptions extends Origin {
   readonly cipher?: Cipher;
   /** reads every file, also when size and times are as they were */
   readonly force?: boolean;
-  /** takes a source without files for what it is, and not for a disk that is not there */
+  /** a source without files is meant to be empty: it is no disk that is missing */
   readonly allowEmpty?: boolean;
   /** nothing is written where the storage hides the epoch that was seen */
   readonly seenEpoch?: SeenEpoch;
 }
 
-/** How often other devices may come between, before a run gives up. */
+/** How often other devices may interfere before a run gives up. */
 const ROUNDS = 5;
 
 /**

@@ -4,7 +4,7 @@ import { comparePaths } from './paths.js';
 import type { Repository } from './repository.js';
 import type { Run } from './run.js';
 
-/** What an earlier snapshot knows, asked in the order of the paths. */
+/** Looks files up in an earlier snapshot. Paths must be asked for in order. */
 export class Before {
   readonly #entries: AsyncGenerator<Entry>;
   #next: Entry | undefined;
@@ -31,7 +31,7 @@ export class Before {
     return before;
   }
 
-  /** The file's content, when it is as it was, and all its parts are there. */
+  /** The file's content, if the file has not changed and all its parts are there. */
   async contentOf(file: FileEntry): Promise<Piece[] | undefined> {
     while (this.#next && comparePaths(this.#next.path, file.path) < 0) await this.#advance();
     const known = this.#next;

@@ -7,7 +7,7 @@ import { type BackupKey, describe, type Opener, type OpenerInfo, openerOf } from
 import { checkSeen, type SeenEpoch } from './seen.js';
 import { join, writeEpoch, writeWrap } from './successor.js';
 
-/** How often other devices may come between, before a change gives up. */
+/** How often other devices may interfere before a change gives up. */
 const ROUNDS = 5;
 
 export interface ChangeOptions {
@@ -42,7 +42,7 @@ export async function listOpeners(storage: Storage, key: BackupKey): Promise<Ope
 /** The same for everybody who has the backup: 16 hexadecimal digits. @param opener its secret has 32 bytes */
 export const openerId = async (opener: BackupKey): Promise<string> => (await describe(openerOf(opener))).id;
 
-/** The kinds of openers that a backup has, as everybody sees them who sees the storage. */
+/** The kinds of openers that a backup has. Whoever sees the storage sees them. */
 export async function openerKinds(storage: Storage): Promise<Set<string>> {
   return new Set((await readAllWraps(storage)).map(({ kind }) => kind));
 }

@@ -25,7 +25,7 @@ export async function listTwice(storage: Storage, folder: string): Promise<Set<s
   return new Set(both.flat());
 }
 
-/** An object, `undefined` when it is missing or the disk has lost it: then the other copy is asked. @throws StorageError */
+/** An object; `undefined` when it is missing, or the disk has lost it. The caller then reads the other copy. @throws StorageError */
 export async function readOne(storage: Storage, name: string, most: number): Promise<Uint8Array | undefined> {
   try {
     return await storage.read(name, most);

@@ -57,7 +57,7 @@ async function look(storage: Storage, keyring: Keyring, object: string, name: st
   return { name, content, state: whole ? 'sound' : isThere ? 'damaged' : 'missing' };
 }
 
-/** Whether an object is sound; of an epoch that is not opened here that is not known, and it is taken to be. */
+/** Whether an object is sound. An epoch that is not opened here cannot be checked, and is taken to be sound. */
 async function isWhole(keyring: Keyring, name: string, content: Uint8Array): Promise<boolean> {
   const isEpoch = name.startsWith('epochs/');
   const epoch = keyring.epochOf(isEpoch ? name.slice('epochs/'.length) : idOf({ name }));

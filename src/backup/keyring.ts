@@ -7,7 +7,7 @@ import { describe, type Opener } from './openers.js';
 import { join, writeEpoch } from './successor.js';
 
 interface Contents {
-  /** those that are nobody's parent; the first is written under. None in version 1 */
+  /** those that are no other one's parent; new things are written under the first. None in version 1 */
   readonly heads: readonly Epoch[];
   readonly epochs: Iterable<Epoch>;
   /** names of all epochs that the storage has, also of those that this opener does not open */
@@ -138,7 +138,7 @@ export async function beginKeyring(storage: Storage, opener: Opener, v1?: V1Keys
     [...(await listEpochs(storage))].every((other) => before.has(other) || other === id)
   )
     return;
-  // Another key began here at the same time: neither may stay alone, and neither is destroyed by the other.
+  // Another key began a backup here at the same time. Neither is destroyed by the other, even if one is left unused.
   for (const name of await listWraps(storage)) if (idOf({ name }) === id) await deleteTwice(storage, name);
   await deleteTwice(storage, `epochs/${id}`);
   throw new BackupError(`another key began a backup in ${storage.location} at the same time; try again`);

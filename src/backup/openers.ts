@@ -11,7 +11,7 @@ const SUITE = 'P256-SHA256-AES256GCM';
 /** The sealed part of a wrap has a multiple of so many bytes. */
 const ABOUT_BYTES = 512;
 
-/** What who has opened the backup sees of an opener, besides its label. */
+/** What can be seen of an opener, besides its label, once the backup is open. */
 export interface OpenerDetails {
   /** of the kind `key`: where its person keeps it */
   readonly form?: 'password' | 'digits';
@@ -73,7 +73,7 @@ export async function describe(opener: Opener): Promise<OpenerInfo> {
   return { ...details, id: idOf(publicKey), kind, publicKey, label, added: new Date().toISOString() };
 }
 
-/** So that its length tells neither the form nor the label. JSON may end in spaces. */
+/** Padding, so that the length reveals neither the form nor the label. JSON may end in spaces. */
 function padded(json: string): string {
   const { length } = text(json);
   return json + ' '.repeat(-length & (ABOUT_BYTES - 1));
@@ -145,7 +145,7 @@ export async function unwrap(wrap: Wrap, opener: Opener, voucher: Voucher): Prom
   }
 }
 
-/** What tells a damaged wrap to whoever has the master key, and not the opener's secret. */
+/** By this digest, whoever has the master key recognises a damaged wrap without the opener's secret. */
 const digestOf = ({ enc, key }: Pick<Wrap, 'enc' | 'key'>): string => toBase64(sha256(concatBytes(enc, key)));
 
 /** Whether a wrap is as it was written. @param content JSON */

@@ -67,7 +67,7 @@ export class Packer {
     [this.#length, this.#waiting] = [0, []];
     if (this.#storing.size >= this.atOnce) {
       await Promise.race(this.#storing);
-      // A part that failed is told of as soon as those before it are placed.
+      // A part that failed is reported as soon as those before it are placed.
       if (this.#spare.length === 0) await this.#placed;
     }
     this.#buffer = this.#spare.pop() ?? this.cipher.buffer();

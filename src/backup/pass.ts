@@ -60,7 +60,7 @@ export class Pass {
       (part) => run.put(part),
       storage.parallel,
       () => {
-        // The last one may still be growing: its later parts are not stored yet.
+        // The last file may still be growing: its later parts are not stored yet.
         const complete = this.#pending.splice(0, this.#pending.length - 1);
         return () => this.#write(complete);
       },
@@ -149,9 +149,9 @@ export class Pass {
     const { content } = entry;
     const place = (piece: Piece) => void content.push(piece);
     const data = this.#data;
-    // A file that fits into no rest of a part begins a part of its own, so that its parts are the same next time.
+    // A file that does not fit into the rest of a part begins a new one, so that it has the same parts next time.
     if (entry.size >= PART_BYTES) await data.flush();
-    // What grows faster than it is read would have no end. Where the system tells no size, there is content all the same.
+    // A file that grows faster than it is read would have no end. A file whose size the system does not know has content all the same.
     const most = entry.size === 0 ? Number.POSITIVE_INFINITY : entry.size;
     entry.size = 0;
     while (entry.size < most) {

@@ -17,7 +17,7 @@ const LIFE_MS = 7 * 24 * 3_600_000;
 /** A prune deletes nothing by a list that is older. */
 const STALE_MS = 24 * 3_600_000;
 
-/** Names of the first mark of a prune: with its room to spare, half of what is kept in reserve. */
+/** Names in the first mark of a prune: few enough for half of the reserved room. */
 const FIRST_MARK = 4000;
 
 export interface Pruned {
@@ -127,7 +127,7 @@ async function needs(
     if (entry.type === 'file') for (const { part } of entry.content) if (part) need(part.name, part.length);
 }
 
-/** What claims and snapshots name: first the claims, since a run writes its snapshot before its claim goes. */
+/** What claims and snapshots name. Claims are read first, since a run writes its snapshot before it deletes its claim. */
 async function needed(repository: Repository, now: number): Promise<Set<string>> {
   const names = new Set<string>();
   const { storage } = repository;
@@ -169,7 +169,7 @@ async function mark(repository: Repository, graceMs: number): Promise<void> {
   const over: string[] = [];
   for await (const { part, written } of repository.parts())
     if (!names.has(part) && !marked.has(part) && now - written >= graceMs) over.push(part);
-  // The first is small enough for a storage that is full; what it frees makes room for the rest.
+  // The first mark is small enough for a full storage. What it frees makes room for the others.
   for (const some of [over.slice(0, FIRST_MARK), over.slice(FIRST_MARK)]) {
     if (some.length === 0) continue;
     const name = `marks/${randomHex(16)}`;

@@ -23,9 +23,9 @@ export class ReadAhead {
     return this.#planned.length > this.#ahead;
   }
 
-  /** What is returned is good until the next call. @throws BackupError when it is missing or damaged */
+  /** The result is valid until the next call. @throws BackupError when it is missing or damaged */
   take(part: Part): Promise<Uint8Array> {
-    // What was planned before it has been taken, or is not wanted any more.
+    // What was planned before this part has been taken, or is not wanted any more.
     const at = this.#planned.findIndex(({ name }) => name === part.name);
     if (at >= 0) this.#planned.splice(0, at);
     else this.#planned.unshift(part);

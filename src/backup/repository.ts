@@ -162,7 +162,7 @@ export async function migrateRepository(storage: Storage, key: BackupKey): Promi
   const salt = await readSalt(storage);
   if (!(await openKeyring(storage, opener)))
     await beginKeyring(storage, opener, V1Keys.of(opener.secret, salt as Uint8Array));
-  // Last: a reader of version 1 reads on until here, and one of version 2 from the first step.
+  // The last step: readers of version 1 work until here, those of version 2 from the first step on.
   await writeHeader(storage);
   return true;
 }

@@ -161,7 +161,7 @@ export async function chooseSnapshot(repository: Repository, { at, ...origin }: 
   const from = [origin.host, origin.source].filter(Boolean).join(', ');
   for (const name of names.reverse()) {
     const everything = at === undefined && from === '';
-    // The newest is what is asked for: when it is damaged, an older one in its place would be a false success.
+    // The newest snapshot was asked for. If it is damaged, an older one in its place would be a false success.
     const found = everything ? await readSnapshot(repository, name) : await tryRead(repository, name);
     if (typeof found === 'object' && isFrom(found, origin) && found.created.getTime() <= time) return found;
   }

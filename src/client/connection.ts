@@ -158,7 +158,7 @@ export class Connection {
     } catch (cause) {
       throw new AccessTokenUnavailable({ cause });
     }
-    // What is no header's value would fail in `fetch`, and look like a network that is down.
+    // A text that cannot be a header's value would make `fetch` fail as if the network were down.
     if (typeof token !== 'string' || !/^[\x21-\x7e]*$/.test(token)) throw new AccessTokenUnavailable();
     return token;
   }

@@ -116,7 +116,7 @@ export class ExchangeExpired extends BkvError {
   }
 }
 
-/** Whether a vault refused what came too late for an exchange, or for one that it knew before it was started anew. */
+/** Whether a vault refused a message because the exchange has expired, or because the vault was restarted meanwhile. */
 export const isExchangeOver = (error: unknown): boolean =>
   error instanceof VaultError && ['exchange-expired', 'unknown-exchange'].includes(error.kind ?? '');
 

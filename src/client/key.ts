@@ -45,7 +45,7 @@ const miscounted = (has: number, wanted: number): string => {
   return has < wanted ? `${digits} missing` : `${digits} too many`;
 };
 
-/** Of a key that has no line or digit too many or too few as it is written: what is wrong, as far as can be told. */
+/** What is wrong with a key that has the right number of lines and digits, as far as can be told. */
 function miscount(digits: readonly Digit[]): string {
   const lines = [...new Set(digits.map(({ line }) => line))].map((n) =>
     digits.filter(({ line }) => line === n),

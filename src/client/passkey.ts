@@ -1,6 +1,6 @@
 import { BkvError } from './errors.js';
 
-/** What the PRF is asked with: the same for each backup, so that a header need tell nothing. */
+/** The PRF's input. It is the same for every backup, so that none has to be stored. */
 const INPUT = new TextEncoder().encode('bkv 2 passkey');
 const ES256 = -7;
 const RS256 = -257;
@@ -48,7 +48,7 @@ export class PasskeyExists extends BkvError {
   }
 }
 
-/** What the browser says before anything is asked: `false` where passkeys surely open no backup. */
+/** What the browser says without asking the person: `false` if passkeys certainly cannot open a backup. */
 export async function passkeysMayOpen(): Promise<boolean> {
   if (!globalThis.PublicKeyCredential || !globalThis.navigator?.credentials) return false;
   const { getClientCapabilities } = PublicKeyCredential as unknown as {
@@ -137,7 +137,7 @@ async function usePasskey({ rpId }: PasskeyOptions, allowed: readonly string[]):
   return { credential: used.id, secret: new Uint8Array(results.first) };
 }
 
-/** Has the system take a passkey out of its list that is of no use. */
+/** Asks the system to remove a useless passkey from its list. */
 async function forget(credentialId: string, rpId = location.hostname): Promise<void> {
   const { signalUnknownCredential } = PublicKeyCredential as unknown as {
     signalUnknownCredential?(which: { rpId: string; credentialId: string }): Promise<void>;

@@ -9,7 +9,7 @@ const ZWNJ = 0x200c;
 const ZWJ = 0x200d;
 const TAG_END = 0xe007f;
 
-/** Any space but the plain one (Zs), and what chooses among the looks of the character before it. */
+/** Any space but the plain one (Zs), and variation selectors. */
 const SPACES = /[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]/gu;
 const VARIATION_SELECTORS = /[\u180b-\u180d\u180f\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/gu;
 

@@ -42,7 +42,7 @@ export async function recover(
   }).catch(async (error: unknown) => {
     if (error instanceof ServerAuthenticationError) throw new VaultIdentityMismatch(error.message);
     if (!(error instanceof EnvelopeRecoveryError)) throw error;
-    // Says that the attempt is over; the vault learns it by itself a little later if this is lost.
+    // Says that the attempt is over. If this message is lost, the vault finds out a little later by itself.
     await vault.command('DELETE', `/v1/recovery/${started.recoveryId}`).catch(() => undefined);
     throw new WrongPassword(Number(started.attemptsRemaining));
   });

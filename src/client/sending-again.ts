@@ -3,7 +3,7 @@ import { isExchangeOver, VaultError } from './errors.js';
 /** Waits before a message is sent again when the vault does not say how long, milliseconds; the last one stays. */
 const WAITS = [200, 500, 1000, 2000] as const;
 
-/** No answer came, or a vault or what stands before it says that it cannot answer now. */
+/** No answer came, or the vault, or a proxy before it, says that it cannot answer now. */
 const isPassing = (error: unknown): error is VaultError =>
   error instanceof VaultError && [0, 429, 502, 503, 504].includes(error.status);
 

@@ -8,7 +8,7 @@ export function stretchedOnce(stretch: Stretch): Stretch {
     const name = toBase64url(output);
     const made = known.get(name) ?? stretch(output);
     known.set(name, made);
-    // A copy, since it is zeroed: `slice` of a Node.js Buffer, which an app may give, would be none.
+    // A copy, since it is zeroed later. An app may pass a Node.js Buffer, whose `slice` does not copy.
     return Uint8Array.from(await made);
   };
 }

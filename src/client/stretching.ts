@@ -41,7 +41,7 @@ export const argon2: StretchPassword = run(3);
 const THREE_PASSES = '27133a2b4d3c7e901383febd5fc882e7060ee6dbbd93e4d0309c81dcd4c2efce';
 const ONE_PASS = '6331aa7892cb2ed4a6f3515c02a37f4be726eb69241d9820928614d88cb78a95';
 
-/** Our own needs one pass of three for the trial, as the memory is what may lack. */
+/** For our own function one pass is enough of a trial: what may be missing is the memory. */
 async function tryStretching(stretch: StretchPassword): Promise<number> {
   const [trial, expected, passes] =
     stretch === argon2 ? ([run(1), ONE_PASS, 3] as const) : ([stretch, THREE_PASSES, 1] as const);

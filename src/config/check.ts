@@ -12,7 +12,7 @@ export interface Place {
   fault(text: string, node?: Node | null): void;
 }
 
-/** Reads one value. Whatever is wrong is told to the place; what is returned then is of no use. */
+/** Reads one value. Faults are reported to `place`; the result is then of no use. */
 export interface Check<T> extends Described {
   (node: Node | null | undefined, place: Place): T;
 }

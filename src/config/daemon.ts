@@ -48,7 +48,7 @@ const origin = matching(
   (value) => URL.canParse(value) && new URL(value).origin === value,
 );
 
-/** A word alone is more likely a URL gone wrong than a file's name: it would make an SQLite file of that name. */
+/** A single word is more likely a mistyped URL than a file's name, and would create an SQLite file of that name. */
 const database: Check<string> = (node, place) => {
   const value = text(node, place);
   const isPath = typeof value === 'string' && /[./]/.test(value) && !/^\w+:\/\//.test(value);

@@ -11,7 +11,7 @@ const LEAVING_MS = 5000;
 const POLL_MS = 100;
 
 /**
- * Looks whether the API and the admin address could be served, before a keeper goes on duty for nothing.
+ * Makes sure that the API and the admin address can be served, before a keeper goes on duty in vain.
  * @throws CodedError usage, with a line for each thing that is wrong
  */
 export async function assertServable({ tls, listen, admin }: Config): Promise<void> {

@@ -4,8 +4,8 @@ import { embeddedFiles } from '../config/index.js';
 import { writeFileAtomic } from '../process/index.js';
 
 /**
- * Makes what a data folder lacks for a token to be made in it: its place, and random PINs. The keeper makes the token.
- * One that is there keeps its PIN: no new one would open it.
+ * Prepares a data folder for a token: its folder, and random PINs. The keeper makes the token. A token that is there
+ * keeps its PIN, because no new one would open it.
  */
 export async function prepareEmbedded(data: string): Promise<void> {
   const files = embeddedFiles(data);

@@ -116,8 +116,7 @@ async function supervise(
 }
 
 /**
- * Keeps a process running until the signal.
- * @returns its exit code, when that says that it will not go better
+ * Keeps a process running until the signal. @returns its exit code, if that says that a restart would not help
  */
 async function keepRunning(
   command: 'http' | 'admin',

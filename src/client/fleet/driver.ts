@@ -79,7 +79,7 @@ class Run {
     let step = program.next();
     let isTold = false;
     while (!step.done) {
-      // It has taken note of the answers so far, and is told before it asks for more.
+      // The program has seen the answers so far. It learns of the abort before it asks for more.
       if (program === this.#main && !isTold && this.#signal?.aborted) {
         isTold = true;
         step = program.throw(this.#signal.reason);
@@ -105,7 +105,7 @@ class Run {
     return 'work' in effect ? effect.work() : this.#round(effect.round);
   }
 
-  /** Resolves as the round says: when there are enough answers, when all are in, or when those that miss are slow. */
+  /** Resolves when there are enough answers, when all have come, or when those that are missing are slow: as the round says. */
   #round({
     kind,
     requests,

@@ -67,7 +67,7 @@ export function* endOthers(
   return [...new Set([...unproven, ...op.fleets.flatMap((one) => stillOpen(op, one, ended))])];
 }
 
-/** Whether the member is a predecessor's alone, and holds nothing but what was dealt to that one. */
+/** Whether the member belongs to a predecessor only, and holds nothing but that one's dealings. */
 function isLeftBehind(op: Operation, member: MemberId, held: Held | undefined): boolean {
   const [fleet, ...predecessors] = op.fleets;
   if (fleet.members.includes(member)) return false;

@@ -6,7 +6,7 @@
 /** The vault's static public key, base64url: it names a member whatever its place in a fleet. */
 export type MemberId = string;
 
-/** What only the scheme looks into: messages of OPAQUE, keys, sealed keys. */
+/** Opaque to all but the scheme: messages of OPAQUE, keys, sealed keys. */
 export type Opaque = unknown;
 
 export interface HeldDealing {
@@ -54,7 +54,7 @@ export type Request<K extends Kind> = Exchanges[K][0];
 export type Answer<K extends Kind> = Exchanges[K][1];
 
 /**
- * `silent`: no answer, or none now. `unable`: it was not asked, as this client cannot. `refused`: the vault said no.
+ * `silent`: no answer, or none now. `unable`: it was not asked, because this client could not. `refused`: the vault said no.
  * `lying`: what came is no answer to what was asked. `late`: asked, and still expected when the round ended.
  */
 export type Failure = 'silent' | 'unable' | 'refused' | 'lying' | 'late';

@@ -42,7 +42,7 @@ export function* recover(op: Operation, login: Login): Program<Recovered> {
   yield* look(op);
   const tried: Unopened[] = [];
   op.facts.tried = tried;
-  // Each try may end with members having said what they hold that were slow to say it.
+  // During each try, slow members may have said what they hold.
   for (;;) {
     const candidate = candidates(op).find(
       ({ dealing }) => !tried.some((one) => one.candidate.dealing === dealing),
@@ -59,7 +59,7 @@ export function* recover(op: Operation, login: Login): Program<Recovered> {
   throw tried.length === 0 ? whyNone(op) : whyNotOpened(op, tried);
 }
 
-/** A member that was slow to say what it holds has its attempts given back too. */
+/** The attempts of a member that was slow to say what it holds are given back too. */
 function* giveBack(
   op: Operation,
   login: Login,

@@ -107,7 +107,7 @@ class Attempt {
     ];
   }
 
-  /** Has members evaluate the password; with `atOnce` the round is over when T have. */
+  /** Has members evaluate the password. With `atOnce` the round ends when T have done so. */
   *#start(members: readonly MemberId[], atOnce?: number): Program<void> {
     const { dealing, fleet } = this.#candidate;
     const { threshold } = fleet.quorums;
@@ -184,7 +184,7 @@ class Attempt {
     const between = [...this.#started.keys()].filter((member) => !tried.has(member));
     let { proven, backupKey, expired } = yield* prove(this.#op, this.#login, this.#started, messages);
     for (const member of this.#op.willing(between)) yield* this.#finishOne(member, combination);
-    // What is stretched now takes no time any more: where the proof came too late, the next one gives the attempts back.
+    // The password is stretched by now. If the proof came too late, the next login's proof is in time and gives the attempts back.
     const rest = backupKey
       ? expired
       : holders.filter((one) => !this.#asked.has(one) || expired.includes(one));

@@ -86,7 +86,7 @@ interface Row<K extends Kind> {
    * vault waits for it, since an attempt or a share hangs on it.
    */
   readonly again: boolean | 'while it is waited for';
-  /** whether this device must be quick enough: it stretches the password after a login's start, now or at the next one */
+  /** whether this device must be quick enough, because it stretches the password between the two messages */
   readonly takesTime?: true;
 }
 
@@ -228,7 +228,7 @@ function exchangeOf(message: unknown): string | undefined {
 /** A line that breaks sooner is tried a second time. */
 const BROKE_MS = 1000;
 
-/** What keeps this client from asking, whatever the vault would say: nothing was sent. */
+/** Reasons for which this client could not ask at all: nothing was sent. */
 const UNABLE = [AccessTokenUnavailable, AccessTokenForAnother, DeviceTooSlow] as const;
 const REFUSALS = [Locked, WrongPassword, KeyExists] as const;
 
