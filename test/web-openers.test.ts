@@ -60,7 +60,9 @@ describe('ways to open a backup, on the page', () => {
     const authenticator = await visitor.authenticator();
     await makeWithPasskey(visitor, file('ada.bkv'));
     await visitor.page.getByText('Your passkey opens it.').waitFor();
-    await visitor.page.getByText('A second way makes it safe').waitFor();
+    await visitor.page
+      .getByText('If you lose your passkey, nobody can open the backup. A second way makes it safe')
+      .waitFor();
     await visitor.anotherProfile();
     await usePasskey(visitor, file('ada.bkv'));
     await restored(visitor);

@@ -163,9 +163,7 @@ describe('the page in a browser', () => {
     await waste('ben', 2);
     await visitor.page.reload();
     await restores(visitor, file('ben.bkv'), PASSWORD);
-    await visitor.page
-      .getByText('2 times somebody tried to open your backup with a wrong password')
-      .waitFor();
+    await visitor.page.getByText('2 wrong passwords were tried since you last opened your backup').waitFor();
     await visitor.accessible();
     await visitor.press('Choose a new password');
     await visitor.password(PASSWORD);
@@ -181,7 +179,7 @@ describe('the page in a browser', () => {
     await visitor.open('With a password');
     await visitor.password(PASSWORD);
     await visitor.alerted(/9 tries are left/);
-  }).timeout(60_000);
+  }).timeout(90_000);
 
   it('replaces a password only after telling what is lost', async () => {
     await backUp(await visit('cora'), file('cora.bkv'));

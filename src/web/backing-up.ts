@@ -24,7 +24,7 @@ import {
   showAnew,
 } from './steps.js';
 import { ArchiveStorage, contentOf, type DirectoryStorage } from './storages.js';
-import { wayOf } from './way-of.js';
+import { type Way, wayOf } from './way-of.js';
 import { showWays } from './ways.js';
 import { filesAre, Problem, texts } from './words.js';
 
@@ -119,8 +119,10 @@ async function write(outlet: Outlet): Promise<void> {
 
 function showSaved(count: number): void {
   element('#saved-title').textContent = `${filesAre(count)} backed up`;
-  element('#saved-opens').textContent = texts.openedBy([account.opener as Opener, ...others].map(wayOf));
-  element('#saved-alone').hidden = isThere || others.length > 0;
+  const ways = [account.opener as Opener, ...others].map(wayOf);
+  element('#saved-opens').textContent = texts.openedBy(ways);
+  element('#saved-alone').textContent = texts.alone(ways[0] as Way);
+  element('#saved-alone').hidden = isThere || ways.length > 1;
   element('#saved-where').textContent =
     storage instanceof ArchiveStorage ? texts.savedDownload : texts.savedFolder(storage.name);
   element('#save-again').hidden = !(storage instanceof ArchiveStorage);

@@ -5,7 +5,7 @@ import { element, onClick, showAnew } from './steps.js';
 import { texts } from './words.js';
 
 /** Has the person choose another password. The key that the vault holds stays, and so does every backup. */
-function changePassword(): void {
+export function changePassword(): void {
   askPassword({
     passwordNote: texts.forChange,
     opened: async ({ secret }) =>

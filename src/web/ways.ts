@@ -8,6 +8,7 @@ import {
 } from '../backup/index.js';
 import { passkeysMayOpen } from '../client/index.js';
 import { account } from './account.js';
+import { changePassword } from './changing.js';
 import { clearDigits } from './digits.js';
 import { type Making, makeContacts, makeDigits, makePasskey, makePassword } from './making.js';
 import { lastUsed, remember, seenEpoch } from './remembered.js';
@@ -51,14 +52,17 @@ function itemOf(info: OpenerInfo, isOwn: boolean, mayGo: boolean): HTMLElement {
     }),
   );
   item.append(about);
-  if (mayGo && !isOwn) {
-    const button = Object.assign(document.createElement('button'), { type: 'button', textContent: 'Remove' });
-    button.className = 'second';
-    button.setAttribute('aria-label', `Remove ${nameOf(info)}`);
-    button.addEventListener('click', () => askRemoval(info));
-    item.append(button);
-  }
+  if (info.form === 'password') item.append(buttonOf('Change', info, changePassword));
+  if (mayGo && !isOwn) item.append(buttonOf('Remove', info, () => askRemoval(info)));
   return item;
+}
+
+function buttonOf(text: string, info: OpenerInfo, work: () => void): HTMLElement {
+  const button = Object.assign(document.createElement('button'), { type: 'button', textContent: text });
+  button.className = 'second';
+  button.setAttribute('aria-label', `${text} ${nameOf(info)}`);
+  button.addEventListener('click', work);
+  return button;
 }
 
 function askRemoval(info: OpenerInfo): void {

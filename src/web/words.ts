@@ -78,9 +78,9 @@ export const texts = {
   existingFolder: 'Type the password that opens the backup in this folder.',
   forDigits: 'Type your password. The digits of the same key are shown then.',
   forRestore: 'After ten wrong tries it is closed for ever.',
-  forChange: 'First the password that you have now.',
+  forChange: 'First, type the password that you have now.',
   guesses: (count: number): string =>
-    `${count === 1 ? 'Once' : `${count} times`} somebody tried to open your backup with a wrong password since you last used yours. If that was not you, choose a new password now. Make it a long one.`,
+    `${count === 1 ? 'A wrong password was' : `${count} wrong passwords were`} tried since you last opened your backup. If that was not you, choose a new password now. Make it a long one.`,
   forgotten: 'You are about to put a new password in the place of one that you do not know any more.',
   locked: 'Ten wrong passwords were tried, and the old password is closed for ever.',
   loss: 'What the old password opened can then never be opened by a password again: every older backup, on every device. Where you have its 64 digits, those still work.',
@@ -92,6 +92,8 @@ export const texts = {
       ? `${upper(`${first} and ${second} both open it`)}.`
       : `${upper(String(first))} ${ways[0] === 'digits' ? 'open' : 'opens'} it.`;
   },
+  alone: (way: Way): string =>
+    `If you ${way === 'password' ? 'forget' : 'lose'} ${YOURS[way]}, nobody can open the backup. A second way makes it safe.`,
   addLater: 'You can add a second way afterwards, so that losing one loses nothing.',
   emptyDevice: 'Type a name by which you know this device.',
   fewContacts: 'Type the names of at least two people, one in a line.',
