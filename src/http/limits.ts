@@ -19,7 +19,8 @@ interface Answer {
   readonly granted: number;
   /** those that all workers were given before */
   readonly before: number;
-  readonly resetAt: number;
+  /** milliseconds of this minute that are left, by a clock that nobody sets */
+  readonly left: number;
 }
 
 const isFor = (message: unknown, kind: Question['limit'] | Answer['limit']): boolean =>
@@ -30,23 +31,26 @@ const leaseOf = (limit: number): number => Math.max(1, Math.floor(limit / 40));
 
 /** Counts the requests of addresses for all workers. To be called once in the primary. @param limit requests a minute */
 export function countAddresses(limit: number): void {
-  let resetAt = Date.now() + WINDOW_MS;
+  let resetAt = performance.now() + WINDOW_MS;
   const given = new Map<string, number>();
   cluster.on('message', (worker: Worker, message: Question) => {
     if (!isFor(message, 'ask') || !worker.isConnected()) return;
-    if (Date.now() >= resetAt) {
-      resetAt = Date.now() + WINDOW_MS;
+    const now = performance.now();
+    if (now >= resetAt) {
+      resetAt = now + WINDOW_MS;
       given.clear();
     }
     const { id, key } = message;
     const before = given.get(key) ?? 0;
     const granted = Math.min(leaseOf(limit), limit - before);
     given.set(key, before + granted);
-    worker.send({ limit: 'lease', id, granted, before, resetAt } satisfies Answer);
+    worker.send({ limit: 'lease', id, granted, before, left: resetAt - now } satisfies Answer);
   });
 }
 
-interface Lease extends Omit<Answer, 'limit' | 'id'> {
+interface Lease extends Pick<Answer, 'granted' | 'before'> {
+  /** on `performance.now` */
+  readonly resetAt: number;
   used: number;
 }
 
@@ -61,15 +65,16 @@ class LeasedCounts implements Store {
   constructor(readonly limit: number) {}
 
   init(): void {
-    process.on('message', ({ id, ...answer }: Answer) => {
+    process.on('message', (answer: Answer) => {
       if (!isFor(answer, 'lease')) return;
-      this.#asked.get(id)?.({ ...answer, used: 0 });
+      const { id, granted, before, left } = answer;
+      this.#asked.get(id)?.({ granted, before, resetAt: performance.now() + left, used: 0 });
       this.#asked.delete(id);
     });
   }
 
   async increment(key: string): Promise<ClientRateLimitInfo> {
-    if (Date.now() >= this.#resetAt) {
+    if (performance.now() >= this.#resetAt) {
       this.#leases.clear();
       // Until the first answer of the new minute.
       this.#resetAt = Number.POSITIVE_INFINITY;
@@ -84,7 +89,7 @@ class LeasedCounts implements Store {
     }
     lease.used++;
     const totalHits = granted > 0 ? before + lease.used : this.limit + 1;
-    return { totalHits, resetTime: new Date(resetAt) };
+    return { totalHits, resetTime: new Date(Date.now() + resetAt - performance.now()) };
   }
 
   decrement(): void {}

@@ -97,6 +97,28 @@ describe('the keys of an identity provider', () => {
       assert.equal((await authenticate(await second.jwt())).subject, 'alice');
     });
 
+  it('vouch for an access token through both messages of a recovery, whatever the clock does between them', async () => {
+    const accessToken = await first.jwt();
+    await authenticate(accessToken);
+    const now = Date.now.bind(Date);
+    for (const hours of [5, -5]) {
+      mock.method(Date, 'now', () => now() + hours * 3_600_000);
+      assert.equal((await authenticate(accessToken)).subject, 'alice');
+      mock.restoreAll();
+    }
+    later(61_000);
+    mock.method(
+      globalThis,
+      'Date',
+      class extends Date {
+        constructor() {
+          super(now() + 5 * 3_600_000);
+        }
+      },
+    );
+    await assert.rejects(authenticate(accessToken), code('unauthorized'));
+  });
+
   it('that was never there is 503, and 401 is said only of keys that were read', async () => {
     answer = fails(503);
     await assert.rejects(authenticate(await first.jwt()), code('unavailable'));

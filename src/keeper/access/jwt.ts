@@ -32,7 +32,8 @@ export function authenticator({ jwks, issuer, audience }: Issuer): Authenticate 
     if (!/^[\w.-]+$/.test(accessToken)) throw refused('send "Authorization: Bearer <JWT>" for the account');
     const digest = createHash('sha256').update(accessToken).digest('base64');
     const known = valid.get(digest);
-    if (known && known.until > Date.now()) return known.account;
+    // By a clock that nobody sets: one that jumps between the two messages of a recovery would cost the attempt.
+    if (known && known.until > performance.now()) return known.account;
     try {
       const { payload } = await jwtVerify(accessToken, keys, {
         issuer,
@@ -48,7 +49,7 @@ export function authenticator({ jwks, issuer, audience }: Issuer): Authenticate 
       valid.delete(digest);
       valid.set(digest, {
         account,
-        until: Math.min(((exp as number) + TOLERANCE) * 1000, Date.now() + REMEMBERED_MS),
+        until: performance.now() + Math.min(((exp as number) + TOLERANCE) * 1000 - Date.now(), REMEMBERED_MS),
       });
       if (valid.size > REMEMBERED) valid.delete(valid.keys().next().value as string);
       return account;

@@ -55,7 +55,7 @@ export class AuditLog {
   /** the newest line that is sealed */
   #sealed: Position;
   #due = false;
-  #headAt = 0;
+  #headAt = Number.NEGATIVE_INFINITY;
   #queued = false;
   #turn: Promise<unknown> = Promise.resolve();
   #sealing: Promise<void> = Promise.resolve();
@@ -161,11 +161,11 @@ export class AuditLog {
       }
       this.#sealed = position;
     }
-    if (Date.now() - this.#headAt > HEAD_MS) await this.#keepHead();
+    if (performance.now() - this.#headAt > HEAD_MS) await this.#keepHead();
   }
 
   async #keepHead(): Promise<void> {
-    this.#headAt = Date.now();
+    this.#headAt = performance.now();
     await this.#key.keepHead({ log: this.#log, ...this.#sealed }).catch(() => auditFailures.inc());
   }
 
