@@ -93,7 +93,7 @@ export class Attributes {
   }
 
   #modeOf({ mode, type, xattr }: FileEntry | DirectoryEntry): number {
-    // With the ACL that follows, the group's bits become what they were.
+    // The ACL that is set next gives the group's bits their old value.
     const permissions = modeWithoutAcl(mode, xattr?.[ACL]);
     if (this.owners) return permissions & 0o7777;
     if (mode & SETUID_SETGID) this.#privileged++;

@@ -13,7 +13,7 @@ export const parentOf = (path: string): string =>
   path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 
-/** What the system said, without a place that nobody else knows. */
+/** The system's message, without the internal path of an open folder. */
 export const withoutPlace = (reason: string): string =>
   reason.replace(new RegExp(`, \\w+ '${DESCRIPTORS}/.*$`, 's'), '');
 

@@ -15,8 +15,8 @@ import { Folders } from './folders.js';
 import { fromBytes, isDoubtful, toBytes } from './names.js';
 import { type ExtendedAttributes, readXattr } from './xattr.js';
 
-// Files are touched by the program's own thread: of thousands of small ones a trip to another thread costs more than the
-// work there, and the other threads are busy with encryption.
+// Files are read on the program's own thread. For thousands of small ones, a trip to another thread costs more than
+// the work there; and the other threads are busy with encryption.
 
 /** A file that changed within the same tick of the system's clock looks unchanged, milliseconds. */
 const TICK = 20;
@@ -107,7 +107,7 @@ export class Walk {
   #names(path: string): string[] {
     const full = this.#folders.folder(path);
     const names = readdirSync(full);
-    // Text lost the bytes that are not UTF-8: then they are asked for.
+    // As text, a name loses bytes that are not UTF-8. Then its bytes are asked for.
     return (names.some(isDoubtful) ? readdirSync(full, { encoding: 'buffer' }).map(fromBytes) : names).sort();
   }
 

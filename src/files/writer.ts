@@ -8,7 +8,7 @@ const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW = 0 } = constants;
 const isFull = (error: unknown): boolean =>
   ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
 
-/** Room on a disk. Once it was full, a file is begun only where it fits: the smaller ones still may. */
+/** Room on a disk. Once it was full, a file is begun only if it fits. Smaller ones still may. */
 export class Room {
   #full = false;
 

@@ -59,7 +59,7 @@ export function adminApp(
   return server;
 }
 
-/** A page of another site that has its name point here (DNS rebinding) comes with that name. */
+/** In DNS rebinding, a page of another site has its own name point here; its requests carry that name. */
 function onlyNamed(hosts: readonly string[]): RequestHandler {
   const good = new Set(['localhost', ...hosts]);
   return (request, _response, next) => {
@@ -74,7 +74,7 @@ function onlyNamed(hosts: readonly string[]): RequestHandler {
   };
 }
 
-/** What changes something is asked for by programs, or by a page of this address: never by another page. */
+/** Only programs, and pages of this address, may change something: never a page of another address. */
 const onlySameOrigin: RequestHandler = (request: Request, _response, next) => {
   const { origin, host } = request.headers;
   const site = request.headers['sec-fetch-site'];

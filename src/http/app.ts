@@ -59,7 +59,7 @@ interface Gate {
   readonly limit: RequestHandler;
   readonly admit: Admit;
 }
-/** What follows a start is let in: refused, it would cost its sender the attempt that the start has spent. */
+/** The message after a start is always let in. If it were refused, its sender would lose the attempt that the start has spent. */
 const OPEN: Gate = { limit: (_request, _response, next) => next(), admit: (work) => work() };
 
 /** Counted once a request is whole, so that slow clients keep nobody out. */
@@ -130,7 +130,7 @@ function observe(operation: string, response: Response): void {
   log.info('request', { requestId, operation, status: response.statusCode, ms: Math.round(ms * 10) / 10 });
 }
 
-/** Answers any error with a problem document, and logs what nobody foresaw. */
+/** Answers every error with a problem document, and logs unexpected ones. */
 export const answerError: ErrorRequestHandler = (error, _request, response, _next) => {
   const problem = toProblem(error);
   response.locals.failure = problem.code;

@@ -13,7 +13,7 @@ export function sendProblem(response: Response, { code, message, details }: Code
     .send(JSON.stringify({ type: `urn:bkv:problem:${code}`, title, status, detail: message, ...members }));
 }
 
-/** What a caller is told of any error: of one that is not of the table, only that it was logged. */
+/** What a caller learns of an error. Of one that is not in the table it learns only that it was logged. */
 export function toProblem(error: unknown): CodedError {
   if (error instanceof CodedError) return error;
   const { status = 500, type } = error as { status?: number; type?: string };

@@ -2,7 +2,7 @@ import { AccountLimit, type Authenticate } from './access/index.js';
 import { log } from './log/index.js';
 import type { AccountId, Caller, Duty, KeeperApi } from './vault/index.js';
 
-/** What clients pin and plan with: the same whether this keeper is on duty or stands by. */
+/** What clients pin and plan with. It does not depend on whether this keeper is on duty. */
 export type Identity = Awaited<ReturnType<KeeperApi['identity']>>;
 
 /** The seam in process: who may speak for an account, how often, and the vault that is on duty. */
@@ -24,9 +24,9 @@ export function keeperApi(
     return { ...account, requestId };
   };
   const first = (caller: Caller) => accountOf(caller, limit);
-  /** Bounded by the starts: an exchange's id is good once, and one that is made up is refused before the token works. */
+  /** Needs no limit of its own: an exchange's id is good once, and a made-up one is refused before the token works. */
   const second = (caller: Caller) => accountOf(caller);
-  /** Has a count of its own, that no start, status or other device uses up. */
+  /** Has a limit of its own, so that starts, status requests and other devices cannot use it up. */
   const later = (caller: Caller) => accountOf(caller, changes);
   return {
     identity: async () => identity,

@@ -143,7 +143,7 @@ const adminHandlers = (duty: Duty, serverPublicKey: Uint8Array): Handlers<typeof
 
 /** What is done by the clock, while this keeper is on duty. @returns what ends that */
 function beginUpkeep({ shredHours }: Config, duty: Duty): () => void {
-  // A keeper that stands by, or whose token is away, leaves it to the next time.
+  // A keeper that stands by, or whose token is away, tries again the next time.
   const onDuty = (work: () => Promise<unknown>) => () => {
     if (!duty.trouble) void work().catch(() => undefined);
   };

@@ -16,7 +16,7 @@ export interface Issuer {
 /** Tells the account that a JWT names. @throws CodedError unauthorized, unavailable */
 export type Authenticate = (accessToken: string) => Promise<AccountId>;
 
-/** JWTs remembered as valid, and for how many milliseconds at most: an exchange has two requests. */
+/** How many JWTs are remembered as valid, and for how many milliseconds: an exchange has two requests. */
 const REMEMBERED = 10_000;
 const REMEMBERED_MS = 60_000;
 /** By how many seconds the provider's clock may differ. */

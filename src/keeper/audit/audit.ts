@@ -151,7 +151,7 @@ export class AuditLog {
       this.#due = this.#position !== position;
       this.append(EVENTS.seal, { of: position.n, seal: Buffer.from(seal).toString('base64url') });
       await this.#turn;
-      // The token is told of what is on the disk, else what a disk lost would look cut off.
+      // The token remembers only what is on the disk. Otherwise lines that the disk lost would look cut off.
       if (this.#pending.length > 0) return;
       try {
         await this.#file.datasync();

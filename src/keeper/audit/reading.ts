@@ -86,7 +86,7 @@ export class Reading {
     if (v < this.#version) return fault(`is of version ${v}, after lines of version ${this.#version}`);
     const position = this.position ?? { n: 0, chain: this.log as string };
     if (n === position.n + 1 && (await this.#chains.links(position.chain, written))) return true;
-    // What follows a line that was changed is judged by what that one was.
+    // A line after a changed one is judged by the chain that the changed one claims.
     if (this.added > 0 && (await this.#chains.links(this.#before, written))) return true;
     return fault('was changed or added, or lines before it are missing');
   }

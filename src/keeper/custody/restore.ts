@@ -90,7 +90,7 @@ function read(text: string): { content: Content; secrets: TokenSecrets } {
 
 function parse(text: string) {
   try {
-    // What is authenticated is what was written, not what was checked.
+    // The MAC is over what was written, not over what the check made of it.
     const file = JSON.parse(text);
     const version = file.version ?? /^bkv token backup v(\d+)$/.exec(file.format)?.[1];
     if (String(file.format).startsWith(BACKUP.format) && version !== BACKUP.version)

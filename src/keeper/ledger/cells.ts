@@ -82,7 +82,7 @@ export class Cells {
   }
 }
 
-/** A rejection that somebody hears of later is not one that nobody hears of. */
+/** Marks the rejection as handled: somebody awaits it later. */
 function handled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);
   return promise;

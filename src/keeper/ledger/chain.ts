@@ -27,7 +27,7 @@ export function chain<T extends Link>(all: readonly T[], superseded: string[]): 
   });
   let expected = newest.folded + 1n;
   for (const [i, { first, last }] of live.entries()) {
-    // The oldest one may begin before: the pages hold a part of it.
+    // The oldest journal may begin earlier: the pages hold a part of it already.
     if (i === 0 ? first > expected : first !== expected)
       throw new LedgerCorrupt(`journal ${expected} is missing from the token`);
     expected = last + 1n;
@@ -35,7 +35,7 @@ export function chain<T extends Link>(all: readonly T[], superseded: string[]): 
   return live;
 }
 
-/** Leaves out what stands in for another, and what a writer wrote that had been fenced off: nobody was told of it. */
+/** Leaves out journals that others supersede, and those of a writer that had been fenced off: nothing in them was acknowledged. */
 function withoutVoid<T extends Link>(all: readonly T[], superseded: string[]): T[] {
   const newestTermFirst = all.toSorted(
     (a, b) => b.term - a.term || compare(a.first, b.first) || compare(b.last, a.last),

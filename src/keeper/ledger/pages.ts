@@ -46,7 +46,7 @@ export class Pages {
     for (const word of page.words) this.#count(word, 1);
   }
 
-  /** A page's free cells that nobody has picked, the lowest last: it is given out first. */
+  /** A page's free cells that nobody has picked. The lowest comes last, and is taken first. */
   #freeOf({ first, words }: PageState): number[] {
     const free: number[] = [];
     for (let i = words.length - 1; i >= 0; i--)
@@ -147,14 +147,14 @@ export class Pages {
     return this.#free.length > 0;
   }
 
-  /** Takes a free cell out of those that are given out; undefined when there is none. */
+  /** Takes a free cell out of the list; `undefined` when there is none. */
   pick(): number | undefined {
     const cell = this.#free.pop();
     if (cell !== undefined) this.#picked.add(cell);
     return cell;
   }
 
-  /** Gives cells out again that nobody reserved, or that have become free. */
+  /** Puts cells back on the list that nobody reserved, or that have become free. */
   free(...cells: readonly number[]): void {
     for (const cell of cells) this.#free.push(cell);
   }

@@ -132,7 +132,7 @@ function choose(
   return found;
 }
 
-/** Of objects that hold the same cells the first one named; in the order of their cells. */
+/** The objects in the order of their cells; of several with the same cells, the first one given. */
 function newestOfEach(newestFirst: readonly Held<PageObject>[]): Held<PageObject>[] {
   const chosen: Held<PageObject>[] = [];
   const endOf = ({ first, words }: PageObject): number => first + words.length;

@@ -63,7 +63,7 @@ export class PageKeys {
       () => page,
       isNeeded,
       async (next) => {
-        // A page written twice at one sequence could not be told from the one before it.
+        // Two versions of a page with the same sequence could not be told apart.
         await this.journal.append(new Map());
         this.pages.transform(page, whenMoved);
         await this.journal.writePage(page, { next });

@@ -13,7 +13,7 @@ export class Spending {
   ) {}
 
   spend(cells: readonly Cell[]): Attempt {
-    // What is not counted now never was: it could not be given back either.
+    // If the attempt cannot be counted now it never was, so it cannot be given back either.
     this.commits.assertUsable();
     const [first] = cells;
     const now = first && this.cells.stored(first);

@@ -60,7 +60,7 @@ function openCanary(value: Uint8Array, mac: (data: Uint8Array) => Uint8Array): C
 const OBJECT = dataObject(CANARY_LABEL);
 
 /**
- * Makes a token's canary, in place of whatever has its name.
+ * Makes a token's canary. It replaces whatever has its name.
  * @param keys the long-lived ones by their labels
  * @param pair under `bkv.wrap`
  */

@@ -25,7 +25,7 @@ const USES: ReadonlySet<number> = new Set([
   pkcs11.CKA_DERIVE,
 ]);
 
-/** In what a key of the token is not the one that the vault makes by a template; `undefined` when it is. */
+/** How a key of the token differs from what the vault makes by a template; `undefined` if it does not. */
 export function faultOf(
   binding: Binding,
   key: pkcs11.Handle,

@@ -46,7 +46,7 @@ export class Keyring {
 
   /** A secret or private key. @throws TokenError `BKV_KEY` when the token has none of that label */
   key(label: string): pkcs11.Handle {
-    // Another session made a page's, whose handles mean nothing here; or the cluster has copied it meanwhile.
+    // Another session made this page's key, and its handles mean nothing here; or the cluster has copied the key meanwhile.
     if (!this.#handles.has(label)) this.find(label);
     const handle = this.#handles.get(label);
     if (!handle) throw new TokenError(`the token holds no key named ${label}`, 'BKV_KEY');

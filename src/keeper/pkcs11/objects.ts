@@ -118,7 +118,7 @@ export class DataObjects {
     return this.#binding.attribute(handle, pkcs11.CKA_VALUE);
   }
 
-  /** Some modules give the handle of a destroyed object to another one: the value tells. */
+  /** Some modules reuse the handle of a destroyed object, so the value is compared. */
   #exists({ handle, value }: Writer): boolean {
     try {
       return this.#value(this.#handle(handle)).equals(value);

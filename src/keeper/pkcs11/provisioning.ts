@@ -41,7 +41,7 @@ export function provision(binding: Binding, backedUp: boolean): Provisioned {
   return { made: missing, lacks };
 }
 
-/** Gives the token a canary, unless it has one, or lets that be where a key is there twice: then no session opens. */
+/** Gives the token a canary, unless it has one. If a key is there twice it gives none, and then no session opens. */
 function watchKeys(binding: Binding, keys: ReadonlyMap<string, pkcs11.Handle>): void {
   const [wrappingKey, ledgerKey] = [keys.get(KEY_LABELS.wrap), keys.get(KEY_LABELS.ledger)];
   if (!wrappingKey || !ledgerKey || findCanary(binding, ledgerKey, () => undefined)) return;
@@ -54,7 +54,7 @@ const isInUse = (binding: Binding): boolean =>
     { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
   ]).length > 0;
 
-/** By their labels. One whose making was cut off is none: its value may be there without what the token vouches for. */
+/** By their labels. A key whose making was cut off counts as missing: its value may be there before its attributes. */
 function longLivedKeys(binding: Binding, backedUp: boolean): Map<string, pkcs11.Handle> {
   const keys = new Map<string, pkcs11.Handle>();
   const inUse = isInUse(binding);

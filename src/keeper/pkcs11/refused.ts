@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { PinRefused } from './errors.js';
 import type { Profile } from './profile.js';
 
-/** A PIN that a token refused: a byte of its hash tells another PIN, and next to nothing of this one. */
+/** A refused PIN is remembered by one byte of its hash: that tells it from another PIN, and gives next to nothing away. */
 interface Refusal {
   readonly token: string;
   readonly salt: string;
@@ -62,7 +62,7 @@ export class RefusedPins {
       if (refusals.length === 0) rmSync(this.#path, { force: true });
       else writeFileSync(this.#path, JSON.stringify(refusals), { mode: 0o600 });
     } catch {
-      // A data folder that cannot be written: the token's own counter is left.
+      // The data folder cannot be written. The token's own counter of wrong PINs remains.
     }
   }
 }

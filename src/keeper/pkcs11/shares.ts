@@ -32,7 +32,7 @@ export class Shares {
     try {
       return this.#take(transport, share);
     } catch (error) {
-      // Modules name no reason that tells a bad share from a failure of their own: a good one does.
+      // A module's error does not tell a bad share from a failure of its own. So a share that is known to be good is tried.
       this.#takeGood(transport, error);
       throw new InvalidInput(
         'the share is not wrapped for this registration, or is not that of its public key',

@@ -7,7 +7,7 @@ const VIEW = 'witness.';
 const YOUNG = 60_000;
 const isObject = (name: string): boolean => name.endsWith('.object') && name !== TOKEN;
 
-/** What the system shows, and will have lost after a power cut: a second sync would say nothing of the first one's failure. */
+/** Files that the system shows, and that a power cut would lose. A second sync would not report that the first one failed. */
 export class Unsynced extends Error {
   /** @param objects files of new objects */
   constructor(

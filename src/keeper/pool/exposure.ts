@@ -2,7 +2,7 @@ import { audit, log } from '../log/index.js';
 import { keysExportable, ledgerRefused } from '../metrics/index.js';
 import { type Begun, LEDGER_PREFIX } from '../pkcs11/index.js';
 
-/** Tells of a token from which keys can be taken away, and of objects that others put there: once, until that changes. */
+/** Reports a token from which keys can be taken away, and objects that others put there: once, until that changes. */
 export class ExposureReport {
   #told = '';
 

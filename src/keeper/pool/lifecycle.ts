@@ -91,7 +91,7 @@ export class Lifecycle {
     this.scheduler.begin(this.sessions.threads);
   }
 
-  /** The sessions are of no use any more: what waits for them fails, and they are opened anew. */
+  /** The sessions are lost: calls that wait for them fail, and they are opened anew. */
   lost(reason: Error): void {
     if (this.#state !== 'up') return;
     audit('token lost', { reason: reason.message }, 'error');
@@ -136,7 +136,7 @@ export class Lifecycle {
   async #end(): Promise<void> {
     await this.#opening.catch(() => undefined);
     this.#onEnd();
-    // What is under way is answered before a thread hears of its end.
+    // A thread answers the calls that are under way before it ends.
     await this.#endAll().catch((error: Error) => log.error('token not closed', { reason: error.message }));
   }
 

@@ -91,7 +91,7 @@ export class Scheduler {
   /** A thread has done what it was given. */
   settle(thread: Thread, replies: readonly Reply[]): void {
     const { running } = thread;
-    // Whoever waited for it was told already that the session is lost.
+    // Whoever waited for this call has been told already that the session is lost.
     if (!running) return;
     thread.running = undefined;
     let lost: Error | undefined;

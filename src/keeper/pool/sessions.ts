@@ -44,7 +44,7 @@ export class Sessions {
     return this.#tokens[0] as TokenName;
   }
 
-  /** From the next {@link begin} on another of the profile's tokens is the first. */
+  /** Has the next {@link begin} use another of the profile's tokens as the first. */
   turnToNextToken(): void {
     this.#tokens.push(this.#tokens.shift() as TokenName);
   }

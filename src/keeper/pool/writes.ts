@@ -15,8 +15,8 @@ export type Run = <M extends OperationName>(
 ) => Promise<ReturnType<Calls[M]>>;
 
 /**
- * What is written to the token, one thing after the other. A write counts once the witness has seen it too; what it does
- * not see is taken back where that is possible.
+ * Writes to the token, one after the other. A write counts once the witness has seen it too. What the witness does
+ * not see is taken back, if that is possible.
  */
 export class DurableWrites {
   /** looks into the first token */

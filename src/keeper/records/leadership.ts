@@ -7,7 +7,7 @@ import type { Servers } from './servers.js';
 
 /** The right to be the only daemon on a database that answers. */
 export interface Leadership {
-  /** resolves when it was lost; what the token says of its writer is the fence, this is the courtesy */
+  /** resolves when the lead was lost. This only saves time: what keeps two daemons apart is the writer object in the token */
   readonly lost: Promise<void>;
   /** whether the database still says so */
   held(): Promise<boolean>;

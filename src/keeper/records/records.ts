@@ -86,7 +86,7 @@ export class Records {
     });
   }
 
-  /** Destroys what the row held and has it say that its account is locked, whoever has its cell later. */
+  /** Destroys what the row held. From then on the row says that its account is locked, even if the cell is used again. */
   async scrub({ account, cell }: Pick<Row, 'account' | 'cell'>): Promise<void> {
     await this.#db
       .updateTable('records')

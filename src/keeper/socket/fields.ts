@@ -1,6 +1,6 @@
 /** Values as bytes: fixed fields as they are, others after their length. All integers are big-endian. */
 
-/** Bytes that are not what the schema says. Whoever sent them is not one of us. */
+/** Bytes that do not follow the schema: the sender is no process of the vault. */
 export class Malformed extends Error {
   override name = 'Malformed';
 }

@@ -119,7 +119,7 @@ export class SocketServer<M extends Methods> {
     this.#next();
   }
 
-  /** Reads on, or not, by what the connection has open and unread. */
+  /** Stops reading from a connection that has too much open or unread, and goes on later. */
   #flow({ socket, open }: Connection): void {
     if (open >= this.options.open || socket.writableLength > UNREAD) socket.pause();
     else if (socket.isPaused()) socket.resume();
@@ -179,7 +179,7 @@ export class SocketServer<M extends Methods> {
   }
 }
 
-/** What a caller is told; of an error that is not of the table nothing but that. */
+/** What a caller learns of an error. Of one that is not in the table it learns only that there was one. */
 function told(error: Error, method: string, requestId: string | undefined) {
   const code = codeOf(error);
   if (code === 'internal' || code === 'token-failed' || code === 'database-failed')

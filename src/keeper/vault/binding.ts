@@ -40,7 +40,7 @@ export async function knownMark(
 }
 
 /**
- * Of a database that no vault has claimed yet: it is empty and the token new, or both are of one vault. Looks before the
+ * For a database that no vault has claimed yet. Either it is empty and the token new, or both belong to one vault. Looks before the
  * ledger is taken over: a vault that serves goes on.
  * @param held what the token's ledger holds @throws ForeignDatabase
  */
@@ -105,7 +105,7 @@ export class Marks {
     await this.#soon();
   }
 
-  /** A mark that cannot be kept now is kept later. One that is fenced off says nothing. */
+  /** A mark that cannot be written now is written later. The mark of a writer that is fenced off is of no use. */
   #soon(): Promise<void> {
     return this.#keeping.take(async () => {
       if (!this.#ledger.usable || this.#ledger.sequence === this.#kept) return;

@@ -227,7 +227,7 @@ function find(rows: readonly OpenRow[], dealing: string): OpenRow {
 
 const NONE = new Uint8Array(0);
 
-/** What its registration needed is gone, whichever way it ended. */
+/** Forgets what the registration needed, however it ended. */
 function end({ transport, bound }: ShareExchange): void {
   transport.wrapped.fill(0);
   forget(bound.keys);

@@ -46,7 +46,7 @@ export class Finishes<T> {
 }
 
 /**
- * Does work until it is done or refused: what the vault could not do is tried anew each time.
+ * Remembers the result once the work is done or refused. If the vault could not do it, it is tried again each time.
  * @param over is called when it is not tried any more
  */
 export function untilDone<T>(work: () => Promise<T>, over: () => void = () => undefined): Ending<T> {

@@ -16,7 +16,7 @@ import type { Lifecycle } from './lifecycle.js';
 import type { Account } from './names.js';
 import type { UnknownAccounts } from './unknown.js';
 
-/** What a login is answered from: an account's row, or what stands in for one. */
+/** What a login is answered from: an account's row, or a fake one. */
 export interface Credential {
   readonly key: PrivateKey;
   /** 129 bytes */
@@ -188,7 +188,7 @@ export class Recoveries {
       const work = this.#judge(this.open.take(id, account), KE3, requestId);
       return untilDone(() => this.#lifecycle.request(work));
     });
-    // An account may have been deleted since it was answered first.
+    // The account may have been deleted since the first answer.
     if (this.#ledger.state(cell).state !== 'live')
       throw new UnknownExchange('the account changed meanwhile; start again');
     return recovered;

@@ -3,7 +3,7 @@ import pkcs11 from 'pkcs11js';
 import type { Binding } from '../binding.js';
 import { KWP_IV } from '../wrapping.js';
 
-/** A call that the module refused, or whose result was worth nothing, is no way to a key. */
+/** A call that the module refused, or whose result is worthless, gives the insider no key. */
 export function succeeds(call: () => unknown): boolean {
   try {
     return call() !== false;

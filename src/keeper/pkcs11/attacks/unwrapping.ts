@@ -16,7 +16,7 @@ export interface UnwrapAttack {
 type Changes = pkcs11.Template;
 const whole: pkcs11.Template = [...accountKey, ...FIXED.map(({ type }) => ({ type, value: false }))];
 
-/** The template that the vault unwraps with, but for these; and these with no more than a module must be told. */
+/** Templates with these attributes changed: the vault's own first, and last the fewest that a module must be given. */
 function* templates(changes: Changes): Generator<pkcs11.Template> {
   const changed = new Set(changes.map(({ type }) => type));
   const rest = (all: pkcs11.Template) => all.filter(({ type }) => !changed.has(type));
@@ -28,7 +28,7 @@ function* templates(changes: Changes): Generator<pkcs11.Template> {
 }
 const MUST: ReadonlySet<number> = new Set([pkcs11.CKA_CLASS, pkcs11.CKA_KEY_TYPE, pkcs11.CKA_TOKEN]);
 
-/** Whether it can be unwrapped so, and what `gain` says of the object that comes of it. */
+/** Whether it can be unwrapped in this way, and whether `gain` gets something out of the result. */
 function unwraps(
   binding: Binding,
   wrappingKey: pkcs11.Handle,
@@ -119,7 +119,7 @@ const toSign: UnwrapAttack = {
     ),
 };
 
-/** Random bytes end in good padding once in 256 times: what is not refused at once is a padding oracle. */
+/** A mechanism that is not refused at once is a padding oracle: of 256 random blocks one ends in good padding. */
 const byAnotherMechanism: UnwrapAttack = {
   name: 'by another mechanism (CKM_AES_CBC_PAD, CKM_AES_CBC, CKM_AES_ECB, CKM_AES_KEY_WRAP)',
   succeeds: (binding, wrappingKey, { wrapped }) =>
@@ -166,7 +166,7 @@ export const OTHER_MECHANISMS: readonly pkcs11.Mechanism[] = [
   { mechanism: pkcs11.CKM_AES_KEY_WRAP },
   { mechanism: pkcs11.CKM_AES_KEY_WRAP_PAD },
 ];
-/** Answers of a module that has used the key, and did not like what came of it. */
+/** Return values by which a module shows that it used the key, and refused only the result. */
 const DECRYPTED: ReadonlySet<number> = new Set([
   pkcs11.CKR_WRAPPED_KEY_INVALID,
   pkcs11.CKR_ENCRYPTED_DATA_INVALID,

@@ -34,7 +34,7 @@ function tell(findings: Findings, name: string, attack: () => string | undefined
     findings.add(name, how === undefined ? 'safe' : 'unsafe', how ?? 'the module refuses it');
     return how !== undefined;
   } catch (error) {
-    // Not the attack failed, but what came before it: the module cannot do what the vault needs.
+    // It was not the attack that failed, but its preparation: the module cannot do what the vault needs.
     findings.add(name, 'missing', (error as Error).message);
     return false;
   }

@@ -17,7 +17,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('mac', blob, (column) => column.notNull())
     .addPrimaryKeyConstraint('records_key', ['account', 'slot'])
     .execute();
-  // Nothing is done again to a table that the next step has begun to change.
+  // The step leaves a table alone that the next step has begun to change.
   const tables = await db.introspection.getTables();
   if (!tables.some(({ name, columns }) => name === 'records' && columns.some((one) => one.name === 'slot')))
     return;
