@@ -12,6 +12,7 @@ const CHECK_BYTES = 5;
 export const MOST_PIECES = 20;
 
 interface Piece {
+  /** of all pieces that were given out together, and with their threshold */
   readonly round: string;
   readonly threshold: number;
   readonly number: number;
@@ -57,7 +58,7 @@ function read(text: string, which: string): Piece {
   if (version !== VERSION || threshold < 2)
     throw new BkvError('InvalidPiece', `${which} is of a kind that this program does not know`);
   return {
-    round: head.slice(0, 4).join('.'),
+    round: head.slice(0, 5).join('.'),
     threshold,
     number,
     share: Uint8Array.from(bytes.subarray(HEAD_BYTES, PIECE_BYTES - CHECK_BYTES)),
@@ -111,5 +112,9 @@ export async function joinPieces(texts: readonly string[]): Promise<Uint8Array> 
       'TooFewPieces',
       `${threshold} pieces are needed, and there ${pieces.length === 1 ? 'is only 1' : `are only ${pieces.length}`}`,
     );
-  return combine(pieces.map(({ share }) => share));
+  return combine(pieces.map(({ share }) => share)).catch((cause) => {
+    throw new BkvError('InvalidPiece', 'one of these pieces was forged: they contradict each other', {
+      cause,
+    });
+  });
 }

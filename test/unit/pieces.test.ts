@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { seed } from '../../rig/random.js';
 import {
@@ -9,6 +10,7 @@ import {
   newBackupKey,
   splitSecret,
 } from '../../src/client/index.js';
+import { decodePiece, encodePiece, PIECE_BYTES } from '../../src/client/piece-text.js';
 
 describe(`pieces of a secret (BKV_SEED=${seed})`, () => {
   const secret = newBackupKey();
@@ -64,6 +66,34 @@ describe(`pieces of a secret (BKV_SEED=${seed})`, () => {
     const [, other] = (await splitSecret(secret, 3, 2)) as [string, string];
     await invalid([a, other], /piece 2 does not belong to piece 1: they were given out at different times/);
     await invalid([a, b, a], /piece 3 is the same as piece 1/);
+  });
+
+  it('a contact who forges a piece gets no further than a secret that opens nothing', async () => {
+    const [a, b, c] = (await splitSecret(secret, 3, 2)) as [string, string, string];
+    const forged = (change: (bytes: Uint8Array) => void): string => {
+      const bytes = Uint8Array.from(decodePiece(b, 'b', () => true));
+      change(bytes);
+      const content = bytes.subarray(0, PIECE_BYTES - 5);
+      bytes.set(
+        createHash('sha256').update('bkv piece').update(content).digest().subarray(0, 5),
+        content.length,
+      );
+      return encodePiece(bytes);
+    };
+    const otherShare = forged((bytes) => bytes.set([(bytes[10] as number) ^ 1], 10));
+    assert.notDeepEqual(await joinPieces([a, otherShare]), secret);
+    assert.deepEqual(await joinPieces([a, c]), secret, 'the honest ones need nobody else');
+    // Where more or fewer are said to be needed.
+    for (const threshold of [3, 4]) {
+      const raised = forged((bytes) => bytes.set([threshold], 5));
+      await invalid([a, raised], /piece 2 does not belong to piece 1/);
+      await invalid([raised, a, c], /piece 2 does not belong to piece 1/);
+    }
+    const [ofThree, other] = (await splitSecret(secret, 3, 3)) as [string, string];
+    assert.deepEqual(gather([ofThree, other]), { pieces: 2, threshold: 3 });
+    // One that claims another's place on the curve.
+    const place = decodePiece(a, 'a', () => true)[39] as number;
+    await invalid([a, forged((bytes) => bytes.set([place], 39))], /one of these pieces was forged/);
   });
 
   it('are read however they are written', async () => {
