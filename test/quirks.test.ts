@@ -146,6 +146,22 @@ describe('quirks of modules', function () {
       });
     });
 
+    it('no PIN is tried while the token says that it is locked, or would be; an expired one says what to do', async () => {
+      const profile = quirks.here();
+      for (const [refusal, wanted] of [
+        [['flags 40000', 'fail C_Login 5'], /locked: only the security officer/],
+        [['flags 20000', 'fail C_Login 5'], /one try is left before it locks/],
+        [['fail C_Login a4'], /locked: only the security officer/],
+        [['fail C_Login a3'], /expired: change it/],
+      ] as const) {
+        quirks.set(...refusal);
+        await assert.rejects(TokenPool.open(profile), { code: 'pin-refused', message: wanted });
+      }
+      // CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_TO_BE_CHANGED: it logs in still.
+      quirks.set('flags 90000');
+      await withPool(profile, async (token) => void (await evaluate(token)));
+    });
+
     it('of a token that gives fewer sessions than were asked for those are used, but one', async () => {
       const profile = quirks.here({ sessions: 6 });
       quirks.set('sessions 4');
@@ -154,6 +170,17 @@ describe('quirks of modules', function () {
         quirks.set('sessions 5');
         await token.call('createData', 'bkv.x', Buffer.from('x'));
       });
+    });
+  });
+
+  it('a pool of 16 sessions keeps a device busy that is far away', async () => {
+    await withPool(quirks.here({ sessions: 16 }), async (token) => {
+      quirks.set('slow C_DeriveKey 40', 'busy C_DeriveKey');
+      await Promise.all(Array.from({ length: 320 }, () => evaluate(token)));
+      const { most, average } = quirks.busy();
+      assert.equal(most, 16);
+      // While one session waits, fifteen others do; the module would see one call at a time of a pool that takes turns.
+      assert.ok(average > 10, `${average} calls at once`);
     });
   });
 
@@ -350,6 +377,50 @@ describe('quirks of modules', function () {
       assert.equal(status, 1);
       assert.match(stdout, /shows no token in any slot: the device is away/);
       assert.doesNotMatch(stdout, /token init/);
+    });
+
+    it('connections that are lost under load, again and again, lose no attempt that was answered', async () => {
+      await use({ sessions: 4 }, async (daemon) => {
+        const names = Array.from({ length: 8 }, (_, i) => `away-${i}`);
+        for (const name of names) await daemon.register(name, 'right');
+        const answered = new Map(names.map((name) => [name, 0]));
+        const tries = 8;
+        const guess = async (name: string) => {
+          for (let i = 0; i < tries; i++) {
+            await daemon.startRecovery(name, 'wrong').then(
+              () => answered.set(name, (answered.get(name) as number) + 1),
+              () => setTimeout(100),
+            );
+          }
+        };
+        const guesses = names.map(guess);
+        const breakDown = async () => {
+          // CKR_DEVICE_REMOVED, CKR_DEVICE_ERROR, CKR_SESSION_HANDLE_INVALID
+          for (const rv of ['32', '30', 'b3']) {
+            await setTimeout(200);
+            quirks.set(`drop ${rv}`, 'slow * 1');
+            await setTimeout(300);
+            quirks.set('slow * 1', 'fail C_OpenSession 32');
+            await setTimeout(300);
+            quirks.set('slow * 1');
+            await daemon.until(true);
+          }
+        };
+        await Promise.all([...guesses, breakDown()]);
+        quirks.set();
+        for (const name of names) {
+          const { attemptsRemaining } = await daemon.status(name);
+          const known = answered.get(name) as number;
+          assert.ok(
+            attemptsRemaining <= 10 - known && attemptsRemaining >= 10 - tries,
+            `${name}: ${attemptsRemaining}, ${known}`,
+          );
+          await (await daemon.startRecovery(name, 'right')).prove();
+        }
+        assert.ok([...answered.values()].some((count) => count > 0 && count < tries));
+        assert.match(daemon.logs, /token lost/);
+        assert.doesNotMatch(daemon.logs, /somebody|another vault/);
+      });
     });
 
     it('a call that hangs ends the keeper after callTimeout, at the start, in service and when it looks again', async () => {

@@ -8,6 +8,10 @@
  *   fail NAME RV first        on the session that was the oldest when the line came
  *   fail NAME RV after N      from call number N+1 on, counted since the line came
  *   fail NAME RV once         until the module is finalized
+ *   drop RV                   the connection to the device is lost once: sessions and login are gone, what is done in one
+ *                             fails with RV, and new ones can be opened
+ *   busy NAME                 BKV_QUIRKS.busy has how many calls were under way: at most, and on average when one began
+ *   flags HEX                 the token's flags have these, too
  *   sessions N                C_OpenSession fails beyond N sessions of the process
  *   own-handles               an object's handle is good on the thread that got it only
  *   point raw|compressed|bits how CKA_EC_POINT looks
@@ -124,6 +128,47 @@ static void read_quirks(void) {
     if (file) fclose(file);
   }
   pthread_mutex_unlock(&lock);
+}
+
+static Quirk *quirk_of(const char *kind);
+
+/* ---- a connection that is lost ---- */
+
+/* Held by every call; alone by who closes all sessions. */
+static pthread_rwlock_t connection = PTHREAD_RWLOCK_INITIALIZER;
+static int dropping;
+
+static void drop(void) {
+  int now = quirk_of("drop") != NULL;
+  if (!__atomic_exchange_n(&dropping, now, __ATOMIC_SEQ_CST) && now) {
+    CK_SLOT_ID slots[64];
+    Word count = 64;
+    pthread_rwlock_wrlock(&connection);
+    if (real->C_GetSlotList(CK_TRUE, slots, &count) == CKR_OK)
+      for (Word i = 0; i < count; i++) real->C_CloseAllSessions(slots[i]);
+    session_count = 0;
+    pthread_rwlock_unlock(&connection);
+  }
+}
+
+/* ---- calls under way ---- */
+
+static struct { Word now, most, sum, calls; } busy;
+
+static void begin(void) {
+  pthread_mutex_lock(&lock);
+  busy.now++;
+  busy.calls++;
+  busy.sum += busy.now;
+  if (busy.now > busy.most) busy.most = busy.now;
+  char path[256];
+  snprintf(path, sizeof path, "%s.busy", getenv("BKV_QUIRKS"));
+  FILE *file = fopen(path, "w");
+  if (file) fprintf(file, "%lu %f\n", busy.most, (double)busy.sum / busy.calls), fclose(file);
+  pthread_mutex_unlock(&lock);
+}
+static void end(void) {
+  __atomic_sub_fetch(&busy.now, 1, __ATOMIC_SEQ_CST);
 }
 
 static Quirk *quirk_of(const char *kind) {
@@ -256,8 +301,20 @@ static int initialized;
 /* The call was made already. */
 #define DONE (CKR_VENDOR_DEFINED | 1)
 
+static int has_session(int f) {
+  return f >= I_C_CloseSession && f != I_C_CloseAllSessions && f != I_C_WaitForSlotEvent;
+}
+static int is_open(Word session) {
+  int found = 0;
+  pthread_mutex_lock(&lock);
+  for (int i = 0; i < session_count; i++) found |= sessions[i] == session;
+  pthread_mutex_unlock(&lock);
+  return found;
+}
+
 static CK_RV before(int f, Word *a) {
   Quirk *quirk;
+  if ((quirk = quirk_of("drop")) && has_session(f) && !is_open(a[0])) return strtoul(quirk->name, NULL, 16);
   for (int i = 0; i < quirk_count; i++) {
     quirk = &quirks[i];
     if (strcmp(quirk->name, "*") && strcmp(quirk->name, names[f])) continue;
@@ -299,31 +356,49 @@ static CK_RV before(int f, Word *a) {
   return CKR_OK;
 }
 
-static CK_RV call(int f, Word *a) {
-  read_quirks();
+static CK_RV really(int f, Word *a) {
+  pthread_rwlock_rdlock(&connection);
+  CK_RV rv = f == I_C_GetAttributeValue && (quirk_of("point") || quirk_of("foreign"))
+                 ? attributes(a)
+                 : functions[f](a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]);
+  if (rv == CKR_OK && f == I_C_OpenSession) session_opened(*(Word *)a[4]);
+  pthread_rwlock_unlock(&connection);
+  return rv;
+}
+
+static CK_RV altered(int f, Word *a) {
   CK_RV rv = before(f, a);
   if (rv != CKR_OK) return rv == DONE ? CKR_OK : rv;
   int own = quirk_of("own-handles") != NULL;
   if (own && (rv = own_handles(f, a)) != CKR_OK) return rv;
-  if (f == I_C_GetAttributeValue && (quirk_of("point") || quirk_of("foreign"))) rv = attributes(a);
-  else rv = functions[f](a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]);
+  rv = really(f, a);
   if (rv != CKR_OK) return rv;
   if (f == I_C_Initialize) initialized = 1;
   if (f == I_C_Finalize) initialized = 0;
   if (own) mark_handles(f, a);
-  if (f == I_C_OpenSession) session_opened(*(Word *)a[4]);
   if (f == I_C_CloseSession) session_closed(a[0]);
   if (f == I_C_CloseAllSessions || f == I_C_Finalize) session_count = 0;
   if (f == I_C_Finalize)
     for (int i = 0; i < quirk_count; i++)
       if (!strcmp(quirks[i].how, "once")) quirks[i].spent = 1;
-  Quirk *lacks = quirk_of("lacks");
+  Quirk *flags = quirk_of("flags"), *lacks = quirk_of("lacks");
+  if (flags && f == I_C_GetTokenInfo) ((CK_TOKEN_INFO *)a[1])->flags |= strtoul(flags->name, NULL, 16);
   if (lacks && f == I_C_GetMechanismList && a[1]) {
     Word *list = (Word *)a[1], *count = (Word *)a[2], kept = 0;
     for (Word i = 0; i < *count; i++)
       if (list[i] != strtoul(lacks->name, NULL, 16)) list[kept++] = list[i];
     *count = kept;
   }
+  return rv;
+}
+
+static CK_RV call(int f, Word *a) {
+  read_quirks();
+  drop();
+  if (!is_quirk("busy", names[f])) return altered(f, a);
+  begin();
+  CK_RV rv = altered(f, a);
+  end();
   return rv;
 }
 

@@ -1,6 +1,6 @@
 /** A PKCS#11 module that passes every call to SoftHSM2 and alters some: see quirks.c for what can be said. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PIN } from '../../rig/token.js';
@@ -42,6 +42,12 @@ export class Quirks {
     // The module sees by size and time that it has changed.
     const text = lines.map((line) => `${line}\n`).join('') + ' '.repeat(++this.#written);
     writeFileSync(this.#quirks, text);
+  }
+
+  /** How many calls were under way, as `busy` counts them in this process. */
+  busy(): { most: number; average: number } {
+    const [most, average] = readFileSync(`${this.#quirks}.busy`, 'utf8').split(' ').map(Number);
+    return { most: most as number, average: average as number };
   }
 
   /** Writes the profile, with these fields beside the usual. */

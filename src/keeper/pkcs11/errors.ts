@@ -31,6 +31,12 @@ export class ProfileError extends CodedError {
 /** A file with a secret that others than its owner can read. */
 export class ReadableByOthers extends ProfileError {}
 
+/** What to do about a PIN that is right and is not taken. */
+const REMEDIES: ReadonlyMap<string, string> = new Map([
+  ['CKR_PIN_LOCKED', "it is locked: only the security officer can set a new one, with the vendor's tool"],
+  ['CKR_PIN_EXPIRED', "it has expired: change it with the vendor's tool, and then where the profile says"],
+]);
+
 /** The token does not take the PIN. It is never tried again by itself: that could lock the token. */
 export class PinRefused extends TokenError {
   constructor(message: string, reason?: string) {
@@ -38,7 +44,7 @@ export class PinRefused extends TokenError {
   }
 
   /** @param reason the return value's name @param why where the name says too little */
-  static because(reason: string, why: string = reason): PinRefused {
+  static because(reason: string, why: string = REMEDIES.get(reason) ?? reason): PinRefused {
     return new PinRefused(
       `the token refuses the PIN (${why}); it is not tried again: correct it, then start anew`,
       reason,
@@ -47,7 +53,7 @@ export class PinRefused extends TokenError {
 
   /** @param flags of CK_TOKEN_INFO @throws PinRefused when one more wrong PIN would lock the token, or has */
   static check(flags: number): void {
-    if (flags & CKF_USER_PIN_LOCKED) throw PinRefused.because('CKR_PIN_LOCKED', 'it is locked');
+    if (flags & CKF_USER_PIN_LOCKED) throw PinRefused.because('CKR_PIN_LOCKED');
     if (flags & CKF_USER_PIN_FINAL_TRY)
       throw PinRefused.because(
         'BKV_PIN_LAST_TRY',
