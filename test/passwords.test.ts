@@ -173,6 +173,9 @@ describe('passwords', () => {
       const forgotten = bkv(['key', 'check-password'], 'was it this one?');
       assert.equal(forgotten.status, 3);
       assert.match(forgotten.stdout, /choose a new one/);
+      assert.deepEqual(JSON.parse(bkv(['key', 'check-password', '--json'], 'a third').stdout), {
+        right: false,
+      });
       assert.deepEqual(await attempts('alice'), before);
     });
 

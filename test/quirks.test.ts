@@ -303,6 +303,8 @@ describe('quirks of modules', function () {
     before(() => {
       quirks.set('templates');
       quirks.init();
+      const again = JSON.parse(quirks.bkv('token', 'init', '--json').stdout);
+      assert.deepEqual(again, { token: 'quirks', tokenMade: false, keysMade: [], lacks: {} });
       assert.doesNotMatch(quirks.bkv('doctor', '--objects', '1').stdout, /^missing/m);
     });
     after(() => Promise.all(started.map((daemon) => daemon.stop('SIGKILL'))));

@@ -74,8 +74,8 @@ describe('page keys are destroyed while the vault serves', () => {
   });
 
   it('is told to the operator by bkv token shred', async () => {
-    const shred = (admin: string) => {
-      const args = ['dist/src/cli/main.js', 'token', 'shred', '--admin', admin];
+    const shred = (admin: string, ...flags: string[]) => {
+      const args = ['dist/src/cli/main.js', 'token', 'shred', '--admin', admin, ...flags];
       const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
       return { status, said: stdout + stderr };
     };
@@ -87,6 +87,7 @@ describe('page keys are destroyed while the vault serves', () => {
       said: 'page 0: 1 records moved, the old key is destroyed\n',
     });
     assert.deepEqual(shred(host), { status: 0, said: 'no account has ended since the last time\n' });
+    assert.deepEqual(JSON.parse(shred(host, '--json').said), { whole: true, lost: 0, pages: [] });
     const { status, said } = shred('127.0.0.1:1');
     assert.equal(status, 2);
     assert.match(said, /no vault answers on 127\.0\.0\.1:1/);

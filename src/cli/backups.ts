@@ -117,11 +117,13 @@ export function backupCommands(program: Command): void {
     reduce(source, await readOpener(flags), keep, now === true, json),
   );
 
-  withOpener(
-    program
-      .command('migrate <backup>')
-      .description('move a backup of version 1 to version 2; nothing is uploaded again'),
-  ).action(async (source: string, flags) => move(source, await readOpener(flags)));
+  withJson(
+    withOpener(
+      program
+        .command('migrate <backup>')
+        .description('move a backup of version 1 to version 2; nothing is uploaded again'),
+    ),
+  ).action(async (source: string, { json, ...flags }) => move(source, await readOpener(flags), json));
 }
 
 /** What opens the backup, and the flags that are not about that. */
@@ -262,10 +264,10 @@ function reduce(source: string, key: BackupKey, keep: string, now: boolean, json
   });
 }
 
-function move(source: string, key: BackupKey): Promise<void> {
+function move(source: string, key: BackupKey, json?: boolean): Promise<void> {
   return withStorage(source, async (storage) => {
     const moved = await migrate(storage, key);
-    say(moved ? `${source} is of version 2 now` : `${source} is of version 2 already`);
+    report(json, { version: 2, moved }, () => [`${source} is of version 2 ${moved ? 'now' : 'already'}`]);
   });
 }
 

@@ -3,6 +3,33 @@ import type { FleetFile } from './fleet-file.js';
 
 const MAX_ATTEMPTS = 10;
 
+/** What a fleet file means. */
+export interface Plan {
+  readonly vaults: number;
+  readonly threshold: number;
+  readonly liars: number;
+  /** how many vaults must take part until a change of password has ended the old one */
+  readonly changeNeeds: number;
+  /** guesses at one password between two logins while 0, 1, … vaults are in an attacker's hands */
+  readonly guesses: readonly number[];
+  readonly predecessors: readonly Move[];
+  /** the same in all while accounts may still be at predecessors */
+  readonly guessesInAll: number;
+}
+
+/** From a predecessor to the fleet. */
+interface Move {
+  readonly vaults: number;
+  readonly threshold: number;
+  readonly stay: number;
+  readonly join: number;
+  readonly leave: number;
+  /** how many vaults of the new fleet must prove the password */
+  readonly proofsNeeded: number;
+  /** how many of the predecessor must acknowledge the end of the old account */
+  readonly endsNeeded: number;
+}
+
 const names = ({ vaults }: FleetDefinition): string[] =>
   vaults.map(({ serverPublicKey }) => Buffer.from(serverPublicKey).toString('base64url'));
 const quorumsOf = ({ vaults, threshold, liars }: FleetDefinition): Quorums =>
@@ -13,40 +40,56 @@ const some = (count: number): string => `${count} ${count === 1 ? 'vault' : 'vau
 const guesses = ({ size, threshold }: Quorums, fallen: number): number =>
   Math.floor(((size - fallen) * MAX_ATTEMPTS) / (threshold - fallen));
 
-/** What a fleet file means, and what changes from each of its predecessors: lines for a person. */
-export function planOf(file: FleetFile): string[] {
+export function planOf(file: FleetFile): Plan {
   const quorums = quorumsOf(file);
-  const { size, threshold, liars } = quorums;
-  const proofs = quorums.proofsNeeded(0);
-  const ends = quorums.endsNeeded(0);
-  const away = size - Math.max(proofs, ends);
-  const lines = [
-    `${size} vaults, of which any ${threshold} recover a key: it takes ${some(size - threshold + 1)} that fail to keep it from its owner.`,
+  const { size: vaults, threshold, liars } = quorums;
+  const proofsNeeded = quorums.proofsNeeded(0);
+  const predecessors = file.predecessors.map((one): Move => {
+    const [mine, theirs, old] = [names(file), names(one), quorumsOf(one)];
+    const stay = theirs.filter((name) => mine.includes(name)).length;
+    return {
+      vaults: old.size,
+      threshold: old.threshold,
+      stay,
+      join: vaults - stay,
+      leave: old.size - stay,
+      proofsNeeded,
+      endsNeeded: old.endsNeeded(0),
+    };
+  });
+  return {
+    vaults,
+    threshold,
+    liars,
+    changeNeeds: Math.max(proofsNeeded, quorums.endsNeeded(0)),
+    guesses: Array.from({ length: threshold }, (_, fallen) => guesses(quorums, fallen)),
+    predecessors,
+    guessesInAll: [file, ...file.predecessors].reduce((sum, one) => sum + guesses(quorumsOf(one), 0), 0),
+  };
+}
+
+/** The same for a person. */
+export function linesOf(plan: Plan): string[] {
+  const { vaults, threshold, liars, changeNeeds, predecessors, guessesInAll } = plan;
+  const away = vaults - changeNeeds;
+  const [whole, ...fallen] = plan.guesses;
+  return [
+    `${vaults} vaults, of which any ${threshold} recover a key: it takes ${some(vaults - threshold + 1)} that fail to keep it from its owner.`,
     `Up to ${liars} may lie or lose what they hold.`,
-    `A change of password ends the old one once ${Math.max(proofs, ends)} vaults took part${
+    `A change of password ends the old one once ${changeNeeds} vaults took part${
       away > 0 ? `; ${some(away)} may be away.` : '. With one away it is pending, and both passwords open.'
     }`,
-    `With ${MAX_ATTEMPTS} attempts at each vault, one password can be guessed at ${guesses(quorums, 0)} times between two logins.`,
-    ...Array.from({ length: threshold - 1 }, (_, i) => {
-      const fallen = i + 1;
-      return `  with ${some(fallen)} in an attacker's hands: ${guesses(quorums, fallen)} times`;
-    }),
+    `With ${MAX_ATTEMPTS} attempts at each vault, one password can be guessed at ${whole} times between two logins.`,
+    ...fallen.map((times, i) => `  with ${some(i + 1)} in an attacker's hands: ${times} times`),
     `  with ${threshold} or more: without limit`,
-  ];
-  const total = file.predecessors.reduce((sum, one) => sum + guesses(quorumsOf(one), 0), guesses(quorums, 0));
-  file.predecessors.forEach((one, i) => {
-    const [mine, theirs] = [names(file), names(one)];
-    const label = i === 0 ? 'Its predecessor' : `The predecessor ${i + 1} before it`;
-    const stay = theirs.filter((name) => mine.includes(name)).length;
-    const old = quorumsOf(one);
-    lines.push(
+    ...predecessors.flatMap((move, i) => [
       '',
-      `${label}: ${old.threshold} of ${old.size}. ${some(stay)} stay, ${size - stay} join, ${old.size - stay} leave.`,
-      `An account moves when its owner recovers next: ${proofs} vaults of the new fleet must prove the password first.`,
-      `Keep the old vaults up until then. The old account is ended once ${old.endsNeeded(0)} of the ${old.size} have acknowledged.`,
-    );
-  });
-  if (file.predecessors.length > 0)
-    lines.push('', `Until an account has moved, guesses add up: ${total} in all between two logins.`);
-  return lines;
+      `${i === 0 ? 'Its predecessor' : `The predecessor ${i + 1} before it`}: ${move.threshold} of ${move.vaults}. ${some(move.stay)} stay, ${move.join} join, ${move.leave} leave.`,
+      `An account moves when its owner recovers next: ${move.proofsNeeded} vaults of the new fleet must prove the password first.`,
+      `Keep the old vaults up until then. The old account is ended once ${move.endsNeeded} of the ${move.vaults} have acknowledged.`,
+    ]),
+    ...(predecessors.length > 0
+      ? ['', `Until an account has moved, guesses add up: ${guessesInAll} in all between two logins.`]
+      : []),
+  ];
 }

@@ -21,10 +21,12 @@ async function check({ fleet, json }: { fleet: string; json?: boolean }): Promis
   ]);
 }
 
-async function plan({ fleet }: { fleet: string }): Promise<void> {
+async function plan({ fleet, json }: { fleet: string; json?: boolean }): Promise<void> {
   const file = (await import('./fleet-file.js')).loadFleet(fleet);
   new FleetClient({ ...file, account: '', accessToken: () => '' });
-  for (const line of (await import('./fleet-plan.js')).planOf(file)) say(line);
+  const { planOf, linesOf } = await import('./fleet-plan.js');
+  const made = planOf(file);
+  report(json, made, () => linesOf(made));
 }
 
 export function fleetCommands(program: Command): void {
@@ -38,8 +40,7 @@ export function fleetCommands(program: Command): void {
     .action(async (urls: string[], { threshold }) =>
       say(await (await import('./fleet-file.js')).pinFleet(urls, Number(threshold))),
     );
-  fleet
-    .command('plan')
+  withJson(fleet.command('plan'))
     .description('say what a fleet file means: what may fail, how many guesses there are, what a move takes')
     .requiredOption('--fleet <file>', 'fleet file (BKV_FLEET)', process.env.BKV_FLEET)
     .action(plan);

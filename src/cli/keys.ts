@@ -10,6 +10,7 @@ import { readKey, withKeyFile, writeKey } from './key-file.js';
 import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
 import { readNewPassword, readOldPassword, readPassword, withPasswordFile } from './passwords.js';
 import * as reminder from './reminder.js';
+import { report, withJson } from './report.js';
 import { say } from './say.js';
 import { compareWithSeen, seenEpoch } from './seen.js';
 import { withStorage } from './storages.js';
@@ -93,14 +94,17 @@ async function toDigits({ out, yes, ...flags }: AccountFlags & GiveOutOptions): 
   process.stderr.write('The vault has forgotten the key; these digits are all there is.\n');
 }
 
-async function rotateKey(backup: string, flags: OpenerFlags): Promise<void> {
+async function rotateKey(
+  backup: string,
+  { json, ...flags }: OpenerFlags & { json?: boolean },
+): Promise<void> {
   const key = await readOpener(flags);
   await withStorage(backup, async (storage) => {
     const stay = await rotate(storage, key, { seenEpoch: seenEpoch(key) });
     await compareWithSeen(storage, key, await snapshots(storage, key));
-    say(
+    report(json, { openers: stay.length }, () => [
       `The backup has a new key, which ${stay.length === 1 ? 'its opener opens' : `its ${stay.length} openers open`}. Nothing was uploaded again.`,
-    );
+    ]);
   });
 }
 
@@ -112,13 +116,14 @@ async function deleteKey({ yes, ...flags }: AccountFlags & { yes?: boolean }): P
   say('The vault has forgotten the key.');
 }
 
-async function checkPassword(flags: AccountFlags): Promise<void> {
-  if (await reminder.check(await accountName(flags), await readOldPassword()))
-    return say('That is your password.');
-  say(
-    'That is not your password. While this device has the key, choose a new one: bkv key register --replace',
-  );
-  endAs('wrongPassword');
+async function checkPassword({ json, ...flags }: AccountFlags & { json?: boolean }): Promise<void> {
+  const right = await reminder.check(await accountName(flags), await readOldPassword());
+  if (!right) endAs('wrongPassword');
+  report(json, { right }, () => [
+    right
+      ? 'That is your password.'
+      : 'That is not your password. While this device has the key, choose a new one: bkv key register --replace',
+  ]);
 }
 
 const withRemember = (command: Command): Command =>
@@ -167,17 +172,21 @@ export function keyCommands(program: Command): void {
     .option('--out <file>', 'write it to this file instead of showing it')
     .option('--yes', 'vouch that what reads standard output keeps the digits')
     .action(toDigits);
-  withAccount(
-    key
-      .command('check-password')
-      .description('check on this device whether you still know the password; costs no attempt'),
+  withJson(
+    withAccount(
+      key
+        .command('check-password')
+        .description('check on this device whether you still know the password; costs no attempt'),
+    ),
   ).action(checkPassword);
-  withOpener(
-    key
-      .command('rotate <backup>')
-      .description(
-        'encrypt what is stored from now on under a new key; what opens the backup stays the same',
-      ),
+  withJson(
+    withOpener(
+      key
+        .command('rotate <backup>')
+        .description(
+          'encrypt what is stored from now on under a new key; what opens the backup stays the same',
+        ),
+    ),
   ).action(rotateKey);
   withAccount(key.command('delete').description('make the key in the vault unreachable for ever'))
     .option('--yes', 'do not ask')

@@ -87,7 +87,11 @@ async function add(
   });
 }
 
-async function remove(backup: string, which: string, { yes, ...flags }: OpenerFlags & { yes?: boolean }) {
+async function remove(
+  backup: string,
+  which: string,
+  { yes, json, ...flags }: OpenerFlags & { yes?: boolean; json?: boolean },
+): Promise<void> {
   const key = await readOpener(flags);
   await withStorage(backup, async (storage) => {
     const openers = await listOpeners(storage, key);
@@ -99,7 +103,7 @@ async function remove(backup: string, which: string, { yes, ...flags }: OpenerFl
     const loss = `${nameOf(found)} will open nothing that is backed up from now on. What was backed up until now it still opens.`;
     if (!yes) await confirmLoss(loss, 'remove', '--yes');
     const stay = await removeOpener(storage, key, found.id, { seenEpoch: seenEpoch(key) });
-    tell(stay);
+    tell(stay, json);
     if (found.form === 'password')
       process.stderr.write('The vault still holds its key; where it opens nothing else: bkv key delete\n');
     // What opened the backup may be what was removed.
@@ -147,10 +151,12 @@ export function openerCommands(program: Command): void {
     )
     .option('--needed <n>', 'contacts: how many of them open the backup together', '2')
     .action(add);
-  withOpener(
-    opener
-      .command('remove <backup> <opener>')
-      .description('remove an opener: it opens nothing that is backed up later; the others stay'),
+  withJson(
+    withOpener(
+      opener
+        .command('remove <backup> <opener>')
+        .description('remove an opener: it opens nothing that is backed up later; the others stay'),
+    ),
   )
     .option('--yes', 'do not ask')
     .action(remove);

@@ -29,7 +29,7 @@ import { endAs, UsageError } from './errors.js';
 import { expectNew, writeNew } from './file.js';
 import { readNewPassword } from './passwords.js';
 import { report } from './report.js';
-import type { Say } from './say.js';
+import { say } from './say.js';
 import { readSecret } from './terminal.js';
 
 /** Where a command finds its token: a profile, or the embedded one of a data folder. */
@@ -73,24 +73,31 @@ export async function auditVerify(
  */
 export async function init(
   flags: TokenFlags & CustodyFlags,
-  { soPinFile, backupKey }: { soPinFile?: string; backupKey?: string },
-  say: Say,
+  { soPinFile, backupKey, json }: { soPinFile?: string; backupKey?: string; json?: boolean },
 ): Promise<void> {
   const profile = profileOf(flags);
   const there = hasToken(profile);
   const soPin = there && !backupKey ? '' : await readSoPin(flags, soPinFile);
   const { made, lacks } = initializeToken(profile, soPin, backupKey !== undefined);
   const name = profile.token.label ?? profile.token.serial;
-  if (!there) say(`the token "${name}" is made`);
-  say(made.length > 0 ? `keys made in it: ${made.join(', ')}` : 'it has all its keys; none was made');
-  for (const [label, attributes] of lacks)
-    say(
-      `${label} was made without ${attributes.join(', ')}, which the module does not take: bkv doctor tells what follows`,
-    );
-  if (!backupKey) return;
-  const publicKey = createPublicKey(readFileSync(backupKey)).export({ type: 'spki', format: 'der' });
+  const leavesFor = backupKey === undefined ? undefined : trust(profile, soPin, backupKey);
+  const result = { token: name, tokenMade: !there, keysMade: made, lacks: Object.fromEntries(lacks) };
+  report(json, { ...result, ...(leavesFor !== undefined && { backupToken: leavesFor }) }, () => [
+    ...(there ? [] : [`the token "${name}" is made`]),
+    made.length > 0 ? `keys made in it: ${made.join(', ')}` : 'it has all its keys; none was made',
+    ...[...lacks].map(
+      ([label, attributes]) =>
+        `${label} was made without ${attributes.join(', ')}, which the module does not take: bkv doctor tells what follows`,
+    ),
+    ...(leavesFor === undefined ? [] : [`they can leave it for the backup token ${leavesFor}, and no other`]),
+  ]);
+}
+
+/** Has the token trust its backup token. @param file its public key @returns its fingerprint */
+function trust(profile: Profile, soPin: string, file: string): string {
+  const publicKey = createPublicKey(readFileSync(file)).export({ type: 'spki', format: 'der' });
   escrowKeys(profile, soPin, publicKey);
-  say(`they can leave it for the backup token ${fingerprint(publicKey)}, and no other`);
+  return fingerprint(publicKey);
 }
 
 async function readSoPin(flags: CustodyFlags, file: string | undefined): Promise<string> {
@@ -114,7 +121,7 @@ const fingerprint = (publicKey: Uint8Array): string =>
   (createHash('sha256').update(publicKey).digest('hex').match(/.{4}/g) as string[]).join(' ');
 
 /** Shares the PINs of a ceremony out among custodians. */
-export async function appoint(file: string, threshold: number, count: number, say: Say): Promise<void> {
+export async function appoint(file: string, threshold: number, count: number, json?: boolean): Promise<void> {
   expectNew(file);
   const passphrases: string[] = [];
   while (passphrases.length < count) {
@@ -122,9 +129,9 @@ export async function appoint(file: string, threshold: number, count: number, sa
     passphrases.push(await readNewPassword(3));
   }
   writeNew(file, await appointCustodians(threshold, passphrases));
-  say(
+  report(json, { custodians: file, threshold, count }, () => [
     `${threshold} of the ${count} passphrases open ${file}. Keep copies of it; without it they open nothing.`,
-  );
+  ]);
 }
 
 /** The profile with the PIN that custodians hold, for a token that nothing serves from. */
@@ -134,14 +141,20 @@ const heldBy = (profile: Profile, { backupPin }: Custody): Profile => ({
 });
 
 /** Makes a backup token, and writes its public key to a file. */
-export async function initBackup(flags: TokenFlags & CustodyFlags, out: string, say: Say): Promise<void> {
+export async function initBackup(
+  flags: TokenFlags & CustodyFlags,
+  out: string,
+  json?: boolean,
+): Promise<void> {
   expectNew(out);
   const profile = profileOf(flags);
   const custodians = await custody(flags);
   const publicKey = initializeBackupToken(heldBy(profile, custodians), custodians.backupSoPin);
   const pem = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
   writeNew(out, pem.export({ type: 'spki', format: 'pem' }));
-  say(`the backup token is ${fingerprint(publicKey)}; its public key is in ${out}`);
+  report(json, { backupToken: fingerprint(publicKey), publicKey: out }, () => [
+    `the backup token is ${fingerprint(publicKey)}; its public key is in ${out}`,
+  ]);
 }
 
 /** Tries every key of a backup in the backup token, and leaves nothing behind. */
@@ -158,7 +171,7 @@ export async function rehearse(
 }
 
 /** Turns the backup token into the vault's, with the PIN of its profile. */
-export async function restore(flags: TokenFlags & CustodyFlags, file: string, say: Say): Promise<void> {
+export async function restore(flags: TokenFlags & CustodyFlags, file: string, json?: boolean): Promise<void> {
   const profile = profileOf(flags);
   if (!profile.restored)
     throw new UsageError(
@@ -168,7 +181,9 @@ export async function restore(flags: TokenFlags & CustodyFlags, file: string, sa
   const held = heldBy(profile, await custody(flags));
   const { created, pageKeys } = restoreToken(held, readFileSync(file, 'utf8'));
   changePin(held, pin);
-  say(`the backup of ${created} is restored, with ${pageKeys} page keys; each account has one attempt`);
+  report(json, { created, pageKeys }, () => [
+    `the backup of ${created} is restored, with ${pageKeys} page keys; each account has one attempt`,
+  ]);
 }
 
 /** Prints what a token can do. Ends with exit code 1 when something is missing, 5 when something is unsafe. */
@@ -187,11 +202,40 @@ export async function doctor(flags: TokenFlags, objects: number, json?: boolean)
   endAs(has('unsafe') ? 'incomplete' : has('missing') ? 'failed' : 'done');
 }
 
+interface ShredFlags {
+  readonly admin: string;
+  readonly all?: boolean;
+  readonly abandonLost?: boolean;
+  readonly json?: boolean;
+}
+
 /** Has a running vault destroy page keys, and tells page by page. @throws UsageError */
-export async function shred(
-  { admin, all = false, abandonLost = false }: { admin: string; all?: boolean; abandonLost?: boolean },
-  say: Say,
-): Promise<void> {
+export async function shred({ json, ...flags }: ShredFlags): Promise<void> {
+  const pages: Shredded[] = [];
+  const tell = json ? () => undefined : say;
+  let whole = true;
+  try {
+    for await (const page of shredded(flags)) {
+      pages.push(page);
+      tell(lineOf(page));
+    }
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    whole = false;
+  }
+  const lost = pages.reduce((sum, page) => sum + (page.done ? 0 : page.lost), 0);
+  if (!whole || lost > 0) endAs('failed');
+  report(json, { whole, lost, pages }, () => [
+    ...(whole ? [] : ['the vault stopped half-way; nothing is lost, run it again']),
+    ...(whole && pages.length === 0 ? ['no account has ended since the last time'] : []),
+    ...(whole && lost > 0
+      ? [`the database lacks ${lost} records; put them back, or give those accounts up with --abandon-lost`]
+      : []),
+  ]);
+}
+
+/** What the vault says of each page, as it goes. @throws UsageError when none answers */
+async function* shredded({ admin, all = false, abandonLost = false }: ShredFlags): AsyncGenerator<Shredded> {
   const response = await fetch(new URL('/shred', `http://${admin}`), {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -199,26 +243,9 @@ export async function shred(
   }).catch(() => undefined);
   if (!response?.ok || !response.body)
     throw new UsageError(`no vault answers on ${admin}; name its admin address with --admin`);
-  let pages = 0;
-  let lost = 0;
-  try {
-    for await (const line of createInterface({ input: Readable.fromWeb(response.body as never) })) {
-      const page = JSON.parse(line) as Shredded;
-      pages++;
-      if (page.done) say(`page ${page.page}: ${page.moved} records moved, the old key is destroyed`);
-      else {
-        lost += page.lost;
-        say(
-          `page ${page.page}: ${page.moved} records moved, the old key is kept for ${page.lost} that are lost`,
-        );
-      }
-    }
-  } catch {
-    endAs('failed');
-    return say('the vault stopped half-way; nothing is lost, run it again');
-  }
-  if (pages === 0) say('no account has ended since the last time');
-  if (lost === 0) return;
-  endAs('failed');
-  say(`the database lacks ${lost} records; put them back, or give those accounts up with --abandon-lost`);
+  for await (const line of createInterface({ input: Readable.fromWeb(response.body as never) }))
+    yield JSON.parse(line) as Shredded;
 }
+
+const lineOf = (page: Shredded): string =>
+  `page ${page.page}: ${page.moved} records moved, the old key is ${page.done ? 'destroyed' : `kept for ${page.lost} that are lost`}`;

@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import { withJson } from './report.js';
-import { say } from './say.js';
 
 const withToken = (command: Command): Command =>
   command
@@ -29,43 +28,43 @@ export function tokenCommands(program: Command): void {
     .action(async ({ log, json, ...flags }) => (await import('./token.js')).auditVerify(flags, log, json));
 
   const token = program.command('token').description('look after a token');
-  withCustodians(token.command('init'))
+  withJson(withCustodians(token.command('init')))
     .description('make a token and the keys that it lacks; what is there stays')
     .option('--so-pin-file <file>', "file with the security officer's PIN; without it the PIN is asked for")
     .option(
       '--backup-key <file>',
       'public key of the backup token: the keys may leave this token for that one alone',
     )
-    .action(async ({ soPinFile, backupKey, ...flags }) =>
-      (await import('./token.js')).init(flags, { soPinFile, backupKey }, say),
+    .action(async ({ soPinFile, backupKey, json, ...flags }) =>
+      (await import('./token.js')).init(flags, { soPinFile, backupKey, json }),
     );
-  token
-    .command('custodians <file>')
+  withJson(token.command('custodians <file>'))
     .description('share the PINs of a ceremony out among custodians, each with a passphrase')
     .requiredOption('--threshold <m>', 'how many of them are needed')
     .requiredOption('--count <n>', 'how many there are')
-    .action(async (file: string, { threshold, count }) =>
-      (await import('./token.js')).appoint(file, Number(threshold), Number(count), say),
+    .action(async (file: string, { threshold, count, json }) =>
+      (await import('./token.js')).appoint(file, Number(threshold), Number(count), json),
     );
-  withCustodians(token.command('init-backup'))
+  withJson(withCustodians(token.command('init-backup')))
     .description('make a backup token, and write its public key to a file')
     .requiredOption('--out <file>', 'where its public key goes (PEM)')
-    .action(async ({ out, ...flags }) => (await import('./token.js')).initBackup(flags, out, say));
+    .action(async ({ out, json, ...flags }) => (await import('./token.js')).initBackup(flags, out, json));
   withJson(withCustodians(token.command('rehearse <backup>')))
     .description('try every key of a backup in the backup token, and leave nothing behind')
     .action(async (file: string, { json, ...flags }) =>
       (await import('./token.js')).rehearse(flags, file, json),
     );
-  withCustodians(token.command('restore <backup>'))
+  withJson(withCustodians(token.command('restore <backup>')))
     .description("turn the backup token into the vault's; every account then has one attempt")
-    .action(async (file: string, flags) => (await import('./token.js')).restore(flags, file, say));
-  token
-    .command('shred')
+    .action(async (file: string, { json, ...flags }) =>
+      (await import('./token.js')).restore(flags, file, json),
+    );
+  withJson(token.command('shred'))
     .description(
       'destroy the page keys of ended accounts in a running vault, sealing the living ones under fresh keys',
     )
     .option('--admin <host:port>', "the vault's admin address", '127.0.0.1:8201')
     .option('--all', 'every page key, also where no account has ended')
     .option('--abandon-lost', 'end the accounts whose records are lost, which otherwise keep their key alive')
-    .action(async (options) => (await import('./token.js')).shred(options, say));
+    .action(async (options) => (await import('./token.js')).shred(options));
 }

@@ -38,6 +38,8 @@ describe('bkv and a fleet, on a terminal', function () {
     const plan = bkv('fleet', 'plan');
     assert.match(plan, /3 vaults, of which any 2 recover a key/);
     assert.match(plan, /guessed at 15 times between two logins/);
+    const { vaults, threshold, guesses } = JSON.parse(bkv('fleet', 'plan', '--json'));
+    assert.deepEqual({ vaults, threshold, guesses }, { vaults: 3, threshold: 2, guesses: [15, 20] });
     const [one, two] = daemons as [Daemon, Daemon];
     const moved = join(work, 'moved.yaml');
     const pinned = bkv('fleet', 'pin', '--threshold', '2', one.url, two.url);

@@ -92,8 +92,8 @@ ${reporting()}
 
 \`bkv\` reaches vaults, WebDAV and S3 through the proxies that \`HTTPS_PROXY\` and \`HTTP_PROXY\` name:
 \`http://HOST:PORT\`, with \`USER:PASSWORD@\` if the proxy asks for it. \`NO_PROXY\` lists the hosts that are reached
-directly. A name includes all names below it, \`HOST:PORT\` means one port, and \`*\` means every host. Addresses are
-compared as they are written; ranges of addresses are not understood. The same variables in lower case take
+directly. A name includes all names below it, \`HOST:PORT\` means one port, and \`*\` means every host. An address
+means itself, a block such as \`10.0.0.0/8\` all addresses in it. The same variables in lower case take
 precedence. Loopback is always reached directly. The proxy must accept CONNECT, to port 80 too if the address is
 \`http:\`. A daemon uses proxies only to fetch the identity provider's keys; if none is named, the keeper does not
 load the package for it (undici). rclone reads the same variables, for an \`rclone:\` storage.

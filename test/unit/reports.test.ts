@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import type { Command } from 'commander';
+import { program } from '../../src/cli/program.js';
+
+/** They run for ever, print what is to be kept or run, or have a person choose a password. */
+const OTHERS = [
+  'serve',
+  'keeper',
+  'http',
+  'admin',
+  'jwt',
+  'completion',
+  'fleet pin',
+  'key new',
+  'key show',
+  'key register',
+  'key recover',
+  'key change-password',
+  'key to-digits',
+  'key delete',
+  'opener add',
+];
+
+const leaves = (command: Command, path: string): [string, Command][] =>
+  command.commands.length === 0
+    ? [[path, command]]
+    : command.commands.flatMap((below) => leaves(below, `${path} ${below.name()}`.trim()));
+
+describe('commands that report', () => {
+  it('take --json, all of them', () => {
+    const silent = leaves(program, '')
+      .filter(([, { options }]) => !options.some(({ long }) => long === '--json'))
+      .map(([path]) => path);
+    assert.deepEqual(
+      silent.filter((path) => !OTHERS.includes(path)),
+      [],
+    );
+  });
+});
