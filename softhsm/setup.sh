@@ -23,6 +23,7 @@ if [ "${1:-}" = test ]; then
   # Ubuntu's package is a snap, which many machines cannot run: there the browser comes with the npm packages, below.
   grep -q '^ID=ubuntu' /etc/os-release || command -v chromium >/dev/null || missing+=(chromium)
   for program in restic rclone age; do command -v "$program" >/dev/null || missing+=("$program"); done
+  for shell in zsh fish; do command -v "$shell" >/dev/null || missing+=("$shell"); done
   command -v borg >/dev/null || missing+=(borgbackup)
   command -v setpriv >/dev/null || missing+=(util-linux)
   /usr/bin/python3 -c 'import argon2, cryptography' 2>/dev/null || missing+=(python3-argon2 python3-cryptography)

@@ -1,3 +1,4 @@
+import { BlockList, isIP } from 'node:net';
 import { CodedError } from '../protocol/errors.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -21,9 +22,22 @@ function proxyOf(env: Environment, name: string): string | undefined {
 
 const bare = (host: string): string => host.replace(/^\[|\]$/g, '').toLowerCase();
 
+/** Whether an address lies in a block, such as 10.0.0.0/8 or 2001:db8::/32. */
+function isInBlock(host: string, block: string): boolean {
+  const [address = '', bits = ''] = block.split('/');
+  const version = isIP(address);
+  if (version === 0 || isIP(host) !== version || !/^\d+$/.test(bits)) return false;
+  if (Number(bits) > (version === 4 ? 32 : 128)) return false;
+  const family = version === 4 ? 'ipv4' : 'ipv6';
+  const list = new BlockList();
+  list.addSubnet(address, Number(bits), family);
+  return list.check(host, family);
+}
+
 /** Whether an entry of NO_PROXY is about an address: a name stands for the names below it, too. */
 function names(entry: string, { hostname, port, protocol }: URL): boolean {
   if (entry === '*') return true;
+  if (entry.includes('/')) return isInBlock(bare(hostname), entry.replace(/[[\]]/g, ''));
   const [, host = '', only] = /^(\[.*\]|[^:]*|.*:.*:.*)(?::(\d+))?$/.exec(entry) ?? [];
   if (only !== undefined && only !== (port || (protocol === 'https:' ? '443' : '80'))) return false;
   const name = bare(host).replace(/^\*?\./, '');

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { program } from '../../src/cli/program.js';
+import { Person } from '../support/pty.js';
 
 const MAIN = 'dist/src/cli/main.js';
 
@@ -84,6 +85,30 @@ describe('bkv completion', function () {
             .map((line) => line.split('\t')[0]),
           ['recover', 'register', 'always', 'never', 'older'],
         );
+    });
+
+  for (const [shell, args, define] of [
+    ['bash', ['--norc', '--noprofile', '-i'], 'bkv() { echo "ran: $*"; }'],
+    ['zsh', ['-f', '-i'], 'bkv() { print -r -- "ran: $*" }'],
+    ['fish', ['--no-config', '--interactive'], 'function bkv; echo "ran: $argv"; end'],
+  ] as const)
+    it(`has a person complete commands, options and values in ${shell}, where there is one`, async function () {
+      if (spawnSync(shell, ['--version']).status !== 0) this.skip();
+      const file = join(work, `${shell}-typed`);
+      writeFileSync(file, execFileSync(process.execPath, [MAIN, 'completion', shell]));
+      const home = { HOME: work, XDG_CONFIG_HOME: work, XDG_DATA_HOME: work, XDG_CACHE_HOME: work };
+      const person = new Person(shell, [...args], { PATH: process.env.PATH, TERM: 'xterm', ...home });
+      person.type(`${define}\r`, `source ${file}\r`, 'echo rea""dy\r');
+      await person.sees(/[\n\r]ready/);
+      for (const [typed, done] of [
+        ['bkv key reco\t', /ran: key recover/],
+        ['bkv fleet plan --js\t', /ran: fleet plan --json/],
+        ['bkv restore --overwrite al\t', /ran: restore --overwrite always/],
+      ] as const) {
+        person.type(typed, '\r');
+        await person.sees(done);
+      }
+      person.hangUp();
     });
 
   it('refuses a shell that it does not know', () => {

@@ -86,7 +86,8 @@ describe('a proxy of the environment', function () {
 
     const env = {
       HTTPS_PROXY: 'proxy:3128',
-      NO_PROXY: 'vault.example, .corp,*.wild:8443 [2001:db8::1] 2001:db8::2',
+      NO_PROXY:
+        'vault.example, .corp,*.wild:8443 [2001:db8::1] 2001:db8::2 10.0.0.0/8 fd00::/8 192.0.2.1/33 0.0.0.0/no',
     };
     for (const direct of [
       'https://vault.example',
@@ -95,6 +96,8 @@ describe('a proxy of the environment', function () {
       'https://a.wild:8443',
       'https://[2001:db8::1]',
       'https://[2001:db8::2]:4443',
+      'https://10.200.3.4:8443',
+      'https://[fdab::1]',
       'https://localhost',
       'https://127.1.2.3',
       'https://[::1]',
@@ -106,6 +109,10 @@ describe('a proxy of the environment', function () {
       'https://a.wild',
       'https://localhost.example',
       'https://[2001:db8::3]',
+      'https://11.0.0.1',
+      'https://10.example',
+      'https://[fe00::1]',
+      'https://192.0.2.1',
     ])
       assert.equal(found(far, env), 'http://proxy:3128', far);
     assert.equal(found('https://far.example', { ...env, NO_PROXY: '*' }), undefined);
