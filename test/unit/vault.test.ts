@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { randomStream, seed } from '../../rig/random.js';
+import { renderMetrics } from '../../src/keeper/metrics/index.js';
 import { Records } from '../../src/keeper/records/index.js';
 import type { AccountId } from '../../src/keeper/vault/index.js';
 import type { Recovered } from '../../src/keeper/vault/recovery.js';
@@ -554,6 +555,28 @@ describe('a vault in memory', () => {
     assert.ok(newer);
     await records.put({ ...row, cell: newer.cell });
     assert.equal(await alice.left(), 'unregistered');
+  });
+
+  it('gives no attempt back to an older copy of the database, and tells of the accounts that it lacks', async () => {
+    const lost = () => /^bkv_lost_records (\d+)$/m.exec(renderMetrics())?.[1];
+    const alice = person('alice');
+    const sealed = await alice.register('right');
+    await alice.guess('wrong');
+    await person('bob').register('right');
+    const [row] = await records.find(vault.nameOf(id('bob')));
+    assert.ok(row);
+    for (const [present, expected] of [
+      [false, '1'],
+      [true, '0'],
+    ] as const) {
+      await vault.close();
+      await (present ? records.put(row) : records.delete(row));
+      await open();
+      assert.equal(lost(), expected);
+      assert.equal(await person('alice').left(), MAX - 1);
+    }
+    assert.deepEqual(await person('alice').guess('right'), sealed);
+    assert.ok(await person('bob').guess('right'));
   });
 
   it('a dealing ends the others once it was proven here, and not before', async () => {

@@ -99,7 +99,7 @@ export const shreddedPages = counter({
 
 export const lostRecords = gauge({
   name: 'bkv_lost_records',
-  help: 'Live counters whose record the database lacked, or the token did not vouch for, at the last sweep.',
+  help: 'Live counters whose record the database lacked, or the token did not vouch for, at the last start or sweep.',
 });
 
 export const tokenBackup = gauge({

@@ -172,14 +172,20 @@ export class Accounts {
     });
   }
 
-  /** Ends what a crash left half-way: rows of closed cells. */
-  async tidy(): Promise<void> {
+  /**
+   * Ends what a crash left half-way: rows of closed cells.
+   * @returns how many live counters have no row: an older copy of the database lacks them
+   */
+  async tidy(): Promise<number> {
+    let missing = this.#ledger.counts.live;
     for (const row of await this.#records.cells()) {
       if (isLockedRow(row)) continue;
       const { state } = this.#ledger.state(row);
+      if (state === 'live') missing--;
       if (state === 'locked') await this.#records.scrub(row);
       else if (state === 'dead') await this.#records.delete(row);
     }
+    return Math.max(0, missing);
   }
 }
 

@@ -31,6 +31,16 @@ export function sweep(
   });
 }
 
+/** Tells of accounts whose rows are gone: they would be told "wrong password", and nobody would know why. */
+export function tellLost(records: number): void {
+  lostRecords.set(records);
+  if (records > 0)
+    log.error(
+      'the database lacks accounts whose counters the token has: was an older copy of it put back? Put back the newer one',
+      { accounts: records },
+    );
+}
+
 /** Has a fresh backup of the token kept. A failure is told, and stops nothing. */
 export async function keepBackup(
   backUp: () => Promise<string>,

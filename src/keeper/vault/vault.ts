@@ -17,7 +17,7 @@ import { Rows } from './rows.js';
 import type { Shreddable, Shredded } from './shredder.js';
 import { backUpToken } from './token-backup.js';
 import { UnknownAccounts } from './unknown.js';
-import { keepBackup, type ShredOptions, sweep } from './upkeep.js';
+import { keepBackup, type ShredOptions, sweep, tellLost } from './upkeep.js';
 
 export interface VaultOptions {
   /** wrong passwords until the key is unreachable */
@@ -122,7 +122,7 @@ export class Vault {
     };
     const vault = new Vault(token, ledger, records, identity, options);
     await vault.#marks.keep();
-    await vault.#accounts.tidy();
+    tellLost(await vault.#accounts.tidy());
     changed = () => vault.keepBackup();
     await changed();
     vault.#lifecycle.watch();
