@@ -1,76 +1,95 @@
-/** A ledger of a million accounts on SoftHSM2: start-up, memory, the cost of an attempt, and the longest stall. */
-import { execFileSync } from 'node:child_process';
+/**
+ * Ledgers of a million and of ten million accounts on SoftHSM2: objects, start-up, memory, and what an attempt costs. The
+ * two are measured in turns, so that their ratio holds on a busy machine too. BKV_SCALE_ACCOUNTS names other sizes.
+ */
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { childrenOf, cpuOf } from '../rig/processes.js';
 import { softhsmHome } from '../rig/token.js';
 import { type Cell, Ledger, tokenStore } from '../src/keeper/ledger/index.js';
 import { initializeToken, loadProfile, type Profile } from '../src/keeper/pkcs11/index.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
-import { fill } from './fill.js';
+import { plant } from './plant.js';
 
-const ACCOUNTS = Number(process.env.BKV_SCALE_ACCOUNTS ?? 1_000_000);
-const SPENDS = 2000;
+const ACCOUNTS = (process.env.BKV_SCALE_ACCOUNTS ?? '1000000,10000000').split(',').map(Number);
+const ROUNDS = 6;
+const SPENDS = 200;
 const WIDTH = 64;
+/** What a page object of the first edition held, which was one of 4,096 bytes for each of these. */
+const FIRST_EDITION_CELLS = 4064;
 
+interface Opened {
+  readonly seconds: number;
+  readonly objects: number;
+  readonly bytes: number;
+  readonly resident: number;
+}
+interface Round {
+  /** milliseconds of each attempt, one after the other */
+  readonly alone: number[];
+  /** processor time of these, milliseconds each, with the witness's */
+  readonly cpu: number;
+  /** attempts a second, {@link WIDTH} at once */
+  readonly rate: number;
+}
+
+const cpuOfFamily = (): number =>
+  [process.pid, ...childrenOf(process.pid)].reduce((sum, pid) => sum + cpuOf(pid), 0);
 const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
 };
-const seconds = (since: number): string => `${((performance.now() - since) / 1000).toFixed(1)} s`;
-const percentile = (sorted: number[], share: number): string =>
-  (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] as number).toFixed(1);
+const percentile = (values: readonly number[], share: number): number => {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] as number;
+};
+const median = (values: readonly number[]): number => percentile(values, 0.5);
 
-/** Attempts alone and many at once, in milliseconds; changes lie on all pages, so that each fold writes another. */
-async function attempts(ledger: Ledger, cells: readonly Cell[]): Promise<void> {
-  const spend = async (i: number): Promise<number> => {
+/** A process of its own opens a ledger, tells how that went, and then makes attempts whenever it is asked. */
+async function serve(profile: Profile): Promise<void> {
+  const begun = performance.now();
+  const token = await TokenPool.open(profile);
+  const ledger = await Ledger.open(tokenStore(token), { limit: 200 });
+  const seconds = (performance.now() - begun) / 1000;
+  const objects = await token.call('listData', 'bkv.ledger.');
+  process.send?.({
+    seconds,
+    objects: objects.length,
+    bytes: objects.reduce((sum, { value }) => sum + value.length, 0),
+    resident: process.memoryUsage().rss,
+  } satisfies Opened);
+  // Changes lie on all pages, so that each fold writes another.
+  const pages = ledger
+    .snapshot()
+    .map(({ generation }, page) => ledger.liveCells(page).map((cell) => ({ cell, generation })));
+  let count = 0;
+  const spend = async (): Promise<number> => {
     const start = performance.now();
-    const attempt = ledger.spend([cells[(i * 7919) % cells.length] as Cell]);
+    const cells = pages[count % pages.length] as Cell[];
+    const attempt = ledger.spend([cells[(count++ * 7919) % cells.length] as Cell]);
     await attempt.durable;
     await ledger.fail(attempt);
     return performance.now() - start;
   };
-  for (let i = 0; i < 300; i++) await spend(i);
-  const alone: number[] = [];
-  for (let i = 0; i < SPENDS; i++) alone.push(await spend(300 + i));
-  alone.sort((a, b) => a - b);
-  say(
-    `  alone        median ${percentile(alone, 0.5)} ms, 99.9th ${percentile(alone, 0.999)} ms, longest ${percentile(alone, 1)} ms`,
-  );
-  const together: number[] = [];
-  let next = 3000;
-  const start = performance.now();
-  await Promise.all(
-    Array.from({ length: WIDTH }, async () => {
-      while (next < 3000 + SPENDS * 5) together.push(await spend(next++));
-    }),
-  );
-  const rate = together.length / ((performance.now() - start) / 1000);
-  together.sort((a, b) => a - b);
-  say(
-    `  ${WIDTH} at once   median ${percentile(together, 0.5)} ms, 99.9th ${percentile(together, 0.999)} ms, longest ${percentile(together, 1)} ms, ${rate.toFixed(0)} a second`,
-  );
-}
-
-/** What a process of its own finds when it opens the ledger. */
-async function measure(profile: Profile): Promise<void> {
-  const opened = performance.now();
-  const token = await TokenPool.open(profile);
-  const ledger = await Ledger.open(tokenStore(token), { limit: 200 });
-  say(
-    `  opened in ${seconds(opened)}, ${ledger.pages} pages, ${(process.memoryUsage().rss / 1e6).toFixed(0)} MB resident`,
-  );
-  const objects = await token.call('listData', 'bkv.');
-  say(
-    `  ${objects.length} data objects, ${(objects.reduce((sum, { value }) => sum + value.length, 0) / 1e6).toFixed(2)} MB`,
-  );
-  // Some of each page: no cell has more attempts than it is given here.
-  const cells = ledger
-    .snapshot()
-    .flatMap(({ generation }, page) =>
-      ledger.liveCells(page).flatMap((cell, i) => (i % 131 === 0 ? { cell, generation } : [])),
+  process.on('message', async () => {
+    const alone: number[] = [];
+    const before = cpuOfFamily();
+    for (let i = 0; i < SPENDS; i++) alone.push(await spend());
+    const cpu = ((cpuOfFamily() - before) * 1000) / SPENDS;
+    const start = performance.now();
+    const end = count + SPENDS * 5;
+    await Promise.all(
+      Array.from({ length: WIDTH }, async () => {
+        while (count < end) await spend();
+      }),
     );
-  await attempts(ledger, cells);
-  await ledger.close();
-  await token.close();
+    process.send?.({ alone, cpu, rate: (SPENDS * 5000) / (performance.now() - start) } satisfies Round);
+  });
+  process.once('disconnect', async () => {
+    await ledger.close();
+    await token.close();
+  });
 }
 
 const profileOf = (accounts: number): Profile => ({
@@ -78,26 +97,64 @@ const profileOf = (accounts: number): Profile => ({
   token: { label: `scale-${accounts}` },
 });
 
-const measured = Number(process.argv[2]);
-if (measured) {
-  await measure(profileOf(measured));
-  process.exit();
+async function make(accounts: number): Promise<void> {
+  const profile = profileOf(accounts);
+  initializeToken(profile, 'bench-so-pin');
+  const token = await TokenPool.open(profile);
+  const begun = performance.now();
+  await plant(tokenStore(token), accounts);
+  say(`${accounts} accounts, planted in ${((performance.now() - begun) / 1000).toFixed(1)} s`);
+  await token.close();
 }
 
-const data = softhsmHome('bkv-scale-');
-try {
-  for (const accounts of [4000, ACCOUNTS]) {
-    const profile = profileOf(accounts);
-    initializeToken(profile, 'bench-so-pin');
-    const token = await TokenPool.open(profile);
-    const ledger = await Ledger.open(tokenStore(token), { limit: 200 });
-    const begun = performance.now();
-    await fill(ledger, accounts);
-    say(`${accounts} accounts, filled in ${seconds(begun)}`);
-    await ledger.close();
-    await token.close();
-    execFileSync(process.execPath, [fileURLToPath(import.meta.url), String(accounts)], { stdio: 'inherit' });
+async function answer<T>(child: ChildProcess): Promise<T> {
+  const ended = once(child, 'exit').then(([code]) => {
+    throw new Error(`a process ended with ${code}`);
+  });
+  ended.catch(() => undefined);
+  return ((await Promise.race([once(child, 'message'), ended])) as [T])[0];
+}
+
+async function compare(): Promise<void> {
+  const sizes = [];
+  for (const accounts of ACCOUNTS) {
+    const child = fork(fileURLToPath(import.meta.url), [String(accounts)]);
+    const opened = await answer<Opened>(child);
+    const before = Math.ceil(accounts / FIRST_EDITION_CELLS);
+    say(
+      `${accounts}: opened in ${opened.seconds.toFixed(1)} s, ${(opened.resident / 1e6).toFixed(0)} MB resident, ${opened.objects} objects of ${(opened.bytes / 1e6).toFixed(2)} MB (the first edition had ${before} for its pages: ${(opened.objects / before).toFixed(2)})`,
+    );
+    sizes.push({ accounts, child, alone: [] as number[], cpu: [] as number[], rates: [] as number[] });
   }
-} finally {
-  rmSync(data, { recursive: true, force: true });
+  for (let round = 0; round <= ROUNDS; round++)
+    for (const { child, alone, cpu, rates } of sizes) {
+      child.send('round');
+      const told = await answer<Round>(child);
+      // The first one warms up.
+      if (round === 0) continue;
+      alone.push(...told.alone);
+      cpu.push(told.cpu);
+      rates.push(told.rate);
+    }
+  const [smallest] = sizes;
+  for (const { accounts, child, alone, cpu, rates } of sizes) {
+    const ratio = (median(alone) / median(smallest?.alone ?? alone)).toFixed(2);
+    const cpuRatio = (median(cpu) / median(smallest?.cpu ?? cpu)).toFixed(2);
+    say(
+      `${accounts}: an attempt alone, median ${median(alone).toFixed(1)} ms (${ratio} of the smallest), of processor time ${median(cpu).toFixed(1)} ms (${cpuRatio}), 99.9th ${percentile(alone, 0.999).toFixed(1)} ms; ${WIDTH} at once, ${median(rates).toFixed(0)} a second`,
+    );
+    child.disconnect();
+  }
+}
+
+const served = Number(process.argv[2]);
+if (served) await serve(profileOf(served));
+else {
+  const data = softhsmHome('bkv-scale-');
+  try {
+    for (const accounts of ACCOUNTS) await make(accounts);
+    await compare();
+  } finally {
+    rmSync(data, { recursive: true, force: true });
+  }
 }

@@ -23,7 +23,7 @@ function read(pid: number, file: string): string {
 /** Fields of `/proc/<pid>/stat` from the state on. */
 const stat = (pid: number): string[] => read(pid, 'stat').split(') ').at(-1)?.split(' ') ?? [];
 
-const childrenOf = (parent: number): number[] =>
+export const childrenOf = (parent: number): number[] =>
   readdirSync('/proc')
     .map(Number)
     .filter((pid) => pid > 0 && Number(stat(pid)[1]) === parent && isAlive(pid));

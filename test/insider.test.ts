@@ -335,6 +335,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
         // Its handles end with the module.
         await assert.rejects(token.refresh(), /holds 2 keys named bkv\.names/);
         assert.equal(token.state, 'away');
+        assert.match(String(token.awayReason), /holds 2 keys named bkv\.names/);
       } finally {
         await token.close();
         inside = new Binding(own);

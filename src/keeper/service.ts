@@ -104,17 +104,19 @@ const hadToken = (data: string): boolean => existsSync(embeddedFiles(data).ident
 
 async function openVault(config: Config, data: string, token: Token, records: Records, objectBytes: number) {
   await records.prepare();
-  const endAudit = await beginAudit(join(data, 'audit.log'), token);
+  const { log: auditLog, mark, end: endAudit } = await beginAudit(join(data, 'audit.log'), token);
   const { tokenBackup } = config;
   try {
     const vault = await Vault.open(token, records, {
       maxAttempts: config.maxAttempts,
       objectBytes,
       exchangeLifetime: config.exchangeSeconds * 1000,
+      marks: mark ? [{ mark, keeper: 'the audit log' }] : [],
       ...(tokenBackup !== undefined && {
         keepBackup: (backup: string) => writeFileAtomic(tokenBackup, backup),
       }),
     });
+    auditLog.carry(() => vault.mark());
     return { vault, close: () => vault.close().finally(endAudit) };
   } catch (error) {
     await endAudit();
@@ -122,14 +124,18 @@ async function openVault(config: Config, data: string, token: Token, records: Re
   }
 }
 
-/** Has audit entries written to a file. @returns what ends that */
-async function beginAudit(path: string, token: Token): Promise<() => Promise<void>> {
-  const { log: auditLog, fault } = await AuditLog.open(path, auditKey(token));
+/** Has audit entries written to a file. @returns what ends that, and the newest mark that the file carries */
+async function beginAudit(path: string, token: Token) {
+  const { log: auditLog, fault, mark } = await AuditLog.open(path, auditKey(token));
   const end = auditTo((event, details) => auditLog.append(event, details));
   if (fault) log.error('the end of the audit log is missing', { fault });
-  return async () => {
-    end();
-    await auditLog.close();
+  return {
+    log: auditLog,
+    mark,
+    end: async () => {
+      end();
+      await auditLog.close();
+    },
   };
 }
 

@@ -59,6 +59,8 @@ export const ERRORS = {
   'ledger-corrupt': fatal(36, 'The retry counters are not whole', 'failed'),
   'foreign-database': fatal(38, 'Database and token are of two vaults', 'inVain'),
   'custodians-failed': fatal(37, 'The file of the custodians cannot be opened', 'failed'),
+  'newer-version': fatal(40, 'A newer version has written here', 'inVain'),
+  'older-version': fatal(41, 'An older version has written here', 'inVain'),
   interrupted: fatal(39, 'Interrupted', 'interrupted'),
 } as const satisfies Record<string, ErrorRow>;
 

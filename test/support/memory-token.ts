@@ -44,6 +44,7 @@ function unwrap(key: Uint8Array, wrapped: Uint8Array): Uint8Array {
 export class MemoryToken implements Token {
   state: Token['state'] = 'up';
   worn = false;
+  awayReason: string | undefined;
   writeTrouble: string | undefined;
   /** operations that fail, as those of a token whose device is broken */
   readonly failing = new Set<keyof Calls>();

@@ -3,7 +3,7 @@ import { createHash, createHmac } from 'node:crypto';
 import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { randomNumbers, seed } from '../../rig/random.js';
 import { type AuditHead, type AuditKey, AuditLog, verifyAudit } from '../../src/keeper/audit/index.js';
 
@@ -161,6 +161,91 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
       String((await verifyAudit(path, key)).faults),
       /lines up to 4 were missing when line 4 was written/,
     );
+  });
+
+  describe('carries how new the retry counters are', () => {
+    const markOf = (n: number) => Buffer.alloc(100, n);
+    const runWith = async (path: string, key: AuditKey, n: number) => {
+      const { log, mark } = await AuditLog.open(path, key);
+      log.carry(async () => markOf(n));
+      log.append('event');
+      await log.close();
+      return mark;
+    };
+    const begun = async () => {
+      const path = newPath();
+      const key = new MemoryKey();
+      assert.equal(await runWith(path, key, 1), undefined);
+      assert.deepEqual(await runWith(path, key, 2), markOf(1));
+      assert.deepEqual((await verifyAudit(path, key)).faults, []);
+      return { path, key };
+    };
+    const opened = async (path: string, key: AuditKey) => {
+      const { log, mark } = await AuditLog.open(path, key);
+      await log.close();
+      return mark;
+    };
+
+    it('in its seals, also when a crash, or more than is read at once, comes after the last', async () => {
+      for (const lines of [3, 9000]) {
+        const { path, key } = await begun();
+        const { log } = await AuditLog.open(path, key, { sealMs: 2 ** 30 });
+        for (let n = 0; n < lines; n++) log.append('event', { n1: n });
+        while (
+          !linesOf(path)
+            .at(-1)
+            ?.includes(`"n1":${lines - 1}`)
+        )
+          await setTimeout(5);
+        const killed = newPath();
+        copyFileSync(path, killed);
+        await log.close();
+        assert.deepEqual(await opened(killed, key), markOf(2));
+      }
+    });
+
+    it('and believes no line that no daemon wrote', async () => {
+      const { path, key } = await begun();
+      const all = linesOf(path);
+      const forged = () => forge(path, 'seal').replace('"event"', `"mark":"${'AA'.repeat(40)}","event"`);
+      const variants: Record<string, string[]> = {
+        'a line that was added': [...all, forged().trim()],
+        'more of them than are read at once': [...all, ...Array<string>(8000).fill(forged().trim())],
+        'a seal whose mark was changed': all.map((line) =>
+          line.replace(markOf(2).toString('base64url'), markOf(9).toString('base64url')),
+        ),
+      };
+      for (const [what, lines] of Object.entries(variants)) {
+        writeFileSync(path, `${lines.join('\n')}\n`);
+        const expected = what.startsWith('a seal') ? markOf(1) : markOf(2);
+        assert.deepEqual(await opened(path, key), expected, what);
+      }
+    });
+  });
+
+  it('goes on with no log that a newer version has written, wherever it wrote, and with one that says so only', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    await run(path, key, ['one']);
+    const whole = readFileSync(path, 'utf8');
+    const last = JSON.parse(linesOf(path).at(-1) as string) as { n: number; chain: string; run: string };
+    const newer = async (chained: (input: string) => Promise<Uint8Array>) => {
+      const body = JSON.stringify({ v: 3, n: last.n + 1, run: last.run, event: 'of later' });
+      const chain = Buffer.from(await chained(`${last.chain}\n${body}`)).toString('base64url');
+      return `${body.slice(0, -1)},"chain":"${chain}"}\n`;
+    };
+    const runKey = await key.mac(Buffer.from(`bkv audit 2 run ${last.run}`));
+    const genuine = await newer(async (input) => createHmac('sha256', runKey).update(input).digest());
+    for (const after of ['', forge(path, 'recovered')]) {
+      writeFileSync(path, whole + genuine + after);
+      await assert.rejects(AuditLog.open(path, key), {
+        code: 'newer-version',
+        message: /has lines of version 3, and this program knows version 2/,
+      });
+      assert.equal(readFileSync(path, 'utf8'), whole + genuine + after, 'nothing was written');
+    }
+    writeFileSync(path, whole + (await newer(async (input) => createHash('sha256').update(input).digest())));
+    assert.match(String(await run(path, key, ['two'])), /lines that no daemon wrote/);
   });
 
   for (const version of [1, 2])

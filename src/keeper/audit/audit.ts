@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { createInterface } from 'node:readline';
 import { auditEntries, auditFailures } from '../metrics/index.js';
-import { EVENTS, link, parse, runInput, sealInput, VERSION, written } from './line.js';
-import { Chains, type Position, Reading } from './reading.js';
+import { type End, endOf } from './end.js';
+import { EVENTS, link, runInput, sealInput, VERSION, written } from './line.js';
+import type { Position } from './reading.js';
 
 /**
  * The audit log: a file of JSON lines. Each is chained to the one before by an HMAC under a key of this run of the
@@ -29,16 +28,10 @@ export interface AuditKey {
   keepHead(head: AuditHead): Promise<void>;
 }
 
-interface End {
-  readonly log: string;
-  readonly position: Position;
-  readonly added: boolean;
-}
+const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 
 const SEAL_MS = 250;
 const HEAD_MS = 60_000;
-/** A line is shorter. */
-const TAIL = 65_536;
 
 /** Appends to one audit log. Lines are written at once and in order. */
 export class AuditLog {
@@ -59,6 +52,7 @@ export class AuditLog {
   #queued = false;
   #turn: Promise<unknown> = Promise.resolve();
   #sealing: Promise<void> = Promise.resolve();
+  #mark: () => Promise<Uint8Array | undefined> = async () => undefined;
   readonly #timer: NodeJS.Timeout;
 
   private constructor(
@@ -82,17 +76,22 @@ export class AuditLog {
 
   /**
    * Opens a log at its end, or begins one.
-   * @returns the log, and what was wrong with its end: it goes on nevertheless. {@link verifyAudit} reads the whole.
+   * @returns the log; what was wrong with its end: it goes on nevertheless, and {@link verifyAudit} reads the whole; and the
+   * newest mark that it carries
+   * @throws NewerAuditLog
    */
   static async open(
     path: string,
     key: AuditKey,
     { sealMs = SEAL_MS } = {},
-  ): Promise<{ log: AuditLog; fault: string | undefined }> {
+  ): Promise<{ log: AuditLog; fault: string | undefined; mark: Uint8Array | undefined }> {
     const file = await open(path, 'a+', 0o600);
-    const found = await endOf(file, path, key);
+    const found = await endOf(file, path, key).catch(async (error) => {
+      await file.close();
+      throw error;
+    });
     const name = randomBytes(8).toString('hex');
-    const end = found ?? { log: name, position: { n: 0, chain: name }, added: false };
+    const end: End = found ?? { log: name, position: { n: 0, chain: name }, added: false };
     const run = randomBytes(16).toString('hex');
     const runKey = await key.mac(runInput(run));
     const log = new AuditLog(file, key, end, { size: (await file.stat()).size, run, runKey, sealMs });
@@ -105,7 +104,12 @@ export class AuditLog {
       ...(missing ? [`the token has seen line ${head.n}, and the log ends at line ${end.position.n}`] : []),
       ...(end.added ? [`after line ${end.position.n} are lines that no daemon wrote`] : []),
     ];
-    return { log, fault: faults.length > 0 ? faults.join('; ') : undefined };
+    return { log, fault: faults.length > 0 ? faults.join('; ') : undefined, mark: end.mark };
+  }
+
+  /** Has each seal carry how new the retry counters are. @param mark what `Ledger.mark()` gives */
+  carry(mark: () => Promise<Uint8Array | undefined>): void {
+    this.#mark = mark;
   }
 
   append(event: string, details: Readonly<Record<string, unknown>> = {}): void {
@@ -145,11 +149,12 @@ export class AuditLog {
   async #seal(): Promise<void> {
     if (this.#due) {
       const position = this.#position;
+      const mark = await this.#mark().catch(() => undefined);
       const seal = await this.#key.mac(sealInput(position.chain)).catch(() => undefined);
       // A token that is away seals later; the lines do not wait for it.
       if (!seal) return;
       this.#due = this.#position !== position;
-      this.append(EVENTS.seal, { of: position.n, seal: Buffer.from(seal).toString('base64url') });
+      this.append(EVENTS.seal, { of: position.n, seal: encode(seal), ...(mark && { mark: encode(mark) }) });
       await this.#turn;
       // The token remembers only what is on the disk. Otherwise lines that the disk lost would look cut off.
       if (this.#pending.length > 0) return;
@@ -177,30 +182,4 @@ export class AuditLog {
     await this.#turn;
     await this.#file.close();
   }
-}
-
-/**
- * Where a log ends; `added`: there are lines after it that no daemon wrote. Only its last part is read where that tells:
- * a line that links to the one before was written by a daemon of version 2. A line that was cut off is ended.
- */
-async function endOf(file: FileHandle, path: string, key: AuditKey): Promise<End | undefined> {
-  const { size } = await file.stat();
-  if (size === 0) return undefined;
-  const read = async (position: number) => {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(TAIL), 0, TAIL, position);
-    return buffer.subarray(0, bytesRead).toString();
-  };
-  const tail = await read(Math.max(0, size - TAIL));
-  if (!tail.endsWith('\n')) await file.appendFile('\n');
-  const first = parse((await read(0)).split('\n')[0] as string);
-  const [before, last] = tail
-    .split('\n')
-    .flatMap((text) => parse(text) ?? [])
-    .slice(-2);
-  if (before && last?.line.v === VERSION && (await new Chains(key).links(before.chain, last)))
-    return { log: String(first?.line.log), position: { n: last.line.n, chain: last.chain }, added: false };
-  const reading = new Reading(key);
-  for await (const text of createInterface({ input: createReadStream(path) })) await reading.take(text);
-  const { log, position = { n: 0, chain: String(log) }, added } = reading;
-  return log === undefined ? undefined : { log, position, added: added > 0 };
 }

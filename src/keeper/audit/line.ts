@@ -41,7 +41,11 @@ export const written = (body: string, chain: string): string => `${body.slice(0,
 export const link = (before: string, body: string, key: Uint8Array | undefined): string =>
   (key ? createHmac('sha256', key) : createHash('sha256')).update(`${before}\n${body}`).digest('base64url');
 
-/** What the token's key makes the key of a run from. */
+/** How new the retry counters were at least, as a seal carries it. */
+export const markOf = ({ event, mark }: Line): Uint8Array | undefined =>
+  event === EVENTS.seal && typeof mark === 'string' ? Buffer.from(mark, 'base64url') : undefined;
+
+/** What the token's key makes the key of a run from. The same in every version: a newer log is told by it. */
 export const runInput = (run: string): Uint8Array => Buffer.from(`bkv audit 2 run ${run}`);
 /** What the token's key makes a seal from. */
 export const sealInput = (chain: string): Uint8Array => Buffer.from(`bkv audit seal v1 ${chain}`);

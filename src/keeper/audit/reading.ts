@@ -1,5 +1,15 @@
 import type { AuditKey } from './audit.js';
-import { EVENTS, type Line, link, parse, runInput, sealInput, VERSION, type Written } from './line.js';
+import {
+  EVENTS,
+  type Line,
+  link,
+  markOf,
+  parse,
+  runInput,
+  sealInput,
+  VERSION,
+  type Written,
+} from './line.js';
 
 /** The place of a line that a daemon wrote. */
 export interface Position {
@@ -42,6 +52,10 @@ export class Reading {
   seals = 0;
   /** lines after {@link position} that no daemon wrote */
   added = 0;
+  /** the newest mark of the retry counters */
+  mark: Uint8Array | undefined;
+  /** the version of lines that a newer daemon wrote */
+  newer: number | undefined;
   /** the chain that the line before says it has */
   #before = '';
   #version = 1;
@@ -82,7 +96,10 @@ export class Reading {
       this.faults.push(`line ${n} ${text}`);
       return false;
     };
-    if (v > VERSION) return fault(`is of version ${v}, which this program does not know`);
+    if (v > VERSION) {
+      if (await this.#chains.links(this.#before, written)) this.newer = v;
+      return fault(`is of version ${v}, which this program does not know`);
+    }
     if (v < this.#version) return fault(`is of version ${v}, after lines of version ${this.#version}`);
     const position = this.position ?? { n: 0, chain: this.log as string };
     if (n === position.n + 1 && (await this.#chains.links(position.chain, written))) return true;
@@ -104,6 +121,7 @@ export class Reading {
     if (event === EVENTS.added)
       this.faults.push(`lines that no daemon wrote lay before line ${n} when it was written`);
     this.#unsealed.set(n, { chain, event });
+    this.mark = markOf(line) ?? this.mark;
     if (event === EVENTS.seal) await this.#heedSeal(line);
   }
 

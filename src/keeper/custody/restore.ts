@@ -95,7 +95,7 @@ function parse(text: string) {
     const version = file.version ?? /^bkv token backup v(\d+)$/.exec(file.format)?.[1];
     if (String(file.format).startsWith(BACKUP.format) && version !== BACKUP.version)
       throw new TokenBackupError(
-        `this backup of a token has version ${version}, and this program reads version ${BACKUP.version}: use the program that made it`,
+        `this backup of a token has version ${version}, and this program reads version ${BACKUP.version}: use the program that made it${Number(version) < BACKUP.version ? ', version 0.1' : ', or a newer one'}`,
       );
     const checked = checkYaml(text, 'the file', backupFile, damaged);
     return { ...checked, authenticated: file.content as unknown };

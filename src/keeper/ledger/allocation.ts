@@ -28,7 +28,7 @@ export class Allocation {
   }
 
   release({ cell }: Cell): void {
-    if (this.pages.unpick(cell) && this.#isFree(cell)) this.pages.free(cell);
+    if (this.pages.unpick(cell) && this.#isFree(cell)) this.pages.free([cell]);
   }
 
   async reserve(cell: Cell): Promise<void> {

@@ -8,6 +8,16 @@ export class LedgerCorrupt extends CodedError {
   }
 }
 
+/** A newer version of this program has written the ledger. */
+export class NewerLedger extends CodedError {
+  constructor(version: number, known: number) {
+    super(
+      'newer-version',
+      `the ledger in the token is of version ${version}, and this program knows version ${known}: run the program that wrote it, or a newer one`,
+    );
+  }
+}
+
 /** The counters cannot be written (or read back) now: nothing may leave the vault. */
 export class LedgerUnavailable extends CodedError {
   constructor(message: string, options?: ErrorOptions) {

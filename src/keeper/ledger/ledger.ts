@@ -6,7 +6,7 @@ import { type Cell, type CellState, Cells } from './cells.js';
 import { Commits } from './commits.js';
 import { Journal } from './journal.js';
 import { Loading } from './loading.js';
-import { sealMark } from './mark.js';
+import { type KeptMark, sealMark } from './mark.js';
 import { Pages } from './pages.js';
 import { keyLabel, PageKeys, type Rotation } from './rotation.js';
 import { Spending } from './spending.js';
@@ -15,8 +15,8 @@ import type { LedgerStore } from './store.js';
 export interface LedgerOptions {
   /** wrong passwords until an account is locked, 1 to 200: of registrations from now on */
   readonly limit: number;
-  /** what {@link Ledger.mark} gave, newest of all that is remembered outside the token */
-  readonly mark?: Uint8Array | undefined;
+  /** what {@link Ledger.mark} gave, as it is kept outside the token */
+  readonly marks?: readonly KeptMark[];
   /** bytes that an object of the ledger has at most */
   readonly objectBytes?: number;
   /** cells of a page that is added */
@@ -44,13 +44,13 @@ export class Ledger {
   readonly #allocation: Allocation;
   readonly #spending: Spending;
   readonly #loading: Loading;
-  #mark: Uint8Array | undefined;
+  #marks: readonly KeptMark[];
 
   private constructor(store: LedgerStore, options: LedgerOptions) {
     const { objectBytes = OBJECT_BYTES, pageCells = PAGE_CELLS } = options;
     this.#store = store;
     this.#options = options;
-    this.#mark = options.mark;
+    this.#marks = options.marks ?? [];
     this.#journal = new Journal(store, this.#pages, objectBytes);
     this.#commits = new Commits(this.#journal, () => this.#publish());
     this.#keys = new PageKeys(store, this.#pages, this.#journal, this.#commits, pageCells);
@@ -63,7 +63,7 @@ export class Ledger {
   /**
    * Takes the ledger over. Cells reserved by a registration that did not end are closed; a ledger of version 2 becomes one
    * of this version.
-   * @throws LedgerCorrupt when it is not whole, or older than the mark
+   * @throws LedgerCorrupt when it is not whole, or older than a mark
    */
   static async open(store: LedgerStore, options: LedgerOptions): Promise<Ledger> {
     const ledger = new Ledger(store, options);
@@ -230,11 +230,11 @@ export class Ledger {
     return this.#journal.sequence;
   }
 
-  /** How new the ledger is, to be remembered outside the token: 68 bytes. See {@link LedgerOptions.mark}. */
+  /** How new the ledger is, to be remembered outside the token: 68 bytes. See {@link LedgerOptions.marks}. */
   async mark(): Promise<Uint8Array> {
     const { ledger, term, sequence } = this.#journal;
     const mark = await sealMark((data) => this.#store.mac(data), { ledger, term, sequence });
-    this.#mark = mark;
+    this.#marks = [{ mark, keeper: 'this daemon' }];
     return mark;
   }
 
@@ -264,7 +264,7 @@ export class Ledger {
   }
 
   async #load(): Promise<void> {
-    await this.#loading.load(this.limit, this.#mark);
+    await this.#loading.load(this.limit, this.#marks);
     this.#publish();
   }
 

@@ -3,7 +3,7 @@ import { type Attempts, movesOf, type Owed } from './attempts.js';
 import type { Cells } from './cells.js';
 import { LedgerCorrupt } from './errors.js';
 import type { Journal } from './journal.js';
-import { checkMark } from './mark.js';
+import { checkMark, type KeptMark } from './mark.js';
 import type { Pages } from './pages.js';
 import { keyLabel } from './rotation.js';
 import { DEAD, type Word } from './state.js';
@@ -21,14 +21,14 @@ export class Loading {
   ) {}
 
   /**
-   * @param limit that a ledger of version 2 was used with @param mark the newest that is remembered outside the token
-   * @throws LedgerCorrupt when the ledger is not whole, or older than the mark or what was acknowledged; what the token threw
+   * @param limit that a ledger of version 2 was used with @param marks that are kept outside the token
+   * @throws LedgerCorrupt when the ledger is not whole, or older than a mark or what was acknowledged; what the token threw
    */
-  async load(limit: number, mark: Uint8Array | undefined): Promise<void> {
-    const taken = await takeOver(this.store, this.journal.writer, { limit, known: mark !== undefined });
+  async load(limit: number, marks: readonly KeptMark[]): Promise<void> {
+    const taken = await takeOver(this.store, this.journal.writer, { limit, known: marks.length > 0 });
     if (taken.sequence < this.journal.sequence)
       throw new LedgerCorrupt('the token holds counters older than those that were acknowledged');
-    if (mark) await checkMark((data) => this.store.mac(data), mark, taken);
+    for (const mark of marks) await checkMark((data) => this.store.mac(data), mark, taken);
     const orphans = await this.#orphanedKeys(taken);
     const ours = this.journal.isNewest(taken.tag);
     this.pages.load(taken.pages);

@@ -32,13 +32,13 @@ export class Pages {
     this.#free = [];
     Object.assign(this.counts, { free: 0, live: 0, locked: 0, dead: 0 });
     for (const page of pages) this.#take(page);
-    for (const page of pages.toReversed()) this.#free.push(...this.#freeOf(page));
+    for (const page of pages.toReversed()) for (const cell of this.#freeOf(page)) this.#free.push(cell);
   }
 
   /** Appends a page; its free cells are given out from now on. */
   add(page: PageState): void {
     this.#take(page);
-    this.#free.unshift(...this.#freeOf(page));
+    this.#free = [...this.#freeOf(page), ...this.#free];
   }
 
   #take(page: PageState): void {
@@ -155,7 +155,7 @@ export class Pages {
   }
 
   /** Puts cells back on the list that nobody reserved, or that have become free. */
-  free(...cells: readonly number[]): void {
+  free(cells: readonly number[]): void {
     for (const cell of cells) this.#free.push(cell);
   }
 

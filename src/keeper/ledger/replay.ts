@@ -152,9 +152,13 @@ function uncounted(chosen: readonly Held<PageObject>[], newest: Journal): Ledger
       );
     expected = first + words.length;
   }
+  if (chosen.length === 0)
+    return new LedgerCorrupt(
+      `the token holds none of the ${newest.objects} page objects that the newest journal counts`,
+    );
   if (chosen.length < newest.objects)
     return new LedgerCorrupt(
-      `the token holds ${chosen.length} page objects of ${newest.objects}: some after cell ${expected - 1} are missing`,
+      `${newest.objects - chosen.length} of ${newest.objects} page objects are missing from the token: those from cell ${expected} on`,
     );
   return new LedgerCorrupt(
     'the page objects in the token are not those that the newest journal counts: an older one stands in the place of one',

@@ -89,7 +89,7 @@ export class PageKeys {
       // The old key is needed until the token counts the new page.
       await this.journal.append(new Map());
       await this.store.destroyPageKey(keyLabel(page, from));
-      this.pages.free(...freed);
+      this.pages.free(freed);
     });
   }
 

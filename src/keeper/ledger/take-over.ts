@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { log } from '../log/index.js';
 import { ledgerRefused } from '../metrics/index.js';
 import { type DataObject, LEDGER_PREFIX, TokenError, type Writer } from '../pkcs11/index.js';
-import { LedgerCorrupt } from './errors.js';
+import { LedgerCorrupt, NewerLedger } from './errors.js';
 import { isGenuine, JOURNAL_LABEL, PAGE_LABEL, VERSION, versionOf, WRITER_LABEL } from './formats/frame.js';
 import { isV2 } from './formats/v2.js';
 import { type Replayed, replay } from './replay.js';
@@ -21,7 +21,7 @@ export type TakenOver = Replayed & {
  * Becomes the ledger's writer and reads what the token holds: the writer before is fenced off first, so that what is read
  * then stays as it is.
  * @param limit that a ledger of version 2 was used with @param known whether this version's ledger was here before
- * @throws LedgerCorrupt; TokenError when another program does the same at this time
+ * @throws LedgerCorrupt; NewerLedger; TokenError when another program does the same at this time
  */
 export async function takeOver(
   store: LedgerStore,
@@ -42,7 +42,7 @@ export async function takeOver(
   if (v2.length > 0) {
     if (known)
       throw new LedgerCorrupt(
-        'the token holds a ledger of version 2 only, but the database knows a newer one: the token is an older one',
+        'the token holds a ledger of version 2 only, but there was a newer one: the token is an older one',
       );
     return { ...fresh, ...replayV2(v2, limit), upgrade: true };
   }
@@ -77,7 +77,7 @@ async function fence(store: LedgerStore, before: Writer): Promise<{ writer: Writ
 /**
  * Tells what only this program wrote from what is passed over: whoever can put an object into the token without its key
  * changes nothing by it.
- * @throws LedgerCorrupt when a newer version of this program has written
+ * @throws NewerLedger
  */
 async function sort(store: LedgerStore, objects: readonly DataObject[]) {
   const ledger = objects.filter(({ label }) => label === JOURNAL_LABEL || label.startsWith(PAGE_LABEL));
@@ -88,10 +88,7 @@ async function sort(store: LedgerStore, objects: readonly DataObject[]) {
   );
   const genuine = rest.filter((_, i) => verdicts[i]);
   const newest = Math.max(VERSION, ...genuine.map(({ value }) => versionOf(value)));
-  if (newest > VERSION)
-    throw new LedgerCorrupt(
-      `the ledger in the token is of version ${newest}, and this program knows version ${VERSION}: run the program that wrote it, or a newer one`,
-    );
+  if (newest > VERSION) throw new NewerLedger(newest, VERSION);
   const strange = rest.filter((_, i) => !verdicts[i]);
   refused('not authentic', strange.length);
   if (strange.length > 0)

@@ -4,6 +4,7 @@ import type { Binding, Labelled } from './binding.js';
 import { type Canary, findCanary, isPair } from './canary.js';
 import { TokenError } from './errors.js';
 import { faultOf, hardeningsHeld, readable } from './faults.js';
+import { refuseFirstEdition } from './first-edition.js';
 import type { SessionKeys } from './keyring.js';
 import { hardeningsOf, templateOf } from './keys.js';
 import { BACKUP_LABEL, KEY_LABELS, type KeyLabel, PAGE_KEY_PREFIX } from './labels.js';
@@ -29,6 +30,7 @@ const { CKO_DATA, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY } = pkcs11;
 export function inspect(binding: Binding, restored: boolean): Inspected {
   const found = privateKeys(binding);
   refuseBackupToken(found);
+  refuseFirstEdition(found.map(({ label }) => label));
   const strange = publicTwins(binding);
   const long = new Map(
     Object.values(KEY_LABELS).map((label) => [label, longLivedKey(binding, found, label, restored)]),

@@ -3,6 +3,7 @@ import type { Binding } from './binding.js';
 import { findCanary, makeCanary } from './canary.js';
 import { TokenError } from './errors.js';
 import { faultOf } from './faults.js';
+import { refuseFirstEdition } from './first-edition.js';
 import { makeKey, templateOf } from './keys.js';
 import { KEY_LABELS } from './labels.js';
 import { APPLICATION } from './objects.js';
@@ -19,9 +20,10 @@ export interface Provisioned {
 /**
  * Makes the long-lived keys that a token lacks, and its canary. Done again, it changes nothing.
  * @param backedUp whether the keys may leave it under a trusted key
- * @throws TokenError when the token was in use but lacks a key: a new one would end every account
+ * @throws TokenError when the token was in use but lacks a key: a new one would end every account; when version 0.1 made it
  */
 export function provision(binding: Binding, backedUp: boolean): Provisioned {
+  refuseFirstEdition(secretLabels(binding));
   const keys = longLivedKeys(binding, backedUp);
   const labels = Object.values(KEY_LABELS);
   const missing = labels.filter((label) => !keys.has(label));
@@ -53,6 +55,15 @@ const isInUse = (binding: Binding): boolean =>
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_DATA },
     { type: pkcs11.CKA_APPLICATION, value: APPLICATION },
   ]).length > 0;
+
+const secretLabels = (binding: Binding): string[] =>
+  binding
+    .findLabelled([
+      { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
+      { type: pkcs11.CKA_TOKEN, value: true },
+      { type: pkcs11.CKA_PRIVATE, value: true },
+    ])
+    .map(({ label }) => label);
 
 /** By their labels. A key whose making was cut off counts as missing: its value may be there before its attributes. */
 function longLivedKeys(binding: Binding, backedUp: boolean): Map<string, pkcs11.Handle> {

@@ -37,6 +37,7 @@ export class Lifecycle {
   readonly #closing = new AbortController();
   readonly #sick = new Set<Thread>();
   #state: Token['state'] = 'away';
+  #awayReason: string | undefined;
   /** grows with each opening */
   #opened = 0;
   #seconds = 0;
@@ -65,6 +66,11 @@ export class Lifecycle {
     return this.#state;
   }
 
+  /** Of the loss, or of what failed last since. */
+  get awayReason(): string | undefined {
+    return this.#awayReason;
+  }
+
   onReopen(listener: () => void): void {
     this.#onReopen = listener;
   }
@@ -87,6 +93,7 @@ export class Lifecycle {
     this.#sick.clear();
     this.#onBegin();
     this.#state = 'up';
+    this.#awayReason = undefined;
     tokenUp.set(1);
     this.scheduler.begin(this.sessions.threads);
   }
@@ -169,6 +176,7 @@ export class Lifecycle {
 
   #failAndReopen(reason: Error): void {
     this.#state = 'away';
+    this.#awayReason = reason.message;
     tokenUp.set(0);
     this.scheduler.fail(this.sessions.threads, away(reason));
     this.#opening = this.#reopen();
@@ -187,6 +195,7 @@ export class Lifecycle {
         this.#onReopen();
       } catch (error) {
         this.sessions.turnToNextToken();
+        this.#awayReason = (error as Error).message;
         if (error instanceof PinRefused) this.#state = 'refused';
         log.error('token not found again', { reason: (error as Error).message });
       }

@@ -46,6 +46,10 @@ export class TokenPool implements Token {
     return this.#lifecycle.state;
   }
 
+  get awayReason(): string | undefined {
+    return this.#lifecycle.awayReason;
+  }
+
   get worn(): boolean {
     return this.#lifecycle.scheduler.worn >= this.#renewAfter;
   }

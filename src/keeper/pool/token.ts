@@ -4,6 +4,8 @@ import type { Calls, PageKey } from '../pkcs11/index.js';
 export interface Token {
   /** `up`: logged in; `away`: being logged in again; `refused`: the PIN is not taken, and not tried again */
   readonly state: 'up' | 'away' | 'refused' | 'closed';
+  /** Why it is away, as far as that is known. */
+  readonly awayReason: string | undefined;
   /** Whether it has done so much that the module should be opened anew by {@link refresh}: see `renewAfter`. */
   readonly worn: boolean;
   /** Why what was written last is not in the token; `undefined` when it is. */

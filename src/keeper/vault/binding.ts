@@ -1,6 +1,6 @@
 import { Turn } from '../../process/index.js';
 import { CodedError } from '../../protocol/index.js';
-import { type Ledger, peek, tokenStore } from '../ledger/index.js';
+import { type KeptMark, type Ledger, peek, tokenStore } from '../ledger/index.js';
 import { log } from '../log/index.js';
 import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
@@ -27,13 +27,14 @@ export async function knownMark(
   token: Token,
   records: Records,
   { serverPublicKey, limit }: { serverPublicKey: Uint8Array; limit: number },
-): Promise<Uint8Array | undefined> {
+): Promise<KeptMark | undefined> {
   const binding = await records.binding();
   if (!binding) {
     await assertOneVault(token, records, await peek(tokenStore(token), limit), serverPublicKey);
     return undefined;
   }
-  if (Buffer.from(binding.serverPublicKey).equals(serverPublicKey)) return binding.mark;
+  if (Buffer.from(binding.serverPublicKey).equals(serverPublicKey))
+    return { mark: binding.mark, keeper: 'the database' };
   throw new ForeignDatabase(
     `the database belongs to the vault ${name(binding.serverPublicKey)}, but the token is that of the vault ${name(serverPublicKey)}: name the database of the token's vault, or the token of the database's`,
   );

@@ -52,10 +52,11 @@ export class Lifecycle {
     if (this.#stopping) return STOPPING;
     if (this.#renewing) return undefined;
     if (this.#token.state === 'refused') return 'the token refuses the PIN';
-    if (this.#token.state !== 'up') return 'the token is away';
-    if (this.#ledger.usable) return undefined;
-    const { writeTrouble } = this.#token;
-    return `the retry counters cannot be written to the token${writeTrouble ? ` (${writeTrouble})` : ''}`;
+    const { state, awayReason, writeTrouble } = this.#token;
+    if (state !== 'up') return because('the token is away', awayReason);
+    return this.#ledger.usable
+      ? undefined
+      : because('the retry counters cannot be written to the token', writeTrouble);
   }
 
   /** From here on the ledger is read again whenever the token has come back. */
@@ -159,3 +160,6 @@ export class Lifecycle {
     }
   }
 }
+
+const because = (trouble: string, reason: string | undefined): string =>
+  reason ? `${trouble} (${reason})` : trouble;

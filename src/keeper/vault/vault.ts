@@ -1,4 +1,4 @@
-import { type Cell, Ledger, type Rotation, tokenStore } from '../ledger/index.js';
+import { type Cell, type KeptMark, Ledger, type Rotation, tokenStore } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { KEY_LABELS } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
@@ -26,6 +26,8 @@ export interface VaultOptions {
   readonly objectBytes?: number;
   /** milliseconds between the two messages of an exchange */
   readonly exchangeLifetime: number;
+  /** what {@link Vault.mark} gave, as it is kept elsewhere than in the database */
+  readonly marks?: readonly KeptMark[];
   /** keeps a backup of the token: called when the vault opens, and whenever its wrapping keys have changed */
   readonly keepBackup?: (backup: string) => Promise<void>;
 }
@@ -106,12 +108,12 @@ export class Vault {
     const generatePageKey = (label: string) => store.generatePageKey(label).then(() => changed());
     const destroyPageKey = (label: string) => store.destroyPageKey(label).then(() => changed());
     const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
-    const mark = await knownMark(token, records, { serverPublicKey, limit: options.maxAttempts });
+    const known = await knownMark(token, records, { serverPublicKey, limit: options.maxAttempts });
     const ledger = await Ledger.open(
       { ...store, generatePageKey, destroyPageKey },
       {
         limit: options.maxAttempts,
-        mark,
+        marks: [...(known ? [known] : []), ...(options.marks ?? [])],
         ...(options.objectBytes !== undefined && { objectBytes: options.objectBytes }),
       },
     );
@@ -146,6 +148,11 @@ export class Vault {
   /** Resolves when another daemon has taken the token's ledger over: this vault answers no more. */
   get fenced(): Promise<void> {
     return this.#lifecycle.fenced;
+  }
+
+  /** How new the retry counters are, to be kept where it outlives the token; `undefined` while that is not known. */
+  async mark(): Promise<Uint8Array | undefined> {
+    return this.#ledger.usable ? this.#ledger.mark() : undefined;
   }
 
   /** What the account is called in database and logs: 64 hexadecimal digits. */

@@ -34,8 +34,8 @@ function tell(findings: Findings, name: string, attack: () => string | undefined
     findings.add(name, how === undefined ? 'safe' : 'unsafe', how ?? 'the module refuses it');
     return how !== undefined;
   } catch (error) {
-    // It was not the attack that failed, but its preparation: the module cannot do what the vault needs.
-    findings.add(name, 'missing', (error as Error).message);
+    // It was not the attack that failed, but its preparation: what the vault needs, which is tried by itself.
+    findings.add(name, 'note', `not tried, because ${(error as Error).message}`);
     return false;
   }
 }

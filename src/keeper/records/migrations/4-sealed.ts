@@ -1,23 +1,13 @@
-import { type Kysely, PostgresAdapter, sql } from 'kysely';
-import { DatabaseError } from '../errors.js';
-
-const OLD = 'wrapped_key';
+import { type Kysely, PostgresAdapter } from 'kysely';
+import { isOfFirstEdition } from './first-edition.js';
 
 /**
- * Rows are sealed under keys of the token, in one column. What older versions wrote was under wrapping keys that a token
- * of this version does not have, so that only a table without rows can be taken over.
+ * Rows are sealed under keys of the token, in one column. What version 0.1 wrote is not taken over: see
+ * docs/formats/records.md. A table without rows is.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
   const blob = db.getExecutor().adapter instanceof PostgresAdapter ? 'bytea' : 'blob';
-  const records = (await db.introspection.getTables()).find(({ name }) => name === 'records');
-  if (records?.columns.some(({ name }) => name === OLD)) {
-    const { rows } = await sql<{ count: unknown }>`SELECT count(*) AS count FROM records`.execute(db);
-    if (Number(rows[0]?.count) > 0)
-      throw new DatabaseError(
-        'it has records of the first edition, which opened by keys that the token does not have any more: name a new database for a new token',
-      );
-    await db.schema.dropTable('records').execute();
-  }
+  if (await isOfFirstEdition(db)) await db.schema.dropTable('records').execute();
   await db.schema
     .createTable('records')
     .ifNotExists()

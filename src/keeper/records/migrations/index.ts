@@ -1,10 +1,11 @@
 import { type Kysely, type Migration, Migrator } from 'kysely';
 import type { Database } from '../database.js';
-import { DatabaseError } from '../errors.js';
+import { DatabaseError, NewerDatabase } from '../errors.js';
 import * as records from './1-records.js';
 import * as cells from './2-cells.js';
 import * as named from './3-named.js';
 import * as sealed from './4-sealed.js';
+import { isOfFirstEdition } from './first-edition.js';
 
 /** In the order of their names; a name that was ever released stays. */
 const MIGRATIONS: Record<string, Migration> = {
@@ -16,16 +17,15 @@ const MIGRATIONS: Record<string, Migration> = {
 
 /**
  * Brings the tables of a database into the form that this program knows, whatever older form they have.
- * @throws DatabaseError when a newer program has been at work, or a step fails: then the tables are as before it
+ * @throws NewerDatabase; OlderDatabase; DatabaseError when a step fails: then the tables are as before it
  */
 export async function migrate(db: Kysely<Database>): Promise<void> {
+  // Before the first step: what is refused stays as it is, for the program that wrote it.
+  await isOfFirstEdition(db);
   const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
   const { error } = await migrator.migrateToLatest();
   if (!error) return;
   const { message } = error as Error;
-  throw new DatabaseError(
-    /previously executed migration .* is missing/.test(message)
-      ? `the database was written by a newer version of this program; run that one (${message})`
-      : `the tables of the database cannot be brought up to date: ${message}`,
-  );
+  if (/previously executed migration .* is missing/.test(message)) throw new NewerDatabase(message);
+  throw new DatabaseError(`the tables of the database cannot be brought up to date: ${message}`);
 }
