@@ -13,6 +13,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomStream } from '../rig/random.js';
@@ -59,6 +60,22 @@ async function run(command: string, args: string[], input?: string): Promise<Run
   await ended(spawn('sync'));
   const seconds = (performance.now() - start) / 1000;
   return { seconds, memory: Number(said.trim().split('\n').at(-1)) * 1024 };
+}
+
+/** The body of a request without the signatures between its chunks, which restic sends and s3rver would keep. */
+async function bodyOf(request: IncomingMessage): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for await (const piece of request) pieces.push(piece as Buffer);
+  const body = Buffer.concat(pieces);
+  if (!String(request.headers['x-amz-content-sha256']).startsWith('STREAMING')) return body;
+  const chunks: Buffer[] = [];
+  for (let at = 0; at < body.length; ) {
+    const begin = body.indexOf('\r\n', at) + 2;
+    const length = Number.parseInt(body.toString('latin1', at, begin), 16);
+    chunks.push(body.subarray(begin, begin + length));
+    at = begin + length + 2;
+  }
+  return Buffer.concat(chunks);
 }
 
 const ended = (child: ReturnType<typeof spawn>): Promise<number | null> =>
@@ -161,7 +178,10 @@ try {
 
   mkdirSync(at('s3'));
   const [service, port] = await s3(at('s3'), ['bench']);
-  const slow = await proxy(port, (_request, _response, pass) => void setTimeout(pass, LATENCY_MS));
+  const slow = await proxy(port, async (request, _response, pass) => {
+    const body = await bodyOf(request);
+    setTimeout(() => pass({ body }), LATENCY_MS);
+  });
   KEYS.AWS_ENDPOINT_URL_S3 = `http://127.0.0.1:${slow.port}`;
   let round = 0;
   const bucket = (name: string) => `s3:http://127.0.0.1:${slow.port}/bench/${name}`;

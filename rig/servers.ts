@@ -42,13 +42,16 @@ export type Pass = (options?: {
   readonly lost?: boolean;
   /** the answer ends after so many bytes of its body */
   readonly cutAfter?: number;
+  /** is sent on in place of the request's own, which was read */
+  readonly body?: Buffer;
 }) => void;
 
 /** Stands before a server. */
 export async function proxy(port: number, behaviour: Behaviour): Promise<{ server: Server; port: number }> {
   const made = createServer((incoming, outgoing) => {
-    const pass: Pass = ({ lost, cutAfter } = {}) => {
-      const { method, url: path, headers } = incoming;
+    const pass: Pass = ({ lost, cutAfter, body } = {}) => {
+      const { method, url: path } = incoming;
+      const headers = { ...incoming.headers, ...(body && { 'content-length': body.length }) };
       const onward = request({ host: '127.0.0.1', port, method, path, headers }, (answer) => {
         if (lost) {
           answer.resume();
@@ -68,7 +71,8 @@ export async function proxy(port: number, behaviour: Behaviour): Promise<{ serve
         }
       });
       onward.on('error', () => outgoing.destroy());
-      incoming.pipe(onward);
+      if (body) onward.end(body);
+      else incoming.pipe(onward);
     };
     behaviour(incoming, outgoing, pass);
   });

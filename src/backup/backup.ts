@@ -8,13 +8,13 @@ import { Pass, type Stored } from './pass.js';
 import { Repository } from './repository.js';
 import { Run } from './run.js';
 import { checkSeen, type SeenEpoch } from './seen.js';
-import { newestSnapshot } from './snapshots.js';
+import { type Identity, identityOf, newestSnapshot } from './snapshots.js';
 import type { Problem, SourceEntry } from './source.js';
 
 /** Called as bytes are done; `total` is known from the start. */
 export type Progress = (done: number, total: number) => void;
 
-export interface BackupSummary {
+export interface BackupSummary extends Identity {
   readonly snapshot: string;
   readonly files: number;
   /** of all files together */
@@ -78,7 +78,7 @@ export async function backupEntries(
       const snapshot = await run.publish(summary, stored.lists);
       if (snapshot !== undefined) {
         await run.end();
-        return { snapshot, files, bytes, changed, leftOut };
+        return { snapshot, files, bytes, changed, leftOut, ...identityOf(run.repository) };
       }
     }
     known = { version: 2, list: stored.lists };

@@ -12,6 +12,8 @@ const LEAST = 64 * 1024;
 const MOST = 1024 * 1024;
 /** Of so many paths one may end a list. */
 const ONE_OF = 1024;
+/** Lists that are read before they are wanted. */
+const AHEAD = 3;
 /** Lists that are stored at the same time. */
 const AT_ONCE = 4;
 /** Pieces of a file in one line. */
@@ -122,9 +124,10 @@ export async function* readEntries(
     return reading;
   };
   const parser = version === 1 ? new V1Parser() : new Parser();
-  for (let i = 0, next = read(0); i < lists.length; i++) {
-    const plaintext = await next;
-    next = read(i + 1);
+  const ahead = lists.slice(0, AHEAD).map((_, i) => read(i));
+  for (let i = 0; i < lists.length; i++) {
+    const plaintext = await ahead.shift();
+    ahead.push(read(i + AHEAD));
     const epoch = lists[i]?.part.epoch as string;
     yield* (await attempt(() => parser.entries(plaintext, epoch))) ?? [];
   }

@@ -46,7 +46,8 @@ export class Repository {
       await beginKeyring(storage, opener);
     }
     if (header !== 2) await writeHeader(storage);
-    if (!keyring) await keepReserve(storage);
+    if (keyring) return new Repository(storage, opener, cipher, keyring);
+    await keepReserve(storage);
     return Repository.open(storage, opener, cipher);
   }
 

@@ -1,4 +1,4 @@
-import { PART_BYTES, TAG_BYTES } from './cipher.js';
+import { TAG_BYTES } from './cipher.js';
 import { randomHex, text } from './encoding.js';
 import type { Epoch } from './epoch.js';
 import { BackupError } from './errors.js';
@@ -43,9 +43,16 @@ export class Run {
 
   /** What is there, and what is about to be deleted. */
   async #look(): Promise<void> {
+    await Promise.all([this.#lookForMarks(), this.#lookForParts()]);
+  }
+
+  async #lookForMarks(): Promise<void> {
     this.#tainted.clear();
     for await (const { content } of this.repository.sealed('marks', MOST_NAMES))
       for (const name of unpackNames(content ?? new Uint8Array())) this.#tainted.add(name);
+  }
+
+  async #lookForParts(): Promise<void> {
     this.#there.clear();
     for await (const { part, size } of this.repository.parts())
       if (!this.#damaged.has(part)) this.#there.set(part, size);
@@ -120,8 +127,7 @@ export class Run {
    */
   async isSound(): Promise<boolean> {
     const relied = [...this.#relied.values()];
-    await this.#look();
-    const rotated = await this.#isRotated();
+    const [rotated] = await Promise.all([this.#isRotated(), this.#look()]);
     if (rotated) this.repository = await this.repository.reopen();
     const kept = relied.every(({ name, length }) => this.#lengthOf(name) === length);
     return kept && !rotated && (await this.#readBack(relied));
@@ -142,18 +148,23 @@ export class Run {
   /** Reads some of the older parts back, chosen at random: what is damaged is found while its content is there. */
   async #readBack(relied: readonly Part[]): Promise<boolean> {
     const older = relied.filter(({ name }) => !this.#written.has(name));
-    for (let left = READ_BACK; left > 0 && older.length > 0; left -= PART_BYTES) {
-      const [part] = older.splice(Math.floor(Math.random() * older.length), 1) as [Part];
-      left += PART_BYTES - (part.length ?? 0);
-      try {
-        await this.repository.getPart(part);
-      } catch (error) {
-        if (!(error instanceof BackupError)) throw error;
-        this.#damaged.add(part.name);
-        this.#there.delete(part.name);
-      }
-    }
+    const chosen: Part[] = [];
+    for (let left = READ_BACK; left > 0 && older.length > 0; left -= chosen.at(-1)?.length ?? 0)
+      chosen.push(...older.splice(Math.floor(Math.random() * older.length), 1));
+    const { parallel } = this.repository.storage;
+    while (chosen.length > 0)
+      await Promise.all(chosen.splice(0, parallel).map((part) => this.#readPart(part)));
     return this.#damaged.size === 0 || !relied.some(({ name }) => this.#damaged.has(name));
+  }
+
+  async #readPart(part: Part): Promise<void> {
+    try {
+      await this.repository.getPart(part);
+    } catch (error) {
+      if (!(error instanceof BackupError)) throw error;
+      this.#damaged.add(part.name);
+      this.#there.delete(part.name);
+    }
   }
 
   /** Writes the snapshot. @returns its name, `undefined` when the claim or the epoch did not hold that long */
@@ -177,8 +188,8 @@ export class Run {
     await storage.write(snapshotPath(name), sealed);
     await storage.flush();
     // Whoever was removed meanwhile must not read it.
-    const rotated = await this.#isRotated();
-    if (!rotated && (await storage.size(this.#claim)) !== undefined) return name;
+    const [rotated, claim] = await Promise.all([this.#isRotated(), storage.size(this.#claim)]);
+    if (!rotated && claim !== undefined) return name;
     await storage.delete(snapshotPath(name));
     return undefined;
   }

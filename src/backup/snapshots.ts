@@ -170,21 +170,29 @@ export async function chooseSnapshot(repository: Repository, { at, ...origin }: 
   );
 }
 
-/**
- * The snapshots of a backup in their order, the newest last, and the names of those that cannot be read. `id` tells it
- * from others, and `epochs` are marks of its epochs, the newest first: a device keeps the first, and gives it back as `seenEpoch`.
- */
+/** Which backup it is, for a device that remembers it. */
+export interface Identity {
+  /** tells it from others */
+  readonly id: string;
+  /** marks of its epochs, the newest first: a device keeps the first, and gives it back as `seenEpoch` */
+  readonly epochs: readonly string[];
+}
+
+export const identityOf = ({ id, keyring }: Repository): Identity => ({
+  id,
+  epochs: keyring.epochs.map(({ mark }) => mark),
+});
+
+/** The snapshots of a backup in their order, the newest last, and the names of those that cannot be read. */
 export async function snapshots(
   storage: Storage,
   backupKey: BackupKey,
   origin: Origin = {},
-): Promise<Listing & { id: string; epochs: string[] }> {
+): Promise<Listing & Identity> {
   const repository = await Repository.open(storage, backupKey);
   const { snapshots, ...rest } = await listSnapshots(repository);
-  const epochs = repository.keyring.epochs.map(({ mark }) => mark);
   return {
-    id: repository.id,
-    epochs,
+    ...identityOf(repository),
     snapshots: snapshots.filter((snapshot) => isFrom(snapshot, origin)),
     ...rest,
   };

@@ -146,7 +146,7 @@ function run(
   return withStorage(destination, async (storage) => {
     const progress = progressBar('encrypting');
     const skipped: Problem[] = [];
-    const { files, bytes, changed, leftOut } = await backup(folder, storage, key, {
+    const done = await backup(folder, storage, key, {
       ...flags,
       ...(progress && { progress }),
       ...(!acceptOlderKeys && { seenEpoch: seenEpoch(key) }),
@@ -155,7 +155,9 @@ function run(
         if (!json) say(`skipped: ${line({ path, reason })}`);
       },
     });
-    await compareWithSeen(storage, key, await snapshots(storage, key), acceptOlderKeys);
+    const { files, bytes, changed, leftOut } = done;
+    const newest = [{ name: done.snapshot }];
+    await compareWithSeen(storage, key, { ...done, snapshots: newest }, acceptOlderKeys);
     endUnlessAll(leftOut);
     report(json, { files, bytes, changed, skipped, leftOut }, () => [
       ...listed('left out', leftOut),

@@ -1,6 +1,6 @@
 import { createHash, createHmac } from 'node:crypto';
 import { resolve } from 'node:path';
-import { type BackupKey, openerId, openerOf, type SeenEpoch, type snapshots } from '../backup/index.js';
+import { type BackupKey, type Identity, openerId, openerOf, type SeenEpoch } from '../backup/index.js';
 import type { Storage } from '../storage/index.js';
 import { readState, writeState } from './state.js';
 
@@ -14,7 +14,7 @@ interface Seen {
   epochs?: Record<string, string>;
 }
 
-type SnapshotsOf = Awaited<ReturnType<typeof snapshots>>;
+type Shown = Identity & { readonly snapshots: readonly { readonly name: string }[] };
 
 const isOld = (name: string): boolean => /^\d{8}T/.test(name);
 /** Snapshots of version 1 come before all others. */
@@ -44,7 +44,7 @@ export const seenEpoch =
 export async function compareWithSeen(
   { location, folder }: Storage,
   key: BackupKey,
-  { id, epochs, snapshots }: SnapshotsOf,
+  { id, epochs, snapshots }: Shown,
   acceptOlderKeys = false,
 ): Promise<void> {
   const name = nameOf(key);

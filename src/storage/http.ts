@@ -51,7 +51,11 @@ export function failure(
   return new HttpError(status, said, Number.isFinite(after) ? after : undefined);
 }
 
-/** The body of an answer, and no more than is wanted of it. @throws ObjectError when it is longer */
+/**
+ * The body of an answer, and no more than is wanted of it.
+ * @param into memory that may be used for it, where it has room for `most`
+ * @throws ObjectError when it is longer
+ */
 export async function bodyOf(
   {
     headers,
@@ -59,17 +63,21 @@ export async function bodyOf(
   }: { headers: { get(name: string): string | null }; body: AsyncIterable<Uint8Array> | null },
   name: string,
   most: number,
+  into?: Uint8Array,
 ): Promise<Uint8Array> {
   const said = headers.get('content-length');
   const length = said === null || headers.get('content-encoding') ? undefined : Number(said);
+  const room = into && into.length >= most ? into : undefined;
   const pieces: Uint8Array[] = [];
   let read = 0;
   // Leaving the loop gives the rest of the body up.
   for await (const piece of body ?? []) {
     read += piece.length;
     if (read > most || (length ?? 0) > most) throw new ObjectError(`${name} is longer than it can be`);
-    pieces.push(piece);
+    if (room) room.set(piece, read - piece.length);
+    else pieces.push(piece);
   }
   if (length !== undefined && read !== length) throw new Error('the answer was cut off');
+  if (room) return room.subarray(0, read);
   return pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces);
 }

@@ -43,10 +43,10 @@ export class S3Storage implements Storage {
     });
   }
 
-  read(name: string, most: number): Promise<Uint8Array | undefined> {
+  read(name: string, most: number, into?: Uint8Array): Promise<Uint8Array | undefined> {
     return this.#attempt(async () => {
       const response = await unlessMissing(this.#ask('GET', name));
-      return response && bodyOf(response, name, most);
+      return response && bodyOf(response, name, most, into);
     });
   }
 

@@ -32,10 +32,10 @@ export class WebDavStorage implements Storage {
     this.#client = createClient(url, { ...credentials });
   }
 
-  read(name: string, most: number): Promise<Uint8Array | undefined> {
+  read(name: string, most: number, into?: Uint8Array): Promise<Uint8Array | undefined> {
     return this.#unlessMissing(async (signal) => {
       const response = await this.#client.customRequest(`/${name}`, { method: 'GET', signal });
-      return bodyOf(response as unknown as Parameters<typeof bodyOf>[0], name, most);
+      return bodyOf(response as unknown as Parameters<typeof bodyOf>[0], name, most, into);
     });
   }
 
