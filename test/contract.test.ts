@@ -220,6 +220,28 @@ describe(`what every storage does (BKV_SEED=${seed})`, function () {
     }
   });
 
+  it('S3: a list that is none, or ends before its end, is no list', async () => {
+    const list = (more: string) =>
+      `<ListBucketResult><IsTruncated>true</IsTruncated>${more}</ListBucketResult>`;
+    const token = '<NextContinuationToken>same</NextContinuationToken>';
+    for (const [page, said] of [
+      ['<html>Welcome to our WLAN</html>', /no list/],
+      [list('').slice(0, -5), /no list/],
+      [list(''), /how its list goes on/],
+      [list(token), /how its list goes on/],
+    ] as const) {
+      const { server, port } = await proxy(ports.s3, (_incoming, outgoing) => void outgoing.end(page));
+      proxies.push(server);
+      const all = async (storage: Storage) => {
+        for await (const _ of storage.list('snapshots'));
+      };
+      await assert.rejects(all(await bucket(port)), (error: Error) => {
+        assert.ok(error instanceof StorageError && said.test(error.message), error.message);
+        return true;
+      });
+    }
+  });
+
   it('an object that lies about its length, or never ends, is given up', async () => {
     const { server, port } = await proxy(ports.dav, (incoming, outgoing, pass) => {
       if (incoming.method !== 'GET') return pass();

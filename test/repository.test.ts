@@ -391,6 +391,13 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       assert.deepEqual((await back({ at: good.snapshot })).files, files);
       await run({ a: 'whole' }, { host: 'h' });
       assert.equal((await prune(storage, key, 1, 0)).snapshots, 3);
+      const names = [...objects.content.keys()];
+      for (const name of names) if (name.startsWith('snapshots/')) await storage.delete(name);
+      await assert.rejects(prune(storage, key, 1, 0), /no snapshot that can be read/);
+      assert.deepEqual(
+        [...objects.content.keys()],
+        names.filter((name) => !name.startsWith('snapshots/')),
+      );
     });
   });
 

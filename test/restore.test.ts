@@ -394,6 +394,33 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
     assert.notEqual(bkv('restore', cloud, to, '--overwrite', 'sometimes').status, 0);
   });
 
+  it('restores over a folder that is read-only, which it is afterwards', async function () {
+    if (!isRoot) return this.skip();
+    mkdirSync(join(source, 'locked'));
+    for (const name of ['a', 'b']) writeFileSync(join(source, 'locked', name), `backup ${name}`);
+    chmodSync(join(source, 'locked'), 0o555);
+    await run();
+    chmodSync(work, 0o777);
+    execFileSync('chmod', ['-R', 'a+rX', cloud]);
+    for (const [overwrite, expected] of [
+      ['always', 'backup a'],
+      ['never', 'there'],
+    ]) {
+      rmSync(to, { recursive: true, force: true });
+      mkdirSync(join(to, 'locked'), { recursive: true });
+      writeFileSync(join(to, 'locked', 'a'), 'there');
+      execFileSync('chown', ['-R', '65534:65534', to]);
+      for (const folder of [join(to, 'locked'), to]) chmodSync(folder, 0o555);
+      const program = ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath];
+      const args = [...program, ...command('restore', cloud, to, '--overwrite', overwrite as string)];
+      const { status, stdout } = spawnSync('setpriv', args, { encoding: 'utf8', env: env() });
+      assert.equal(status, 0, stdout);
+      assert.equal(readFileSync(join(to, 'locked', 'a'), 'utf8'), expected);
+      assert.equal(readFileSync(join(to, 'locked', 'b'), 'utf8'), 'backup b');
+      assert.equal(statSync(join(to, 'locked')).mode & 0o777, 0o555);
+    }
+  });
+
   it('--only reads what it needs, with the folders above', async () => {
     const objects = new Objects();
     const files: Record<string, string> = {};

@@ -5,6 +5,7 @@ import {
   chmodSync,
   closeSync,
   existsSync,
+  ftruncateSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -13,6 +14,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
@@ -20,6 +22,7 @@ import {
   truncateSync,
   utimesSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { constants, tmpdir } from 'node:os';
@@ -274,6 +277,30 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
         Math.abs(lstatSync(join(to, name)).mtimeMs - lstatSync(join(source, name)).mtimeMs) < 0.01,
         name,
       );
+  });
+
+  it('of a large image with holes only the content is read', async function () {
+    if (process.platform !== 'linux') return this.skip();
+    const [size, middle] = [64 * 1024 ** 3, 40 * 1024 ** 3 + 12345];
+    const image = openSync(join(source, 'image'), 'w');
+    for (const at of [0, middle]) writeSync(image, `content at ${at}`, at);
+    ftruncateSync(image, size);
+    closeSync(image);
+    const read = () => Number(/rchar: (\d+)/.exec(readFileSync('/proc/self/io', 'utf8'))?.[1]);
+    const before = read();
+    assert.equal((await run()).bytes, size);
+    assert.ok(read() - before < 100_000_000, `${read() - before} bytes were read`);
+    const { to, damaged } = await back();
+    assert.deepEqual(damaged, []);
+    const restored = openSync(join(to, 'image'), 'r');
+    for (const at of [0, middle]) {
+      const found = Buffer.alloc(100);
+      readSync(restored, found, 0, found.length, at);
+      assert.equal(found.toString().replace(/\0+$/, ''), `content at ${at}`);
+    }
+    closeSync(restored);
+    const { size: length, blocks } = statSync(join(to, 'image'));
+    assert.deepEqual([length, blocks * 512 < 20_000_000], [size, true]);
   });
 
   describe('extended attributes and ACLs', () => {

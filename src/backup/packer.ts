@@ -31,6 +31,10 @@ export class Packer {
     return this.#buffer.subarray(this.#length, PART_BYTES);
   }
 
+  get isEmpty(): boolean {
+    return this.#length === 0;
+  }
+
   async commit(length: number, place: (piece: Piece) => void): Promise<void> {
     const offset = this.#length;
     this.#length += length;

@@ -155,6 +155,12 @@ export class Pass {
     const most = entry.size === 0 ? Number.POSITIVE_INFINITY : entry.size;
     entry.size = 0;
     while (entry.size < most) {
+      if (data.isEmpty && most - entry.size >= PART_BYTES && (await reading(() => file.skip?.(PART_BYTES)))) {
+        entry.size += PART_BYTES;
+        data.hole(PART_BYTES, place);
+        this.#done(PART_BYTES);
+        continue;
+      }
       const room = data.room().subarray(0, most - entry.size);
       let filled = 0;
       for (let bytes = -1; filled < room.length && bytes !== 0; filled += bytes)

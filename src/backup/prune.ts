@@ -55,6 +55,9 @@ export async function prune(
     throw new BackupError(
       'a part of this backup is under a key that this one does not open; prune with that key',
     );
+  // A list that shows none may not be whole.
+  if (snapshots.length === 0)
+    throw new BackupError(`${storage.location} shows no snapshot that can be read; nothing was deleted`);
   const sizes = new Map<string, number>();
   for await (const { part, size } of repository.parts()) sizes.set(part, size);
   const over = await tooMany(repository, snapshots, keep, sizes);

@@ -11,8 +11,8 @@ import { Repository } from './repository.js';
 /** 20261125T104233123Z-0123456789abcdef of version 1: a time in UTC to the millisecond. */
 const OLD = /^\d{8}T\d{9}Z-[0-9a-f]{16}$/;
 const NAME = /^(\d{4})-(\d{8})-[0-9a-f]{16}$/;
-/** Bytes that a snapshot may have: lists of a billion files. */
-const MOST = 256 * 1024 * 1024;
+/** Bytes that a snapshot may have: lists of two hundred million files. */
+const MOST = 64 * 1024 * 1024;
 
 export const snapshotPath = (name: string): string => `snapshots/${name}`;
 

@@ -7,6 +7,8 @@ export type FileInfo = Pick<FileEntry, 'mode' | 'mtime' | 'ctime' | 'size' | 'ui
 export interface OpenFile {
   /** Fills what it can of a buffer. @returns how many bytes, 0 at the end */
   read(into: Uint8Array): Promise<number> | number;
+  /** Goes on behind so many bytes when they are a hole. @returns whether they are; without it they are read */
+  skip?(bytes: number): boolean;
   /** What the system says of it now, where it does: a file that changes while it is read is read again. */
   info?(): FileInfo;
   close(): Promise<void>;

@@ -254,13 +254,14 @@ function verify(source: string, key: BackupKey, repair: boolean, json?: boolean)
 function reduce(source: string, key: BackupKey, keep: string, now: boolean, json?: boolean): Promise<void> {
   if (!/^[1-9]\d{0,8}$/.test(keep)) throw new UsageError('--keep wants a number from 1 on');
   return withStorage(source, async (storage) => {
+    await compareWithSeen(storage, key, await snapshots(storage, key));
     const done = await prune(storage, key, Number(keep), now ? 0 : undefined, seenEpoch(key));
-    const { snapshots, parts, marked, damaged } = done;
+    const { parts, marked, damaged } = done;
     const stay = damaged.map((name) => ({ path: '', reason: `snapshot ${name} cannot be read, and stays` }));
     endUnlessAll(stay);
-    report(json, { snapshots, parts, marked, damaged }, () => [
+    report(json, { snapshots: done.snapshots, parts, marked, damaged }, () => [
       ...listed('damaged', stay),
-      `${snapshots} snapshots and ${parts} parts were deleted`,
+      `${done.snapshots} snapshots and ${parts} parts were deleted`,
       ...(marked > 0 ? [`${marked} more parts are not needed; a prune from tomorrow on deletes them`] : []),
     ]);
   });

@@ -10,6 +10,7 @@ import {
   renameSync,
   rmSync,
   type Stats,
+  statSync,
   symlinkSync,
 } from 'node:fs';
 import {
@@ -49,6 +50,8 @@ export class FolderDestination implements Destination {
   readonly #made = new Map<string, boolean>();
   /** names that were in a folder before, of the folders that are being filled */
   readonly #before = new Map<string, ReadonlySet<string>>();
+  /** modes of folders that were there, and could not be written to */
+  readonly #unlocked = new Map<string, number>();
   readonly #directories: DirectoryEntry[] = [];
   readonly #links: SymlinkEntry[] = [];
   /** a name of files that have several, and which file it is */
@@ -118,10 +121,11 @@ export class FolderDestination implements Destination {
     if (!this.#made.has('')) this.#begin();
     for (const link of this.#links) this.#attributes.attempt(link.path, () => this.#makeLink(link));
     for (const entry of this.#directories.reverse()) {
-      if (this.options.overwrite === 'never' && !this.#made.get(entry.path)) continue;
-      this.#attributes.attempt(entry.path, () =>
-        this.#attributes.folder(this.#folders.folder(entry.path), entry),
-      );
+      const isKept = this.options.overwrite === 'never' && !this.#made.get(entry.path);
+      this.#attributes.attempt(entry.path, () => {
+        if (isKept) this.#lock(entry.path);
+        else this.#attributes.folder(this.#folders.folder(entry.path), entry);
+      });
     }
     this.#attributes.finish();
     this.#folders.close();
@@ -142,6 +146,7 @@ export class FolderDestination implements Destination {
       this.#folders = new Folders(root);
       this.#folders.folder('');
       this.#made.set('', !isThere);
+      if (isThere) this.#unlock('');
       this.#enter('', names);
     } catch (error) {
       if (error instanceof DestinationError) throw error;
@@ -178,9 +183,28 @@ export class FolderDestination implements Destination {
     if (there) this.#checkName(path);
     if (!there) mkdirSync(place, { mode: PRIVATE_FOLDER });
     const folder = this.#folders.folder(path);
-    if (there && this.options.resume) chmodSync(folder, PRIVATE_FOLDER);
+    if (there) this.#unlock(path);
     this.#made.set(path, !there);
     this.#enter(path, there ? readdirSync(folder) : []);
+  }
+
+  /** Has a folder that is there be written to. Where the system refuses, what is within is named. */
+  #unlock(path: string): void {
+    const folder = this.#folders.folder(path);
+    const mode = statSync(folder).mode & 0o7777;
+    try {
+      if (this.options.resume && path !== '') chmodSync(folder, PRIVATE_FOLDER);
+      else if ((mode & PRIVATE_FOLDER) !== PRIVATE_FOLDER) {
+        chmodSync(folder, mode | PRIVATE_FOLDER);
+        this.#unlocked.set(path, mode);
+      }
+    } catch {}
+  }
+
+  /** Gives a folder the mode back that it had. */
+  #lock(path: string): void {
+    const mode = this.#unlocked.get(path);
+    if (mode !== undefined) chmodSync(this.#folders.folder(path), mode);
   }
 
   /** Begins to fill a folder. */

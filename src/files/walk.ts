@@ -12,6 +12,7 @@ import {
 import { setTimeout } from 'node:timers/promises';
 import type { FileInfo, OpenFile, SourceEntry } from '../backup/index.js';
 import { Folders } from './folders.js';
+import { isHole } from './holes.js';
 import { fromBytes, isDoubtful, toBytes } from './names.js';
 import { type ExtendedAttributes, readXattr } from './xattr.js';
 
@@ -22,6 +23,8 @@ import { type ExtendedAttributes, readXattr } from './xattr.js';
 const TICK = 20;
 /** Bytes that are read at a time: files of /proc/sys refuse to fill more. */
 const MOST_AT_ONCE = 1024 * 1024;
+/** Bytes that the system counts as a block of a file. */
+const BLOCK = 512;
 /** Bytes of a path that the system takes surely, names of three bytes a character. */
 const SHORT = 1300;
 const CACHE_TAG = 'Signature: 8a477f597d28d172789f06886806bc55';
@@ -189,8 +192,10 @@ function attributesOf({ mode, mtimeMs, ctimeMs, size, uid, gid }: Stats): FileIn
 async function openFile(path: string | Buffer): Promise<OpenFile> {
   // What was a file when its folder was read may be a link or a FIFO by now.
   const file = openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+  let sparse = false;
   try {
     const info = fstatSync(file);
+    sparse = info.blocks * BLOCK < info.size;
     if (!info.isFile()) throw new Error(`it is ${kindOf(info)}`);
     // A change after this one then has another time.
     if (Math.abs(Date.now() - info.ctimeMs) < TICK) await setTimeout(TICK);
@@ -198,8 +203,20 @@ async function openFile(path: string | Buffer): Promise<OpenFile> {
     closeSync(file);
     throw error;
   }
+  let at = 0;
   return {
-    read: (into) => readSync(file, into, 0, Math.min(into.length, MOST_AT_ONCE), null),
+    read: (into) => {
+      const length = readSync(file, into, 0, Math.min(into.length, MOST_AT_ONCE), at);
+      at += length;
+      return length;
+    },
+    ...(sparse && {
+      skip: (bytes: number) => {
+        const skipped = isHole(file, at, bytes);
+        if (skipped) at += bytes;
+        return skipped;
+      },
+    }),
     info: () => attributesOf(fstatSync(file)),
     close: async () => closeSync(file),
   };

@@ -1,4 +1,4 @@
-import { createRequire } from 'node:module';
+import { libc } from './libc.js';
 
 /** Bytes of a value, and of a list of names, that Linux has at most. */
 const MOST = 65_536;
@@ -16,33 +16,23 @@ export type ExtendedAttributes = Record<string, string>;
 
 export const ACL = 'system.posix_acl_access';
 
-let calls: Calls | undefined | null = null;
+let loaded: Calls | undefined | null = null;
 
-/** Node.js has no such calls: the C library is asked. @returns `undefined` where that cannot be */
 function load(): Calls | undefined {
-  if (process.platform !== 'linux') return undefined;
-  try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi').default;
-    const libc = koffi.load(null as unknown as string);
-    const codes = new Map(Object.entries(koffi.os.errno).map(([code, number]) => [number, code]));
-    return {
-      list: libc.func('int64_t llistxattr(const char *path, _Out_ uint8_t *names, size_t size)'),
-      get: libc.func(
-        'int64_t lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)',
-      ),
-      set: libc.func(
-        'int fsetxattr(int file, const char *name, const uint8_t *value, size_t size, int flags)',
-      ),
-      error: () => codes.get(koffi.errno()) ?? `error ${koffi.errno()}`,
-    } as Calls;
-  } catch {
-    return undefined;
-  }
+  const library = libc();
+  if (!library) return undefined;
+  const { call, error } = library;
+  return {
+    list: call('int64_t llistxattr(const char *path, _Out_ uint8_t *names, size_t size)'),
+    get: call('int64_t lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)'),
+    set: call('int fsetxattr(int file, const char *name, const uint8_t *value, size_t size, int flags)'),
+    error,
+  } as Calls;
 }
 
 function system(): Calls | undefined {
-  if (calls === null) calls = load();
-  return calls;
+  if (loaded === null) loaded = load();
+  return loaded;
 }
 
 /** Whether this system has extended attributes that can be read here. */
@@ -59,19 +49,19 @@ const terminated = (path: Path): Path =>
  * @returns `undefined` when there is nothing, or the file system has no such thing
  */
 export function readXattr(path: Path, onFailure: (code: string) => void): ExtendedAttributes | undefined {
-  const libc = system();
-  if (!libc) return undefined;
+  const calls = system();
+  if (!calls) return undefined;
   const at = terminated(path);
   const failed = (harmless: readonly string[]) => {
-    const code = libc.error();
+    const code = calls.error();
     if (!harmless.includes(code)) onFailure(code);
   };
-  const length = libc.list(at, names, MOST);
+  const length = calls.list(at, names, MOST);
   if (length < 0) failed(['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
   if (length <= 0) return undefined;
   const found: ExtendedAttributes = {};
   for (const name of names.toString('utf8', 0, length - 1).split('\0')) {
-    const size = libc.get(at, name, value, MOST);
+    const size = calls.get(at, name, value, MOST);
     if (size >= 0) found[name] = value.toString('base64url', 0, size);
     // It may be gone since it was listed.
     else failed(['ENODATA']);
@@ -81,13 +71,13 @@ export function readXattr(path: Path, onFailure: (code: string) => void): Extend
 
 /** @param file that is open @param content base64url @throws when the system refuses */
 export function writeXattr(file: number, name: string, content: unknown): void {
-  const libc = system();
+  const calls = system();
   if (typeof content !== 'string' || name.includes('\0'))
     throw new Error(`extended attribute ${JSON.stringify(name)} is not as the format says`);
-  if (!libc) throw new Error(`this system takes no extended attribute ${name}`);
+  if (!calls) throw new Error(`this system takes no extended attribute ${name}`);
   const bytes = Buffer.from(content, 'base64url');
-  if (libc.set(file, name, bytes, bytes.length, 0) < 0)
-    throw new Error(`extended attribute ${name} was refused (${libc.error()})`);
+  if (calls.set(file, name, bytes, bytes.length, 0) < 0)
+    throw new Error(`extended attribute ${name} was refused (${calls.error()})`);
 }
 
 const ACL_HEAD_BYTES = 4;

@@ -69,14 +69,17 @@ export class S3Storage implements Storage {
         prefix,
         ...(token && { 'continuation-token': token }),
       });
-      const page = await this.#attempt(async () => (await this.#ask('GET', '', undefined, query)).text());
+      const page = await this.#attempt(async () => {
+        const answer = await bodyOf(await this.#ask('GET', '', undefined, query), 'a list', MOST_LISTED);
+        return pageOf(new TextDecoder().decode(answer), token);
+      });
       for (const [, object = ''] of page.matchAll(/<Contents>(.*?)<\/Contents>/gs)) {
         const name = field(object, 'Key').slice(this.#prefix.length);
         const written = Date.parse(field(object, 'LastModified'));
         if (name) yield { name, size: Number(field(object, 'Size')), written };
       }
-      token = field(page, 'NextContinuationToken') || undefined;
-      more = token !== undefined && field(page, 'IsTruncated') === 'true';
+      token = field(page, 'NextContinuationToken');
+      more = field(page, 'IsTruncated') === 'true';
     }
   }
 
@@ -102,7 +105,7 @@ export class S3Storage implements Storage {
       ...(body && { body: Uint8Array.from(body) }),
     });
     return checked(response, async (answer) => {
-      const said = (await answer.text()).slice(0, 4096);
+      const said = new TextDecoder().decode(await bodyOf(answer, 'an error', MOST_SAID));
       return [field(said, 'Code'), field(said, 'Message')].filter(Boolean).join(', ');
     });
   }
@@ -115,6 +118,24 @@ export class S3Storage implements Storage {
   async flush(): Promise<void> {}
 
   async close(): Promise<void> {}
+}
+
+/** Bytes of a page of a list, which has at most 1,000 names, and of an error. */
+const MOST_LISTED = 8 * 1024 * 1024;
+const MOST_SAID = 65_536;
+
+/**
+ * A page of a list. What is not listed would be taken for missing, and what only that needs for superfluous.
+ * @param token of this page
+ * @throws StorageError when it is none, or the list ends before its end
+ */
+function pageOf(xml: string, token: string | undefined): string {
+  if (!xml.includes('<ListBucketResult') || !xml.includes('</ListBucketResult>'))
+    throw new StorageError('the server answered with something that is no list');
+  const next = field(xml, 'NextContinuationToken');
+  if (field(xml, 'IsTruncated') === 'true' && (next === '' || next === token))
+    throw new StorageError('the server does not tell how its list goes on (ListObjectsV2)');
+  return xml;
 }
 
 const ENTITIES: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };

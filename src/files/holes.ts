@@ -1,0 +1,20 @@
+import { libc } from './libc.js';
+
+/** Linux: where the next content begins. */
+const SEEK_DATA = 3;
+
+type Seek = (file: number, offset: number, whence: number) => number;
+let seek: Seek | undefined | null = null;
+
+/**
+ * Whether so many bytes of an open file, from an offset on, are a hole, which needs no reading. Where the system cannot
+ * say they are none.
+ */
+export function isHole(file: number, offset: number, length: number): boolean {
+  const library = libc();
+  if (!library) return false;
+  if (seek === null) seek = library.call('int64_t lseek(int file, int64_t offset, int whence)') as Seek;
+  const content = seek?.(file, offset, SEEK_DATA) ?? offset;
+  // Behind the last content there is none.
+  return content < 0 ? library.error() === 'ENXIO' : content >= offset + length;
+}

@@ -1,0 +1,32 @@
+import { createRequire } from 'node:module';
+
+/** Calls of the C library that Node.js does not have, on Linux. */
+export interface Libc {
+  /** @param prototype as C declares it */
+  call(prototype: string): (...args: never[]) => number;
+  /** the code of the last call's failure: `ENODATA` */
+  error(): string;
+}
+
+function load(): Libc | undefined {
+  if (process.platform !== 'linux') return undefined;
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi').default;
+    const library = koffi.load(null as unknown as string);
+    const codes = new Map(Object.entries(koffi.os.errno).map(([code, number]) => [number, code]));
+    return {
+      call: (prototype) => library.func(prototype) as unknown as ReturnType<Libc['call']>,
+      error: () => codes.get(koffi.errno()) ?? `error ${koffi.errno()}`,
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+let loaded: Libc | undefined | null = null;
+
+/** @returns `undefined` where it cannot be asked */
+export function libc(): Libc | undefined {
+  if (loaded === null) loaded = load();
+  return loaded;
+}
