@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { FleetClient, VaultClient } from '../client/index.js';
 import { audienceOf } from '../protocol/index.js';
 import { UsageError } from './errors.js';
-import { othersOf } from './held-key.js';
+import { othersOf, restOf } from './held-key.js';
 import { report, withJson } from './report.js';
 
 /** Which account is meant, and at which vault or fleet. */
@@ -146,6 +146,10 @@ async function status({ json, ...flags }: AccountFlags & { json?: boolean }): Pr
     account.state === 'registered' ? `registered, ${account.attemptsRemaining} attempts left` : account.state,
     ...othersOf(account).map(
       (url) => `${url} holds a key that is not the fleet's; a registration with the fleet ends it`,
+    ),
+    ...restOf(account).map(
+      (url) =>
+        `${url} holds what is left of a registration that was cut off; nothing opens it, and another ends it`,
     ),
   ]);
 }

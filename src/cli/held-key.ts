@@ -13,6 +13,9 @@ export type Client = VaultClient | FleetClient;
 /** Vaults of a fleet that hold a key which is not the fleet's. */
 export const othersOf = (status: AccountStatus | FleetStatus): readonly string[] =>
   (status as Partial<FleetStatus>).others ?? [];
+/** Vaults that hold what is left of a registration which was cut off. */
+export const restOf = (status: AccountStatus | FleetStatus): readonly string[] =>
+  (status as Partial<FleetStatus>).rest ?? [];
 
 const warn = (text: string): void => {
   process.stderr.write(`warning: ${text}\n`);

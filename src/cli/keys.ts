@@ -5,7 +5,7 @@ import { type AccountFlags, accountClient, accountName, withAccount } from './ac
 import { endAs } from './errors.js';
 import { expectNew } from './file.js';
 import { expectKept, type GiveOutOptions, giveOut } from './give-out.js';
-import { type Client, othersOf, recoverKey, tellFailed, tellOutcome } from './held-key.js';
+import { type Client, othersOf, recoverKey, restOf, tellFailed, tellOutcome } from './held-key.js';
 import { readKey, withKeyFile, writeKey } from './key-file.js';
 import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
 import { readNewPassword, readOldPassword, readPassword, withPasswordFile } from './passwords.js';
@@ -32,7 +32,8 @@ async function mayReplace(client: Client, replace: boolean): Promise<boolean> {
   if (replace) return true;
   const status = await client.status();
   const [other] = othersOf(status);
-  if (status.state !== 'registered' && other === undefined) return false;
+  // What is left of a registration that was cut off opens nothing.
+  if (status.state !== 'registered' && other === undefined) return restOf(status).length > 0;
   const loss = status.state === 'registered' ? LOSS : lossAt(`${other}, by itself,`);
   await confirmLoss(`${loss} Another key would take its place for ever.`, 'replace', '--replace');
   return true;

@@ -111,7 +111,7 @@ describe('attacks by a member of a fleet, or by the network', function () {
     const key = newBackupKey();
     await alone.register('of one vault', key);
     const fleet = clientOf('alone');
-    assert.deepEqual(await fleet.status(), { state: 'unregistered', others: [first.url] });
+    assert.deepEqual(await fleet.status(), { state: 'unregistered', others: [first.url], rest: [] });
     await assert.rejects(fleet.register('of the fleet', newBackupKey()), KeyExists);
     await fleet.settled();
     assert.deepEqual((await alone.recover('of one vault')).backupKey, key);

@@ -23,7 +23,7 @@ describe('a fleet and what fails on the device', () => {
   const used = () => vaults.flatMap(({ dealings }) => dealings.map((one) => one.used));
   beforeEach(async () => {
     life = new Life('device');
-    const members = [false, false, false].map((isFaulty) => life.addMember(isFaulty));
+    const members = [false, false, false].map((isFaulty) => life.addDouble(isFaulty));
     fleet = { members, threshold: 2, liars: 1 };
     vaults = members.map(({ vault }) => vault);
     await client().register('right', key);

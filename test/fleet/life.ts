@@ -1,17 +1,27 @@
 import assert from 'node:assert/strict';
-import { setTimeout } from 'node:timers/promises';
 import { randomNumbers, randomStream } from '../../rig/random.js';
 import { FleetClient, type FleetDefinition, type FleetOptions } from '../../src/client/index.js';
-import { DoubleVault } from './double.js';
+import { Clock } from './clock.js';
+import { DoubleVault, type Kept } from './double.js';
 import { Liar, type Random, type Sent } from './liar.js';
+import { multiplyByOpenSSL } from './openssl.js';
+import { RealVault } from './real-vault.js';
+import { Replaced } from './replaced.js';
 import { stretch } from './stretch.js';
 
-const HEDGE = 4;
+/** milliseconds after which the client asks another vault too */
+const HEDGE = 800;
+/** milliseconds that its device stretches a password for */
+const STRETCHING = 500;
+/** milliseconds after which it gives a request up */
+const TIMEOUT = 10_000;
+/** milliseconds after which every message has arrived */
+const LATEST = 2 * TIMEOUT;
 const ACCOUNT = 'alice';
 
 interface Member {
   readonly url: string;
-  readonly vault: DoubleVault;
+  readonly vault: Kept;
   readonly liar?: Liar;
   /** honest, but its database gets lost now and then: one of the b too */
   readonly isForgetful: boolean;
@@ -22,13 +32,22 @@ export class Life {
   readonly random: Random;
   readonly members: Member[] = [];
   readonly limit: number;
+  /** whether it ends with guesses until nothing opens any more */
+  readonly isSiege: boolean;
   /** how likely a message of an honest member is lost */
   loss = 0;
-  readonly #fetch = globalThis.fetch;
+  /** how likely a message of an honest member takes longer than the client is patient */
+  slowness = 0;
+  readonly #replaced = new Replaced();
+  readonly #clock = new Clock(this.#replaced);
   /** the password of each dealing */
   readonly passwords = new Map<string, string>();
 
-  constructor(readonly seed: string) {
+  /** @param isReal whether honest members are the keeper's own vaults, over tokens in memory */
+  constructor(
+    readonly seed: string,
+    readonly isReal = false,
+  ) {
     const numbers = randomNumbers(`life ${seed}`);
     const stream = randomStream(`bytes ${seed}`);
     this.random = {
@@ -36,25 +55,42 @@ export class Life {
       chance: (p) => numbers() < p,
       bytes: (n) => stream(n),
     };
-    this.limit = 6 + this.random.pick(5);
-    globalThis.fetch = (input, init) => this.#answer(new URL(String(input)), init);
+    this.isSiege = this.random.chance(0.05);
+    this.limit = this.isSiege ? 3 + this.random.pick(4) : 20 + this.random.pick(10);
+    const own = randomStream(`client ${seed}`);
+    this.#replaced.replace(crypto, 'getRandomValues', (array: Uint8Array) => {
+      array.set(own(array.length));
+      return array;
+    });
+    this.#replaced.replace(globalThis, 'fetch', (url: URL, init?: RequestInit) => this.#answer(url, init));
+    this.#replaced.add(multiplyByOpenSSL());
   }
 
-  end(): void {
-    globalThis.fetch = this.#fetch;
+  async end(): Promise<void> {
+    for (const { vault } of this.members) await vault.end?.();
+    this.#replaced.end();
+  }
+
+  wait(ms: number): Promise<void> {
+    return this.#clock.wait(ms);
   }
 
   addMember(isFaulty: boolean): Member {
+    if (isFaulty || !this.isReal) return this.addDouble(isFaulty);
+    return this.#add({ vault: new RealVault(ACCOUNT, this.limit), isForgetful: false });
+  }
+
+  addDouble(isFaulty: boolean): Member & { readonly vault: DoubleVault } {
     const vault = new DoubleVault(ACCOUNT, this.limit, this.random.bytes);
     const isForgetful = isFaulty && this.random.chance(0.2);
-    const member = {
-      url: `http://127.0.1.${this.members.length + 1}`,
-      vault,
-      isForgetful,
-      ...(isFaulty && !isForgetful && { liar: new Liar(vault, this.random) }),
-    };
-    this.members.push(member);
-    return member;
+    const liar = isFaulty && !isForgetful ? new Liar(vault, this.random) : undefined;
+    return this.#add({ vault, isForgetful, ...(liar && { liar }) });
+  }
+
+  #add<M extends Omit<Member, 'url'>>(member: M): M & Member {
+    const added = { url: `http://127.0.1.${this.members.length + 1}`, ...member };
+    this.members.push(added);
+    return added;
   }
 
   /** @param predecessors newest first */
@@ -69,7 +105,11 @@ export class Life {
       account: ACCOUNT,
       accessToken: () => 'token',
       hedge: HEDGE,
-      stretch,
+      timeout: TIMEOUT,
+      stretch: async (password, salt) => {
+        await this.wait(STRETCHING);
+        return stretch(password, salt);
+      },
       ...options,
     });
   }
@@ -99,14 +139,20 @@ export class Life {
     return Math.max(0, ...honest.flatMap(({ vault }) => vault.dealings.map(({ used }) => used)));
   }
 
-  /** Whether honest members that hold the newest dealing of the password, proven, have all attempts again. */
+  /** Whether honest members have all attempts again for some dealing of the password: the one that opened. */
   isFull({ members, threshold }: Fleet, password: string): boolean {
     const honest = members.filter(({ liar }) => !liar);
     const holding = (name: string) =>
       honest.flatMap(({ vault }) => vault.dealings.filter((one) => one.name === name && one.proven));
     const names = [...this.passwords].filter(([, one]) => one === password).map(([name]) => name);
-    const newest = names.sort().findLast((name) => holding(name).length >= threshold);
-    return !newest || holding(newest).every(({ used }) => used === 0);
+    const provable = names.filter((name) => holding(name).length >= threshold);
+    return provable.length === 0 || provable.some((name) => holding(name).every(({ used }) => used === 0));
+  }
+
+  /** Only members that may be at fault are called liars. */
+  checkBlamed(urls: readonly string[]): void {
+    for (const { url, liar, isForgetful } of this.members)
+      assert.ok(liar || isForgetful || !urls.includes(url), `${url} is honest, and called a liar`);
   }
 
   checkClosed(): void {
@@ -114,9 +160,10 @@ export class Life {
       assert.ok(liar || vault.attempts.size === 0, `an attempt is left open at ${url}`);
   }
 
-  /** Time passes: vaults end what nobody went on with. */
-  expire(): void {
-    for (const { vault } of this.members) vault.restart();
+  /** Time passes: what was still under way arrives, and vaults end what nobody went on with. */
+  async expire(): Promise<void> {
+    await this.wait(2 * LATEST);
+    for (const { vault } of this.members) await vault.restart();
   }
 
   checkBound(): void {
@@ -124,24 +171,43 @@ export class Life {
       assert.ok(liar || vault.guesses <= this.limit, `${url} evaluated ${vault.guesses} guesses`);
   }
 
-  async #answer({ hostname, pathname }: URL, init?: RequestInit): Promise<Response> {
+  /** Resolves or rejects when the client is told; a message that is too slow may arrive after that. */
+  #answer(url: URL, init?: RequestInit): Promise<Response> {
+    const gaveUp = this.wait(TIMEOUT).then(() => {
+      throw new TypeError('the client waited long enough');
+    });
+    gaveUp.catch(() => undefined);
+    return Promise.race([this.#exchange(url, init), gaveUp]);
+  }
+
+  async #exchange({ hostname, pathname }: URL, init?: RequestInit): Promise<Response> {
+    const { random } = this;
     const member = this.members.find(({ url }) => url === `http://${hostname}`) as Member;
     const method = init?.method ?? 'GET';
     const body = init?.body ? JSON.parse(init.body as string) : {};
-    if (!member.liar && this.random.chance(this.loss)) throw new TypeError('the request was lost');
+    const isLost = () => !member.liar && random.chance(this.loss);
+    await this.wait(this.#delay());
+    if (isLost()) throw new TypeError('the request was lost');
     const sent: Sent = member.liar
       ? member.liar.answer(method, pathname, body)
-      : { answer: member.vault.handle(method, pathname, body), isSlow: this.random.chance(0.02) };
-    if (sent.isSlow) await setTimeout(3 * HEDGE);
-    else await undefined;
+      : { answer: await this.#clock.during(async () => member.vault.handle(method, pathname, body)) };
+    await this.wait(this.#delay() + (sent.isSlow ? 3 * HEDGE : 0));
     const { answer } = sent;
-    if (!answer || (!member.liar && this.random.chance(this.loss)))
-      throw new TypeError('the answer was lost');
+    if (!answer || isLost()) throw new TypeError('the answer was lost');
     const isEmpty = answer.status === 204 || answer.json === undefined;
     return new Response(isEmpty ? null : JSON.stringify(answer.json), {
       status: answer.status,
       headers: { 'content-type': answer.status < 400 ? 'application/json' : 'application/problem+json' },
     });
+  }
+
+  /** Milliseconds that a message is under way: half of the slow ones of a lossy network come when nobody waits any more. */
+  #delay(): number {
+    const { random } = this;
+    if (!random.chance(this.slowness)) return random.pick(HEDGE / 4);
+    return this.loss > 0 && random.chance(0.5)
+      ? TIMEOUT + random.pick(TIMEOUT)
+      : HEDGE + random.pick(3 * HEDGE);
   }
 }
 

@@ -146,9 +146,13 @@ export function serve(
 
 /** Cryptography by name: an evaluation is good or not, a password equal or not. */
 export class ModelScheme implements Scheme {
-  #count = 0;
+  /** @param isTaken whether a dealing has this for its random digits already */
+  constructor(readonly isTaken: (digits: string) => boolean = () => false) {}
   random(): string {
-    return String(++this.#count).padStart(16, '0');
+    for (let count = 1; ; count++) {
+      const digits = String(count).padStart(16, '0');
+      if (!this.isTaken(digits)) return digits;
+    }
   }
   login(password: string): ModelLogin {
     return new ModelLogin(password);

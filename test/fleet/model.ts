@@ -66,6 +66,12 @@ export type Outcome =
   | { end: 'failed'; error: Error }
   | { end: 'killed' };
 
+const isTaken = ({ vaults, memory }: World, digits: string): boolean =>
+  [
+    ...Object.values(vaults).flatMap(({ dealings }) => dealings.map(({ dealing }) => dealing)),
+    ...Object.values(memory).flatMap((served) => Object.keys(served)),
+  ].some((dealing) => dealing.endsWith(digits));
+
 const plain = (_: string, value: unknown): unknown =>
   value instanceof Map || value instanceof Set
     ? [...value]
@@ -104,7 +110,12 @@ export function run(
   { losses = model.losses, crashes = model.crashes } = {},
 ): Outcome | undefined {
   const session = { caught: new Map(), slow: new Set<string>(), repaired: new Set<string>(), needed: 0 };
-  const op = new Operation(model.fleets, new ModelScheme(), session, (member) => member);
+  const op = new Operation(
+    model.fleets,
+    new ModelScheme((digits) => isTaken(world, digits)),
+    session,
+    (member) => member,
+  );
   const program = start(op, step);
   let left = losses;
   let resume: unknown;

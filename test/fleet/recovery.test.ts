@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
-import { setTimeout } from 'node:timers/promises';
 import { p256 } from '@noble/curves/nist.js';
-import { type FleetOptions, newBackupKey, WrongPassword } from '../../src/client/index.js';
+import {
+  type FleetOptions,
+  NotRegistered,
+  newBackupKey,
+  TooFewVaults,
+  WrongPassword,
+} from '../../src/client/index.js';
 import { Life } from './life.js';
 import { stretch } from './stretch.js';
 
@@ -24,11 +29,13 @@ describe('a recovery among slow members and liars', () => {
       const answer = await fetch(input, init);
       return ways.get(Number(hostname.split('.').at(-1)) - 1)?.(pathname, answer) ?? answer;
     };
-    const members = Array.from({ length: size }, () => life.addMember(false));
+    const members = Array.from({ length: size }, () => life.addDouble(false));
     const fleet = { members, threshold, liars: size - threshold };
     let stretched = 0;
-    const counted: FleetOptions['stretch'] = (password, salt) => {
+    const counted: FleetOptions['stretch'] = async (password, salt) => {
       if (password.some((byte) => byte > 0)) stretched++;
+      // All that were asked answer meanwhile.
+      await life.wait(500);
       return stretch(password, salt);
     };
     const client = (hedge: number) => life.client(fleet, [], { hedge, stretch: counted });
@@ -42,7 +49,7 @@ describe('a recovery among slow members and liars', () => {
       for (const [i, count] of used.entries())
         for (const dealing of members[i]?.vault.dealings ?? []) dealing.used += count;
     };
-    return { client, count, spend, used: () => members.map(({ vault }) => vault.dealings[0]?.used) };
+    return { client, count, members, spend, used: () => members.map(({ vault }) => vault.dealings[0]?.used) };
   };
   beforeEach(() => ways.clear());
   afterEach(() => life.end());
@@ -77,10 +84,10 @@ describe('a recovery among slow members and liars', () => {
     const { client, used } = await fleetOf(3, 2);
     ways.set(0, (path, answer) => (path === '/v1/recovery/start' ? Response.error() : answer));
     ways.set(2, async (path, answer) => {
-      if (path === '/v1/account') await setTimeout(100);
+      if (path === '/v1/account') await life.wait(5000);
       return answer;
     });
-    const one = client(10);
+    const one = client(800);
     assert.deepEqual((await one.recover('right')).backupKey, key);
     await one.settled();
     assert.deepEqual(used().slice(1), [0, 0]);
@@ -129,6 +136,57 @@ describe('a recovery among slow members and liars', () => {
       assert.equal((await one.recover('right')).failedAttempts, used, `${used} of somebody else`);
       await one.settled();
     }
+  });
+
+  it('takes the key of an honest member that is slow to give it, though a liar gave another at once', async () => {
+    const { client } = await fleetOf(3, 2);
+    ways.set(0, (path, answer) =>
+      path === '/v1/recovery/finish' ? Response.json({ encryptedBackupKey: 'A'.repeat(80) }) : answer,
+    );
+    ways.set(1, async (path, answer) => {
+      if (path === '/v1/recovery/finish') await life.wait(5000);
+      return answer;
+    });
+    ways.set(2, (path, answer) => (path === '/v1/recovery/start' ? Response.error() : answer));
+    const { backupKey, liars } = await client(800).recover('right');
+    assert.deepEqual([backupKey, liars.length], [key, 1]);
+  });
+
+  it('leaves no attempt open when a change is aborted while it is proven', async () => {
+    const { client, members } = await fleetOf(3, 2);
+    const abort = new AbortController();
+    let isDealt = false;
+    for (const i of [0, 1, 2])
+      ways.set(i, (path, answer) => {
+        isDealt ||= path === '/v1/share/finish';
+        if (isDealt && path === '/v1/recovery/start') abort.abort(new Error('enough'));
+        return answer;
+      });
+    const one = client(2000);
+    await assert.rejects(one.changePassword('right', 'new', { signal: abort.signal }), /enough/);
+    await one.settled();
+    assert.deepEqual(
+      members.map(({ vault }) => [vault.attempts.size, vault.dealings.length]),
+      members.map(() => [0, 1]),
+    );
+    assert.deepEqual((await client(2000).recover('right')).backupKey, key);
+  });
+
+  it('says what is so where nothing but the rest of a registration is left', async () => {
+    const { client, members } = await fleetOf(3, 2);
+    for (const { vault } of members.slice(1)) vault.loseDatabase();
+    const [one] = members;
+    const { state, rest } = await client(2000).status();
+    assert.deepEqual([state, rest], ['unregistered', [one?.url]]);
+    // One of the two that hold nothing might lie.
+    await assert.rejects(client(2000).recover('right'), TooFewVaults);
+    const trusted = life.client({ members, threshold: 2, liars: 0 });
+    await assert.rejects(trusted.recover('right'), NotRegistered);
+    await trusted.register('right', key, { replace: true });
+    assert.deepEqual((await trusted.status()).state, 'registered');
+    ways.set(1, () => Response.error());
+    for (const { vault } of members.slice(1)) vault.loseDatabase();
+    await assert.rejects(client(2000).status(), TooFewVaults, 'the silent one might hold the other share');
   });
 
   it('stretches once in the common case, for a wrong password too', async () => {

@@ -54,6 +54,10 @@ export class MemoryToken implements Token {
   readonly #root = randomBytes(32);
   #onReopen: () => void = () => undefined;
 
+  get serverPublicKey(): Uint8Array {
+    return p256.getPublicKey(this.#static, true);
+  }
+
   async call<M extends keyof Calls>(method: M, ...args: Parameters<Calls[M]>): Promise<ReturnType<Calls[M]>> {
     if (this.state !== 'up') throw failure(method, 'BKV_AWAY');
     if (this.failing.has(method)) throw failure(method, 'CKR_DEVICE_ERROR');

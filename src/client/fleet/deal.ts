@@ -27,6 +27,7 @@ export function* deal(op: Operation, login: Login, backupKey: Uint8Array): Progr
   const holders = new Set<MemberId>();
   op.facts.deal = { dealing, holders };
   let isKept = false;
+  let isGivenUp = false;
   try {
     yield* share(op, made, dealing, holders);
     if (holders.size < threshold)
@@ -35,7 +36,15 @@ export function* deal(op: Operation, login: Login, backupKey: Uint8Array): Progr
         fleet,
         `${holders.size} of the vaults took a share, and ${threshold} must`,
       );
-    const { proven } = yield* proveAt(op, login, dealing, made.combination, [...holders]);
+    const { proven } = yield* proveAt(
+      op,
+      login,
+      dealing,
+      made.combination,
+      [...holders],
+      threshold,
+      () => !isGivenUp,
+    );
     op.facts.proven = proven;
     if (proven.size < threshold)
       throw op.tooFew(
@@ -47,6 +56,7 @@ export function* deal(op: Operation, login: Login, backupKey: Uint8Array): Progr
     return { dealing, proven, pending: yield* endOthers(op, dealing, proven) };
   } finally {
     made.wipe();
+    isGivenUp = !isKept;
     if (!isKept) yield* op.ask('withdraw', holders, () => ({ dealing }));
   }
 }

@@ -6,6 +6,8 @@ import type { Held, HeldDealing, MemberId } from './program.js';
  */
 export const nameOfDealing = (count: number, { tag }: Fleet, random: string): string =>
   count.toString(16).padStart(8, '0') + tag + random;
+/** what 8 digits count to */
+const MOST = 0xffffffff;
 const countOf = (dealing: string): number => Number.parseInt(dealing.slice(0, 8) || '0', 16);
 export const isOf = ({ tag }: Fleet, dealing: string): boolean => dealing.slice(8, 16) === tag;
 
@@ -59,20 +61,43 @@ export function candidates(op: Operation, looks = op.looks): Candidate[] {
     return [...whole.filter(isProven), ...whole.filter((one) => !isProven(one))];
   });
   const last = all.findIndex((one) => isEstablished(op, one));
-  return last < 0 ? all : all.slice(0, last + 1);
+  if (last < 0) return all;
+  const { fleet, dealing } = all[last] as Candidate;
+  const isLater = (one: Candidate) =>
+    one.fleet !== fleet &&
+    one.proven.length >= one.fleet.quorums.threshold &&
+    !isBefore(one.dealing, dealing);
+  return [...all.slice(last + 1).filter(isLater), ...all.slice(0, last + 1)];
 }
+
+/**
+ * Whether a predecessor's dealing was there before the account moved. One that was not comes of a device with an older
+ * fleet file, which registered there after the move.
+ */
+export const isBefore = (predecessors: string, dealing: string): boolean =>
+  countOf(predecessors) < countOf(dealing);
 
 /** A count above that of every dealing which an honest member holds and T can open: no liar alone moves it. */
 export function nextCount(op: Operation): number {
-  const counts = [...op.looks.values()]
-    .map(({ dealings }) => Math.max(0, ...dealings.map(({ dealing }) => countOf(dealing))))
-    .sort((a, b) => b - a);
-  const liars = op.fleets.reduce((sum, fleet) => sum + fleet.quorums.hidden(op.caughtIn(fleet)), 0);
-  return (counts[liars] ?? counts.at(-1) ?? 0) + 1;
+  const counts = op.fleets.map((fleet) => {
+    const largest = op
+      .credible(fleet.members)
+      .flatMap((member) => op.looks.get(member) ?? [])
+      .map(({ dealings }) => Math.max(0, ...dealings.map(({ dealing }) => countOf(dealing))))
+      .sort((a, b) => b - a);
+    return largest[fleet.quorums.hidden(op.caughtIn(fleet))] ?? largest.at(-1) ?? 0;
+  });
+  return Math.min(Math.max(...counts) + 1, MOST);
 }
 
 /** Members that say they hold what is none of the fleets': a key of their own, or another fleet's. */
 export const withOthers = (op: Operation): MemberId[] =>
   [...op.looks].flatMap(([member, { dealings }]) =>
     dealings.some(({ dealing }) => !op.fleets.some((fleet) => isOf(fleet, dealing))) ? [member] : [],
+  );
+
+/** Members that say they hold a share of the fleets'. */
+export const withShares = (op: Operation): MemberId[] =>
+  [...op.looks].flatMap(([member, { dealings }]) =>
+    dealings.some(({ dealing }) => op.fleets.some((fleet) => isOf(fleet, dealing))) ? [member] : [],
   );

@@ -54,6 +54,10 @@ const aborted = (signal: AbortSignal): Promise<never> =>
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
 
+/** Whether it leaves things in good order, which an abort is no reason to leave out. */
+const isTidying = (effect: Effect): boolean =>
+  typeof effect === 'object' && 'round' in effect && ['abandon', 'withdraw'].includes(effect.round.kind);
+
 interface Network {
   ask<K extends Kind>(member: MemberId, kind: K, request: Request<K>): Promise<Reply<K>>;
   slow(member: MemberId): void;
@@ -80,7 +84,7 @@ class Run {
     let isTold = false;
     while (!step.done) {
       // The program has seen the answers so far. It learns of the abort before it asks for more.
-      if (program === this.#main && !isTold && this.#signal?.aborted) {
+      if (program === this.#main && !isTold && this.#signal?.aborted && !isTidying(step.value)) {
         isTold = true;
         step = program.throw(this.#signal.reason);
         continue;

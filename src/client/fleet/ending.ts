@@ -1,4 +1,4 @@
-import { claim, isOf } from './dealings.js';
+import { claim, isBefore, isOf } from './dealings.js';
 import { answered, type Fleet, type Operation } from './operation.js';
 import type { Held, MemberId, Program } from './program.js';
 
@@ -42,7 +42,7 @@ export function* endOthers(
       () => ({ dealing }),
     );
     for (const [member] of answered(kept)) ended.add(member);
-    const left = rest.filter(([member, held]) => isLeftBehind(op, member, held));
+    const left = rest.filter(([member, held]) => isLeftBehind(op, member, held, dealing));
     const deleted = yield* op.ask(
       'delete',
       left.map(([member]) => member),
@@ -67,12 +67,14 @@ export function* endOthers(
   return [...new Set([...unproven, ...op.fleets.flatMap((one) => stillOpen(op, one, ended))])];
 }
 
-/** Whether the member belongs to a predecessor only, and holds nothing but that one's dealings. */
-function isLeftBehind(op: Operation, member: MemberId, held: Held | undefined): boolean {
+/** Whether the member belongs to a predecessor only, and holds nothing but what was dealt to that one before the move. */
+function isLeftBehind(op: Operation, member: MemberId, held: Held | undefined, moved: string): boolean {
   const [fleet, ...predecessors] = op.fleets;
   if (fleet.members.includes(member)) return false;
   const of = predecessors.filter(({ members }) => members.includes(member));
-  return (held?.dealings ?? []).every(({ dealing }) => of.some((one) => isOf(one, dealing)));
+  return (held?.dealings ?? []).every(
+    ({ dealing, proven }) => of.some((one) => isOf(one, dealing)) && (!proven || isBefore(dealing, moved)),
+  );
 }
 
 /** Members of a fleet where something may still be; none when fewer than its threshold could serve it. */

@@ -44,8 +44,10 @@ export class Undecided extends TooFewVaults {
 export class WrongFleetPassword extends WrongPassword {
   constructor(
     attemptsRemaining: number,
-    /** vaults whose evaluation of the password does not fit the others' */
+    /** vaults that were caught lying */
     readonly liars: readonly string[],
+    /** vaults whose evaluation does not fit the others': they lie, unless more than half of the surplus over T lie together */
+    readonly suspects: readonly string[],
   ) {
     super(attemptsRemaining);
   }

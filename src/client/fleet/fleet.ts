@@ -6,14 +6,14 @@ import { preparePassword } from '../password.js';
 import type { Recovery } from '../recovery.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from '../stretching.js';
 import { deal } from './deal.js';
-import { candidates, claim, withOthers } from './dealings.js';
+import { candidates, claim, withOthers, withShares } from './dealings.js';
 import { defineFleet, type FleetDefinition, type FleetVault, idOf } from './definition.js';
 import { Driver } from './driver.js';
-import { NotRegistered } from './errors.js';
+import { MovedAway, NotRegistered } from './errors.js';
 import { OpaqueScheme } from './opaque.js';
 import { answered, type Fleet, Operation, type Session } from './operation.js';
 import type { MemberId, Program } from './program.js';
-import { look, type Recovered, recover, whyNone } from './recover.js';
+import { isElsewhere, isRest, look, type Recovered, recover, whyNone } from './recover.js';
 import type { Login } from './scheme.js';
 import { WireMember } from './wire.js';
 
@@ -69,6 +69,8 @@ export interface FleetRecovery extends Recovery, FleetOutcome {
 export type FleetStatus = AccountStatus & {
   /** vaults that say they hold a key which is none of the fleet's: such as one of their own. A registration ends it */
   readonly others: readonly string[];
+  /** vaults that hold what is left of a registration that was cut off: nothing opens it, and a registration ends it */
+  readonly rest: readonly string[];
 };
 
 export interface VaultCheck {
@@ -154,10 +156,24 @@ export class FleetClient {
     { replace = false, signal }: RegisterOptions & Abortable = {},
   ): Promise<FleetRegistration> {
     checkKey(backupKey);
+    return this.#register(password, backupKey, replace ? () => undefined : expectNoKey, signal);
+  }
+
+  /** @param check refuses what was found before anything is dealt */
+  async #register(
+    password: string,
+    backupKey: Uint8Array,
+    check: (op: Operation) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<FleetRegistration> {
     const op = this.#operation();
     const { proven, pending } = await this.#with(
       password,
-      (login) => registration(op, login, backupKey, replace),
+      function* (login) {
+        yield* look(op);
+        check(op);
+        return yield* deal(op, login, backupKey);
+      },
       signal,
     );
     return { vaults: proven.size, ...this.#outcome(op, pending) };
@@ -175,10 +191,9 @@ export class FleetClient {
     { signal }: Abortable = {},
   ): Promise<FleetRegistration & Pick<Recovery, 'failedAttempts'>> {
     preparePassword(newPassword).fill(0);
-    const abortable = signal ? { signal } : {};
-    const { backupKey, failedAttempts } = await this.recover(oldPassword, abortable);
+    const { backupKey, failedAttempts } = await this.recover(oldPassword, signal ? { signal } : {});
     try {
-      const done = await this.register(newPassword, backupKey, { replace: true, ...abortable });
+      const done = await this.#register(newPassword, backupKey, expectHere, signal);
       return { ...done, failedAttempts };
     } finally {
       backupKey.fill(0);
@@ -201,11 +216,16 @@ export class FleetClient {
     return { repaired: undefined, ...recovered, ...this.#outcome(op, pending) };
   }
 
-  /** What the fleet as a whole says of the account: it opens as long as `threshold` vaults do. @throws TooFewVaults */
+  /**
+   * What the fleet as a whole says of the account: it opens as long as `threshold` vaults do.
+   * @throws TooFewVaults when those that are silent might open it; MovedAway
+   */
   async status(): Promise<FleetStatus> {
     const op = this.#operation();
     await this.#driver.run(look(op));
-    return { ...this.#statusOf(op), others: this.#urlsOf(withOthers(op)) };
+    const account = this.#statusOf(op);
+    const rest = account.state === 'unregistered' ? withShares(op) : [];
+    return { ...account, others: this.#urlsOf(withOthers(op)), rest: this.#urlsOf(rest) };
   }
 
   #statusOf(op: Operation): AccountStatus {
@@ -218,7 +238,8 @@ export class FleetClient {
     }
     const why = whyNone(op);
     if (why instanceof Locked) return { state: 'locked', attemptsRemaining: 0 };
-    if (why instanceof NotRegistered) return { state: 'unregistered' };
+    const isUnknown = why instanceof NotRegistered || (withShares(op).length > 0 && isRest(op));
+    if (isUnknown) return { state: 'unregistered' };
     throw why;
   }
 
@@ -280,11 +301,15 @@ export class FleetClient {
   }
 }
 
-function* registration(op: Operation, login: Login, backupKey: Uint8Array, replace: boolean) {
-  yield* look(op);
+/** @throws KeyExists */
+function expectNoKey(op: Operation): void {
   // One vault may hold a key of its own, which this would end; one that lies makes the owner answer a question, no more.
-  if (!replace && [...op.looks.values()].some(({ dealings }) => dealings.length > 0)) throw new KeyExists();
-  return yield* deal(op, login, backupKey);
+  if ([...op.looks.values()].some(({ dealings }) => dealings.length > 0)) throw new KeyExists();
+}
+
+/** With an older fleet file, a new password would not be that of the fleet which the account has moved to. @throws MovedAway */
+function expectHere(op: Operation): void {
+  if (isElsewhere(op)) throw new MovedAway();
 }
 
 function* deletion(op: Operation): Program<MemberId[]> {

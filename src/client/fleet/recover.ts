@@ -1,6 +1,6 @@
 import { Locked } from '../errors.js';
 import { deal } from './deal.js';
-import { candidates, claim, claimed, isEstablished, isOf } from './dealings.js';
+import { candidates, claim, claimed, isBefore, isEstablished, isOf } from './dealings.js';
 import { endOthers } from './ending.js';
 import { MovedAway, NotRegistered, TooFewVaults, Undecided, WrongFleetPassword } from './errors.js';
 import { answered, type Fleet, type Operation } from './operation.js';
@@ -94,7 +94,8 @@ function* mend(op: Operation, login: Login, { candidate, combination, proven, ba
   const all = new Set([...proven, ...fleet.members.filter((member) => held(member)?.proven)]);
   if (op.credible(all).length < needed) {
     const rest = op.willing(fleet.members).filter((member) => held(member) && !all.has(member));
-    const more = yield* proveAt(op, login, dealing, combination, rest);
+    const missing = needed - op.credible(all).length;
+    const more = yield* proveAt(op, login, dealing, combination, rest, missing);
     for (const member of more.proven) all.add(member);
   }
   op.facts.all = all;
@@ -112,7 +113,7 @@ function* dealAgain(op: Operation, login: Login, backupKey: Uint8Array) {
 }
 
 /** Whether more members than may lie hold a newer dealing, proven, that is none of the fleets that are known here. */
-function isElsewhere(op: Operation, than = ''): boolean {
+export function isElsewhere(op: Operation, than = ''): boolean {
   const claims = op
     .credible(op.looks.keys())
     .filter((member) =>
@@ -138,6 +139,7 @@ export function whyNone(op: Operation): Error {
     0,
     ...op.fleets.flatMap((one) => claimed(op, one).map(({ holders }) => holders.length)),
   );
+  if (most > 0 && isRest(op, (one) => one.quorums.hidden(op.caughtIn(one)))) return new NotRegistered();
   if (most > 0)
     return op.tooFew(
       most,
@@ -151,6 +153,22 @@ export function whyNone(op: Operation): Error {
   return new NotRegistered();
 }
 
+/**
+ * Whether nothing can open what the fleets' members hold: it is what was left of a registration that was cut off.
+ * @param hiding how many members of a fleet may hide what they hold
+ */
+export function isRest(op: Operation, hiding: (fleet: Fleet) => number = () => 0): boolean {
+  return op.fleets.every((fleet) => {
+    const { members, quorums } = fleet;
+    const known = op.credible(members).filter((member) => op.looks.get(member)?.locked === false);
+    const unknown = members.length - known.length + hiding(fleet);
+    return (
+      answersFor(op, fleet) &&
+      claimed(op, fleet).every(({ holders }) => holders.length + unknown < quorums.threshold)
+    );
+  });
+}
+
 const answersFor = (op: Operation, { members, quorums }: Fleet): boolean =>
   op.credible(members).filter((member) => op.looks.has(member)).length >= quorums.threshold;
 
@@ -159,9 +177,8 @@ function whyNotOpened(op: Operation, tried: readonly Unopened[]): Error {
   const { fleet } = (tried[0] as Unopened).candidate;
   const { quorums } = fleet;
   const most = tried.reduce((best, one) => (one.answered > best.answered ? one : best));
-  const liars = [
-    ...new Set([...op.credible(most.suspects), ...fleet.members.filter((m) => op.session.caught.has(m))]),
-  ].map(op.nameOf);
+  const liars = fleet.members.filter((member) => op.session.caught.has(member)).map(op.nameOf);
+  const suspects = op.credible(most.suspects).map(op.nameOf);
   if (most.answered < quorums.threshold) return op.tooFew(most.answered, most.candidate.fleet);
   const { attemptsRemaining } = most;
   // A dealing that was not tried might open yet, when members that are silent now, or hide it, hold it too.
@@ -173,11 +190,12 @@ function whyNotOpened(op: Operation, tried: readonly Unopened[]): Error {
     return claimed(op, one).some(
       ({ dealing, holders }) =>
         !names.has(dealing) &&
-        (!settled || (one === settled.fleet && dealing > settled.dealing)) &&
+        (!settled ||
+          (one === settled.fleet ? dealing > settled.dealing : !isBefore(dealing, settled.dealing))) &&
         holders.length + unknown >= one.quorums.threshold,
     );
   });
   if (tried.every(({ certain }) => certain) && !isOut)
-    return new WrongFleetPassword(attemptsRemaining, liars);
-  return new Undecided(most.answered, quorums.threshold, op.failures(fleet), attemptsRemaining, liars);
+    return new WrongFleetPassword(attemptsRemaining, liars, suspects);
+  return new Undecided(most.answered, quorums.threshold, op.failures(fleet), attemptsRemaining, suspects);
 }

@@ -2,7 +2,7 @@ import { ExchangeExpired } from '../errors.js';
 import { type Candidate, claim } from './dealings.js';
 import { answered, type Operation } from './operation.js';
 import { type MemberId, type Opaque, type Program, type Reply, stragglers, work } from './program.js';
-import { openOne, prove, proveAt } from './proof.js';
+import { abandon, openOne, prove, proveAt } from './proof.js';
 import type { Combination, Login, Started } from './scheme.js';
 
 /** A dealing that the password opened. */
@@ -56,6 +56,8 @@ class Attempt {
   readonly #asked = new Set<MemberId>();
   readonly #started = new Map<MemberId, Started>();
   readonly #remaining = new Map<MemberId, number>();
+  /** members that hear how their attempt ended, or have heard */
+  readonly #told = new Set<MemberId>();
   #ended: Combination | 'failed' | undefined;
 
   constructor(op: Operation, login: Login, candidate: Candidate) {
@@ -88,11 +90,8 @@ class Attempt {
 
   /** Tells every member whose attempt is still open that it is over. */
   *close(): Program<void> {
-    if (this.#ended) return;
-    this.#ended = 'failed';
-    yield* this.#op.ask('abandon', [...this.#started.keys()], (member) => ({
-      recoveryId: (this.#started.get(member) as Started).recoveryId,
-    }));
+    this.#ended ??= 'failed';
+    yield* abandon(this.#op, this.#started, this.#told);
   }
 
   /** The holders, slow ones last. */
@@ -151,6 +150,7 @@ class Attempt {
   }
 
   *#finishOne(member: MemberId, combination: Combination): Program<void> {
+    this.#told.add(member);
     const one = this.#started.get(member) as Started;
     const message = yield* openOne(this.#op, this.#login, member, one, combination);
     if (message === undefined) return;
@@ -182,7 +182,8 @@ class Attempt {
     this.#expose(combination, tried, messages);
     const { dealing, holders } = this.#candidate;
     const between = [...this.#started.keys()].filter((member) => !tried.has(member));
-    let { proven, backupKey, expired } = yield* prove(this.#op, this.#login, this.#started, messages);
+    const first = yield* prove(this.#op, this.#login, this.#started, messages, 1, this.#told);
+    let { proven, backupKey, expired } = first;
     for (const member of this.#op.willing(between)) yield* this.#finishOne(member, combination);
     // The password is stretched by now. If the proof came too late, the next login's proof is in time and gives the attempts back.
     const rest = backupKey
@@ -194,6 +195,9 @@ class Attempt {
       backupKey ??= more.backupKey;
       expired = more.expired;
     }
+    // Those that were quick may have lied.
+    if (!backupKey) yield* stragglers();
+    backupKey ??= yield* first.readSlow();
     if (!backupKey && expired.length > 0) throw new ExchangeExpired(this.#op.session.needed);
     if (!backupKey)
       throw this.#op.tooFew(

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { type FleetClient, MovedAway, newBackupKey, WrongPassword } from '../../src/client/index.js';
+import { type Fleet, Life } from './life.js';
+
+describe('devices with older and newer fleet files', () => {
+  let life: Life;
+  const key = newBackupKey();
+  /** what is answered in place of a vault, by its place and the method and path that it was asked for */
+  let isLost: (at: number, asked: string) => boolean;
+  beforeEach(() => {
+    life = new Life('moving');
+    isLost = () => false;
+    const { fetch } = globalThis;
+    globalThis.fetch = (input, init) => {
+      const { hostname, pathname } = new URL(String(input));
+      const at = Number(hostname.split('.').at(-1)) - 1;
+      const asked = `${init?.method} ${pathname}`;
+      return isLost(at, asked) ? Promise.reject(new TypeError('lost')) : fetch(input, init);
+    };
+    for (let i = 0; i < 6; i++) life.addDouble(false);
+  });
+  afterEach(() => life.end());
+
+  const fleetOf = (places: readonly number[], threshold: number, liars: number): Fleet => ({
+    members: places.map((place) => life.members[place] as Fleet['members'][number]),
+    threshold,
+    liars,
+  });
+  const isEnding = (asked: string) => /^DELETE .*account|commit$/.test(asked);
+
+  it('finds what a device registered in the old fleet while the account was moving', async () => {
+    const [old, fresh] = [fleetOf([0, 1, 2], 2, 1), fleetOf([3, 4, 5], 2, 1)];
+    const before: FleetClient = life.client(old);
+    await before.register('first', key);
+    isLost = (_, asked) => isEnding(asked);
+    assert.notDeepEqual((await life.client(fresh, [old]).recover('first')).pending, []);
+    isLost = () => false;
+    assert.deepEqual((await before.changePassword('first', 'second')).pending, []);
+
+    const after = life.client(fresh, [old]);
+    // The new password moves, and the older one is not a reason to end it.
+    const first = await after.recover('first');
+    assert.equal(first.pending.length, 3);
+    const { backupKey, pending } = await after.recover('second');
+    assert.deepEqual([backupKey, pending], [key, []]);
+    await assert.rejects(life.client(fresh, [old]).recover('first'), WrongPassword);
+    assert.deepEqual(await before.status(), { state: 'unregistered', others: [], rest: [] });
+  });
+
+  it('changes no password with a fleet file that the account has outlived', async () => {
+    const [old, fresh] = [fleetOf([0, 1, 2], 2, 0), fleetOf([1, 2, 3], 2, 0)];
+    const before = life.client(old);
+    await before.register('first', key);
+    isLost = (_, asked) => isEnding(asked);
+    await life.client(fresh, [old]).recover('first');
+    isLost = () => false;
+    await assert.rejects(before.changePassword('first', 'second'), MovedAway);
+    assert.deepEqual((await life.client(fresh, [old]).recover('first')).backupKey, key);
+    await assert.rejects(life.client(fresh, [old]).recover('second'), WrongPassword);
+    await assert.rejects(life.client(old).recover('first'), MovedAway);
+  });
+
+  it('counts a moved dealing above those of the old fleet, so that they end', async () => {
+    const [old, fresh] = [fleetOf([0, 1, 2, 3, 4], 3, 2), fleetOf([4, 3, 2, 1, 0], 3, 2)];
+    await life.client(old).register('zeroth', key);
+    await life.client(old).register('first', key, { replace: true });
+    for (const place of [0, 1]) await life.members[place]?.vault.loseDatabase();
+    assert.deepEqual((await life.client(fresh, [old]).recover('first')).pending, []);
+    for (const { vault } of fresh.members) assert.equal(vault.dealings.length, 1);
+  });
+});
