@@ -3,7 +3,7 @@
  * server, in dist/packages. Run by `npm run pack`.
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -74,6 +74,8 @@ function server() {
   const onlyCode = (path) => !/\.(d\.ts|js\.map)$/.test(path);
   for (const part of [...SERVER, 'version.js'])
     cpSync(`dist/src/${part}`, join(folder, 'dist/src', part), { recursive: true, filter: onlyCode });
+  // Who unpacks the tarball by hand runs it too; npm sets this only where it makes the link itself.
+  for (const path of Object.values(root.bin)) chmodSync(join(folder, path), 0o755);
   for (const name of ['hsm-config', 'monitoring', 'docs', 'CHANGELOG.md'])
     cpSync(name, join(folder, name), { recursive: true, filter: (path) => path !== 'docs/pictures' });
   mkdirSync(join(folder, 'systemd'));

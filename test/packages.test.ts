@@ -227,6 +227,8 @@ client.recover(42);
         });
 
       const main = join(host, 'node_modules', name, 'dist/src/cli/main.js');
+      const unpacked = await run('tar', ['-tvzf', tarball(/vault-\d/), 'package/dist/src/cli/main.js']);
+      assert.match(unpacked, /^-rwxr-xr-x/);
       const version = await run(join(host, 'node_modules/.bin/bkv'), ['--version']);
       assert.equal(version.trim(), JSON.parse(readFileSync('package.json', 'utf8')).version);
       const daemon = await Daemon.start(mkdtempSync(join(work, 'served-')), { main });
