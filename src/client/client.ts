@@ -3,7 +3,7 @@ import { Connection } from './connection.js';
 import { BkvError, KeyExists, RegistrationUnproven, VaultError } from './errors.js';
 import { checkKey } from './key.js';
 import { preparePassword } from './password.js';
-import { type Recovery, recover } from './recovery.js';
+import { recover } from './recovery.js';
 import { type Registrant, register } from './registration.js';
 import { stretchedOnce } from './stretched-once.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from './stretching.js';
@@ -30,6 +30,17 @@ export interface VaultClientOptions {
 export interface RegisterOptions {
   /** whether the key that the account may have is given up for this one; not unless told */
   readonly replace?: boolean;
+}
+
+/** What an account's password got back. */
+export interface Recovery {
+  /** 32 bytes */
+  readonly backupKey: Uint8Array;
+  /**
+   * Attempts at the password that failed since it opened the key last: wrong ones, and recoveries that were cut off. Tell
+   * the person: if it was nobody they know, somebody guesses.
+   */
+  readonly failedAttempts: number;
 }
 
 /** What a vault has of an account. */

@@ -1,4 +1,10 @@
-export { type AccountStatus, type RegisterOptions, VaultClient, type VaultClientOptions } from './client.js';
+export {
+  type AccountStatus,
+  type Recovery,
+  type RegisterOptions,
+  VaultClient,
+  type VaultClientOptions,
+} from './client.js';
 export { readDigits } from './digits.js';
 export {
   AccessTokenForAnother,
@@ -46,7 +52,6 @@ export {
 export { preparePassword } from './password.js';
 export { codeOfPiece, looksLikePiece } from './piece-text.js';
 export { type Gathered, gather, joinPieces, MOST_PIECES, splitSecret } from './pieces.js';
-export type { Recovery } from './recovery.js';
 export { isRemembered, makeReminder } from './reminder.js';
 export { passwordStrength, type Strength } from './strength.js';
 export { argon2, StretchingUnavailable, type StretchPassword } from './stretching.js';

@@ -11,17 +11,6 @@ import type { Registrant } from './registration.js';
 import { openKey } from './sealed-key.js';
 import { sendUntil } from './sending-again.js';
 
-/** What an account's password got back. */
-export interface Recovery {
-  /** 32 bytes */
-  readonly backupKey: Uint8Array;
-  /**
-   * Attempts at the password that failed since it opened the key last: wrong ones, and recoveries that were cut off. Tell
-   * the person: if it was nobody they know, somebody guesses.
-   */
-  readonly failedAttempts: number;
-}
-
 /**
  * Logs in at one vault.
  * @param secret the prepared password
@@ -32,7 +21,7 @@ export async function recover(
   vault: Connection,
   { account, serverPublicKey, stretch, needed }: Registrant,
   secret: Uint8Array,
-): Promise<Recovery & { exportKey: Uint8Array }> {
+): Promise<{ backupKey: Uint8Array; failedAttempts: number; exportKey: Uint8Array }> {
   const login = generateKE1(secret);
   const until = performance.now() + (await vault.exchangeTime());
   const started = await vault.request('POST', '/v1/recovery/start', { KE1: toBase64url(login.KE1) });

@@ -1,9 +1,8 @@
-import type { AccountStatus, RegisterOptions } from '../client.js';
+import type { AccountStatus, Recovery, RegisterOptions } from '../client.js';
 import { Connection } from '../connection.js';
 import { KeyExists, Locked, VaultIdentityMismatch } from '../errors.js';
 import { checkKey } from '../key.js';
 import { preparePassword } from '../password.js';
-import type { Recovery } from '../recovery.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from '../stretching.js';
 import { deal } from './deal.js';
 import { candidates, claim, withOthers, withShares } from './dealings.js';
