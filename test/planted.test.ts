@@ -121,7 +121,7 @@ const USED = 3;
     });
   });
 
-  it('a public journal and a public ledger key are passed over, and the journal is counted', async () => {
+  it('a public journal and a public ledger key are passed over, and the journal is counted (A3)', async () => {
     const [journal] = await withLedger((_, token) => token.call('listData', JOURNAL));
     plant(
       [

@@ -54,7 +54,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     return `${body.slice(0, -1)},"chain":"${chain}"}\n`;
   };
 
-  it('never fails when nobody touched it: 200 short runs, closed or killed at any moment', async function () {
+  it('never fails when nobody touched it: 200 short runs, closed or killed at any moment (A12)', async function () {
     this.timeout(120_000);
     const random = randomNumbers(seed);
     const upTo = (most: number) => Math.floor(random() * (most + 1));
@@ -115,7 +115,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     assert.ok(faults.length <= 4, String(faults));
   });
 
-  it('never takes in lines that were added while the daemon was down', async () => {
+  it('never takes in lines that were added while the daemon was down (A12)', async () => {
     for (const lines of [1, 3, 400]) {
       const path = newPath();
       const key = new MemoryKey();

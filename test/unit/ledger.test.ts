@@ -264,7 +264,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.equal(used(), 0);
     });
 
-    it('cost nothing when the evaluation fails, also ten times, and while the token cannot be written to', async () => {
+    it('cost nothing when the evaluation fails, also ten times, and while the token cannot be written to (A10)', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const cell = await allocate(ledger);
@@ -509,7 +509,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.equal(store.keys.size, 3);
     });
 
-    it('a full token refuses registrations and nothing else', async () => {
+    it('a full token refuses registrations and nothing else (A11)', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const cells = await fill(ledger, 64);
@@ -526,7 +526,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual([again.pages, (again.state(cells[0] as Cell) as { used: number }).used], [2, 2]);
     });
 
-    it('locked and ended cells come back with their page, those that end meanwhile with the next', async () => {
+    it('locked and ended cells come back with their page, those that end meanwhile with the next (A11)', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const cells = await fill(ledger, 64);

@@ -25,7 +25,7 @@ export interface LedgerOptions {
 
 /** Small tokens take objects of this size. */
 export const OBJECT_BYTES = 4096;
-export const PAGE_CELLS = 65_536;
+export const PAGE_CELLS = 262_144;
 
 /**
  * The retry counters, wholly in the token. A change is decided here, by the functions of state.ts on the state in memory,
