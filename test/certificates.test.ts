@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -52,6 +52,13 @@ describe('the certificate of the API', () => {
     make('second');
     daemon.child.kill('SIGHUP');
     await until('second');
+    const cert = readFileSync(file('cert.pem'));
+    make('third');
+    // The key has come, its certificate has not.
+    writeFileSync(file('cert.pem'), cert);
+    daemon.child.kill('SIGHUP');
+    while (!daemon.logs.includes('of no use')) await setTimeout(50);
+    assert.equal(await served(), 'second');
     writeFileSync(file('cert.pem'), 'none');
     daemon.child.kill('SIGHUP');
     for (const pid of daemon.processes().all) process.kill(pid, 'SIGHUP');

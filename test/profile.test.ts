@@ -4,7 +4,8 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isOpenCryptoki, PIN } from '../rig/token.js';
-import { loadProfile, ProfileError } from '../src/keeper/pkcs11/index.js';
+import { loadModule } from '../src/keeper/pkcs11/binding.js';
+import { hasToken, loadProfile, type Profile, ProfileError } from '../src/keeper/pkcs11/index.js';
 
 describe('profiles, bkv doctor and bkv token init', () => {
   const work = mkdtempSync(join(tmpdir(), 'bkv-profile-'));
@@ -20,6 +21,21 @@ describe('profiles, bkv doctor and bkv token init', () => {
         assert.ok(error instanceof ProfileError);
         assert.match(error.message, /no PKCS#11 module at/, name);
       }
+    }
+  });
+
+  it('a module that is none, or of another machine, is named with what to correct', () => {
+    const other = readFileSync('/bin/true');
+    other.writeUInt16LE(0xf3, 18);
+    writeFileSync(join(work, 'other.so'), other);
+    writeFileSync(join(work, 'text.so'), 'text');
+    for (const module of [work, join(work, 'other.so'), join(work, 'text.so'), '/bin/true']) {
+      const profile = { module } as Profile;
+      assert.throws(() => loadModule(profile), {
+        reason: 'BKV_MODULE',
+        message: /no PKCS#11 module for this machine/,
+      });
+      assert.throws(() => hasToken(profile), { reason: 'BKV_MODULE' });
     }
   });
 

@@ -137,6 +137,24 @@ describe('the keys of an identity provider', () => {
     assert.ok(Date.now() - begun < 1000);
   });
 
+  it('that do not end are not read to the end', async () => {
+    await authenticate(await first.jwt());
+    let sent = 0;
+    answer = (_request, response) => {
+      const more = () => {
+        while (!response.destroyed && sent < 500_000_000) {
+          sent += 65_536;
+          if (!response.write(' '.repeat(65_536))) return response.once('drain', more);
+        }
+        return response.end();
+      };
+      more();
+    };
+    later(3_600_000);
+    await assert.rejects(authenticate(await second.jwt()), code('unavailable'));
+    assert.ok(sent < 50_000_000, `${sent} bytes`);
+  });
+
   it('are asked for once, however many unknown keys are named', async () => {
     await authenticate(await first.jwt());
     const unknown = await Promise.all(Array.from({ length: 20 }, () => second.jwt()));

@@ -8,6 +8,7 @@ const AGE_MS = 600_000;
 /** A key that is not known is looked for at most so often, milliseconds. */
 const LOOK_MS = 5000;
 const TIMEOUT_MS = 5000;
+/** bytes */
 const LARGEST = 1_000_000;
 
 /** Whether the keys are asked for over the network. */
@@ -26,9 +27,15 @@ async function download(url: string): Promise<string> {
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });
   if (!response.ok) throw new Error(`status ${response.status}`);
-  const text = await response.text();
-  if (text.length > LARGEST) throw new Error('too large');
-  return text;
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    bytes += part.length;
+    // What never ends is not read until the time is over.
+    if (bytes > LARGEST) throw new Error('too large');
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString();
 }
 
 /**

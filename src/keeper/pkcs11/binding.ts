@@ -144,10 +144,22 @@ export class Binding {
   }
 }
 
+/** @throws TokenError for a file that is no module, or one of another machine: the loader's own words mislead there */
+export function load<T>(module: string, loading: () => T): T {
+  try {
+    return loading();
+  } catch (error) {
+    throw new TokenError(
+      `${module} is no PKCS#11 module for this machine (${process.arch}): ${(error as Error).message}. Correct "module" in the profile`,
+      'BKV_MODULE',
+    );
+  }
+}
+
 /** @param onCall is called before each call into the module */
 export function loadModule({ module }: Profile, onCall?: () => void): pkcs11.PKCS11 {
   const p11 = new pkcs11.PKCS11();
-  p11.load(module);
+  load(module, () => p11.load(module));
   if (!onCall) return p11;
   const methods = p11 as unknown as Record<string, (...args: unknown[]) => unknown>;
   for (const name of Object.getOwnPropertyNames(pkcs11.PKCS11.prototype)) {

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type * as Graphene from 'graphene-pk11';
-import { Binding } from './binding.js';
+import { Binding, load } from './binding.js';
 import { PinRefused, TokenError } from './errors.js';
 import { findSlot, initialize, login, lookForSlot } from './login.js';
 import { readPin } from './pin.js';
@@ -119,7 +119,7 @@ export function slotOf(module: Graphene.Module, profile: Profile): Graphene.Slot
 }
 
 export function withModule(profile: Profile, use: (module: Graphene.Module) => void): void {
-  const module = graphene.Module.load(profile.module, profile.name);
+  const module = load(profile.module, () => graphene.Module.load(profile.module, profile.name));
   initialize(module.lib, profile);
   // Done again it changes nothing; graphene-pk11 learns what it tells of the module.
   module.initialize({ flags: CKF_OS_LOCKING_OK });
