@@ -317,6 +317,11 @@ describe('the page in a browser', () => {
       await page.password('a guess');
       await page.alerted(told);
     }
+    // Who comes to it anew is told before the last try is spent.
+    const other = await visit('hal', PHONE);
+    await other.chooseBackup(file('hal.bkv'));
+    await other.open('With a password');
+    await other.page.getByText('One try is left. If it is wrong').waitFor();
     await page.password('the last guess');
     await page.step('The password is closed for ever');
     await page.accessible();

@@ -81,6 +81,14 @@ export function askPassword(why: Purpose): void {
   element('#password-note').textContent = why.passwordNote;
   element('#forgotten').hidden = !why.forgotten;
   show('password');
+  void tellLastTry(why);
+}
+
+/** Says before it is spent that a try is the last one. */
+async function tellLastTry(why: Purpose): Promise<void> {
+  const status = await account.status().catch(() => undefined);
+  const isLast = status?.state === 'registered' && status.attemptsRemaining === 1;
+  if (isLast && purpose === why) element('#password-note').textContent = texts.lastTry;
 }
 
 /** Has the person type or scan the 64 digits. */

@@ -78,6 +78,7 @@ export const texts = {
   existingFolder: 'Type the password that opens the backup in this folder.',
   forDigits: 'Type your password. The digits of the same key are shown then.',
   forRestore: 'After ten wrong tries it is closed for ever.',
+  lastTry: 'One try is left. If it is wrong, this password is closed for ever.',
   forChange: 'First, type the password that you have now.',
   guesses: (count: number): string =>
     `${count === 1 ? 'A wrong password was' : `${count} wrong passwords were`} tried since you last opened your backup. If that was not you, choose a new password now. Make it a long one.`,
