@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { randomStream, seed } from '../../rig/random.js';
+import { auditTo } from '../../src/keeper/log/index.js';
 import { renderMetrics } from '../../src/keeper/metrics/index.js';
 import { Records } from '../../src/keeper/records/index.js';
 import type { AccountId } from '../../src/keeper/vault/index.js';
@@ -29,7 +30,11 @@ import { MemoryToken } from '../support/memory-token.js';
 const MAX = 3;
 const stream = randomStream(`vault ${seed}`);
 const random = (length: number): Uint8Array => Uint8Array.from(stream(length));
-const id = (subject: string): AccountId => ({ issuer: 'https://issuer.example', subject });
+const id = (subject: string): AccountId => ({
+  issuer: 'https://issuer.example',
+  subject,
+  requestId: `of ${subject}`,
+});
 const stretch = async (output: Uint8Array) => output.slice();
 const bytes = (text: string) => Buffer.from(text);
 const code = (wanted: ErrorCode) => (error: unknown) => error instanceof CodedError && error.code === wanted;
@@ -199,6 +204,29 @@ describe('a vault in memory', () => {
     await vault.close();
     await open();
     await assert.rejects(person('alice').guess('right'), code('locked'));
+  });
+
+  it('names the request in each audit line of an account', async () => {
+    const told: [string, unknown][] = [];
+    const end = auditTo((event, { requestId }) => told.push([event, requestId]));
+    const alice = person('alice');
+    await alice.register('right');
+    await alice.guess('right');
+    const [row] = await records.find(vault.nameOf(alice.id));
+    if (!row) throw new Error('no row');
+    const sealed = Uint8Array.from(row.sealed);
+    await records.put({ ...row, sealed: sealed.fill(0, -1) });
+    assert.equal(await alice.left(), 'unregistered');
+    await records.put(row);
+    for (let i = 0; i < MAX; i++) await alice.guess('wrong');
+    await setImmediate();
+    await vault.delete(alice.id);
+    end();
+    const events = ['registered', 'recovered', 'record refused', ...Array(MAX).fill('attempt failed')];
+    assert.deepEqual(
+      told,
+      [...events, 'locked', 'deleted'].map((event) => [event, 'of alice']),
+    );
   });
 
   it('keeps what was spent when it ends between the two messages', async () => {

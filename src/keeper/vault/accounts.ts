@@ -10,6 +10,7 @@ import {
   type Row,
 } from '../records/index.js';
 import { AccountLocked, VaultUnavailable } from './errors.js';
+import type { Asked } from './names.js';
 import type { Rows } from './rows.js';
 import { Turns } from './turns.js';
 
@@ -57,10 +58,10 @@ export class Accounts {
    * The account's live rows.
    * @throws AccountLocked when there are none and one was locked; VaultUnavailable when two are of one dealing
    */
-  async current(account: string): Promise<OpenRow[]> {
-    const rows = await this.#records.find(account);
-    const live = await this.#live(rows);
-    if (live.length > 0) return expectOneOfEach(live);
+  async current(account: Asked): Promise<OpenRow[]> {
+    const rows = await this.#records.find(account.name);
+    const live = await this.#live(rows, account.requestId);
+    if (live.length > 0) return expectOneOfEach(live, account.requestId);
     // An unknown or locked account costs the opening of a row too.
     await this.#rows.openNone();
     const isLocked = (row: Place) => isLockedRow(row) || this.#ledger.state(row).state === 'locked';
@@ -68,27 +69,27 @@ export class Accounts {
     // A registration may have ended their cells since they were read, and put a row of its own before that.
     const isNew = ({ cell, generation }: Place) =>
       !rows.some((row) => row.cell === cell && row.generation === generation);
-    const replaced = rows.length > 0 && (await this.#records.find(account)).some(isNew);
+    const replaced = rows.length > 0 && (await this.#records.find(account.name)).some(isNew);
     return replaced ? this.current(account) : [];
   }
 
   /** The account's live rows, none when it is locked. */
-  async live(account: string): Promise<OpenRow[]> {
-    return this.#live(await this.#records.find(account));
+  async live({ name, requestId }: Asked): Promise<OpenRow[]> {
+    return this.#live(await this.#records.find(name), requestId);
   }
 
   /** As {@link live}, when they are known to be so in the token too. @throws VaultUnavailable */
-  async held(account: string): Promise<OpenRow[]> {
+  async held(account: Asked): Promise<OpenRow[]> {
     if (!this.#ledger.usable) throw new VaultUnavailable('the retry counters cannot be written to the token');
     return this.live(account);
   }
 
   /** Those rows that this vault wrote and whose cell is their own. */
-  async #live(rows: readonly Row[]): Promise<OpenRow[]> {
+  async #live(rows: readonly Row[], requestId: string | undefined): Promise<OpenRow[]> {
     const isLive = (row: Place) => this.#ledger.state(row).state === 'live';
     const opened: OpenRow[] = [];
     for (const row of rows) {
-      const one = isLive(row) ? await this.#rows.open(row) : undefined;
+      const one = isLive(row) ? await this.#rows.open(row, requestId) : undefined;
       if (one) opened.push(one);
     }
     return opened.filter(isLive);
@@ -102,6 +103,7 @@ export class Accounts {
   async store(
     place: Place,
     content: Content,
+    requestId: string | undefined,
     replaces: (old: OpenRow) => boolean,
     inherits: (old: OpenRow) => boolean = () => false,
   ): Promise<void> {
@@ -111,7 +113,7 @@ export class Accounts {
     });
     await this.#ledger.reserve(row);
     const before = await this.#records.find(row.account);
-    const live = await this.#live(before);
+    const live = await this.#live(before, requestId);
     await this.#records.put(row);
     await this.#ledger.activate(row, { ends: live.filter(replaces), inherits: live.filter(inherits) });
     for (const old of before) {
@@ -119,7 +121,7 @@ export class Accounts {
     }
   }
 
-  async status(account: string): Promise<Status> {
+  async status(account: Asked): Promise<Status> {
     try {
       const rows = await this.current(account);
       const [newest] = rows.sort((a, b) => (a.dealing < b.dealing ? 1 : -1));
@@ -145,10 +147,10 @@ export class Accounts {
   }
 
   /** Forgets the account: its key is unreachable for ever. */
-  delete(account: string): Promise<void> {
-    return this.inTurn(account, async () => {
-      const rows = await this.#records.find(account);
-      await this.end(await this.#live(rows));
+  delete({ name, requestId }: Asked): Promise<void> {
+    return this.inTurn(name, async () => {
+      const rows = await this.#records.find(name);
+      await this.end(await this.#live(rows, requestId));
       for (const row of rows) await this.#records.delete(row);
     });
   }
@@ -164,10 +166,14 @@ export class Accounts {
    * @param scrubbing runs the rest once the answer has left: in it, the time that this takes would show that the account
    * exists. If it fails, {@link tidy} makes up for it
    */
-  locked(account: string, { cell }: Cell, scrubbing: (work: () => Promise<void>) => Promise<void>): void {
+  locked(
+    { name: account, requestId }: Asked,
+    { cell }: Cell,
+    scrubbing: (work: () => Promise<void>) => Promise<void>,
+  ): void {
     setImmediate(() => {
       lockouts.inc();
-      audit('locked', { account });
+      audit('locked', { account, requestId });
       scrubbing(() => this.#records.scrub({ account, cell })).catch(() => undefined);
     });
   }
@@ -202,12 +208,12 @@ export const isSame = (
  * A cell becomes live in the same change that ends those which it replaces, so no crash leaves two of one dealing: the
  * older row was hidden from the registration that should have ended it. The next one ends both.
  */
-function expectOneOfEach(rows: OpenRow[]): OpenRow[] {
+function expectOneOfEach(rows: OpenRow[], requestId: string | undefined): OpenRow[] {
   const twins = rows.filter((row) => rows.some((other) => other !== row && other.dealing === row.dealing));
   if (twins.length === 0) return rows;
   for (const { account, cell } of twins) {
     tamperedRecords.inc();
-    audit('record refused', { account, cell });
+    audit('record refused', { account, cell, requestId });
   }
   throw new VaultUnavailable('the database shows a key that was replaced; register again to end both');
 }

@@ -11,7 +11,7 @@ import { Exchanges, newExchangeId } from './exchanges.js';
 import { Finishes, untilDone } from './finishes.js';
 import { type Bound, checkFinish, type KeyAgreement } from './key-agreement.js';
 import type { Lifecycle } from './lifecycle.js';
-import type { Account } from './names.js';
+import type { Account, Asked } from './names.js';
 
 /** How a client begins to have this vault keep its share of a fleet's key. */
 export interface ShareRequest {
@@ -144,7 +144,7 @@ export class Dealings {
     const share = { keyshare, wrapped: wrappedShare, publicKey };
     let wrappedKey: Uint8Array | undefined;
     const store = async () => {
-      const live = await this.#accounts.held(account);
+      const live = await this.#accounts.held({ name: account, requestId });
       const kept = { dealing, publicKey, registrationRecord };
       // A try that failed may have had its effect.
       if (!live.some((row) => isSame(row, kept))) {
@@ -155,6 +155,7 @@ export class Dealings {
         await this.#accounts.store(
           { account, ...cell },
           content,
+          requestId,
           (old) => !this.#isProven(old),
           () => true,
         );
@@ -191,8 +192,8 @@ export class Dealings {
    * Ends every other key of the account.
    * @throws UnknownExchange when this dealing is not held, DealingConflict when nobody has proven a password against it
    */
-  commit(account: string, dealing: string): Promise<void> {
-    return this.#accounts.inTurn(account, async () => {
+  commit(account: Asked, dealing: string): Promise<void> {
+    return this.#accounts.inTurn(account.name, async () => {
       const rows = await this.#accounts.live(account);
       if (!this.#isProven(find(rows, dealing)))
         throw new DealingConflict(
@@ -206,8 +207,8 @@ export class Dealings {
    * Ends a dealing that was cut off before anybody proved a password against it.
    * @throws UnknownExchange when it is not held, DealingConflict when it was proven
    */
-  withdraw(account: string, dealing: string): Promise<void> {
-    return this.#accounts.inTurn(account, async () => {
+  withdraw(account: Asked, dealing: string): Promise<void> {
+    return this.#accounts.inTurn(account.name, async () => {
       const row = find(await this.#accounts.live(account), dealing);
       if (this.#isProven(row))
         throw new DealingConflict(

@@ -17,6 +17,9 @@ export interface Account {
   readonly requestId: string | undefined;
 }
 
+/** An account, and the request that asks for it. */
+export type Asked = Pick<Account, 'name' | 'requestId'>;
+
 /** What accounts are called in database, logs and audit log: nobody without the token's key can try ids against them. */
 export class AccountNames {
   readonly #key: Uint8Array;

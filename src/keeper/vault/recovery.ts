@@ -13,7 +13,7 @@ import type { Evaluation } from './evaluation.js';
 import { Exchanges, newExchangeId } from './exchanges.js';
 import { Finishes, untilDone } from './finishes.js';
 import type { Lifecycle } from './lifecycle.js';
-import type { Account } from './names.js';
+import type { Account, Asked } from './names.js';
 import type { UnknownAccounts } from './unknown.js';
 
 /** What a login is answered from: an account's row, or a fake one. */
@@ -123,13 +123,14 @@ export class Recoveries {
   }
 
   /** @throws AccountLocked when no attempt is left; AttemptsUnderWay when the last ones are under way */
-  async start({ name: account, subject, requestId }: Account, login: Login, dealing: string) {
+  async start(asked: Account, login: Login, dealing: string) {
+    const { name: account, subject, requestId } = asked;
     const standIn = this.#unknown.credential(account);
-    const spentOn = chosen(await this.#accounts.current(account), dealing);
+    const spentOn = chosen(await this.#accounts.current(asked), dealing);
     const [row] = spentOn;
     const credential = row ? this.#credentialOf(row) : standIn;
     const isOpen = this.open.of(account).length > 0;
-    const spent = row ? await this.#spend(account, spentOn) : this.#unknown.spend(account, isOpen);
+    const spent = row ? await this.#spend(asked, spentOn) : this.#unknown.spend(account, isOpen);
     const { attemptsRemaining } = spent;
     try {
       const { KE2, expectedKE3 } = await this.#answer(subject, login, credential, spent.attempt.durable);
@@ -210,7 +211,7 @@ export class Recoveries {
       };
     this.#tellFailed(recovery, 'failed', requestId);
     return async () => {
-      await this.#end(recovery);
+      await this.#end(recovery, requestId);
       throw new WrongPassword(attemptsRemaining);
     };
   }
@@ -218,7 +219,7 @@ export class Recoveries {
   /** An attempt ended without proof. At the limit, once no other attempt is open, the account is locked. */
   async fail(recovery: Recovery, end: 'failed' | 'expired', requestId = recovery.requestId): Promise<void> {
     this.#tellFailed(recovery, end, requestId);
-    await this.#end(recovery);
+    await this.#end(recovery, requestId);
   }
 
   #tellFailed({ account, attemptsRemaining }: Recovery, end: string, requestId: string | undefined): void {
@@ -227,19 +228,19 @@ export class Recoveries {
     audit('attempt failed', { account, attemptsRemaining, requestId });
   }
 
-  #end({ account, attempt }: Recovery): Promise<void> {
+  #end({ account, attempt }: Recovery, requestId: string | undefined): Promise<void> {
     return this.#accounts.inTurn(account, async () => {
       if (attempt.cells.length === 0 && this.open.of(account).length === 0) await this.#unknown.lock(account);
-      for (const cell of await this.#ledger.fail(attempt)) this.#locked(account, cell);
+      for (const cell of await this.#ledger.fail(attempt)) this.#locked({ name: account, requestId }, cell);
     });
   }
 
-  #locked(account: string, cell: Cell): void {
+  #locked(account: Asked, cell: Cell): void {
     this.#accounts.locked(account, cell, (work) => this.#lifecycle.request(work));
   }
 
   /** @throws AccountLocked, AttemptsUnderWay */
-  async #spend(account: string, rows: readonly Place[]): Promise<Spent> {
+  async #spend(account: Asked, rows: readonly Place[]): Promise<Spent> {
     try {
       const attempt = this.#ledger.spend(rows);
       return { attempt, attemptsRemaining: attempt.attemptsRemaining };

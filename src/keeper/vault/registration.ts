@@ -116,7 +116,7 @@ export class Registrations {
       toElement(parseRegistrationRecord(message.registrationRecord).clientPublicKey);
       check(registration.bound, message);
       this.open.take(registrationId, account.name);
-      const work = this.#keep(registration, message);
+      const work = this.#keep(registration, message, account.requestId);
       return untilDone(() => this.#lifecycle.request(work));
     });
   }
@@ -125,6 +125,7 @@ export class Registrations {
   #keep(
     { account, cell: picked, key, bound }: Registration,
     { registrationRecord, encryptedBackupKey, replace = false }: RegistrationFinish,
+    requestId: string | undefined,
   ): () => Promise<void> {
     if (bound) forget(bound.keys);
     const content = {
@@ -137,13 +138,13 @@ export class Registrations {
     };
     let first: Cell | undefined = picked;
     const store = async () => {
-      const live = await this.#accounts.held(account);
+      const live = await this.#accounts.held({ name: account, requestId });
       // A try that failed may have had its effect.
       if (live.some((row) => isSame(row, content))) return;
       if (live.length > 0 && !replace) throw new KeyExists();
       const cell = first ?? (await this.#ledger.pick());
       first = undefined;
-      await this.#accounts.store({ account, ...cell }, content, () => true);
+      await this.#accounts.store({ account, ...cell }, content, requestId, () => true);
     };
     return () =>
       this.#accounts.inTurn(account, store).finally(() => {

@@ -49,12 +49,15 @@ export class Rows {
     }
   }
 
-  /** @returns `undefined` when the row is not one that this vault wrote there: that is counted and audited */
-  async open(row: Row): Promise<OpenRow | undefined> {
+  /**
+   * @param requestId of the request that it is opened for
+   * @returns `undefined` when the row is not one that this vault wrote there: that is counted and audited
+   */
+  async open(row: Row, requestId?: string): Promise<OpenRow | undefined> {
     const opened = await openWith(this.#token, this.#ledger.keyOf(row), row);
     if (!opened) {
       tamperedRecords.inc();
-      audit('record refused', { account: row.account, cell: row.cell });
+      audit('record refused', { account: row.account, cell: row.cell, requestId });
     }
     return opened;
   }

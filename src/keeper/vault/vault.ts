@@ -208,9 +208,9 @@ export class Vault {
    * @throws UnknownExchange when this one is not held, DealingConflict when nobody has proven a password against it
    */
   async commitDealing(id: AccountId, dealing: string): Promise<void> {
-    const account = this.nameOf(id);
+    const account = this.#account(id);
     await this.#lifecycle.request(() => this.#dealings.commit(account, dealing));
-    audit('dealing committed', { account, dealing, requestId: id.requestId });
+    audit('dealing committed', { account: account.name, dealing, requestId: id.requestId });
   }
 
   /**
@@ -218,9 +218,9 @@ export class Vault {
    * @throws UnknownExchange when it is not held, DealingConflict when it was proven
    */
   async withdrawDealing(id: AccountId, dealing: string): Promise<void> {
-    const account = this.nameOf(id);
+    const account = this.#account(id);
     await this.#lifecycle.request(() => this.#dealings.withdraw(account, dealing));
-    audit('dealing withdrawn', { account, dealing, requestId: id.requestId });
+    audit('dealing withdrawn', { account: account.name, dealing, requestId: id.requestId });
   }
 
   /**
@@ -252,14 +252,14 @@ export class Vault {
   }
 
   status(id: AccountId): Promise<Status> {
-    return this.#lifecycle.request(() => this.#accounts.status(this.nameOf(id)));
+    return this.#lifecycle.request(() => this.#accounts.status(this.#account(id)));
   }
 
   /** Forgets the account: its key is unreachable for ever. */
   async delete(id: AccountId): Promise<void> {
-    const account = this.nameOf(id);
+    const account = this.#account(id);
     await this.#lifecycle.request(() => this.#accounts.delete(account));
-    audit('deleted', { account, requestId: id.requestId });
+    audit('deleted', { account: account.name, requestId: id.requestId });
   }
 
   /**
