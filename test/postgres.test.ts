@@ -77,6 +77,9 @@ describe('several daemons on one PostgreSQL database and one token', function ()
   it('one answers, the other stands by and says so', async () => {
     assert.deepEqual([await first.ready(), await second.ready()], [true, false]);
     assert.match(await (await fetch(new URL('/readyz', second.admin))).text(), /standing by/);
+    const identityOf = async (daemon: Daemon) =>
+      (await daemon.fetch(undefined, 'GET', '/v1/identity')).json();
+    assert.deepEqual(await identityOf(second), await identityOf(first));
     await first.register('alice', 'right');
     const refused = await second.fetch('alice', 'GET', '/v1/account');
     assert.equal(refused.status, 503);

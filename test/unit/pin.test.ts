@@ -83,6 +83,10 @@ describe('where the PIN comes from', () => {
     refuses(folder, /folder: this is a folder/);
   });
 
+  it('lies where it can be looked for', () => {
+    refuses(join(file(0o600), 'pin'), /pin: the PIN cannot be read \(ENOTDIR\)/);
+  });
+
   it('that a token refused is not tried again until it is another one', () => {
     process.env.BKV_DATA = join(work);
     const profile = { name: 'x', token: { label: 'a' } } as Profile;

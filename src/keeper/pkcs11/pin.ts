@@ -36,8 +36,9 @@ function pathOf(source: Exclude<PinSource, { env: string } | { held: string }>):
 }
 
 function readPinFile(path: string | undefined): string | undefined {
-  if (!path || !lstatSync(path, { throwIfNoEntry: false })) return undefined;
+  if (!path) return undefined;
   try {
+    if (!lstatSync(path, { throwIfNoEntry: false })) return undefined;
     if (!statSync(path).isFile())
       throw new ProfileError(`${path}: this is a folder, or a device: name the file that holds the PIN`);
     const others = whoElseReads(path);

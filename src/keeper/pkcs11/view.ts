@@ -3,6 +3,8 @@ import { basename, join } from 'node:path';
 import { readToken, softhsmFolder, sync, TOKEN, tokensIn, writeAnew } from './files.js';
 
 const VIEW = 'witness.';
+/** Tells SoftHSM2 by its number whether objects have come or gone. It looks where it finds none; where there is no file it complains to syslog. */
+const GENERATION = 'generation';
 /** What is older, milliseconds, has reached the disk by itself. */
 const YOUNG = 60_000;
 const isObject = (name: string): boolean => name.endsWith('.object') && name !== TOKEN;
@@ -82,6 +84,7 @@ export class View {
   #show(token: string, names: ReadonlySet<string>, all: boolean): void {
     const known = this.#known.get(token) ?? new Set();
     mkdirSync(this.#of(token), { recursive: true, mode: 0o700 });
+    writeFileSync(join(this.#of(token), GENERATION), '', { mode: 0o600 });
     const come = [...names].filter((name) => !known.has(name));
     const there = come.filter((name) => this.#sync(join(token, name), [join(token, name)]));
     for (const name of all ? names : there) linkSync(join(token, name), join(this.#of(token), name));
