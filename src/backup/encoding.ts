@@ -1,4 +1,5 @@
 import { bytesToHex, randomBytes } from '@noble/hashes/utils.js';
+import { parseBase64url, toBase64url } from '../protocol/index.js';
 import { BackupError } from './errors.js';
 
 export const text = (plain: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(plain);
@@ -6,21 +7,14 @@ export const text = (plain: string): Uint8Array<ArrayBuffer> => new TextEncoder(
 /** @param bytes how many, twice as many digits */
 export const randomHex = (bytes: number): string => bytesToHex(randomBytes(bytes));
 
-export function toBase64(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes))
-    .replace(/\+/g, '-')
-    .replace(/\//g, '_')
-    .replace(/=+$/, '');
-}
+export { toBase64url };
 
 /** @throws BackupError when it is no base64url, or of another length */
-export function fromBase64(encoded: unknown, length?: number): Uint8Array {
-  if (typeof encoded === 'string' && /^[\w-]*$/.test(encoded)) {
-    const plain = atob(encoded.replace(/-/g, '+').replace(/_/g, '/'));
-    const bytes = Uint8Array.from(plain, (char) => char.charCodeAt(0));
-    if (length === undefined || bytes.length === length) return bytes;
-  }
-  throw new BackupError('a key of the backup is damaged');
+export function fromBase64url(encoded: unknown, length?: number): Uint8Array<ArrayBuffer> {
+  const bytes = parseBase64url(encoded);
+  if (!bytes || (length !== undefined && bytes.length !== length))
+    throw new BackupError('a key of the backup is damaged');
+  return bytes;
 }
 
 /** @throws BackupError when it is no JSON object */

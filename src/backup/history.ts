@@ -1,6 +1,6 @@
 import type { Storage } from '../storage/index.js';
 import { copyOf, listTwice, readOne } from './copies.js';
-import { fromBase64, parseObject } from './encoding.js';
+import { fromBase64url, parseObject } from './encoding.js';
 import { Epoch, V1Keys } from './epoch.js';
 import { BackupError } from './errors.js';
 import {
@@ -136,8 +136,8 @@ async function openEpoch(name: string, id: string, masterKey: Uint8Array, sealed
   return {
     epoch: new Epoch(id, masterKey, number),
     parents,
-    older: older.map(({ epoch, number, key }) => new Epoch(epoch, fromBase64(key, 32), number)),
-    v1: v1 && new V1Keys(fromBase64(v1.part, 32), fromBase64(v1.snapshot, 32)),
+    older: older.map(({ epoch, number, key }) => new Epoch(epoch, fromBase64url(key, 32), number)),
+    v1: v1 && new V1Keys(fromBase64url(v1.part, 32), fromBase64url(v1.snapshot, 32)),
   };
 }
 

@@ -1,7 +1,7 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, concatBytes, hexToBytes } from '@noble/hashes/utils.js';
 import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_P256_HKDF_SHA256 } from 'hpke';
-import { fromBase64, parseObject, text, toBase64 } from './encoding.js';
+import { fromBase64url, parseObject, text, toBase64url } from './encoding.js';
 import { derive, Epoch } from './epoch.js';
 import { BackupError } from './errors.js';
 
@@ -94,7 +94,7 @@ export async function wrap(
     contextOf(name, kind, by, voucher),
   );
   const digest = digestOf({ enc: encapsulatedSecret, key: ciphertext });
-  const told = { publicKey: toBase64(publicKey), ...details, digest };
+  const told = { publicKey: toBase64url(publicKey), ...details, digest };
   const about = await epoch.seal(name, text(padded(JSON.stringify(told))));
   return text(
     `${JSON.stringify({
@@ -102,9 +102,9 @@ export async function wrap(
       kind,
       suite: SUITE,
       by,
-      enc: toBase64(encapsulatedSecret),
-      key: toBase64(ciphertext),
-      about: toBase64(about),
+      enc: toBase64url(encapsulatedSecret),
+      key: toBase64url(ciphertext),
+      about: toBase64url(about),
     })}\n`,
   );
 }
@@ -129,9 +129,9 @@ export function parseWrap(name: string, content: Uint8Array): Wrap {
     name,
     kind,
     by,
-    enc: fromBase64(enc, 65),
-    key: fromBase64(key, 48),
-    about: fromBase64(about),
+    enc: fromBase64url(enc, 65),
+    key: fromBase64url(key, 48),
+    about: fromBase64url(about),
   };
 }
 
@@ -146,7 +146,8 @@ export async function unwrap(wrap: Wrap, opener: Opener, voucher: Voucher): Prom
 }
 
 /** By this digest, whoever has the master key recognises a damaged wrap without the opener's secret. */
-const digestOf = ({ enc, key }: Pick<Wrap, 'enc' | 'key'>): string => toBase64(sha256(concatBytes(enc, key)));
+const digestOf = ({ enc, key }: Pick<Wrap, 'enc' | 'key'>): string =>
+  toBase64url(sha256(concatBytes(enc, key)));
 
 /** Whether a wrap is as it was written. @param content JSON */
 export async function isSound(name: string, content: Uint8Array, epoch: Epoch): Promise<boolean> {
@@ -170,7 +171,7 @@ export async function openAbout(wrap: Wrap, epoch: Epoch): Promise<OpenerInfo> {
     digest: _,
     ...details
   } = parseObject(await epoch.open(wrap.name, wrap.about), wrap.name);
-  const key = fromBase64(publicKey, 65);
+  const key = fromBase64url(publicKey, 65);
   // What this program does not know is carried on to later epochs as it is.
   return {
     ...details,

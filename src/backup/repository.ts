@@ -1,6 +1,6 @@
 import { ObjectError, type Storage, StorageError, type Stored } from '../storage/storage.js';
 import { type Cipher, PART_BYTES, TAG_BYTES, webCipher } from './cipher.js';
-import { fromBase64, parseObject, text } from './encoding.js';
+import { fromBase64url, parseObject, text } from './encoding.js';
 import { type Epoch, V1Keys } from './epoch.js';
 import { BackupError } from './errors.js';
 import type { Part } from './format.js';
@@ -181,7 +181,7 @@ async function readHeader(storage: Storage): Promise<1 | 2 | 'damaged' | undefin
 
 async function readSalt(storage: Storage): Promise<Uint8Array | undefined> {
   const content = await storage.read(HEADER, MOST_HEADER);
-  return content && fromBase64(parseHeader(content)?.salt, 32);
+  return content && fromBase64url(parseHeader(content)?.salt, 32);
 }
 
 function parseHeader(content: Uint8Array): Record<string, unknown> | undefined {

@@ -1,6 +1,6 @@
 import type { Storage } from '../storage/index.js';
 import { writeTwice } from './copies.js';
-import { randomHex, text, toBase64 } from './encoding.js';
+import { randomHex, text, toBase64url } from './encoding.js';
 import { Epoch, type V1Keys } from './epoch.js';
 import { BackupError } from './errors.js';
 import { openersOf, readAllWraps } from './history.js';
@@ -40,8 +40,8 @@ export async function writeEpoch(
     number,
     created: new Date().toISOString(),
     parents,
-    older: older.map(({ id, number, masterKey }) => ({ epoch: id, number, key: toBase64(masterKey) })),
-    ...(v1 && { v1: { part: toBase64(v1.part), snapshot: toBase64(v1.snapshot) } }),
+    older: older.map(({ id, number, masterKey }) => ({ epoch: id, number, key: toBase64url(masterKey) })),
+    ...(v1 && { v1: { part: toBase64url(v1.part), snapshot: toBase64url(v1.snapshot) } }),
   };
   for (const info of openers) await writeWrap(storage, epoch, info, voucher);
   await storage.flush();

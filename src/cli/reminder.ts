@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
-import { rmSync } from 'node:fs';
 import { isRemembered, makeReminder } from '../client/index.js';
 import { UsageError } from './errors.js';
-import { readState, statePath, writeState } from './state.js';
+import { readState, removeState, writeState } from './state.js';
 
 const nameOf = (account: string): string =>
   `reminder-${createHash('sha256').update(account).digest('hex').slice(0, 16)}`;
@@ -26,5 +25,5 @@ export async function check(account: string, password: string): Promise<boolean>
 }
 
 export function forget(account: string): void {
-  rmSync(statePath(nameOf(account)), { force: true });
+  removeState(nameOf(account));
 }

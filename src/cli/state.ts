@@ -1,9 +1,10 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { writeFileAtomicSync } from '../process/index.js';
 
 /** A file in the user's state folder (XDG Base Directory Specification), which only the user reads. */
-export const statePath = (name: string): string =>
+const statePath = (name: string): string =>
   join(process.env.XDG_STATE_HOME ?? join(homedir(), '.local', 'state'), 'bkv', name);
 
 /** @returns `undefined` when there is none */
@@ -17,14 +18,20 @@ export function readState(name: string): Buffer | undefined {
 
 /** Keeps what makes later commands safer; where it cannot be kept, this one goes on with a warning. */
 export function writeState(name: string, content: Uint8Array): void {
-  const path = statePath(name);
-  const temporary = `${path}.${process.pid}.tmp`;
   try {
+    const path = statePath(name);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     // In one step: another command may read it.
-    writeFileSync(temporary, content, { mode: 0o600 });
-    renameSync(temporary, path);
+    writeFileAtomicSync(path, content);
   } catch (error) {
     process.stderr.write(`warning: ${(error as Error).message}; nothing is kept for later on this device\n`);
+  }
+}
+
+export function removeState(name: string): void {
+  try {
+    rmSync(statePath(name), { force: true });
+  } catch {
+    // Whoever has no home has kept nothing.
   }
 }

@@ -1,3 +1,4 @@
+import { parseBase64url } from '../protocol/index.js';
 import { BkvError } from './errors.js';
 
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
@@ -18,7 +19,7 @@ export function refusePlainHttp({ protocol, hostname, href }: URL): void {
 export function isForAnother(token: string, audience: string): boolean {
   try {
     const [, payload = ''] = token.split('.');
-    const { aud } = JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/'))) as { aud?: unknown };
+    const { aud } = JSON.parse(new TextDecoder().decode(parseBase64url(payload))) as { aud?: unknown };
     return aud !== undefined && ![aud].flat().includes(audience);
   } catch {
     return false;

@@ -1,4 +1,4 @@
-import { audienceOf, equal } from '../protocol/index.js';
+import { audienceOf, equal, parseBase64url, toBase64url } from '../protocol/index.js';
 import { isForAnother, refusePlainHttp } from './access.js';
 import {
   AccessTokenForAnother,
@@ -12,17 +12,14 @@ import {
   WrongPassword,
 } from './errors.js';
 
-export const toBase64url = (bytes: Uint8Array): string =>
-  btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-    .replaceAll('=', '');
+export { toBase64url };
 
-export const fromBase64url = (text: unknown): Uint8Array => {
-  if (typeof text !== 'string' || !/^[\w-]*$/.test(text) || text.length % 4 === 1)
-    throw new VaultError(200, 'the vault answered without a field that it owes');
-  return Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (char) => char.charCodeAt(0));
-};
+/** @throws VaultError when it is no field of bytes */
+export function fromBase64url(text: unknown): Uint8Array {
+  const bytes = parseBase64url(text);
+  if (!bytes) throw new VaultError(200, 'the vault answered without a field that it owes');
+  return bytes;
+}
 
 type Answer = Record<string, unknown>;
 

@@ -1,3 +1,4 @@
+import { parseBase64url } from '../protocol/index.js';
 import { BkvError } from './errors.js';
 
 /** The PRF's input. It is the same for every backup, so that none has to be stored. */
@@ -86,9 +87,10 @@ const prfOf = (credential: PublicKeyCredential): PrfResults =>
   (credential.getClientExtensionResults() as { prf?: PrfResults }).prf ?? {};
 const extensions = { prf: { eval: { first: INPUT } } } as AuthenticationExtensionsClientInputs;
 const random = (length: number): BufferSource => crypto.getRandomValues(new Uint8Array(length));
-const idBytes = (id: string): BufferSource =>
-  Uint8Array.from(atob(id.replace(/-/g, '+').replace(/_/g, '/')), (char) => char.charCodeAt(0));
-const descriptor = (id: string): PublicKeyCredentialDescriptor => ({ type: 'public-key', id: idBytes(id) });
+const descriptor = (id: string): PublicKeyCredentialDescriptor => ({
+  type: 'public-key',
+  id: parseBase64url(id) as BufferSource,
+});
 
 /**
  * Makes a passkey, and tries whether it opens backups. Works in browsers, right after a click.

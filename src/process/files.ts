@@ -2,16 +2,20 @@ import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from 'node:
 import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
+/** Two processes may write the same file: each what is its own. */
+const besideOf = (path: string): string => `${path}.${process.pid}.tmp`;
+
 /** Writes a file for its owner alone, whole or not at all, and durably. */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
-  const file = await open(`${path}.tmp`, 'w', 0o600);
+  const beside = besideOf(path);
+  const file = await open(beside, 'w', 0o600);
   try {
     await file.writeFile(text);
     await file.datasync();
   } finally {
     await file.close();
   }
-  await rename(`${path}.tmp`, path);
+  await rename(beside, path);
   const folder = await open(dirname(path));
   try {
     await folder.sync();
@@ -21,13 +25,14 @@ export async function writeFileAtomic(path: string, text: string): Promise<void>
 }
 
 /** The same for who cannot wait. */
-export function writeFileAtomicSync(path: string, text: string): void {
-  const file = openSync(`${path}.tmp`, 'w', 0o600);
+export function writeFileAtomicSync(path: string, content: string | Uint8Array): void {
+  const beside = besideOf(path);
+  const file = openSync(beside, 'w', 0o600);
   try {
-    writeFileSync(file, text);
+    writeFileSync(file, content);
     fsyncSync(file);
   } finally {
     closeSync(file);
   }
-  renameSync(`${path}.tmp`, path);
+  renameSync(beside, path);
 }

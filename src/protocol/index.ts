@@ -1,3 +1,4 @@
+export { parseBase64url, toBase64url } from './base64url.js';
 export {
   type ClientLogin,
   createKE1,

@@ -1,5 +1,6 @@
 import type { Opener } from '../backup/index.js';
 import { type AccountStatus, type StretchPassword, VaultClient, WrongPassword } from '../client/index.js';
+import { parseBase64url } from '../protocol/index.js';
 import { withStretch } from './stretching.js';
 import { Problem, texts } from './words.js';
 
@@ -66,7 +67,7 @@ class Account {
     return new VaultClient({
       account: this.name,
       url: location.origin,
-      serverPublicKey: Uint8Array.from(atob(serverPublicKey), (char) => char.charCodeAt(0)),
+      serverPublicKey: parseBase64url(serverPublicKey) as Uint8Array,
       accessToken: async () =>
         (await fetch('demo/login', { method: 'POST', body, signal: AbortSignal.timeout(TIMEOUT) })).text(),
       ...(stretch && { stretch }),

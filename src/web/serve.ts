@@ -100,7 +100,7 @@ app.use((_request, response, next) => {
   next();
 });
 app.get('/demo/config', (_request, response) => {
-  response.json({ serverPublicKey: Buffer.from(serverPublicKey, 'base64url').toString('base64') });
+  response.json({ serverPublicKey });
 });
 app.post('/demo/login', express.text({ limit: 256 }), async (request, response) => {
   response.type('text/plain').send(await embeddedJwt(data, String(request.body), 600));

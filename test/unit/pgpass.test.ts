@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +17,19 @@ describe('how a PostgreSQL server is reached', () => {
     else process.env.PGPASSFILE = before;
   });
   const target = { host: 'db', port: 5432, database: 'bkv', user: 'bkv' };
+
+  it('a user without a home, as a service has, has no file of passwords', function () {
+    if (process.getuid?.() !== 0) return this.skip();
+    const url = new URL('../../src/process/index.js', import.meta.url);
+    const script = `import(${JSON.stringify(url)}).then(({ inHome }) => console.log(inHome('.pgpass')))`;
+    const user = ['--reuid=54321', '--regid=54321', '--clear-groups'];
+    const { HOME: _, ...env } = process.env;
+    const found = execFileSync('setpriv', [...user, process.execPath, '-e', script], {
+      env,
+      encoding: 'utf8',
+    });
+    assert.equal(found, 'undefined\n');
+  });
 
   it('the password is that of the first line which is for the connection', () => {
     process.env.PGPASSFILE = file;

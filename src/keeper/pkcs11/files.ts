@@ -10,8 +10,8 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { inHome } from '../../process/index.js';
 import { TokenError } from './errors.js';
 
 /**
@@ -28,7 +28,7 @@ const COPY = 'token.copy';
 export function softhsmFolder(): string {
   const places = [
     process.env.SOFTHSM2_CONF,
-    join(homedir(), '.config/softhsm2/softhsm2.conf'),
+    inHome('.config', 'softhsm2', 'softhsm2.conf'),
     '/etc/softhsm/softhsm2.conf',
   ];
   const conf = places.find((place) => place !== undefined && existsSync(place));

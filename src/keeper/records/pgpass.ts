@@ -1,7 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
-import { whoElseReads } from '../../process/index.js';
+import { inHome, whoElseReads } from '../../process/index.js';
 import { DatabaseError } from './errors.js';
 
 /** Where a connection goes. */
@@ -18,8 +16,8 @@ export interface Target {
  * @throws DatabaseError when others can read the file
  */
 export function passwordOf({ host, port, database, user }: Target): string | undefined {
-  const path = process.env.PGPASSFILE ?? join(homedir(), '.pgpass');
-  if (!existsSync(path)) return undefined;
+  const path = process.env.PGPASSFILE ?? inHome('.pgpass');
+  if (path === undefined || !existsSync(path)) return undefined;
   const others = whoElseReads(path);
   if (others)
     throw new DatabaseError(
