@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { cpuOf, processesOf } from '../rig/processes.js';
 import { API, SOCKETS, SocketServer } from '../src/keeper/socket/index.js';
+import type { KeeperApi } from '../src/keeper/vault/index.js';
 import { SIZES } from '../src/protocol/index.js';
 
 const CONNECTIONS = 64;
@@ -16,8 +17,8 @@ const recoveryId = 'A'.repeat(22);
 const ANSWERS = {
   identity: { serverPublicKey: new Uint8Array(SIZES.element), maxAttempts: 10, exchangeSeconds: 60 },
   startRecovery: { recoveryId, KE2: new Uint8Array(SIZES.KE2), attemptsRemaining: 9 },
-  finishRecovery: { encryptedBackupKey: new Uint8Array(60) },
-};
+  finishRecovery: { encryptedBackupKey: new Uint8Array(60), failedAttempts: 0 },
+} satisfies { [N in keyof KeeperApi]?: Awaited<ReturnType<KeeperApi[N]>> };
 
 const request = (path: string, body: object): string => {
   const text = JSON.stringify(body);
