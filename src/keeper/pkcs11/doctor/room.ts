@@ -63,5 +63,5 @@ function room(session: Session, objects: number, objectBytes: number): string {
   return `at least ${held} objects of ${bytes} bytes fit, ${accounts(held)} accounts`;
 }
 
-/** An object holds the counters of 65,536 accounts or more, unless many guess; some eight objects are journal, writer and what is being replaced. */
-const accounts = (objects: number): string => (Math.max(0, objects - 8) * 65_536).toLocaleString('en');
+/** An object holds the counters of 262,144 accounts, unless many guess; some eight objects are journal, writer and what is being replaced. */
+const accounts = (objects: number): string => (Math.max(0, objects - 8) * 262_144).toLocaleString('en');
