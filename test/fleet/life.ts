@@ -38,10 +38,12 @@ export class Life {
   loss = 0;
   /** how likely a message of an honest member takes longer than the client is patient */
   slowness = 0;
+  /** messages of honest members that took longer so far */
+  slowed = 0;
   readonly #replaced = new Replaced();
   readonly #clock = new Clock(this.#replaced);
-  /** the password of each dealing */
-  readonly passwords = new Map<string, string>();
+  /** the password of each dealing, where it is known for sure */
+  readonly passwords = new Map<string, string | undefined>();
 
   /** @param isReal whether honest members are the keeper's own vaults, over tokens in memory */
   constructor(
@@ -114,10 +116,15 @@ export class Life {
     });
   }
 
-  /** Says of dealings that are new whose password they have. */
-  label(password: string): void {
-    for (const { vault } of this.members)
-      for (const name of vault.seen.keys()) if (!this.passwords.has(name)) this.passwords.set(name, password);
+  /**
+   * Says of dealings that are new whose password they have.
+   * @param old the password before, for which a change may have dealt anew first: only its last dealing is sure to be of the new one
+   */
+  label(password: string, old = password): void {
+    const seen = this.members.flatMap(({ vault }) => [...vault.seen.keys()]);
+    const fresh = [...new Set(seen)].filter((name) => !this.passwords.has(name)).sort();
+    for (const name of fresh)
+      this.passwords.set(name, old === password || name === fresh.at(-1) ? password : undefined);
   }
 
   /** Whether T members of the fleet could serve a dealing of this password: honest ones that have it, liars that had it. */
@@ -205,6 +212,7 @@ export class Life {
   #delay(): number {
     const { random } = this;
     if (!random.chance(this.slowness)) return random.pick(HEDGE / 4);
+    this.slowed++;
     return this.loss > 0 && random.chance(0.5)
       ? TIMEOUT + random.pick(TIMEOUT)
       : HEDGE + random.pick(3 * HEDGE);
