@@ -71,22 +71,31 @@ export class View {
    */
   during<T>(look: () => T, all = false): T {
     const listed = this.#tokens.map((token) => ({ token, names: new Set(objectsOf(token)) }));
+    this.#clear();
     try {
       for (const { token, names } of listed) this.#show(token, names, all);
       const seen = look();
       for (const { token, names } of listed) this.#known.set(token, names);
       return seen;
     } finally {
-      rmSync(this.#folder, { recursive: true, force: true });
+      try {
+        this.#clear();
+      } catch {
+        // The next look tries again. What this one found is worth more.
+      }
     }
+  }
+
+  #clear(): void {
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   #show(token: string, names: ReadonlySet<string>, all: boolean): void {
     const known = this.#known.get(token) ?? new Set();
-    mkdirSync(this.#of(token), { recursive: true, mode: 0o700 });
-    writeFileSync(join(this.#of(token), GENERATION), '', { mode: 0o600 });
     const come = [...names].filter((name) => !known.has(name));
     const there = come.filter((name) => this.#sync(join(token, name), [join(token, name)]));
+    mkdirSync(this.#of(token), { recursive: true, mode: 0o700 });
+    writeFileSync(join(this.#of(token), GENERATION), '', { mode: 0o600 });
     for (const name of all ? names : there) linkSync(join(token, name), join(this.#of(token), name));
     const paths = come.map((name) => join(token, name));
     if (come.length > 0 || names.size !== known.size) this.#sync(token, paths);
