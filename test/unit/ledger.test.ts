@@ -149,7 +149,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
             } else assert.throws(() => ledger.spend([one.cell]), CellClosed);
           } else if (op === 'retire') {
             if (!one) continue;
-            await ledger.retire(one.cell);
+            await ledger.retire([one.cell]);
             model.retire(one.model);
           } else if (pair) {
             attempts.splice(attempts.indexOf(pair), 1);
@@ -192,7 +192,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
           await ledger.prove(attempt);
         }
         if (i % 8 === 5) {
-          await ledger.retire(cells.pop() as Cell);
+          await ledger.retire([cells.pop() as Cell]);
           await rotate(ledger, 0, (from, to, [first, last]) => {
             for (const [i, { cell, generation }] of cells.entries())
               if (cell >= first && cell <= last && generation === from) cells[i] = { cell, generation: to };
@@ -532,11 +532,11 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       const cells = await fill(ledger, 64);
       const [locked, dead, late, live] = cells as [Cell, Cell, Cell, Cell];
       for (let i = 0; i < LIMIT; i++) await guess(ledger, locked);
-      await ledger.retire(dead);
+      await ledger.retire([dead]);
       const rotation = await ledger.beginRotation(0);
       assert.deepEqual(ledger.state(locked), { state: 'locked' }, 'the vault still has to write it down');
       const moved = { ...late, generation: rotation.to };
-      await ledger.retire(moved);
+      await ledger.retire([moved]);
       await ledger.finishRotation(rotation);
       const free = [await ledger.pick(), await ledger.pick()].map(({ cell }) => cell).sort((a, b) => a - b);
       assert.deepEqual(free, [locked.cell, dead.cell]);

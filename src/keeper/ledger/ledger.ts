@@ -177,7 +177,7 @@ export class Ledger {
   }
 
   /** Ends those of the cells that are live: their account or dealing is over. */
-  retire(...cells: readonly Cell[]): Promise<void> {
+  retire(cells: readonly Cell[]): Promise<void> {
     return this.#allocation.retire(cells);
   }
 

@@ -157,7 +157,7 @@ export class Accounts {
 
   /** Closes the counters of live rows and deletes the rows. */
   async end(rows: readonly Place[]): Promise<void> {
-    if (rows.length > 0) await this.#ledger.retire(...rows);
+    if (rows.length > 0) await this.#ledger.retire(rows);
     for (const row of rows) await this.#records.delete(row);
   }
 

@@ -65,7 +65,7 @@ export async function shred(vault: Shreddable, page: number, abandonLost: boolea
 
   const lost = await lostCells(vault, rotation);
   if (lost.length > 0 && !abandonLost) return { page, moved, lost: lost.length, done: false };
-  await ledger.retire(...lost.map((cell) => ({ cell, generation: rotation.to })));
+  await ledger.retire(lost.map((cell) => ({ cell, generation: rotation.to })));
   for await (const rows of rowsOf(records, rotation, rotation.from))
     for (const row of rows) await records.delete(row);
   await ledger.finishRotation(rotation);

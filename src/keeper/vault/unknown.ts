@@ -54,7 +54,7 @@ export class UnknownAccounts {
 
   /** Takes as long as locking a known account does. */
   async lock(account: string): Promise<void> {
-    if ((this.#used.get(account) ?? 0) >= this.#ledger.limit) await this.#ledger.retire();
+    if ((this.#used.get(account) ?? 0) >= this.#ledger.limit) await this.#ledger.retire([]);
   }
 
   /** The account is known from now on. */

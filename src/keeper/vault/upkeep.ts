@@ -36,7 +36,7 @@ export function tellLost(records: number): void {
   lostRecords.set(records);
   if (records > 0)
     log.error(
-      'the database lacks accounts whose counters the token has: was an older copy of it put back? Put back the newer one',
+      'the database lacks accounts whose counters the token has: put back its newest copy, if an older one was put back. After a restore of the token, cells that nobody had count as well',
       { accounts: records },
     );
 }
