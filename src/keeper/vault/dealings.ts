@@ -83,8 +83,7 @@ export class Dealings {
   }
 
   close(): void {
-    for (const exchange of this.open.values()) end(exchange);
-    this.open.close();
+    this.open.end();
     this.#finishes.close();
   }
 

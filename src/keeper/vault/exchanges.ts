@@ -74,6 +74,12 @@ export class Exchanges<T extends { readonly account: string }> {
     clearInterval(this.#timer);
   }
 
+  /** Closes, and ends those that are still open as if they had expired. */
+  end(): void {
+    for (const value of this.values()) this.onExpire(value);
+    this.close();
+  }
+
   #expire(): void {
     const now = performance.now();
     for (const [id, { value, expires }] of this.#open) {

@@ -25,8 +25,7 @@ export class Finishes<T> {
   }
 
   close(): void {
-    for (const finish of this.#known.values()) finish.forget?.();
-    this.#known.close();
+    this.#known.end();
   }
 
   /**

@@ -73,7 +73,7 @@ export class Registrations {
   }
 
   close(): void {
-    this.open.close();
+    this.open.end();
     this.#finishes.close();
   }
 
