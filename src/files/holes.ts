@@ -1,20 +1,21 @@
-import { libc } from './libc.js';
+import { libc, once } from './libc.js';
 
 /** Linux: where the next content begins. */
 const SEEK_DATA = 3;
 
-type Seek = (file: number, offset: number, whence: number) => number;
-let seek: Seek | undefined | null = null;
+const seek = once(
+  () =>
+    libc()?.call('int64_t lseek(int file, int64_t offset, int whence)') as
+      | ((file: number, offset: number, whence: number) => number)
+      | undefined,
+);
 
 /**
  * Whether so many bytes of an open file, from an offset on, are a hole, which needs no reading. Where the system cannot
  * say they are none.
  */
 export function isHole(file: number, offset: number, length: number): boolean {
-  const library = libc();
-  if (!library) return false;
-  if (seek === null) seek = library.call('int64_t lseek(int file, int64_t offset, int whence)') as Seek;
-  const content = seek?.(file, offset, SEEK_DATA) ?? offset;
+  const content = seek()?.(file, offset, SEEK_DATA) ?? offset;
   // Behind the last content there is none.
-  return content < 0 ? library.error() === 'ENXIO' : content >= offset + length;
+  return content < 0 ? libc()?.error() === 'ENXIO' : content >= offset + length;
 }

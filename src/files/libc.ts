@@ -8,7 +8,17 @@ export interface Libc {
   error(): string;
 }
 
-function load(): Libc | undefined {
+/** Makes a value when it is first asked for. */
+export function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}
+
+/** @returns `undefined` where it cannot be asked */
+export const libc = once((): Libc | undefined => {
   if (process.platform !== 'linux') return undefined;
   try {
     const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi').default;
@@ -21,12 +31,4 @@ function load(): Libc | undefined {
   } catch {
     return undefined;
   }
-}
-
-let loaded: Libc | undefined | null = null;
-
-/** @returns `undefined` where it cannot be asked */
-export function libc(): Libc | undefined {
-  if (loaded === null) loaded = load();
-  return loaded;
-}
+});

@@ -1,4 +1,4 @@
-import { libc } from './libc.js';
+import { libc, once } from './libc.js';
 
 /** Bytes of a value, and of a list of names, that Linux has at most. */
 const MOST = 65_536;
@@ -16,9 +16,7 @@ export type ExtendedAttributes = Record<string, string>;
 
 export const ACL = 'system.posix_acl_access';
 
-let loaded: Calls | undefined | null = null;
-
-function load(): Calls | undefined {
+const system = once((): Calls | undefined => {
   const library = libc();
   if (!library) return undefined;
   const { call, error } = library;
@@ -28,12 +26,7 @@ function load(): Calls | undefined {
     set: call('int fsetxattr(int file, const char *name, const uint8_t *value, size_t size, int flags)'),
     error,
   } as Calls;
-}
-
-function system(): Calls | undefined {
-  if (loaded === null) loaded = load();
-  return loaded;
-}
+});
 
 /** Whether this system has extended attributes that can be read here. */
 export const hasXattr = (): boolean => system() !== undefined;
