@@ -2,23 +2,12 @@ import pkcs11 from 'pkcs11js';
 import { Binding } from '../src/keeper/pkcs11/binding.js';
 import { CANARY_LABEL } from '../src/keeper/pkcs11/canary.js';
 import { KEY_LABELS, type Profile } from '../src/keeper/pkcs11/index.js';
-import { templateOf } from '../src/keeper/pkcs11/keys.js';
+import { generate, templateOf } from '../src/keeper/pkcs11/keys.js';
 import type { KeyLabel } from '../src/keeper/pkcs11/labels.js';
-import { staticPublicKey } from '../src/keeper/pkcs11/templates.js';
 
 /** Makes a key as versions did before 2: without what keeps an insider from taking it away. */
-export function plainKey({ p11, session }: Binding, kind: KeyLabel, label: string = kind): pkcs11.Handle {
-  const template = templateOf(kind, { backedUp: false }, label);
-  if (kind === KEY_LABELS.static)
-    return p11.C_GenerateKeyPair(
-      session,
-      { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN },
-      staticPublicKey(label),
-      template,
-    ).privateKey;
-  const mechanism = kind === KEY_LABELS.wrap ? pkcs11.CKM_AES_KEY_GEN : pkcs11.CKM_GENERIC_SECRET_KEY_GEN;
-  return p11.C_GenerateKey(session, { mechanism }, [...template, { type: pkcs11.CKA_VALUE_LEN, value: 32 }]);
-}
+export const plainKey = (binding: Binding, kind: KeyLabel, label: string = kind): pkcs11.Handle =>
+  generate(binding, kind, label, templateOf(kind, { backedUp: false }, label));
 
 /** Every object of the token that has this label. */
 export const objectsNamed = (binding: Binding, label: string): pkcs11.Handle[] =>

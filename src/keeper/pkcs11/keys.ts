@@ -28,24 +28,29 @@ export const hardeningsOf = (kind: KeyLabel, keyWrap: number): readonly Hardenin
  * @returns the attributes that the module did not take
  */
 export function makeKey(binding: Binding, kind: KeyLabel, label: string, backedUp = false): string[] {
-  const { p11, session, keyWrap } = binding;
-  const make = (template: pkcs11.Template): unknown => {
-    if (kind === KEY_LABELS.static)
-      return p11.C_GenerateKeyPair(
-        session,
-        { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN },
-        staticPublicKey(label),
-        template,
-      );
-    return p11.C_GenerateKey(session, { mechanism: GENERATED_BY[kind] ?? GENERIC }, template);
-  };
-  const length = kind === KEY_LABELS.static ? [] : [{ type: pkcs11.CKA_VALUE_LEN, value: 32 }];
-  return harden(
-    [...templateOf(kind, { backedUp }, label), ...length],
-    hardeningsOf(kind, keyWrap.mechanism),
-    make,
-  ).lacks;
+  const make = (template: pkcs11.Template): unknown => generate(binding, kind, label, template);
+  return harden(templateOf(kind, { backedUp }, label), hardeningsOf(kind, binding.keyWrap.mechanism), make)
+    .lacks;
 }
 
 const GENERIC = pkcs11.CKM_GENERIC_SECRET_KEY_GEN;
 const GENERATED_BY: Partial<Record<KeyLabel, number>> = { [KEY_LABELS.wrap]: pkcs11.CKM_AES_KEY_GEN };
+
+/** Has the token make a key of a kind; a secret one has 32 bytes. @returns the private or secret half */
+export function generate(
+  { p11, session }: Binding,
+  kind: KeyLabel,
+  label: string,
+  template: pkcs11.Template,
+): pkcs11.Handle {
+  if (kind === KEY_LABELS.static)
+    return p11.C_GenerateKeyPair(
+      session,
+      { mechanism: pkcs11.CKM_EC_KEY_PAIR_GEN },
+      staticPublicKey(label),
+      template,
+    ).privateKey;
+  const length = { type: pkcs11.CKA_VALUE_LEN, value: 32 };
+  // Before all others: what makes a key unchangeable must come last.
+  return p11.C_GenerateKey(session, { mechanism: GENERATED_BY[kind] ?? GENERIC }, [length, ...template]);
+}
