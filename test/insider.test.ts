@@ -415,7 +415,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
 
     it('bkv doctor says so, and of a new one that its keys lie in files', () => {
       const said = (profile: Profile) => {
-        const all = examine(profile, 1);
+        const all = examine(profile, 1, 1);
         return all.filter(({ result }) => result !== 'works' && result !== 'note');
       };
       const unsafe = (profile: Profile) =>

@@ -11,6 +11,7 @@ import {
   rehearseToken,
   restoreToken,
 } from '../keeper/custody/index.js';
+import { PAGE_CELLS } from '../keeper/ledger/index.js';
 import {
   changePin,
   embeddedProfile,
@@ -189,7 +190,7 @@ export async function restore(flags: TokenFlags & CustodyFlags, file: string, js
 /** Prints what a token can do. Ends with exit code 1 when something is missing, 5 when something is unsafe. */
 export async function doctor(flags: TokenFlags, objects: number, json?: boolean): Promise<void> {
   const profile = profileOf(flags);
-  const findings = [...examine(profile, objects)];
+  const findings = [...examine(profile, PAGE_CELLS, objects)];
   if (findings.some(({ name, result }) => name === 'session' && result === 'works'))
     findings.push(await tryThreads(profile));
   const has = (result: string) => findings.some((finding) => finding.result === result);

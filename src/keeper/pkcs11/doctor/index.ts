@@ -15,9 +15,10 @@ export type { Finding } from './findings.js';
 
 /**
  * Tries on a token all that the vault needs, and all that an insider could do, with keys and objects that are thrown away.
- * @param objects how many data objects of 4,096 bytes to try to hold at once
+ * @param accounts how many one data object of the ledger counts for
+ * @param objects how many data objects to try to hold at once
  */
-export function examine(profile: Profile, objects = 300): readonly Finding[] {
+export function examine(profile: Profile, accounts: number, objects = 300): readonly Finding[] {
   const findings = new Findings();
   lookAround(profile, findings);
   lookAtKeys(profile, findings);
@@ -37,7 +38,7 @@ export function examine(profile: Profile, objects = 300): readonly Finding[] {
         'unsafe',
         'keys lie in files: whoever has the PIN and these, or the process that uses them, has the keys',
       );
-    tryVault(profile, binding, objects, findings);
+    tryVault(profile, binding, { accounts, objects }, findings);
     tryAttacks(binding, findings);
   } finally {
     throwAway(binding);
@@ -46,14 +47,19 @@ export function examine(profile: Profile, objects = 300): readonly Finding[] {
   return findings.all;
 }
 
-function tryVault(profile: Profile, binding: Binding, objects: number, findings: Findings): void {
+function tryVault(
+  profile: Profile,
+  binding: Binding,
+  room: { accounts: number; objects: number },
+  findings: Findings,
+): void {
   lookAtMechanisms(binding, findings);
   const made = makeKeys(binding, findings);
   const session = findings.attempt('session', () => new Session(profile, { keys: throwAwayKeys }));
   if (!session) return;
   try {
     tryOperations(session, made, findings);
-    tryObjects(session, { objects, objectBytes: profile.objectBytes }, findings);
+    tryObjects(session, { ...room, objectBytes: profile.objectBytes }, findings);
   } finally {
     session.close();
     throwAway(binding);

@@ -4,12 +4,16 @@ import type { Session } from '../session.js';
 import type { Findings } from './findings.js';
 import { PREFIX } from './throw-away.js';
 
-/** Writes, reads and replaces data objects as the ledger does. @param objects how many to try to hold at once */
+/**
+ * Writes, reads and replaces data objects as the ledger does.
+ * @param room `objects`: how many to try to hold at once; `accounts`: how many one of them counts for
+ */
 export function tryObjects(
   session: Session,
-  { objects, objectBytes }: { objects: number; objectBytes: number },
+  room: { accounts: number; objects: number; objectBytes: number },
   findings: Findings,
 ): void {
+  const { objectBytes } = room;
   const value = randomBytes(objectBytes);
   const bytes = objectBytes.toLocaleString('en');
   let writer = findings.attempt(`data object of ${bytes} bytes`, () => {
@@ -45,11 +49,16 @@ export function tryObjects(
     }
     throw new Error('a destroyed object still seems to be there');
   });
-  findings.add('room', 'note', room(session, objects, objectBytes));
+  findings.add('room', 'note', holding(session, room));
 }
 
 /** How many data objects fit. */
-function room(session: Session, objects: number, objectBytes: number): string {
+function holding(
+  session: Session,
+  { accounts, objects, objectBytes }: { accounts: number; objects: number; objectBytes: number },
+): string {
+  // Unless many guess. Some eight objects are journal, writer and what is being replaced.
+  const counted = (held: number) => (Math.max(0, held - 8) * accounts).toLocaleString('en');
   const bytes = objectBytes.toLocaleString('en');
   let held = 0;
   try {
@@ -58,10 +67,7 @@ function room(session: Session, objects: number, objectBytes: number): string {
       held++;
     }
   } catch (error) {
-    return `${held} objects of ${bytes} bytes fit, about ${accounts(held)} accounts (then ${(error as Error).message})`;
+    return `${held} objects of ${bytes} bytes fit, about ${counted(held)} accounts (then ${(error as Error).message})`;
   }
-  return `at least ${held} objects of ${bytes} bytes fit, ${accounts(held)} accounts`;
+  return `at least ${held} objects of ${bytes} bytes fit, ${counted(held)} accounts`;
 }
-
-/** An object holds the counters of 262,144 accounts, unless many guess; some eight objects are journal, writer and what is being replaced. */
-const accounts = (objects: number): string => (Math.max(0, objects - 8) * 262_144).toLocaleString('en');
