@@ -115,8 +115,8 @@ export function isPair(binding: Binding, key: pkcs11.Handle, publicKey: Uint8Arr
   try {
     return timingSafeEqual(deriveX(binding, key, point), stranger.computeSecret(publicKey));
   } catch (error) {
-    // A point that is none.
-    if ((error as NodeJS.ErrnoException).code?.startsWith('ERR_CRYPTO')) return false;
+    // A point that is none. A module's error has a number as its code.
+    if (String((error as NodeJS.ErrnoException).code).startsWith('ERR_CRYPTO')) return false;
     throw error;
   }
 }
