@@ -110,7 +110,7 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
     const init = ceremony('init-backup', 'b.yaml', '--out', file('backup.pem'));
     const twice = bkv(init, [passphrases[1] as string, passphrases[1] as string]);
     assert.equal(twice.status, 1);
-    assert.match(twice.stderr, /opens no share, or one that is open already/);
+    assert.match(twice.stderr, /opens no share, or one that is already open/);
     assert.equal(bkv(init, [passphrases[1] as string, 'another']).status, 1);
     assert.ok(!existsSync(file('backup.pem')));
   });
@@ -225,7 +225,7 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
       custodians,
     );
     assert.equal(status, 1);
-    assert.match(stderr, /made to never leave it/);
+    assert.match(stderr, /so that they never leave it/);
     for (const name of readdirSync(folderOf('vault-d')))
       assert.ok(!readFileSync(join(folderOf('vault-d'), name)).includes('bkv.backup'), name);
   });

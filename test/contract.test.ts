@@ -225,10 +225,10 @@ describe(`what every storage does (BKV_SEED=${seed})`, function () {
       `<ListBucketResult><IsTruncated>true</IsTruncated>${more}</ListBucketResult>`;
     const token = '<NextContinuationToken>same</NextContinuationToken>';
     for (const [page, said] of [
-      ['<html>Welcome to our WLAN</html>', /no list/],
-      [list('').slice(0, -5), /no list/],
-      [list(''), /how its list goes on/],
-      [list(token), /how its list goes on/],
+      ['<html>Welcome to our WLAN</html>', /other than a list/],
+      [list('').slice(0, -5), /other than a list/],
+      [list(''), /how its list continues/],
+      [list(token), /how its list continues/],
     ] as const) {
       const { server, port } = await proxy(ports.s3, (_incoming, outgoing) => void outgoing.end(page));
       proxies.push(server);

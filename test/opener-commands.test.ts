@@ -122,7 +122,7 @@ describe('bkv opener', () => {
     writeFileSync(at('other', 'a'), 'hello');
     ok(['backup', at('other'), at('other-cloud'), '--key-file', at('key')]);
     const add = (...args: string[]) => bkv(['opener', 'add', ...args, '--key-file', at('key')]);
-    assert.match(add('face', at('other-cloud')).stderr, /"face" opens no backup/);
+    assert.match(add('face', at('other-cloud')).stderr, /"face" does not open backups/);
     assert.match(add('contacts', at('other-cloud'), '--name', 'Ann').stderr, /two or more/);
     const many = ['--name', 'Ann', '--name', 'Ben', '--out', at('none')];
     assert.match(
@@ -170,6 +170,6 @@ describe('bkv opener', () => {
       assert.deepEqual([status, why.test(stderr)], [2, true], stderr);
     }
     const nowhere = bkv(['opener', 'add', 'passkey', at('kept'), ...page]);
-    assert.deepEqual([nowhere.status, /is no backup/.test(nowhere.stderr)], [2, true]);
+    assert.deepEqual([nowhere.status, /is not a backup/.test(nowhere.stderr)], [2, true]);
   }).timeout(60_000);
 });

@@ -107,7 +107,7 @@ const SO_PIN = '87654321';
       ],
       [
         content({ macs: file.content.macs.map((one: object) => ({ ...one, mac: file.mac })) }),
-        /is not the one that it says/,
+        /is not the one that the backup says/,
       ],
     ] as const)
       assert.throws(() => rehearseToken(other, text), expected);

@@ -758,7 +758,7 @@ describe('the page in a browser', () => {
   it('says what is wrong when it cannot be served', async () => {
     const { port } = new URL(url);
     await assert.rejects(servePage(port), new RegExp(`Port ${port} is taken`));
-    await assert.rejects(servePage('many'), /BKV_WEB_PORT is no port: "many"/);
+    await assert.rejects(servePage('many'), /BKV_WEB_PORT is not a port: "many"/);
   });
 });
 

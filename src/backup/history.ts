@@ -132,7 +132,7 @@ async function openEpoch(name: string, id: string, masterKey: Uint8Array, sealed
     v1?: { part: string; snapshot: string };
   };
   const before = older.filter(({ epoch }) => parents.includes(epoch)).map((parent) => parent.number);
-  if (number !== 1 + Math.max(0, ...before)) throw new BackupError(`${name} has another number than it may`);
+  if (number !== 1 + Math.max(0, ...before)) throw new BackupError(`${name} has a number out of range`);
   return {
     epoch: new Epoch(id, masterKey, number),
     parents,

@@ -228,7 +228,7 @@ export function partOf([name, length, epoch]: readonly unknown[], own: string): 
   const of = epoch ?? own;
   if (typeof name === 'string' && NAME.test(name) && isCount(length) && length <= PART_BYTES)
     if (typeof of === 'string') return { name, length, epoch: of };
-  throw new BackupError('the list of files names a part that cannot be');
+  throw new BackupError('the list of files names an impossible part');
 }
 
 function partsOf({ parts }: Record<string, unknown>, own: string): Part[] {
@@ -242,7 +242,7 @@ function piecesOf(rows: unknown, parts: readonly Part[]): Piece[] {
     const part = parts[index as number];
     const within = isCount(offset) && isCount(length) && offset + length <= (part?.length ?? 0);
     if (!(index === -1 && isCount(length) && length <= PART_BYTES) && !within)
-      throw new BackupError('the list of files names a piece that cannot be');
+      throw new BackupError('the list of files names an impossible piece');
     return { part, offset: offset as number, length: length as number };
   });
 }
@@ -258,7 +258,7 @@ function entryOf(value: Record<string, unknown>): Entry {
     Number.isFinite(mtime) &&
     (type === 'symlink' ? typeof target === 'string' : isCount(mode)) &&
     (type !== 'file' || (isCount(size) && Array.isArray(content)));
-  if (!complete) throw new BackupError('the list of files has an entry that cannot be');
+  if (!complete) throw new BackupError('the list of files has an impossible entry');
   return value as unknown as Entry;
 }
 

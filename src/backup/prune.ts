@@ -204,7 +204,8 @@ async function sweep(repository: Repository, graceMs: number): Promise<Pick<Prun
     else if (waiting.has(part)) marked++;
   }
   for (const part of there) {
-    if (Date.now() - listed > STALE_MS) throw new BackupError('this prune slept for a day; run it again');
+    if (Date.now() - listed > STALE_MS)
+      throw new BackupError('this prune was suspended for a day; run it again');
     await repository.deletePart(part);
   }
   for (const name of done) await repository.storage.delete(name);

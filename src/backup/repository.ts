@@ -97,7 +97,7 @@ export class Repository {
     const plaintext = await this.cipher.open(keys.partKey(name), keys.about, sealed);
     if (!plaintext) throw new BackupError(`part ${name} is damaged, or of another key`);
     if (length !== undefined && plaintext.length !== length)
-      throw new BackupError(`part ${name} is not as long as the list of files says`);
+      throw new BackupError(`part ${name} has another length than the list of files says`);
     return plaintext;
   }
 

@@ -20,6 +20,6 @@ export function checkSeen({ epochs, v1 }: Keyring, seen: SeenEpoch): void {
   });
   if (hidden)
     throw new OlderKeys(
-      'this device has seen newer keys of this backup, and the storage shows older ones: who was removed since could read what is written now; where the storage itself was set back, say --accept-older-keys',
+      'this device has seen newer keys of this backup, and the storage shows older ones: someone who was removed since then could read what is written now. If the storage itself was restored to an older state, use --accept-older-keys',
     );
 }

@@ -29,7 +29,7 @@ const size = (bytes: number): string =>
 const several = (value: string, before: string[] = []): string[] => [...before, value];
 
 function patterns(value: string, before?: string[]): string[] {
-  if (/^[./]*$/.test(value)) throw new UsageError(`--exclude "${value}" names nothing within the folder`);
+  if (/^[./]*$/.test(value)) throw new UsageError(`--exclude "${value}" matches nothing in the folder`);
   return several(value, before);
 }
 
@@ -252,7 +252,7 @@ function verify(source: string, key: BackupKey, repair: boolean, json?: boolean)
 }
 
 function reduce(source: string, key: BackupKey, keep: string, now: boolean, json?: boolean): Promise<void> {
-  if (!/^[1-9]\d{0,8}$/.test(keep)) throw new UsageError('--keep wants a number from 1 on');
+  if (!/^[1-9]\d{0,8}$/.test(keep)) throw new UsageError('--keep needs a number, 1 or more');
   return withStorage(source, async (storage) => {
     await compareWithSeen(storage, key, await snapshots(storage, key));
     const done = await prune(storage, key, Number(keep), now ? 0 : undefined, seenEpoch(key));

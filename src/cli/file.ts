@@ -2,7 +2,7 @@ import { closeSync, existsSync, fsyncSync, openSync, rmSync, writeFileSync } fro
 import { dirname } from 'node:path';
 import { UsageError } from './errors.js';
 
-const taken = (path: string): UsageError => new UsageError(`${path} is there already; name another file`);
+const taken = (path: string): UsageError => new UsageError(`${path} already exists; name another file`);
 
 /** Finds out early, before anybody has typed a secret. @throws UsageError */
 export function expectNew(path: string | undefined): void {

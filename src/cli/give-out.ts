@@ -21,7 +21,7 @@ export function expectKept({ out, yes }: GiveOutOptions): void {
   expectNew(out);
   if (out !== undefined || yes || shows() || saysToFile()) return;
   throw new UsageError(
-    'nothing tells whether what reads standard output keeps the digits: name a file with --out, or vouch for it with --yes',
+    'nobody knows whether the reader of standard output keeps the digits: name a file with --out, or confirm that it does with --yes',
   );
 }
 

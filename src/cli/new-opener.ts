@@ -29,7 +29,7 @@ async function password(flags: AccountFlags): Promise<Made> {
   const { state } = await client.status();
   if (state === 'locked')
     throw new UsageError(
-      'this account is locked for ever; bkv key register --replace begins anew with another key',
+      'this account is locked for ever; bkv key register --replace starts over with another key',
     );
   if (state === 'registered') {
     process.stderr.write('The account has a password. It will open this backup, too.\n');
@@ -72,5 +72,5 @@ export async function makeOpener(kind: string, flags: AccountFlags & NewOpenerFl
   if (kind === 'password') return password(flags);
   if (kind === 'digits') return digits(flags);
   if (kind === 'contacts') return contacts(flags);
-  throw new UsageError(`"${kind}" opens no backup: say password, digits, passkey or contacts`);
+  throw new UsageError(`"${kind}" does not open backups: use password, digits, passkey or contacts`);
 }

@@ -61,7 +61,9 @@ function list(backup: string, key: BackupKey, json?: boolean): Promise<void> {
 function addPasskey(backup: string, page: string | undefined): Promise<void> {
   return withStorage(backup, async (storage) => {
     if ((await openerKinds(storage)).size === 0)
-      throw new UsageError(`${backup} is no backup that a passkey can be added to; is it written right?`);
+      throw new UsageError(
+        `${backup} is not a backup that a passkey can be added to; is it spelt correctly?`,
+      );
     await openPage(page, backup);
   });
 }

@@ -19,7 +19,7 @@ export async function check(account: string, password: string): Promise<boolean>
   const reminder = readState(nameOf(account));
   if (!reminder)
     throw new UsageError(
-      'this device keeps nothing of the password, so that only the vault could tell; bkv key register and recover keep it with --remember',
+      'this device keeps nothing of the password, so only the vault could tell; bkv key register and bkv key recover keep it with --remember',
     );
   return isRemembered(reminder, password);
 }

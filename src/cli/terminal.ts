@@ -137,7 +137,7 @@ export function readLine(prompt: string): Promise<string> {
  * @throws UsageError without a terminal, or when they do not agree
  */
 export async function confirmLoss(loss: string, word: string, instead: string): Promise<void> {
-  if (!isInteractive()) throw new UsageError(`${loss} If that is meant, say ${instead}`);
+  if (!isInteractive()) throw new UsageError(`${loss} If you want that, use ${instead}`);
   process.stderr.write(`${loss}\n`);
   if ((await readLine(`Type "${word}" to go on: `)).trim().toLowerCase() !== word)
     throw new UsageError('nothing was done');

@@ -17,7 +17,7 @@ export { toBase64url };
 /** @throws VaultError when it is no field of bytes */
 export function fromBase64url(text: unknown): Uint8Array {
   const bytes = parseBase64url(text);
-  if (!bytes) throw new VaultError(200, 'the vault answered without a field that it owes');
+  if (!bytes) throw new VaultError(200, 'the vault answered without a required field');
   return bytes;
 }
 
@@ -163,7 +163,7 @@ export class Connection {
   #notAVault({ status }: Response): VaultError {
     return new VaultError(
       status,
-      `what answers at ${this.url} is not a vault; perhaps a network asks to sign in first, or the address is another one`,
+      `what answers at ${this.url} is not a vault; perhaps the network asks you to sign in first, or the address is wrong`,
     );
   }
 }

@@ -62,7 +62,7 @@ async function tryStretching(stretch: StretchPassword): Promise<number> {
 
 async function trySealing(): Promise<void> {
   if (globalThis.crypto?.subtle === undefined)
-    throw new StretchingUnavailable('there is no WebCrypto, which a page has over https: only');
+    throw new StretchingUnavailable('there is no WebCrypto: a page has it only over https:');
   const key = crypto.getRandomValues(new Uint8Array(32));
   try {
     const opened = await openKey(key.slice(), await sealKey(key.slice(), key));

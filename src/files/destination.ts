@@ -140,7 +140,7 @@ export class FolderDestination implements Destination {
       const names = isThere ? readdirSync(root) : [];
       if (names.length > 0 && !this.options.overwrite && !this.options.resume)
         throw new DestinationError(
-          `${root} is not empty; name an empty or a new folder, or say --resume or --overwrite`,
+          `${root} is not empty; name an empty or a new folder, or use --resume or --overwrite`,
         );
       if (!isThere) mkdirSync(root, { recursive: true, mode: PRIVATE_FOLDER });
       this.#folders = new Folders(root);
@@ -221,7 +221,7 @@ export class FolderDestination implements Destination {
     const before = this.#before.get(parentOf(path));
     const name = path.slice(path.lastIndexOf('/') + 1);
     if (before && !before.has(name) && isPlain(name))
-      throw new Error('this disk takes its name for that of another file');
+      throw new Error('this disk treats its name as the name of another file');
   }
 
   /** Removes what a restore that was cut off has left. */

@@ -97,7 +97,7 @@ export class Folders {
   #look(path: string): void {
     if (path !== '') this.#look(parentOf(path));
     const info = lstatSync(this.#plain(path));
-    if (!info.isDirectory() && path !== '') throw new Error(`${path} is no folder any more`);
+    if (!info.isDirectory() && path !== '') throw new Error(`${path} is no longer a folder`);
     this.#identify(path, info);
   }
 

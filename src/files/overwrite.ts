@@ -24,5 +24,5 @@ export function replaces(
   if (overwrite === 'always') return true;
   if (overwrite === 'older') return there.mtimeMs < mtime - 1;
   if (overwrite === 'never' || (resume && same)) return false;
-  throw new Error(`${path} is there already, and is another; it stays (--overwrite always)`);
+  throw new Error(`${path} already exists and differs; it was kept (to replace it: --overwrite always)`);
 }

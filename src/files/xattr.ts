@@ -67,7 +67,7 @@ export function writeXattr(file: number, name: string, content: unknown): void {
   const calls = system();
   if (typeof content !== 'string' || name.includes('\0'))
     throw new Error(`extended attribute ${JSON.stringify(name)} is not as the format says`);
-  if (!calls) throw new Error(`this system takes no extended attribute ${name}`);
+  if (!calls) throw new Error(`this system does not support the extended attribute ${name}`);
   const bytes = Buffer.from(content, 'base64url');
   if (calls.set(file, name, bytes, bytes.length, 0) < 0)
     throw new Error(`extended attribute ${name} was refused (${calls.error()})`);

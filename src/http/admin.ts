@@ -80,7 +80,7 @@ const onlySameOrigin: RequestHandler = (request: Request, _response, next) => {
   const site = request.headers['sec-fetch-site'];
   const foreign = origin !== undefined && origin !== `http://${host}`;
   if (foreign || (site !== undefined && site !== 'same-origin'))
-    throw new CodedError('forbidden-origin', 'a page of another site may not ask for this');
+    throw new CodedError('forbidden-origin', 'a page of another site cannot ask for this');
   if (!request.is('application/json'))
     throw new CodedError('unsupported-media-type', 'send application/json');
   next();

@@ -16,7 +16,7 @@ function proxyOf(env: Environment, name: string): string | undefined {
   if (URL.canParse(address) && /^https?:$/.test(new URL(address).protocol)) return address;
   throw new CodedError(
     'usage',
-    `${name}: is no address of a proxy; write http://HOST:PORT or https://HOST:PORT`,
+    `${name} is not the address of a proxy; write http://HOST:PORT or https://HOST:PORT`,
   );
 }
 

@@ -42,7 +42,7 @@ function lagrange(index: number, indices: readonly number[], at: number): bigint
  */
 export function dealKey(threshold: number, parties: number): { key: Uint8Array; shares: Share[] } {
   if (!(threshold >= 1 && threshold <= parties))
-    throw new RangeError('the threshold is from 1 to the parties');
+    throw new RangeError('the threshold must be from 1 to the number of parties');
   for (;;) {
     const coefficients = Array.from({ length: threshold }, () => Fn.fromBytes(p256.utils.randomSecretKey()));
     const shares = Array.from({ length: parties }, (_, i) => {

@@ -131,10 +131,10 @@ const MOST_SAID = 65_536;
  */
 function pageOf(xml: string, token: string | undefined): string {
   if (!xml.includes('<ListBucketResult') || !xml.includes('</ListBucketResult>'))
-    throw new StorageError('the server answered with something that is no list');
+    throw new StorageError('the server answered with something other than a list');
   const next = field(xml, 'NextContinuationToken');
   if (field(xml, 'IsTruncated') === 'true' && (next === '' || next === token))
-    throw new StorageError('the server does not tell how its list goes on (ListObjectsV2)');
+    throw new StorageError('the server does not say how its list continues (ListObjectsV2)');
   return xml;
 }
 

@@ -71,7 +71,7 @@ function startVault(): [ChildProcess, Promise<Serving>] {
 function listeningPort(): number {
   const { BKV_WEB_PORT = '8300' } = process.env;
   const port = Number(BKV_WEB_PORT);
-  if (!/^\d+$/.test(BKV_WEB_PORT) || port > 65_535) fail(`BKV_WEB_PORT is no port: "${BKV_WEB_PORT}"`);
+  if (!/^\d+$/.test(BKV_WEB_PORT) || port > 65_535) fail(`BKV_WEB_PORT is not a port: "${BKV_WEB_PORT}"`);
   return port;
 }
 

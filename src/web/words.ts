@@ -68,10 +68,10 @@ export const texts = {
   tooSlow: (seconds: number): string =>
     `This device needs some ${seconds} seconds to check a password, which is longer than the vault waits. Close other pages and programs and try again, or use a faster device. The vault was not asked, and no try was lost.`,
   stretchFailed:
-    'This browser ran out of memory in the middle of it. It may count as one try. Close other pages, and try again.',
+    'This browser ran out of memory part of the way. This may count as one try. Close other pages, and try again.',
   noAnswer: 'The vault did not answer. Check the network, and try again.',
   unsure:
-    'The vault did not answer to the end. Check the network, and try again. It may have counted this as one try.',
+    'The connection to the vault broke off. It may have counted this as one try. Check the network, and try again.',
   strengthUnavailable: 'The check of new passwords could not be loaded. Check the network, and try again.',
   existing:
     'Your account has a password already, and this backup opens with it. Type it, so that nothing opened by it is lost.',
@@ -127,7 +127,7 @@ export const texts = {
   noCode: 'No QR code was found in this picture. Try one that is sharp and straight.',
   otherCode: 'This QR code holds something else.',
   scanned: 'The code was read. The digits are filled in.',
-  scanning: 'Hold the code before the camera.',
+  scanning: 'Hold the code in front of the camera.',
 } as const;
 
 /** What the browser's own errors say to a person. */
@@ -182,5 +182,5 @@ export function words(error: unknown): string {
   if (error instanceof BkvError || error instanceof BackupError || error instanceof StorageError)
     return sentence(error.message);
   if (error instanceof DOMException) return BROWSER[error.name] ?? sentence(error.message);
-  return 'That did not work. Try again; if it stays so, load the page anew.';
+  return 'That did not work. Try again; if it still fails, reload the page.';
 }

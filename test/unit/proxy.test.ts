@@ -124,7 +124,7 @@ describe('a proxy of the environment', function () {
       HTTPS_PROXY: 'socks5://user:secret@proxy',
     });
     assert.equal(code, 2);
-    assert.match(stderr, /^bkv: HTTPS_PROXY: is no address of a proxy; write http:/);
+    assert.match(stderr, /^bkv: HTTPS_PROXY is not the address of a proxy; write http:/);
     assert.doesNotMatch(stderr, /secret/);
   });
 });

@@ -90,7 +90,7 @@ export async function openCustody(
       sealed = sealed.filter((other) => other !== one);
       break;
     }
-    if (!found) throw new CustodyError('this passphrase opens no share, or one that is open already');
+    if (!found) throw new CustodyError('this passphrase opens no share, or one that is already open');
   }
   const secret = await combine(shares);
   const pin = (name: string): string =>

@@ -113,6 +113,8 @@ export class PageKeys {
       return error;
     });
     if (failed)
-      throw new LedgerUnavailable('the token takes no further page of retry counters', { cause: failed });
+      throw new LedgerUnavailable('the token has no room for another page of retry counters', {
+        cause: failed,
+      });
   }
 }

@@ -65,11 +65,11 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
     withSession(module, profile, (session) => {
       const [trusted] = keysNamed(session, graphene.ObjectClass.PUBLIC_KEY, BACKUP_LABEL);
       if (trusted && !Buffer.from(publicKey).equals(spkiOf(trusted)))
-        throw new TokenError('the token has another backup token already', 'BKV_BACKUP');
+        throw new TokenError('the token already has another backup token', 'BKV_BACKUP');
       const own = only(session, graphene.ObjectClass.PRIVATE_KEY, KEY_LABELS.static);
       if (own.getAttribute({ extractable: null }).extractable !== true)
         throw new TokenError(
-          'the keys of this token were made to never leave it, so that it cannot be backed up',
+          'the keys of this token were made so that they never leave it; it cannot be backed up',
           'BKV_BACKUP',
         );
       const escrow = { class: graphene.ObjectClass.DATA, label: ESCROW_LABEL };

@@ -150,7 +150,7 @@ export function load<T>(module: string, loading: () => T): T {
     return loading();
   } catch (error) {
     throw new TokenError(
-      `${module} is no PKCS#11 module for this machine (${process.arch}): ${(error as Error).message}. Correct "module" in the profile`,
+      `${module} is not a PKCS#11 module for this machine (${process.arch}): ${(error as Error).message}. Correct "module" in the profile`,
       'BKV_MODULE',
     );
   }

@@ -13,7 +13,7 @@ import { loadProfile, type Profile } from './profile.js';
 export function embeddedProfile(data: string): Profile {
   const { tokens, softhsm, pin } = embeddedFiles(data);
   if (!existsSync(tokens))
-    throw new ProfileError(`${data} holds no vault; name the token with --profile FILE`);
+    throw new ProfileError(`${data} contains no vault; name the token with --profile FILE`);
   const text = `directories.tokendir = ${tokens}\nlog.level = ERROR\n`;
   if (!existsSync(softhsm) || readFileSync(softhsm, 'utf8') !== text) writeFileAtomicSync(softhsm, text);
   Object.assign(process.env, { BKV_DATA: data, SOFTHSM2_CONF: softhsm });

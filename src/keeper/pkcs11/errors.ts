@@ -46,7 +46,7 @@ export class PinRefused extends TokenError {
   /** @param reason the return value's name @param why where the name says too little */
   static because(reason: string, why: string = REMEDIES.get(reason) ?? reason): PinRefused {
     return new PinRefused(
-      `the token refuses the PIN (${why}); it is not tried again: correct it, then start anew`,
+      `the token refuses the PIN (${why}); it is not tried again: correct it, then restart`,
       reason,
     );
   }

@@ -42,7 +42,7 @@ export function pointOfAttribute(value: Uint8Array): Uint8Array {
     }
   }
   throw new TokenError(
-    `the token shows a public key that is no point of P-256 (CKA_EC_POINT of ${value.length} bytes)`,
+    `the token shows a public key that is not a point of P-256 (CKA_EC_POINT of ${value.length} bytes)`,
     'BKV_POINT',
   );
 }

@@ -148,7 +148,7 @@ function same(actual: Uint8Array, expected: Uint8Array, label: string): void {
 }
 
 const otherKey = (label: string): TokenError =>
-  new TokenError(`the key ${label} of the backup is not the one that it says`, 'BKV_BACKUP');
+  new TokenError(`the key ${label} of the backup is not the one that the backup says`, 'BKV_BACKUP');
 
 const ours = (binding: Binding, template: pkcs11.Template) =>
   binding

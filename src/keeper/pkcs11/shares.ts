@@ -35,7 +35,7 @@ export class Shares {
       // A module's error does not tell a bad share from a failure of its own. So a share that is known to be good is tried.
       this.#takeGood(transport, error);
       throw new InvalidInput(
-        'the share is not wrapped for this registration, or is not that of its public key',
+        'the share was not wrapped for this registration, or does not match its public key',
       );
     }
   }

@@ -69,7 +69,7 @@ async function openPostgres(url: string): Promise<Kysely<Database>> {
     verify: (client, done) => {
       isReadOnly(client).then((readOnly) => {
         if (readOnly) servers.turnFrom((client as unknown as ServerClient).server);
-        done(readOnly ? new DatabaseError('this server of the database takes no writes') : undefined);
+        done(readOnly ? new DatabaseError('this database server accepts no writes') : undefined);
       }, done);
     },
   });

@@ -15,7 +15,7 @@ export class Servers {
   constructor(url: string) {
     const [, scheme, user = '', hosts = '', rest] =
       /^(postgres(?:ql)?:\/\/)([^@/?]*@)?([^/?]*)(.*)$/.exec(url) ?? [];
-    if (!scheme) throw new DatabaseError('the URL of the database is none of PostgreSQL');
+    if (!scheme) throw new DatabaseError('the URL of the database is not a PostgreSQL URL');
     if (user.includes(':'))
       throw new DatabaseError(
         'the URL of the database holds a password, which logs and process lists would show; put it into the file that PGPASSFILE names',

@@ -56,5 +56,5 @@ export class KeyAgreement {
 export function checkFinish({ keys, startMac }: Bound, upload: RegistrationUpload, mac?: Uint8Array): void {
   const expected = finishMac(keys.finish, startMac, upload);
   if (mac?.length !== expected.length || !timingSafeEqual(mac, expected))
-    throw new InvalidMessage('the MAC is not that of the client which began this registration');
+    throw new InvalidMessage('the MAC is not from the client that started this registration');
 }

@@ -157,7 +157,7 @@ export class Registrations {
 /** @throws InvalidMessage when the message is not that of the client which began */
 function check(bound: Bound | undefined, { mac, ...upload }: RegistrationFinish): void {
   if (bound) checkFinish(bound, upload, mac);
-  else if (mac) throw new InvalidMessage('this registration was begun without a key share, and has no MAC');
+  else if (mac) throw new InvalidMessage('this registration was started without a key share and has no MAC');
 }
 
 /** All that is in a finish. */

@@ -92,7 +92,7 @@ export function decodeCells(reader: Reader, count: number): Uint32Array {
   const value = (number: number): Word => {
     const word = values[number];
     if (word === undefined)
-      throw new LedgerCorrupt('a page of the ledger names a value that it does not list');
+      throw new LedgerCorrupt('a page of the ledger uses a value that it does not list');
     return word;
   };
   const words = new Uint32Array(count).fill(value(0));
@@ -118,7 +118,7 @@ function decodeSparse(reader: Reader, words: Uint32Array, value: (number: number
     const number = reader.u8();
     const repeat = number & REPEAT ? (reader.u8() << 8) | reader.u8() : 0;
     if (at + repeat >= words.length)
-      throw new LedgerCorrupt('a page of the ledger says more cells than it has');
+      throw new LedgerCorrupt('a page of the ledger claims more cells than it holds');
     words.fill(value(number & ~REPEAT), at, at + repeat + 1);
     at += repeat + 1;
   }

@@ -47,7 +47,7 @@ export function tryObjects(
       if ((error as TokenError).reason === 'BKV_FENCED') return;
       throw error;
     }
-    throw new Error('a destroyed object still seems to be there');
+    throw new Error('an object that was destroyed is still shown');
   });
   findings.add('room', 'note', holding(session, room));
 }
