@@ -331,7 +331,7 @@ describe('bkv', () => {
     assert.equal(status, 2);
     assert.match(stderr, /--vault/);
     for (const [typed, wrong] of [
-      ['not a key', /line 1, character 1: "n" is no digit of a key/],
+      ['not a key', /line 1, character 1: "n" is not a digit of a key/],
       ['1234 5678 9abc', /these are 12: 52 digits are missing/],
       ['', /there are no digits/],
     ] as const) {

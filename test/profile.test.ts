@@ -45,7 +45,7 @@ describe('profiles, bkv doctor and bkv token init', () => {
     for (const [text, message] of [
       [
         good.replace('  label: bkv', '  lable: bkv'),
-        /wrong\.yaml:4: token: "lable" is no field; did you mean "label"\?/,
+        /wrong\.yaml:4: token: "lable" is not a field; did you mean "label"\?/,
       ],
       [`${good}sessions: many\n`, /wrong\.yaml:7: sessions: /],
       [`${good}  - [\n`, /wrong\.yaml:\d: /],

@@ -74,7 +74,7 @@ export function parseKey(text: string): Uint8Array {
   const { digits, strange } = readDigits(text);
   if (strange)
     throw invalid(
-      `line ${strange.line}, character ${strange.column}: "${strange.char}" is no digit of a key, which are 0 to 9 and a to f`,
+      `line ${strange.line}, character ${strange.column}: "${strange.char}" is not a digit of a key (0 to 9, a to f)`,
     );
   if (digits.length === 0) throw invalid('there are no digits');
   const withChecks = digits.length === LINES * CHECKED_DIGITS;

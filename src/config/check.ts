@@ -121,7 +121,7 @@ export const fields = <F extends Fields>(table: F): Check<CheckedFields<F>> => {
       for (const { key, value } of node.items) {
         const name = String(isScalar(key) ? key.value : key);
         if (name in table) found.set(name, value as Node | null);
-        else place.fault(`"${name}" is no field${didYouMean(name, Object.keys(table))}`, key as Node);
+        else place.fault(`"${name}" is not a field${didYouMean(name, Object.keys(table))}`, key as Node);
       }
     return Object.fromEntries(
       Object.entries(table).map(([name, check]) => [
