@@ -33,7 +33,7 @@ describe('profiles, bkv doctor and bkv token init', () => {
       const profile = { module } as Profile;
       assert.throws(() => loadModule(profile), {
         reason: 'BKV_MODULE',
-        message: /no PKCS#11 module for this machine/,
+        message: /not a PKCS#11 module for this machine/,
       });
       assert.throws(() => hasToken(profile), { reason: 'BKV_MODULE' });
     }
