@@ -42,8 +42,10 @@ export interface Kept {
   restart(): void | Promise<void>;
   end?(): Promise<void>;
 }
-interface Dealing {
+export interface Dealing {
   readonly name: string;
+  /** of the vault in the fleet, from 1 */
+  readonly index: number;
   readonly share: Uint8Array;
   readonly record: Uint8Array;
   readonly sealed: string;
@@ -55,6 +57,7 @@ interface Dealing {
 /** A registration between its two messages. */
 interface Offer {
   readonly dealing: string;
+  readonly index: number;
   readonly keyshare: Uint8Array;
   readonly transport: Uint8Array;
   readonly startMac: Uint8Array;
@@ -200,6 +203,7 @@ export class DoubleVault implements Kept {
     });
     this.#offers.set(encode(registrationId), {
       dealing: dealing as string,
+      index: index as number,
       keyshare,
       transport,
       startMac: mac,
@@ -218,7 +222,7 @@ export class DoubleVault implements Kept {
   #share(body: Body): Answer {
     const offer = this.#offers.get(body.registrationId as string);
     if (!offer) return problem(404, 'unknown-exchange');
-    const { dealing } = offer;
+    const { dealing, index } = offer;
     const record = decode(body.registrationRecord as string);
     const wrapped = decode(body.wrappedShare as string);
     const mac = finishMac(offer.finishKey, offer.startMac, {
@@ -236,6 +240,7 @@ export class DoubleVault implements Kept {
     const share = unwrap(xOf(times(offer.transport, offer.keyshare)), wrapped).subarray(-32);
     const made = {
       name: dealing,
+      index,
       share,
       record,
       sealed: body.encryptedBackupKey as string,

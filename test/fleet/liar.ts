@@ -1,4 +1,5 @@
 import { p256 } from '@noble/curves/nist.js';
+import type { Conspiracy } from './conspiracy.js';
 import type { Answer, DoubleVault } from './double.js';
 
 export interface Random {
@@ -28,13 +29,20 @@ export class Liar {
   constructor(
     readonly vault: DoubleVault,
     readonly random: Random,
-  ) {}
+    readonly conspiracy: Conspiracy | undefined,
+  ) {
+    conspiracy?.join(vault);
+  }
 
   answer(method: string, path: string, body: Record<string, never>): Sent {
     const { random } = this;
     if (random.chance(0.05)) this.#temper = [0, 0.1, 0.5, 0.9][random.pick(4)] as number;
     if (random.chance(0.01)) this.vault.restart();
     const honest = this.vault.handle(method, path, body);
+    if (this.conspiracy && path === '/v1/recovery/start' && random.chance(0.8)) {
+      const agreed = this.#conspire(this.conspiracy, body);
+      if (agreed) return { answer: agreed };
+    }
     const route = path.replace(/recovery\/[\w-]{22}$/, 'recovery/:id');
     if (honest.json && this.#history.length < 200) this.#history.push({ route, json: honest.json });
     if (route === '/v1/identity' ? !random.chance(this.#temper / 10) : !random.chance(this.#temper))
@@ -71,6 +79,12 @@ export class Liar {
     const status = [200, 204, 302, 401, 404, 409, 423, 429, 500, 503][this.random.pick(10)] as number;
     const type = ['locked', 'wrong-password', 'unknown-exchange', 'unavailable', 'x'][this.random.pick(5)];
     return { status, json: { type: `urn:bkv:problem:${type}`, detail: 'so it is', attemptsRemaining: 0 } };
+  }
+
+  #conspire(conspiracy: Conspiracy, body: Record<string, never>): Answer | undefined {
+    const held = this.vault.seen.get(body.dealing as unknown as string);
+    const KE1 = Buffer.from(body.KE1 as unknown as string, 'base64url');
+    return held && this.vault.evaluate({ ...held, share: conspiracy.shareOf(held) }, KE1);
   }
 
   /** Evaluates with a share that it should have destroyed. */

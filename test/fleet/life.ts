@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomNumbers, randomStream } from '../../rig/random.js';
 import { FleetClient, type FleetDefinition, type FleetOptions } from '../../src/client/index.js';
 import { Clock } from './clock.js';
+import { Conspiracy } from './conspiracy.js';
 import { DoubleVault, type Kept } from './double.js';
 import { Liar, type Random, type Sent } from './liar.js';
 import { multiplyByOpenSSL } from './openssl.js';
@@ -40,6 +41,9 @@ export class Life {
   slowness = 0;
   /** messages of honest members that took longer so far */
   slowed = 0;
+  /** of the newest fleet */
+  shape = { size: 0, threshold: 0 };
+  readonly #conspiracy: Conspiracy | undefined;
   readonly #replaced = new Replaced();
   readonly #clock = new Clock(this.#replaced);
   /** the password of each dealing, where it is known for sure */
@@ -59,6 +63,7 @@ export class Life {
     };
     this.isSiege = this.random.chance(0.05);
     this.limit = this.isSiege ? 3 + this.random.pick(4) : 20 + this.random.pick(10);
+    this.#conspiracy = this.random.chance(0.4) ? new Conspiracy(this.random, () => this.shape) : undefined;
     const own = randomStream(`client ${seed}`);
     this.#replaced.replace(crypto, 'getRandomValues', (array: Uint8Array) => {
       array.set(own(array.length));
@@ -85,7 +90,7 @@ export class Life {
   addDouble(isFaulty: boolean): Member & { readonly vault: DoubleVault } {
     const vault = new DoubleVault(ACCOUNT, this.limit, this.random.bytes);
     const isForgetful = isFaulty && this.random.chance(0.2);
-    const liar = isFaulty && !isForgetful ? new Liar(vault, this.random) : undefined;
+    const liar = isFaulty && !isForgetful ? new Liar(vault, this.random, this.#conspiracy) : undefined;
     return this.#add({ vault, isForgetful, ...(liar && { liar }) });
   }
 

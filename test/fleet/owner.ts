@@ -45,13 +45,18 @@ export class Owner {
     const [size, threshold] = SHAPES[life.random.pick(SHAPES.length)] as readonly [number, number];
     const liars = life.random.pick(size - threshold + 1);
     const places = this.#shuffled(Array.from({ length: size }, (_, i) => i < liars));
-    this.fleets.push({ members: places.map((isFaulty) => life.addMember(isFaulty)), threshold, liars });
+    this.#add({ members: places.map((isFaulty) => life.addMember(isFaulty)), threshold, liars });
     this.#devices = Array.from({ length: DEVICES }, () => ({ files: 1, client: this.#newClient(1) }));
     this.#device = this.#devices[0] as Device;
   }
 
   get fleet(): Fleet {
     return this.fleets.at(-1) as Fleet;
+  }
+
+  #add(fleet: Fleet): void {
+    this.fleets.push(fleet);
+    this.life.shape = { size: fleet.members.length, threshold: fleet.threshold };
   }
 
   get #isOutdated(): boolean {
@@ -272,7 +277,7 @@ export class Owner {
     const fresh = Array.from({ length: size - kept.length }, (_, i) =>
       this.life.addMember(i < liars - faulty && random.chance(0.5)),
     );
-    this.fleets.push({ members: this.#shuffled([...kept, ...fresh]), threshold, liars });
+    this.#add({ members: this.#shuffled([...kept, ...fresh]), threshold, liars });
     this.#update();
     await this.recover();
   }
