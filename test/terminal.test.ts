@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { Daemon } from '../rig/daemon.js';
+import { isAlive, processesOf } from '../rig/processes.js';
 import { formatKey, newBackupKey, parseKey, VaultClient } from '../src/client/index.js';
 import { KEYS, Person } from './support/pty.js';
 
@@ -117,6 +119,23 @@ describe('the terminal', () => {
       person.type('half of');
       person.hangUp();
       assert.notEqual(await person.ends(), 0);
+    });
+
+    it('a vault ends with its terminal, and not at a SIGHUP before', async () => {
+      const work = mkdtempSync(join(tmpdir(), 'bkv-terminal-'));
+      const loopback = '127.0.0.1:0';
+      const args = ['serve', '--data', work, '--listen', loopback, '--admin', loopback];
+      const person = new Person(process.execPath, ['dist/src/cli/main.js', ...args], process.env);
+      await person.sees(/"serving the operator"/);
+      process.kill(person.pid, 'SIGHUP');
+      const { all } = processesOf(person.pid);
+      assert.ok(all.length >= 4);
+      await setTimeout(500);
+      assert.ok(all.every(isAlive));
+      person.close();
+      assert.equal(await person.ends(), -constants.signals.SIGHUP);
+      assert.deepEqual(all.filter(isAlive), []);
+      rmSync(work, { recursive: true });
     });
 
     it('standard input may be taken by another program', async () => {

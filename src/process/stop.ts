@@ -1,3 +1,5 @@
+import { isatty } from 'node:tty';
+
 const stopping = new AbortController();
 const hurrying = new AbortController();
 
@@ -8,8 +10,9 @@ export const stopSignal: AbortSignal = stopping.signal;
 export const hurrySignal: AbortSignal = hurrying.signal;
 
 /**
- * Has {@link stopSignal} abort at SIGTERM, when the parent ends, and, in a process without a parent of ours, at SIGINT. A
- * terminal sends SIGINT to all processes at once; then the supervisor alone decides their order.
+ * Has {@link stopSignal} abort at SIGTERM, when the parent ends, and, in a process without a parent of ours, at SIGINT and
+ * when the terminal goes away. A terminal sends its signals to all processes at once; then the supervisor alone decides
+ * their order.
  */
 export function listenForStop(): void {
   const stop = () => (stopSignal.aborted ? hurrying : stopping).abort();
@@ -19,8 +22,23 @@ export function listenForStop(): void {
     stopping.abort();
     hurrying.abort();
   });
-  // Has the HTTP side read its certificates again; ends nothing.
-  process.on('SIGHUP', () => undefined);
+  process.on('SIGHUP', process.send ? () => undefined : whenTerminalIsGone(stop));
+}
+
+const STDERR = 2;
+
+/** SIGHUP says that the terminal has gone away, or has the HTTP side read its certificates again and ends nothing. */
+function whenTerminalIsGone(stop: () => void): () => void {
+  const hadTerminal = isatty(STDERR);
+  return () => {
+    if (!hadTerminal || isatty(STDERR)) return;
+    // Node.js aborts when it ends without the terminal that it began with.
+    process.once('exit', () => {
+      process.removeAllListeners('SIGHUP');
+      process.kill(process.pid, 'SIGHUP');
+    });
+    stop();
+  };
 }
 
 /** Resolves when this process is to stop. */

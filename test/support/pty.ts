@@ -50,7 +50,12 @@ export class Person {
     this.#pty.resize(columns, rows);
   }
 
-  /** The terminal's window is closed. */
+  /** The terminal is gone, as when its window is closed. */
+  close(): void {
+    (this.#pty as IPty & { destroy(): void }).destroy();
+  }
+
+  /** The signal that a terminal sends when its window is closed. */
   hangUp(): void {
     this.#pty.kill('SIGHUP');
   }
