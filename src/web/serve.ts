@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import express from 'express';
+import { listenForStop, stopped } from '../process/index.js';
 import { EXITS } from '../protocol/index.js';
 import { bundle } from './bundle.js';
 
@@ -81,12 +82,12 @@ process.once('exit', () => {
   vault.kill();
   rmSync(data, { recursive: true, force: true });
 });
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  process.once(signal, () => {
-    vault.removeAllListeners('exit');
-    vault.once('exit', () => process.exit(EXITS.done.code));
-    vault.kill();
-  });
+listenForStop();
+void stopped().then(() => {
+  vault.removeAllListeners('exit');
+  vault.once('exit', () => process.exit(EXITS.done.code));
+  vault.kill();
+});
 
 const assets = await bundle().catch((error: Error) =>
   fail(`The page could not be put together: ${error.message}. Run npm ci first.`),
