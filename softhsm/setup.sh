@@ -28,21 +28,24 @@ if [ "${1:-}" = test ]; then
   command -v setpriv >/dev/null || missing+=(util-linux)
   /usr/bin/python3 -c 'import argon2, cryptography' 2>/dev/null || missing+=(python3-argon2 python3-cryptography)
 fi
-if [ ${#missing[@]} -gt 0 ]; then
-  as_root=()
-  if [ "$(id -u)" -ne 0 ]; then
-    by_hand() {
-      echo "Install these first, as root: apt-get update && apt-get install --no-install-recommends ${missing[*]}" >&2
-      exit 1
-    }
-    command -v sudo >/dev/null || by_hand
-    if [ "${CI:-}" != true ]; then
-      [ -t 0 ] && [ -t 2 ] || by_hand
-      read -r -p "Missing on this machine: ${missing[*]}. Install them with sudo apt-get? [y/N] " answer || echo
-      [[ "$answer" =~ ^[Yy] ]] || by_hand
-    fi
-    as_root=(sudo)
+# Makes sure that root's rights may be used: on a person's machine the person is asked. $1: what for, $2: how it is done by hand.
+as_root=()
+expect_root() {
+  [ "$(id -u)" -ne 0 ] || return 0
+  by_hand() {
+    echo "Install these first, as root: $1" >&2
+    exit 1
+  }
+  command -v sudo >/dev/null || by_hand "$2"
+  if [ "${CI:-}" != true ]; then
+    [ -t 0 ] && [ -t 2 ] || by_hand "$2"
+    read -r -p "Missing on this machine: $1. Install them with sudo apt-get? [y/N] " answer || echo
+    [[ "$answer" =~ ^[Yy] ]] || by_hand "$2"
   fi
+  as_root=(sudo)
+}
+if [ ${#missing[@]} -gt 0 ]; then
+  expect_root "${missing[*]}" "apt-get update && apt-get install --no-install-recommends ${missing[*]}"
   echo "Installing ${missing[*]} …"
   "${as_root[@]}" apt-get update -qq
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
@@ -69,7 +72,12 @@ else
   cp package-lock.json node_modules/.bkv-lock
 fi
 if [ "${1:-}" = test ] && ! command -v chromium google-chrome >/dev/null; then
-  npx playwright-core install --with-deps chromium >/dev/null
+  browser=$(node -p 'require("playwright-core").chromium.executablePath()')
+  [ -x "$browser" ] || npx playwright-core install chromium >/dev/null
+  if ldd "$browser" | grep -q 'not found'; then
+    expect_root 'libraries of the browser' 'npx playwright-core install-deps chromium'
+    npx playwright-core install-deps chromium >/dev/null
+  fi
 fi
 if [ "${1:-}" = test ]; then
   # Where it cannot be tried, it says why, and so does its test.
