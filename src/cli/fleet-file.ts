@@ -1,17 +1,20 @@
 import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
-import { parse, stringify } from 'yaml';
-import { z } from 'zod';
+import { stringify } from 'yaml';
 import type { FleetDefinition } from '../client/index.js';
+import { type Checked, checkYaml, fields, integer, list, matching, optional, path } from '../config/check.js';
 import { UsageError } from './errors.js';
 
-const base64url = z.string().regex(/^[A-Za-z0-9_-]+$/, 'must be base64url');
-
-const fleetSchema = z.strictObject({
-  threshold: z.int().min(1),
-  liars: z.int().min(0).optional(),
-  vaults: z.array(z.strictObject({ url: z.url(), serverPublicKey: base64url })).nonempty(),
-  predecessors: z.array(z.string()).optional(),
+const fleetFields = fields({
+  threshold: integer(1),
+  liars: optional(integer(0)),
+  vaults: list(
+    fields({
+      url: matching('a URL', (text) => URL.canParse(text)),
+      serverPublicKey: matching('base64url', (text) => /^[A-Za-z0-9_-]+$/.test(text)),
+    }),
+    1,
+  ),
+  predecessors: optional(list(path)),
 });
 
 /** A fleet, and the fleets before it, newest first. */
@@ -25,31 +28,26 @@ export interface FleetFile extends FleetDefinition {
  */
 export function loadFleet(path: string): FleetFile {
   const { predecessors = [], ...fleet } = read(path);
-  const older = predecessors.map((name) => {
-    const { predecessors: _, ...definition } = read(resolve(dirname(path), name));
-    return definitionOf(definition);
-  });
-  return { ...definitionOf(fleet), predecessors: older };
+  return { ...definitionOf(fleet), predecessors: predecessors.map((older) => definitionOf(read(older))) };
 }
 
-function read(path: string): z.infer<typeof fleetSchema> {
-  let content: unknown;
+function read(path: string): Checked<typeof fleetFields> {
+  let text: string;
   try {
-    content = parse(readFileSync(path, 'utf8'));
+    text = readFileSync(path, 'utf8');
   } catch (error) {
-    throw new UsageError(`${path}: cannot be read as YAML (${(error as Error).message})`);
+    throw new UsageError(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
   }
-  const parsed = fleetSchema.safeParse(content);
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  throw new UsageError(`${path}: ${issue?.path.join('.') || 'fleet'}: ${issue?.message}`);
+  return checkYaml(text, path, fleetFields, (faults) => {
+    throw new UsageError(faults);
+  });
 }
 
 const definitionOf = ({
   threshold,
   liars,
   vaults,
-}: Omit<z.infer<typeof fleetSchema>, 'predecessors'>): FleetDefinition => ({
+}: Omit<Checked<typeof fleetFields>, 'predecessors'>): FleetDefinition => ({
   threshold,
   ...(liars !== undefined && { liars }),
   vaults: vaults.map(({ url, serverPublicKey }) => ({
