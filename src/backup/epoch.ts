@@ -4,7 +4,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, concatBytes, hexToBytes, randomBytes } from '@noble/hashes/utils.js';
 import { NONCE_BYTES, open, seal } from './cipher.js';
 import { text } from './encoding.js';
-import { BackupError } from './errors.js';
+import { Unopened } from './errors.js';
 
 const VERSION = 2;
 /** Version and epoch. */
@@ -53,7 +53,7 @@ export class V1Keys implements PartKeys {
   async openSnapshot(name: string, sealed: Uint8Array): Promise<Uint8Array> {
     const [nonce, rest] = [sealed.slice(0, NONCE_BYTES), sealed.slice(NONCE_BYTES)];
     const plaintext = await open(this.snapshot, nonce, text(`bkv snapshot v1 ${name}`), rest);
-    if (!plaintext) throw new BackupError(`snapshot ${name} is damaged, or of another key`);
+    if (!plaintext) throw new Unopened(`snapshot ${name}`);
     return plaintext;
   }
 }
@@ -115,7 +115,7 @@ export class Epoch implements PartKeys {
       epochOf(sealed) === this.id && nonce.length === NONCE_BYTES
         ? await open(this.#sealKey(name), nonce, about(name, head), sealed.slice(HEAD_BYTES + NONCE_BYTES))
         : undefined;
-    if (!plaintext) throw new BackupError(`${name} is damaged, or of another key`);
+    if (!plaintext) throw new Unopened(name);
     return plaintext;
   }
 

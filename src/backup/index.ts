@@ -14,7 +14,7 @@ export {
   rotate,
 } from './change-openers.js';
 export { type Cipher, NONCE_BYTES, PART_BYTES, TAG_BYTES, webCipher } from './cipher.js';
-export { BackupError } from './errors.js';
+export { BackupError, Unopened } from './errors.js';
 export type { DirectoryEntry, Entry, FileEntry, Origin, Snapshot, SymlinkEntry } from './format.js';
 export { NewerKey } from './keyring.js';
 export { migrate } from './migrate.js';

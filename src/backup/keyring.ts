@@ -1,7 +1,7 @@
 import type { Storage } from '../storage/index.js';
 import { copyOf, deleteTwice } from './copies.js';
 import { type Epoch, epochOf, type PartKeys, V1, type V1Keys } from './epoch.js';
-import { BackupError } from './errors.js';
+import { BackupError, BadPart, Unopened } from './errors.js';
 import { headsOf, idOf, listEpochs, listWraps, readWraps, unwrapAll } from './history.js';
 import { describe, type Opener } from './openers.js';
 import { join, writeEpoch } from './successor.js';
@@ -60,10 +60,10 @@ export class Keyring {
     return [...this.seen].every((id) => this.#epochs.has(id));
   }
 
-  /** @throws BackupError */
+  /** @throws BadPart */
   partKeys(epoch: string): PartKeys {
     const keys = epoch === V1 ? this.v1 : this.#epochs.get(epoch);
-    if (!keys) throw new BackupError('it is under a key that this one does not open');
+    if (!keys) throw new BadPart('it is under a key that this one does not open');
     return keys;
   }
 
@@ -75,7 +75,7 @@ export class Keyring {
       throw new UnknownEpoch(
         `${name} is under a key that this one does not open; see bkv snapshots for others`,
       );
-    if (!epoch) throw new BackupError(`${name} is damaged, or of another key`);
+    if (!epoch) throw new Unopened(name);
     return { epoch, plaintext: await epoch.open(name, sealed) };
   }
 }
@@ -107,7 +107,7 @@ export async function openKeyring(storage: Storage, opener: Opener): Promise<Key
   if (histories.length === 0) {
     // An opener without its epoch was cut off.
     if (!wraps.some((wrap) => seen.has(idOf(wrap)))) return undefined;
-    throw new BackupError(`${storage.location} is damaged, or of another key`);
+    throw new Unopened(`${storage.location}`);
   }
   const heads = headsOf(histories);
   const keyring = new Keyring({

@@ -2,7 +2,7 @@ import { ObjectError, type Storage, StorageError, type Stored } from '../storage
 import { type Cipher, PART_BYTES, TAG_BYTES, webCipher } from './cipher.js';
 import { fromBase64url, parseObject, text } from './encoding.js';
 import { type Epoch, V1Keys } from './epoch.js';
-import { BackupError } from './errors.js';
+import { BackupError, BadPart } from './errors.js';
 import type { Part } from './format.js';
 import { beginKeyring, Keyring, openKeyring, UnknownEpoch } from './keyring.js';
 import { type BackupKey, type Opener, openerOf } from './openers.js';
@@ -93,11 +93,11 @@ export class Repository {
     // Where a disk is not mounted any more, everything is missing.
     if (!sealed && !(await this.#answers()))
       throw new StorageError(`${this.storage.location} is not there any more`);
-    if (!sealed) throw new BackupError(`part ${name} is missing`);
+    if (!sealed) throw new BadPart(`part ${name} is missing`);
     const plaintext = await this.cipher.open(keys.partKey(name), keys.about, sealed);
-    if (!plaintext) throw new BackupError(`part ${name} is damaged, or of another key`);
+    if (!plaintext) throw new BadPart(`part ${name} is damaged, or of another key`);
     if (length !== undefined && plaintext.length !== length)
-      throw new BackupError(`part ${name} has another length than the list of files says`);
+      throw new BadPart(`part ${name} has another length than the list of files says`);
     return plaintext;
   }
 
@@ -112,7 +112,7 @@ export class Repository {
       const single = error instanceof ObjectError || (await this.#answers());
       if (!(error instanceof ObjectError)) this.#unreadable.add(name);
       if (!single || this.#unreadable.size >= OUTAGE) throw error;
-      throw new BackupError(`${name} cannot be read: ${error.message}`);
+      throw new BadPart(`${name} cannot be read: ${error.message}`);
     }
   }
 

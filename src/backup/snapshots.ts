@@ -1,7 +1,7 @@
 import type { Storage } from '../storage/index.js';
 import { parseObject } from './encoding.js';
 import { V1 } from './epoch.js';
-import { BackupError } from './errors.js';
+import { BackupError, Unopened } from './errors.js';
 import type { Origin, Snapshot } from './format.js';
 import { UnknownEpoch } from './keyring.js';
 import { partOf } from './list.js';
@@ -45,7 +45,7 @@ export async function readSnapshot(
   const sealed = await repository.storage.read(path, MOST);
   if (!sealed) throw new BackupError(`snapshot ${name} is missing`);
   const { v1 } = repository.keyring;
-  if (number === 0 && !v1) throw new BackupError(`snapshot ${name} is damaged, or of another key`);
+  if (number === 0 && !v1) throw new Unopened(`snapshot ${name}`);
   const opened = number === 0 ? undefined : await openSnapshot(repository, name, sealed);
   if (opened && opened.epoch.number !== number) throw new BackupError(`snapshot ${name} is damaged`);
   const plaintext = opened?.plaintext ?? ((await v1?.openSnapshot(name, sealed)) as Uint8Array);
@@ -74,7 +74,7 @@ async function openSnapshot(repository: Repository, name: string, sealed: Uint8A
     return await repository.keyring.open(snapshotPath(name), sealed);
   } catch (error) {
     if (error instanceof UnknownEpoch || !(error instanceof BackupError)) throw error;
-    throw new BackupError(`snapshot ${name} is damaged, or of another key`);
+    throw new Unopened(`snapshot ${name}`);
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Storage } from '../storage/index.js';
 import type { Progress } from './backup.js';
 import type { Cipher } from './cipher.js';
-import { BackupError } from './errors.js';
+import { BackupError, BadPart } from './errors.js';
 import type { Part } from './format.js';
 import { checkKeys } from './heal.js';
 import { readEntries } from './list.js';
@@ -123,7 +123,8 @@ export async function verify(
       }
     };
     const badList = (error: BackupError) => {
-      if (!/^part /.test(error.message)) damaged.push({ snapshot, path: '', reason: error.message });
+      // The parts of the list are told above.
+      if (!(error instanceof BadPart)) damaged.push({ snapshot, path: '', reason: error.message });
     };
     for await (const entry of readEntries(repository, { list, version }, badList)) {
       if (entry.type !== 'file') continue;

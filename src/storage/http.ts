@@ -12,6 +12,8 @@ export class HttpError extends Error {
     detail: string,
     /** when the server wants to be asked again, seconds */
     readonly retryAfter?: number,
+    /** the server's own word for it, as S3's `NoSuchBucket` */
+    readonly code?: string,
   ) {
     super(`the server answered ${status}${detail && `: ${detail}`}`);
   }
@@ -29,26 +31,36 @@ const ADVICE: Record<number, string> = {
 
 export const timeLimit = (): AbortSignal => AbortSignal.timeout(LONGEST_MS);
 
-/** @throws HttpError when the status is none of success */
-export async function checked(response: Response, detailOf = async (_: Response) => ''): Promise<Response> {
-  if (response.ok) return response;
-  const detail = await detailOf(response).catch(() => '');
-  await response.body?.cancel().catch(() => undefined);
-  throw failure(response, detail);
+/** What a server says of a failure: a word for programs, and a text for people. */
+export interface Said {
+  readonly code: string;
+  readonly text: string;
 }
 
-/** What a status means. @param detail what the server said of it */
+/** @throws HttpError when the status is none of success */
+export async function checked(
+  response: Response,
+  saidIn: (response: Response) => Promise<Said>,
+): Promise<Response> {
+  if (response.ok) return response;
+  const said = await saidIn(response).catch(() => undefined);
+  await response.body?.cancel().catch(() => undefined);
+  throw failure(response, said);
+}
+
+/** What a status means. @param said what the server said of it */
 export function failure(
   {
     status,
     statusText,
     headers,
   }: Pick<Response, 'status' | 'statusText'> & { headers: { get(name: string): string | null } },
-  detail = '',
+  said?: Said,
 ): HttpError {
   const after = Number(headers.get('retry-after') ?? Number.NaN);
-  const said = [detail, ADVICE[status] ?? statusText].filter(Boolean).join('; ');
-  return new HttpError(status, said, Number.isFinite(after) ? after : undefined);
+  const told = [said?.code, said?.text].filter(Boolean).join(', ');
+  const detail = [told, ADVICE[status] ?? statusText].filter(Boolean).join('; ');
+  return new HttpError(status, detail, Number.isFinite(after) ? after : undefined, said?.code);
 }
 
 /**

@@ -106,7 +106,7 @@ export class S3Storage implements Storage {
     });
     return checked(response, async (answer) => {
       const said = new TextDecoder().decode(await bodyOf(answer, 'an error', MOST_SAID));
-      return [field(said, 'Code'), field(said, 'Message')].filter(Boolean).join(', ');
+      return { code: field(said, 'Code'), text: field(said, 'Message') };
     });
   }
 
@@ -155,8 +155,7 @@ async function unlessMissing(asked: Promise<Response>): Promise<Response | undef
     return await asked;
   } catch (error) {
     // A bucket that is not there is told, and is no missing object.
-    if (error instanceof HttpError && error.status === 404 && !error.message.includes('NoSuchBucket'))
-      return undefined;
+    if (error instanceof HttpError && error.status === 404 && error.code !== 'NoSuchBucket') return undefined;
     throw error;
   }
 }

@@ -1,5 +1,5 @@
 import { unzipSync, zipSync } from 'fflate';
-import { BackupError, type BackupKey, snapshots } from '../backup/index.js';
+import { type BackupKey, snapshots, Unopened } from '../backup/index.js';
 import { ObjectError, type Storage, type Stored } from '../storage/storage.js';
 
 /** What lies in a storage: a backup, one that was begun and has its key, or nothing yet, or what is no backup. */
@@ -19,7 +19,7 @@ export async function opens(storage: Storage, key: BackupKey): Promise<boolean> 
     const { snapshots: opened, damaged } = await snapshots(storage, key);
     return opened.length > 0 || damaged.length === 0;
   } catch (error) {
-    if (error instanceof BackupError && error.message.includes('of another key')) return false;
+    if (error instanceof Unopened) return false;
     throw error;
   }
 }

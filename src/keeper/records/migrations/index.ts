@@ -1,4 +1,4 @@
-import { type Kysely, type Migration, Migrator } from 'kysely';
+import { DEFAULT_MIGRATION_TABLE, type Kysely, type Migration, Migrator, sql } from 'kysely';
 import type { Database } from '../database.js';
 import { DatabaseError, NewerDatabase } from '../errors.js';
 import * as records from './1-records.js';
@@ -22,10 +22,21 @@ const MIGRATIONS: Record<string, Migration> = {
 export async function migrate(db: Kysely<Database>): Promise<void> {
   // Before the first step: what is refused stays as it is, for the program that wrote it.
   await isOfFirstEdition(db);
+  await assertKnown(db);
   const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
   const { error } = await migrator.migrateToLatest();
   if (!error) return;
   const { message } = error as Error;
-  if (/previously executed migration .* is missing/.test(message)) throw new NewerDatabase(message);
   throw new DatabaseError(`the tables of the database cannot be brought up to date: ${message}`);
+}
+
+/** @throws NewerDatabase when a step was taken that this program does not know */
+async function assertKnown(db: Kysely<Database>): Promise<void> {
+  const tables = await db.introspection.getTables({ withInternalKyselyTables: true });
+  if (!tables.some(({ name }) => name === DEFAULT_MIGRATION_TABLE)) return;
+  const { rows } = await sql<{
+    name: string;
+  }>`SELECT name FROM ${sql.table(DEFAULT_MIGRATION_TABLE)}`.execute(db);
+  const unknown = rows.find(({ name }) => !Object.hasOwn(MIGRATIONS, name));
+  if (unknown) throw new NewerDatabase(`its form is "${unknown.name}"`);
 }

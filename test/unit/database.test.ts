@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import SQLite from 'better-sqlite3';
+import { Records } from '../../src/keeper/records/index.js';
+
+describe('a database', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'bkv-database-'));
+  const path = join(folder, 'records.sqlite');
+  after(() => rmSync(folder, { recursive: true }));
+
+  const prepare = async () => {
+    const records = await Records.open(path);
+    await records.prepare().finally(() => records.close());
+  };
+
+  it('that a newer version has written is left as it is', async () => {
+    await prepare();
+    await prepare();
+    const newer = new SQLite(path);
+    newer.exec("INSERT INTO kysely_migration VALUES ('9 later', '2030-01-01')");
+    await assert.rejects(prepare(), {
+      code: 'newer-version',
+      message: /run that one \(its form is "9 later"\)/,
+    });
+    assert.equal(newer.prepare('SELECT count(*) AS n FROM kysely_migration').pluck().get(), 5);
+    newer.close();
+  });
+});
