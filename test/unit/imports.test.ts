@@ -15,7 +15,7 @@ const MAY: Record<string, readonly string[]> = {
   keeper: ['config', 'process', 'protocol', 'client'],
   http: ['keeper', 'config', 'process', 'protocol'],
   daemon: ['keeper', 'config', 'process', 'protocol'],
-  web: ['daemon', 'client', 'backup', 'files', 'storage', 'protocol', 'config'],
+  web: ['daemon', 'process', 'client', 'backup', 'files', 'storage', 'protocol', 'config'],
   cli: ['daemon', 'http', 'keeper', 'config', 'process', 'client', 'backup', 'files', 'storage', 'protocol'],
 };
 /** The same inside the keeper; only what wires its parts together, in no folder of it, may import them all. */
