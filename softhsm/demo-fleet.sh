@@ -24,7 +24,7 @@ bkv fleet check
     bkv jwt --data "$work/vault1" --account alice --server-key "$(cat "$work/vault$n/identity")"
   done >"$work/alice.jwt"
 )
-key=(--token-file "$work/alice.jwt")
+key=(--jwt-file "$work/alice.jwt")
 
 step 'The phone makes a key, deals its OPRF key to the five, and has each keep a share, wrapped for its token.'
 bkv key new --out "$work/phone.key" | sed 's/^/  /'

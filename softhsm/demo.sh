@@ -22,16 +22,16 @@ cp -r "$work/phone" "$work/original"
 step 'The phone makes a random 256-bit key, encrypts a backup with it, and has the vault hold the key under a password.'
 bkv key new --out "$work/phone.key" | sed 's/^/  /'
 bkv backup "$work/phone" "$work/cloud" --key-file "$work/phone.key"
-echo 'correct horse battery staple' | bkv key register --key-file "$work/phone.key" --token-file "$work/alice.jwt"
-bkv status --token-file "$work/alice.jwt"
+echo 'correct horse battery staple' | bkv key register --key-file "$work/phone.key" --jwt-file "$work/alice.jwt"
+bkv status --jwt-file "$work/alice.jwt"
 
 step 'The phone falls into the sea: messages, pictures, videos and the key are gone.'
 rm -rf "$work/phone" "$work/phone.key"
 
 step 'A new phone. Alice types her password, once wrongly:'
-if echo 'incorrect horse' | bkv key recover --token-file "$work/alice.jwt" --out "$work/new.key"; then fail 'a wrong password was taken'; fi
+if echo 'incorrect horse' | bkv key recover --jwt-file "$work/alice.jwt" --out "$work/new.key"; then fail 'a wrong password was taken'; fi
 echo 'and then rightly:'
-echo 'correct horse battery staple' | bkv key recover --token-file "$work/alice.jwt" --out "$work/new.key"
+echo 'correct horse battery staple' | bkv key recover --jwt-file "$work/alice.jwt" --out "$work/new.key"
 bkv restore "$work/cloud" "$work/new-phone" --key-file "$work/new.key"
 diff -r "$work/original" "$work/new-phone" && echo 'Every byte is back.'
 
@@ -39,7 +39,7 @@ step 'Somebody else guesses.'
 code=0
 for n in $(seq 20); do
   code=0
-  echo "guess number $n" | bkv key recover --token-file "$work/alice.jwt" --out "$work/stolen.key" 2>"$work/answer" || code=$?
+  echo "guess number $n" | bkv key recover --jwt-file "$work/alice.jwt" --out "$work/stolen.key" 2>"$work/answer" || code=$?
   echo "  guess $n: $(sed 's/^bkv: //' "$work/answer")"
   [ "$code" -eq 3 ] || break
 done
@@ -48,8 +48,8 @@ done
 
 step 'Now not even the right password helps:'
 code=0
-echo 'correct horse battery staple' | bkv key recover --token-file "$work/alice.jwt" --out "$work/late.key" || code=$?
+echo 'correct horse battery staple' | bkv key recover --jwt-file "$work/alice.jwt" --out "$work/late.key" || code=$?
 [ "$code" -eq 4 ] || fail 'the key was not locked'
-bkv status --token-file "$work/alice.jwt"
+bkv status --jwt-file "$work/alice.jwt"
 
 step 'Done. Nothing is left running, and the demonstration folder is removed.'

@@ -12,7 +12,7 @@ export interface AccountFlags {
   readonly vault?: string;
   readonly serverKey?: string;
   readonly account?: string;
-  readonly tokenFile?: string;
+  readonly jwtFile?: string;
   readonly plainHttp?: boolean;
   readonly fleet?: string;
 }
@@ -32,12 +32,12 @@ export const withAccount = (command: Command): Command =>
       process.env.BKV_ACCOUNT,
     )
     .option(
-      '--token-file <file>',
+      '--jwt-file <file>',
       "file with the account's JWT; for a fleet, one for each vault (or the variables BKV_ACCESS_TOKEN, or BKV_ACCESS_TOKEN_COMMAND)",
     )
     .option('--plain-http', 'allow http: to other machines: what you send can be read on the way');
 
-function readTokenFile(path: string): string {
+function readJwtFile(path: string): string {
   try {
     if (statSync(path).mode & 0o077) process.stderr.write(`warning: others can read ${path}\n`);
     return readFileSync(path, 'utf8');
@@ -86,14 +86,14 @@ async function someVault({ fleet, vault = '', serverKey = '' }: AccountFlags): P
 
 /** The account's JWTs: one for each vault, or the one of the vault that is named. */
 async function accessTokens(flags: AccountFlags, vault?: VaultName): Promise<readonly [string, ...string[]]> {
-  const { tokenFile } = flags;
-  const command = tokenFile ? undefined : process.env.BKV_ACCESS_TOKEN_COMMAND;
+  const { jwtFile } = flags;
+  const command = jwtFile ? undefined : process.env.BKV_ACCESS_TOKEN_COMMAND;
   if (command) return [printed(command, vault ?? (await someVault(flags))).trim()];
-  const text = tokenFile ? readTokenFile(tokenFile) : (process.env.BKV_ACCESS_TOKEN ?? '');
+  const text = jwtFile ? readJwtFile(jwtFile) : (process.env.BKV_ACCESS_TOKEN ?? '');
   const [first, ...others] = text.split(/\s+/).filter(Boolean);
   if (!first)
     throw new UsageError(
-      "give the account's JWT: --token-file FILE, BKV_ACCESS_TOKEN, or BKV_ACCESS_TOKEN_COMMAND for one for each vault",
+      "give the account's JWT: --jwt-file FILE, BKV_ACCESS_TOKEN, or BKV_ACCESS_TOKEN_COMMAND for one for each vault",
     );
   return [first, ...others];
 }
