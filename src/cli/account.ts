@@ -1,41 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
-import type { Command } from 'commander';
 import { FleetClient, VaultClient } from '../client/index.js';
-import { audienceOf } from '../protocol/index.js';
+import { audienceOf } from '../protocol/terms.js';
 import { UsageError } from './errors.js';
+import type { AccountFlags } from './flags.js';
 import { othersOf, restOf } from './held-key.js';
-import { report, withJson } from './report.js';
-
-/** Which account is meant, and at which vault or fleet. */
-export interface AccountFlags {
-  readonly vault?: string;
-  readonly serverKey?: string;
-  readonly account?: string;
-  readonly jwtFile?: string;
-  readonly plainHttp?: boolean;
-  readonly fleet?: string;
-}
-
-export const withAccount = (command: Command): Command =>
-  command
-    .option('--vault <url>', 'address of the vault (BKV_VAULT)', process.env.BKV_VAULT)
-    .option(
-      '--server-key <key>',
-      "the vault's static public key, base64url (BKV_SERVER_KEY)",
-      process.env.BKV_SERVER_KEY,
-    )
-    .option('--fleet <file>', 'fleet file, in place of a single vault (BKV_FLEET)', process.env.BKV_FLEET)
-    .option(
-      '--account <id>',
-      "id of the account; without it the JWT's `sub` is taken (BKV_ACCOUNT)",
-      process.env.BKV_ACCOUNT,
-    )
-    .option(
-      '--jwt-file <file>',
-      "file with the account's JWT; for a fleet, one for each vault (or the variables BKV_ACCESS_TOKEN, or BKV_ACCESS_TOKEN_COMMAND)",
-    )
-    .option('--plain-http', 'allow http: to other machines: what you send can be read on the way');
+import { report } from './report.js';
 
 function readJwtFile(path: string): string {
   try {
@@ -48,7 +18,7 @@ function readJwtFile(path: string): string {
 
 /** The claims of a JWT, unchecked: the vault checks them. */
 async function claims(token: string): Promise<{ sub?: string; aud?: string | string[] }> {
-  const { decodeJwt } = await import('jose');
+  const { decodeJwt } = await import('jose/jwt/decode');
   try {
     return decodeJwt(token);
   } catch {
@@ -140,7 +110,8 @@ export async function accountClient(flags: AccountFlags): Promise<VaultClient | 
 export const accountName = async (flags: AccountFlags): Promise<string> =>
   `${flags.fleet ?? flags.vault} ${await accountId(flags)}`;
 
-async function status({ json, ...flags }: AccountFlags & { json?: boolean }): Promise<void> {
+/** What the vault says of the account. */
+export async function status({ json, ...flags }: AccountFlags & { json?: boolean }): Promise<void> {
   const account = await (await accountClient(flags)).status();
   report(json, account, () => [
     account.state === 'registered' ? `registered, ${account.attemptsRemaining} attempts left` : account.state,
@@ -152,10 +123,4 @@ async function status({ json, ...flags }: AccountFlags & { json?: boolean }): Pr
         `${url} holds what is left of a registration that was cut off; nothing opens it, and another ends it`,
     ),
   ]);
-}
-
-export function accountCommands(program: Command): void {
-  withJson(withAccount(program.command('status').description('what the vault says of the account'))).action(
-    status,
-  );
 }

@@ -1,12 +1,8 @@
 import { readFileSync } from 'node:fs';
-import type { Command } from 'commander';
 import { BkvError, formatKey, looksLikePiece, parseKey, readDigits } from '../client/index.js';
 import { UsageError } from './errors.js';
 import { writeNew } from './file.js';
 import { isInteractive, readSecret } from './terminal.js';
-
-export const withKeyFile = (command: Command): Command =>
-  command.option('--key-file <file>', 'file with the 64 digits; without it they are asked for');
 
 const LINES = 4;
 

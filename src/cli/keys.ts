@@ -1,131 +1,5 @@
 import type { Command } from 'commander';
-import { rotate, snapshots } from '../backup/index.js';
-import { type FleetOutcome, formatKey, newBackupKey, type Recovery } from '../client/index.js';
-import { type AccountFlags, accountClient, accountName, withAccount } from './account.js';
-import { endAs } from './errors.js';
-import { expectNew } from './file.js';
-import { expectKept, type GiveOutOptions, giveOut } from './give-out.js';
-import { type Client, othersOf, recoverKey, restOf, tellFailed, tellOutcome } from './held-key.js';
-import { readKey, withKeyFile, writeKey } from './key-file.js';
-import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
-import { readNewPassword, readOldPassword, readPassword, withPasswordFile } from './passwords.js';
-import * as reminder from './reminder.js';
-import { report, withJson } from './report.js';
-import { say } from './say.js';
-import { compareWithSeen, seenEpoch } from './seen.js';
-import { withStorage } from './storages.js';
-import { confirmLoss } from './terminal.js';
-
-interface Remember {
-  /** whether this device keeps what `bkv key check-password` needs */
-  readonly remember?: boolean;
-}
-type RegisterFlags = AccountFlags & Remember & { keyFile?: string; replace?: boolean };
-type RecoverFlags = AccountFlags & Remember & { out?: string; raw?: boolean; passwordFile?: string };
-
-const lossAt = (who: string): string =>
-  `${who} holds a key for this account. Without it, what was backed up with it cannot be opened, unless you have its 64 digits.`;
-const LOSS = lossAt('The vault');
-
-/** @returns whether the key that the account may have is given up */
-async function mayReplace(client: Client, replace: boolean): Promise<boolean> {
-  if (replace) return true;
-  const status = await client.status();
-  const [other] = othersOf(status);
-  // What is left of a registration that was cut off opens nothing.
-  if (status.state !== 'registered' && other === undefined) return restOf(status).length > 0;
-  const loss = status.state === 'registered' ? LOSS : lossAt(`${other}, by itself,`);
-  await confirmLoss(`${loss} Another key would take its place for ever.`, 'replace', '--replace');
-  return true;
-}
-
-async function register({ keyFile, replace, remember, ...flags }: RegisterFlags): Promise<void> {
-  const client = await accountClient(flags);
-  const mayBeReplaced = await mayReplace(client, replace === true);
-  const backupKey = await readKey(keyFile);
-  const password = await readNewPassword();
-  const done = await client.register(password, backupKey, { replace: mayBeReplaced });
-  tellOutcome(done ?? {}, 'the registration is not finished');
-  await reminder.keep(await accountName(flags), password, remember === true);
-  say('The vault holds the key. It opens with the password, and with nothing else.');
-}
-
-async function recover({ out, raw, remember, passwordFile, ...flags }: RecoverFlags): Promise<void> {
-  expectNew(out);
-  const client = await accountClient(flags);
-  const password = await readPassword({ ...(passwordFile !== undefined && { passwordFile }) });
-  const recovered = await recoverKey(client, password);
-  if (out !== undefined) writeKey(out, recovered);
-  await reminder.keep(await accountName(flags), password, remember === true);
-  const digits = raw ? Buffer.from(recovered).toString('hex') : formatKey(recovered);
-  say(out === undefined ? digits : `The key is in ${out}.`);
-}
-
-async function changePassword({ remember, ...flags }: AccountFlags & Remember): Promise<void> {
-  const client = await accountClient(flags);
-  const old = await readOldPassword('Old password: ');
-  const password = await readNewPassword();
-  const done: Pick<Recovery, 'failedAttempts'> & Partial<FleetOutcome> = await client.changePassword(
-    old,
-    password,
-  );
-  await reminder.keep(await accountName(flags), password, remember === true);
-  tellFailed(done.failedAttempts, 'If that was not you, somebody guessed at the old password.');
-  tellOutcome(done, 'the change is not finished');
-  say(
-    done.pending && done.pending.length > 0
-      ? 'The new password opens the key; the old one may too, until the change is finished.'
-      : 'The new password opens the key, the old one does not any more.',
-  );
-}
-
-async function toDigits({ out, yes, ...flags }: AccountFlags & GiveOutOptions): Promise<void> {
-  const where = { ...(out !== undefined && { out }), ...(yes !== undefined && { yes }) };
-  expectKept(where);
-  const client = await accountClient(flags);
-  const recovered = await recoverKey(client, await readOldPassword());
-  try {
-    await giveOut(recovered, where);
-  } catch (error) {
-    process.stderr.write('The vault still holds the key.\n');
-    throw error;
-  }
-  await client.delete();
-  reminder.forget(await accountName(flags));
-  process.stderr.write('The vault has forgotten the key; these digits are all there is.\n');
-}
-
-async function rotateKey(
-  backup: string,
-  { json, ...flags }: OpenerFlags & { json?: boolean },
-): Promise<void> {
-  const key = await readOpener(flags);
-  await withStorage(backup, async (storage) => {
-    const stay = await rotate(storage, key, { seenEpoch: seenEpoch(key) });
-    await compareWithSeen(storage, key, await snapshots(storage, key));
-    report(json, { openers: stay.length }, () => [
-      `The backup has a new key, which ${stay.length === 1 ? 'its opener opens' : `its ${stay.length} openers open`}. Nothing was uploaded again.`,
-    ]);
-  });
-}
-
-async function deleteKey({ yes, ...flags }: AccountFlags & { yes?: boolean }): Promise<void> {
-  const client = await accountClient(flags);
-  if (!yes) await confirmLoss(LOSS, 'delete', '--yes');
-  await client.delete();
-  reminder.forget(await accountName(flags));
-  say('The vault has forgotten the key.');
-}
-
-async function checkPassword({ json, ...flags }: AccountFlags & { json?: boolean }): Promise<void> {
-  const right = await reminder.check(await accountName(flags), await readOldPassword());
-  if (!right) endAs('wrongPassword');
-  report(json, { right }, () => [
-    right
-      ? 'That is your password.'
-      : 'That is not your password. While this device has the key, choose a new one: bkv key register --replace',
-  ]);
-}
+import { withAccount, withJson, withKeyFile, withOpener, withPasswordFile } from './flags.js';
 
 const withRemember = (command: Command): Command =>
   command.option(
@@ -139,13 +13,9 @@ export function keyCommands(program: Command): void {
     .command('new')
     .description('make a random key and show it once')
     .option('--out <file>', 'also keep it in this file')
-    .action(({ out }) => {
-      const made = newBackupKey();
-      if (out) writeKey(out, made);
-      say(formatKey(made));
-    });
+    .action(async ({ out }) => (await import('./key.js')).make(out));
   withKeyFile(key.command('show').description('show a key as 64 digits with their check digits')).action(
-    async ({ keyFile }) => say(formatKey(await readKey(keyFile))),
+    async ({ keyFile }) => (await import('./key.js')).show(keyFile),
   );
   withRemember(
     withAccount(
@@ -153,33 +23,33 @@ export function keyCommands(program: Command): void {
     ),
   )
     .option('--replace', 'without asking, give up the key that the vault holds for the account')
-    .action(register);
+    .action(async (flags) => (await import('./key.js')).register(flags));
   withRemember(
     withPasswordFile(withAccount(key.command('recover').description('get the key back with the password'))),
   )
     .option('--out <file>', 'write it to this file instead of showing it')
     .option('--raw', 'print the 64 digits in one line, for another program')
-    .action(recover);
+    .action(async (flags) => (await import('./key.js')).recover(flags));
   withRemember(
     withAccount(
       key
         .command('change-password')
         .description('put a new password in place of the old one; the backup stays'),
     ),
-  ).action(changePassword);
+  ).action(async (flags) => (await import('./key.js')).changePassword(flags));
   withAccount(
     key.command('to-digits').description('keep the key as 64 digits from now on; the vault forgets it'),
   )
     .option('--out <file>', 'write it to this file instead of showing it')
     .option('--yes', 'vouch that what reads standard output keeps the digits')
-    .action(toDigits);
+    .action(async (flags) => (await import('./key.js')).toDigits(flags));
   withJson(
     withAccount(
       key
         .command('check-password')
         .description('check on this device whether you still know the password; costs no attempt'),
     ),
-  ).action(checkPassword);
+  ).action(async (flags) => (await import('./key.js')).checkPassword(flags));
   withJson(
     withOpener(
       key
@@ -188,8 +58,8 @@ export function keyCommands(program: Command): void {
           'encrypt what is stored from now on under a new key; what opens the backup stays the same',
         ),
     ),
-  ).action(rotateKey);
+  ).action(async (backup: string, flags) => (await import('./key.js')).rotateKey(backup, flags));
   withAccount(key.command('delete').description('make the key in the vault unreachable for ever'))
     .option('--yes', 'do not ask')
-    .action(deleteKey);
+    .action(async (flags) => (await import('./key.js')).deleteKey(flags));
 }

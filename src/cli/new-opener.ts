@@ -1,7 +1,8 @@
 import type { Opener } from '../backup/index.js';
 import { newBackupKey, splitSecret } from '../client/index.js';
-import { type AccountFlags, accountClient } from './account.js';
+import { accountClient } from './account.js';
 import { UsageError } from './errors.js';
+import type { AccountFlags } from './flags.js';
 import { expectKept, giveOut } from './give-out.js';
 import { recoverKey, tellOutcome } from './held-key.js';
 import { readNewPassword, readOldPassword } from './passwords.js';

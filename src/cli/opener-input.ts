@@ -1,24 +1,11 @@
-import type { Command } from 'commander';
 import type { BackupKey } from '../backup/index.js';
 import { gather, joinPieces } from '../client/index.js';
-import { inFile, readKey, readText, withKeyFile } from './key-file.js';
+import type { OpenerFlags } from './flags.js';
+import { inFile, readKey, readText } from './key-file.js';
 import { readSecret } from './terminal.js';
-
-/** What opens a backup, as the command line says it. */
-export interface OpenerFlags {
-  readonly keyFile?: string;
-  readonly pieceFile?: readonly string[];
-  readonly pieces?: boolean;
-}
 
 /** A piece has three lines, or is typed in one. */
 const PIECE_LINES = 3;
-const several = (value: string, before: string[] = []): string[] => [...before, value];
-
-export const withOpener = (command: Command): Command =>
-  withKeyFile(command)
-    .option('--piece-file <file>', "open it with contacts' pieces: a file with one (again for each)", several)
-    .option('--pieces', "open it with contacts' pieces, which are asked for");
 
 /** A file as bkv opener add contacts writes it, or the piece alone. */
 function pieceOf(file: string): string {

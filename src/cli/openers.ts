@@ -1,117 +1,5 @@
 import type { Command } from 'commander';
-import {
-  addOpener,
-  type BackupKey,
-  listOpeners,
-  type Opener,
-  type OpenerInfo,
-  openerKinds,
-  removeOpener,
-  snapshots,
-} from '../backup/index.js';
-import type { Storage } from '../storage/index.js';
-import { type AccountFlags, withAccount } from './account.js';
-import { UsageError } from './errors.js';
-import { makeOpener, type NewOpenerFlags } from './new-opener.js';
-import { type OpenerFlags, readOpener, withOpener } from './opener-input.js';
-import { openPage } from './passkey-page.js';
-import { report, withJson } from './report.js';
-import { compareWithSeen, lastUsed, seenEpoch } from './seen.js';
-import { withStorage } from './storages.js';
-import { confirmLoss } from './terminal.js';
-
-/** Those that this program knows. */
-const KINDS = ['key', 'passkey', 'contacts'];
-
-/** What a person calls an opener. */
-function nameOf({ kind, form, label, threshold, pieces }: OpenerInfo): string {
-  const what = form ?? (KINDS.includes(kind) ? kind : `"${kind}", which a newer program has added`);
-  const needed = threshold === undefined ? '' : ` (any ${threshold} of ${pieces})`;
-  return `${what}${needed}${label && `, ${label}`}`;
-}
-
-const day = (time: string | undefined): string =>
-  time && !Number.isNaN(Date.parse(time)) ? new Date(time).toISOString().slice(0, 10) : 'never';
-
-function tell(openers: readonly OpenerInfo[], json?: boolean): void {
-  const used = lastUsed();
-  const found = openers.map(({ publicKey: _, ...info }) => ({ ...info, lastUsed: used[info.id] }));
-  report(json, { openers: found }, () =>
-    openers.map(
-      (info) =>
-        `${info.id}  ${nameOf(info)}  added ${day(info.added)}, last used on this device: ${day(used[info.id])}`,
-    ),
-  );
-  if (openers.length === 1)
-    process.stderr.write('Only one thing opens this backup. Add a second one: bkv opener add --help\n');
-}
-
-/** Has this device know what is there now. */
-const look = async (storage: Storage, key: BackupKey): Promise<void> =>
-  compareWithSeen(storage, key, await snapshots(storage, key));
-
-function list(backup: string, key: BackupKey, json?: boolean): Promise<void> {
-  return withStorage(backup, async (storage) => {
-    await look(storage, key);
-    tell(await listOpeners(storage, key), json);
-  });
-}
-
-/** Has a browser add a passkey: nothing that opens the backup is asked for here. */
-function addPasskey(backup: string, page: string | undefined): Promise<void> {
-  return withStorage(backup, async (storage) => {
-    if ((await openerKinds(storage)).size === 0)
-      throw new UsageError(
-        `${backup} is not a backup that a passkey can be added to; is it spelt correctly?`,
-      );
-    await openPage(page, backup);
-  });
-}
-
-async function add(
-  kind: string,
-  backup: string,
-  { page, ...flags }: AccountFlags & OpenerFlags & NewOpenerFlags & { page?: string },
-): Promise<void> {
-  if (kind === 'passkey') return addPasskey(backup, page);
-  const key = await readOpener(flags);
-  await withStorage(backup, async (storage) => {
-    // What cannot be changed is told before anybody types or keeps anything.
-    await listOpeners(storage, key);
-    const { opener, undo } = await makeOpener(kind, flags);
-    const named: Opener = { ...opener, ...(flags.label !== undefined && { label: flags.label }) };
-    const openers = await addOpener(storage, key, named, { seenEpoch: seenEpoch(key) }).catch((error) => {
-      undo();
-      throw error;
-    });
-    await look(storage, key);
-    tell(openers);
-  });
-}
-
-async function remove(
-  backup: string,
-  which: string,
-  { yes, json, ...flags }: OpenerFlags & { yes?: boolean; json?: boolean },
-): Promise<void> {
-  const key = await readOpener(flags);
-  await withStorage(backup, async (storage) => {
-    const openers = await listOpeners(storage, key);
-    const [found, another] = openers.filter(({ id, label }) => id.startsWith(which) || label === which);
-    if (!found || another)
-      throw new UsageError(
-        `"${which}" names ${another ? 'several openers' : 'no opener'}; see bkv opener list`,
-      );
-    const loss = `${nameOf(found)} will open nothing that is backed up from now on. What was backed up until now it still opens.`;
-    if (!yes) await confirmLoss(loss, 'remove', '--yes');
-    const stay = await removeOpener(storage, key, found.id, { seenEpoch: seenEpoch(key) });
-    tell(stay, json);
-    if (found.form === 'password')
-      process.stderr.write('The vault still holds its key; where it opens nothing else: bkv key delete\n');
-    // What opened the backup may be what was removed.
-    await look(storage, key).catch(() => undefined);
-  });
-}
+import { several, withAccount, withJson, withOpener } from './flags.js';
 
 export function openerCommands(program: Command): void {
   const opener = program
@@ -123,9 +11,7 @@ export function openerCommands(program: Command): void {
         .command('list <backup>')
         .description('show what opens a backup, and when it was used last on this device'),
     ),
-  ).action(async (backup: string, { json, ...flags }: OpenerFlags & { json?: boolean }) =>
-    list(backup, await readOpener(flags), json),
-  );
+  ).action(async (backup: string, flags) => (await import('./opener.js')).list(backup, flags));
   withAccount(
     withOpener(
       opener
@@ -141,18 +27,16 @@ export function openerCommands(program: Command): void {
       'digits: a file for them, in place of the screen; contacts: a folder for the pieces',
     )
     .option('--yes', 'digits: vouch that what reads standard output keeps them')
-    .option(
-      '--name <person>',
-      'contacts: who gets a piece (again for each)',
-      (value: string, before: string[] = []) => [...before, value],
-    )
+    .option('--name <person>', 'contacts: who gets a piece (again for each)', several)
     .option(
       '--page <url>',
       'passkey: the page of your app, which is opened in the browser (BKV_PAGE)',
       process.env.BKV_PAGE,
     )
     .option('--needed <n>', 'contacts: how many of them open the backup together', '2')
-    .action(add);
+    .action(async (kind: string, backup: string, flags) =>
+      (await import('./opener.js')).add(kind, backup, flags),
+    );
   withJson(
     withOpener(
       opener
@@ -161,5 +45,7 @@ export function openerCommands(program: Command): void {
     ),
   )
     .option('--yes', 'do not ask')
-    .action(remove);
+    .action(async (backup: string, which: string, flags) =>
+      (await import('./opener.js')).remove(backup, which, flags),
+    );
 }

@@ -1,14 +1,10 @@
 import { readFileSync, statSync } from 'node:fs';
-import type { Command } from 'commander';
 import { looksLikeKey, passwordStrength, preparePassword } from '../client/index.js';
 import { UsageError } from './errors.js';
 import { isInteractive, readSecret } from './terminal.js';
 
 const WORDS = ['very weak', 'weak', 'fair', 'good', 'strong'];
 const TRIES = 3;
-
-export const withPasswordFile = (command: Command): Command =>
-  command.option('--password-file <file>', 'file with the password, for a program that cannot ask');
 
 /** What cannot be a password is found here, before a vault counts it. @throws UsageError, BkvError */
 function checked(password: string): string {

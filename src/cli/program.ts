@@ -1,11 +1,11 @@
 import { Command, CommanderError } from 'commander';
-import { useProxies } from '../process/index.js';
+import { failWith, useProxies } from '../process/index.js';
+import { CodedError, EXITS } from '../protocol/terms.js';
 import { version } from '../version.js';
-import { accountCommands } from './account.js';
+import { accountCommands } from './accounts.js';
 import { backupCommands } from './backups.js';
 import { completionCommand } from './completion.js';
 import { daemonCommands } from './daemon.js';
-import { exitCode, told } from './errors.js';
 import { fleetCommands } from './fleets.js';
 import { keyCommands } from './keys.js';
 import { openerCommands } from './openers.js';
@@ -25,14 +25,17 @@ fleetCommands(program);
 tokenCommands(program);
 completionCommand(program);
 
-/** Does what the command line says. */
+/** Does what the command line says. What a command needs is loaded when it is its turn. */
 export async function run(): Promise<void> {
   try {
     await useProxies();
     await program.parseAsync();
   } catch (error) {
     // Commander has told of its own.
-    if (!(error instanceof CommanderError)) process.stderr.write(`bkv: ${told(error as Error)}\n`);
+    if (error instanceof CommanderError) process.exit((error.exitCode ? EXITS.usage : EXITS.done).code);
+    if (error instanceof CodedError) failWith(error);
+    const { exitCode, told } = await import('./told.js');
+    process.stderr.write(`bkv: ${told(error as Error)}\n`);
     process.exit(exitCode(error as Error));
   } finally {
     process.stdin.destroy();

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { withJson } from './report.js';
+import { withJson } from './flags.js';
 
 const withToken = (command: Command): Command =>
   command

@@ -1,4 +1,4 @@
-import { parseBase64url } from '../protocol/index.js';
+import { parseBase64url } from '../protocol/terms.js';
 import { BkvError } from './errors.js';
 
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;

@@ -1,4 +1,4 @@
-import { parseBase64url } from '../protocol/index.js';
+import { parseBase64url } from '../protocol/terms.js';
 import { BkvError } from './errors.js';
 
 /** The PRF's input. It is the same for every backup, so that none has to be stored. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { CodedError } from '../protocol/index.js';
+import { CodedError } from '../protocol/terms.js';
 import {
   type Check,
   type Checked,

@@ -1,7 +1,7 @@
 /** The embedded default: a SoftHSM2 token, a database and a JWT issuer in the data folder, for trials on one machine. */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CodedError } from '../protocol/index.js';
+import { CodedError } from '../protocol/terms.js';
 import type { Auth, Config } from './daemon.js';
 import { isLoopback } from './daemon.js';
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
-import { CodedError } from '../protocol/index.js';
+import { CodedError } from '../protocol/terms.js';
 import type { Config, HostPort } from './daemon.js';
 
 /** How long a port is waited for, milliseconds. */

@@ -1,9 +1,9 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { exportJWK, SignJWT } from 'jose';
+import { SignJWT } from 'jose/jwt/sign';
 import { EMBEDDED_ISSUER, embeddedFiles } from '../config/index.js';
 import { writeFileAtomic } from '../process/index.js';
-import { audienceOf, CodedError } from '../protocol/index.js';
+import { audienceOf, CodedError } from '../protocol/terms.js';
 
 /** Makes the embedded JWT issuer of a data folder, unless it is there. */
 export async function makeIssuer(data: string): Promise<void> {
@@ -11,7 +11,7 @@ export async function makeIssuer(data: string): Promise<void> {
   if (existsSync(issuerKey)) return;
   // The vault verifies far more often than the issuer signs: RSA is the cheapest to verify.
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  const jwk = { ...(await exportJWK(publicKey)), alg: 'RS256', use: 'sig' };
+  const jwk = { ...publicKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' };
   // The private key last: it says that both are there.
   await writeFileAtomic(issuerJwks, JSON.stringify({ keys: [jwk] }));
   await writeFileAtomic(issuerKey, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);

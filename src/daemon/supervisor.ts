@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { assertServable, authOf, embeddedAuth, loadConfig } from '../config/index.js';
 import { log } from '../keeper/log/index.js';
 import { aborted, backOff, harden, hurrySignal, stopped, stopSignal } from '../process/index.js';
-import { EXITS } from '../protocol/index.js';
+import { EXITS } from '../protocol/terms.js';
 import { prepareEmbedded } from './embedded.js';
 import { makeIssuer } from './issuer.js';
 

@@ -1,17 +1,10 @@
 import { isIP } from 'node:net';
 import express, { type Express, type Request, type RequestHandler } from 'express';
-import { z } from 'zod';
 import type { KeeperAdmin } from '../keeper/socket/index.js';
-import { CodedError } from '../protocol/index.js';
-import { answerError } from './app.js';
+import { CodedError } from '../protocol/terms.js';
 import { registry } from './metrics.js';
 import { mergePages } from './page.js';
-import { validate } from './schemas.js';
-
-const shredOptions = z.strictObject({
-  all: z.boolean().default(false),
-  abandonLost: z.boolean().default(false),
-});
+import { answerError } from './problem.js';
 
 /**
  * Metrics, health and upkeep, for an address that only the operator reaches.
@@ -49,7 +42,9 @@ export function adminApp(
     response.type('application/json').send((await keeper.backUp()).backup);
   });
   server.post('/shred', onlySameOrigin, express.json({ limit: 1024 }), async (request, response) => {
-    const options = validate(shredOptions, request.body);
+    // Loaded when it is asked for: a sweep is rare.
+    const { ShredOptions, validate } = await import('./schemas.js');
+    const options = validate(ShredOptions, request.body);
     const lines = (page: object) => response.write(`${JSON.stringify(page)}\n`);
     response.type('application/x-ndjson');
     await keeper.shred(options, lines);

@@ -1,18 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import express, {
-  type ErrorRequestHandler,
-  type Express,
-  type Request,
-  type RequestHandler,
-  type Response,
-} from 'express';
+import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
 import type { KeeperApi } from '../keeper/vault/api.js';
-import { CodedError } from '../protocol/index.js';
+import { CodedError } from '../protocol/terms.js';
 import { cors } from './cors.js';
 import { withoutPorts } from './forwarded.js';
 import { log } from './log.js';
 import { httpRequests, vaultOperations } from './metrics.js';
-import { sendProblem, toProblem } from './problem.js';
+import { answerError } from './problem.js';
 import { description, type Endpoint, endpoints } from './routes.js';
 import { validate } from './schemas.js';
 
@@ -129,17 +123,3 @@ function observe(operation: string, response: Response): void {
   vaultOperations.inc({ operation, outcome: failure ?? 'ok' });
   log.info('request', { requestId, operation, status: response.statusCode, ms: Math.round(ms * 10) / 10 });
 }
-
-/** Answers every error with a problem document, and logs unexpected ones. */
-export const answerError: ErrorRequestHandler = (error, _request, response, _next) => {
-  const problem = toProblem(error);
-  response.locals.failure = problem.code;
-  if (problem.code === 'internal' && problem !== error)
-    log.error('request failed', {
-      requestId: response.locals.requestId,
-      error: error?.name,
-      reason: error?.message,
-    });
-  if (response.headersSent) response.destroy();
-  else sendProblem(response, problem);
-};

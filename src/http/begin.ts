@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { type Config, loadConfig } from '../config/index.js';
 import { harden, stopSignal } from '../process/index.js';
-import { CodedError } from '../protocol/index.js';
+import { CodedError } from '../protocol/terms.js';
 import { log } from './log.js';
 
 /** Reads the command line of a process of this folder. @returns its configuration, and the folder of the sockets */

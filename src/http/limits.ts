@@ -1,52 +1,8 @@
-import cluster, { type Worker } from 'node:cluster';
 import type { Request, RequestHandler } from 'express';
 import { type ClientRateLimitInfo, ipKeyGenerator, rateLimit, type Store } from 'express-rate-limit';
-import { CodedError } from '../protocol/index.js';
+import { CodedError } from '../protocol/terms.js';
+import { type Answer, isFor, type Question, WINDOW_MS } from './counts.js';
 import { sendProblem } from './problem.js';
-
-const WINDOW_MS = 60_000;
-
-/** A worker asks for requests that an address may make in this minute; the primary, which counts them, gives some at once. */
-interface Question {
-  readonly limit: 'ask';
-  readonly id: number;
-  readonly key: string;
-}
-interface Answer {
-  readonly limit: 'lease';
-  readonly id: number;
-  /** requests that this worker may let through; 0 when the address has had all of this minute */
-  readonly granted: number;
-  /** those that all workers were given before */
-  readonly before: number;
-  /** milliseconds of this minute that are left, by a clock that nobody sets */
-  readonly left: number;
-}
-
-const isFor = (message: unknown, kind: Question['limit'] | Answer['limit']): boolean =>
-  (message as { limit?: unknown } | undefined)?.limit === kind;
-
-/** A fortieth of the limit: few messages, and little that one worker holds while another has run out. */
-const leaseOf = (limit: number): number => Math.max(1, Math.floor(limit / 40));
-
-/** Counts the requests of addresses for all workers. To be called once in the primary. @param limit requests a minute */
-export function countAddresses(limit: number): void {
-  let resetAt = performance.now() + WINDOW_MS;
-  const given = new Map<string, number>();
-  cluster.on('message', (worker: Worker, message: Question) => {
-    if (!isFor(message, 'ask') || !worker.isConnected()) return;
-    const now = performance.now();
-    if (now >= resetAt) {
-      resetAt = now + WINDOW_MS;
-      given.clear();
-    }
-    const { id, key } = message;
-    const before = given.get(key) ?? 0;
-    const granted = Math.min(leaseOf(limit), limit - before);
-    given.set(key, before + granted);
-    worker.send({ limit: 'lease', id, granted, before, left: resetAt - now } satisfies Answer);
-  });
-}
 
 interface Lease extends Pick<Answer, 'granted' | 'before'> {
   /** on `performance.now` */

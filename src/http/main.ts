@@ -5,19 +5,20 @@ import type { Config } from '../config/index.js';
 import { connectKeeper, SOCKETS } from '../keeper/socket/index.js';
 import { stopped } from '../process/index.js';
 import { begin, untilThere } from './begin.js';
-import { countAddresses } from './limits.js';
+import { countAddresses } from './counts.js';
 import { log } from './log.js';
 import { measureProcess, metricsPage } from './metrics.js';
 import { METRICS_SOCKET, serveMetrics } from './metrics-socket.js';
 import { stop } from './serve.js';
-import { serveApi } from './worker.js';
 import { Workers } from './workers.js';
 
 /** Runs the primary of the cluster, or in a process that it forked a worker, until it is to stop. @throws CodedError */
 export async function runHttp(args: string[]): Promise<void> {
   const { config, sockets } = begin(args);
   measureProcess(cluster.isWorker ? `http-worker-${process.env.BKV_HTTP_WORKER}` : 'http');
-  if (cluster.isWorker) await serveApi(config, sockets, Number(process.env.BKV_HTTP_PORT));
+  // The primary, which answers no client, loads nothing that does.
+  if (cluster.isWorker)
+    await (await import('./worker.js')).serveApi(config, sockets, Number(process.env.BKV_HTTP_PORT));
   else await lead(config, sockets);
 }
 

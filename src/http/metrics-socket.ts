@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { createServer, request, type Server } from 'node:http';
 import { dirname } from 'node:path';
-import { CodedError, codeOf } from '../protocol/index.js';
+import { CodedError, codeOf } from '../protocol/terms.js';
 
 /** Where the process that faces clients gives its metrics out, in the folder of the sockets. */
 export const METRICS_SOCKET = 'http/metrics.sock';

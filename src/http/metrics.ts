@@ -1,6 +1,6 @@
 import cluster from 'node:cluster';
 import { AggregatorRegistry, Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
-import { CodedError } from '../protocol/index.js';
+import { CodedError } from '../protocol/terms.js';
 import { mergePages } from './page.js';
 
 /** What the HTTP side tells Prometheus. Label values are closed sets; no account, address or secret among them. */

@@ -1,5 +1,6 @@
-import type { Response } from 'express';
-import { CodedError, ERRORS } from '../protocol/index.js';
+import type { ErrorRequestHandler, Response } from 'express';
+import { CodedError, ERRORS } from '../protocol/terms.js';
+import { log } from './log.js';
 
 /** Answers with a document of RFC 9457. `type` is a URN; `detail` says what is wrong and what to do. */
 export function sendProblem(response: Response, { code, message, details }: CodedError): void {
@@ -25,3 +26,17 @@ export function toProblem(error: unknown): CodedError {
     );
   return new CodedError('internal', 'the vault has logged what went wrong under the request id');
 }
+
+/** Answers every error with a problem document, and logs unexpected ones. */
+export const answerError: ErrorRequestHandler = (error, _request, response, _next) => {
+  const problem = toProblem(error);
+  response.locals.failure = problem.code;
+  if (problem.code === 'internal' && problem !== error)
+    log.error('request failed', {
+      requestId: response.locals.requestId,
+      error: error?.name,
+      reason: error?.message,
+    });
+  if (response.headersSent) response.destroy();
+  else sendProblem(response, problem);
+};

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CodedError, SIZES } from '../protocol/index.js';
+import { CodedError, SIZES } from '../protocol/terms.js';
 
 /** base64url without padding, of an exact length in bytes or of a range. */
 const base64url = (description: string, min: number, max = min) => {
@@ -109,6 +109,11 @@ export const Problem = z.object({
   status: z.int(),
   detail: z.string(),
   attemptsRemaining: attemptsRemaining.optional(),
+});
+
+export const ShredOptions = z.strictObject({
+  all: z.boolean().default(false),
+  abandonLost: z.boolean().default(false),
 });
 
 /** @throws CodedError invalid-request naming the field */

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadConfig } from '../config/index.js';
 import { harden } from '../process/index.js';
-import { CodedError } from '../protocol/index.js';
+import { CodedError } from '../protocol/terms.js';
 import { log } from './log/index.js';
 import { keep } from './service.js';
 

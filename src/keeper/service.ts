@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { authOf, type Config, embeddedFiles } from '../config/index.js';
 import { hurrySignal, stopped, stopSignal, useProxies, writeFileAtomic } from '../process/index.js';
-import { audienceOf } from '../protocol/index.js';
+import { audienceOf } from '../protocol/terms.js';
 import { AccountLimit, authenticator, isUrl } from './access/index.js';
 import { AuditLog, auditKey } from './audit/index.js';
 import { keeperApi } from './keeper.js';

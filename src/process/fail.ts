@@ -1,5 +1,4 @@
-import { CodedError, ERRORS } from '../protocol/errors.js';
-import { EXITS } from '../protocol/exits.js';
+import { CodedError, ERRORS, EXITS } from '../protocol/terms.js';
 
 /** Ends this process with what an error of the table says; of another one its name is told as well. */
 export function failWith(error: unknown): never {

@@ -1,4 +1,5 @@
 export { backOff } from './back-off.js';
+export { failWith } from './fail.js';
 export { writeFileAtomic, writeFileAtomicSync } from './files.js';
 export { harden } from './harden.js';
 export { inHome } from './home.js';

@@ -1,5 +1,5 @@
 import { BlockList, isIP } from 'node:net';
-import { CodedError } from '../protocol/errors.js';
+import { CodedError } from '../protocol/terms.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -1,3 +1,4 @@
+import { SIZES } from './sizes.js';
 import {
   bytes,
   concat,
@@ -9,7 +10,6 @@ import {
   mac,
   oprf,
   prefixed,
-  SIZES,
   split,
   xor,
 } from './suite.js';

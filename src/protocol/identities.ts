@@ -17,6 +17,3 @@ export const identities = (account: string, serverPublicKey: Uint8Array): Identi
 
 /** The identities of a plain client of RFC 9807: the public keys stand for both. */
 export const PLAIN: Identities = { context: new Uint8Array(0) };
-
-/** The `aud` (RFC 7519) of an access token, which one vault alone takes. @param identity its public key, base64url */
-export const audienceOf = (identity: string): string => `bkv:${identity}`;

@@ -1,4 +1,3 @@
-export { parseBase64url, toBase64url } from './base64url.js';
 export {
   type ClientLogin,
   createKE1,
@@ -14,9 +13,7 @@ export {
   ServerAuthenticationError,
   type Stretch,
 } from './client.js';
-export { CodedError, codeOf, codeOfWire, ERRORS, type ErrorCode, type ErrorDetails } from './errors.js';
-export { EXITS, type Exit } from './exits.js';
-export { audienceOf, identities, PLAIN } from './identities.js';
+export { identities, PLAIN } from './identities.js';
 export {
   finishMac,
   forget,
@@ -26,6 +23,7 @@ export {
   startMac,
 } from './registration.js';
 export { generateKE2, type KE2Input, parseKE1, parseRegistrationRecord } from './server.js';
-export { deriveKeyPair, diffieHellman, equal, hash, isElement, oprf, pkcs8, SIZES, xOf } from './suite.js';
+export { deriveKeyPair, diffieHellman, equal, hash, isElement, oprf, pkcs8, xOf } from './suite.js';
+export * from './terms.js';
 export { dealKey, type Evaluation, evaluate, interpolate, type Share, subsets } from './threshold.js';
 export type { Identities } from './transcript.js';

@@ -1,4 +1,5 @@
-import { bytes, concat, hkdfExpand, SIZES, split, xor } from './suite.js';
+import { SIZES } from './sizes.js';
+import { bytes, concat, hkdfExpand, split, xor } from './suite.js';
 import { deriveKeys, type Identities } from './transcript.js';
 
 /** What a client uploads at registration (RFC 9807, section 5.1): clientPublicKey 33, maskingKey 32, envelope 64. */

@@ -3,22 +3,7 @@ import { expand, extract } from '@noble/hashes/hkdf.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { concatBytes, hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js';
-
-/** P256-SHA256, HKDF-SHA-256, HMAC-SHA-256, SHA-256, 3DH: byte lengths of RFC 9807, section 2 and 4. */
-export const SIZES = {
-  element: 33,
-  scalar: 32,
-  nonce: 32,
-  mac: 32,
-  hash: 32,
-  envelope: 64,
-  registrationRequest: 33,
-  registrationResponse: 66,
-  registrationRecord: 129,
-  KE1: 98,
-  KE2: 259,
-  KE3: 32,
-} as const;
+import { SIZES } from './sizes.js';
 
 export const oprf = p256_oprf.oprf;
 export const bytes = utf8ToBytes;

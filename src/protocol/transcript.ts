@@ -1,4 +1,5 @@
-import { bytes, concat, hash, hkdfExpand, hkdfExtract, mac, prefixed, SIZES } from './suite.js';
+import { SIZES } from './sizes.js';
+import { bytes, concat, hash, hkdfExpand, hkdfExtract, mac, prefixed } from './suite.js';
 
 /** Names bound into the key exchange. Empty identities stand for the public keys (RFC 9807, section 4). */
 export interface Identities {

@@ -1,8 +1,7 @@
 import { Command, type Option } from 'commander';
-import { withAccount } from '../../src/cli/account.js';
-import { CLIENT_EXITS } from '../../src/cli/errors.js';
+import { JSON_RULE, withAccount } from '../../src/cli/flags.js';
 import { program } from '../../src/cli/program.js';
-import { JSON_RULE } from '../../src/cli/report.js';
+import { CLIENT_EXITS } from '../../src/cli/told.js';
 import { ERRORS, EXITS, type Exit } from '../../src/protocol/index.js';
 
 /** Its path from `bkv` on, as it is typed. */

@@ -1,5 +1,5 @@
-import { exitCode } from '../../src/cli/errors.js';
 import { readSecret } from '../../src/cli/terminal.js';
+import { exitCode } from '../../src/cli/told.js';
 
 // Asks for two secrets, and prints the bytes of each.
 try {

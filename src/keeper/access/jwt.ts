@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { errors, jwtVerify } from 'jose';
-import { CodedError } from '../../protocol/index.js';
+import * as errors from 'jose/errors';
+import { jwtVerify } from 'jose/jwt/verify';
+import { CodedError } from '../../protocol/terms.js';
 import type { AccountId } from '../vault/index.js';
 import { keySource } from './keys.js';
 

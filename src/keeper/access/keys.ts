@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
-import { CodedError } from '../../protocol/index.js';
+import type { JSONWebKeySet, JWTVerifyGetKey } from 'jose';
+import * as errors from 'jose/errors';
+import { createLocalJWKSet } from 'jose/jwks/local';
+import { CodedError } from '../../protocol/terms.js';
 import { log } from '../log/index.js';
 
 /** Keys are read again when they are older, milliseconds; those known go on until new ones are there. */

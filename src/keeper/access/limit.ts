@@ -1,4 +1,4 @@
-import { CodedError } from '../../protocol/index.js';
+import { CodedError } from '../../protocol/terms.js';
 
 const WINDOW_MS = 60_000;
 

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { CodedError } from '../../protocol/index.js';
+import { CodedError } from '../../protocol/terms.js';
 import type { AuditKey } from './audit.js';
 import { markOf, parse, VERSION, type Written } from './line.js';
 import { Chains, type Position, Reading } from './reading.js';

@@ -3,7 +3,7 @@ import { argon2id } from 'hash-wasm';
 import { combine, split } from 'shamir-secret-sharing';
 import { preparePassword } from '../../client/index.js';
 import { base64, type Checked, checkYaml, fields, integer, list, oneOf } from '../../config/index.js';
-import { CodedError } from '../../protocol/index.js';
+import { CodedError } from '../../protocol/terms.js';
 
 /** A file of custodians that cannot be opened: damaged, or too few of them, or a wrong passphrase. */
 export class CustodyError extends CodedError {

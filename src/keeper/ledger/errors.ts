@@ -1,4 +1,4 @@
-import { CodedError } from '../../protocol/index.js';
+import { CodedError } from '../../protocol/terms.js';
 import type { CellState } from './state.js';
 
 /** The ledger in the token is not one that this program wrote whole, or is an older one. */

@@ -4,11 +4,12 @@ import pkcs11 from 'pkcs11js';
 import { harden } from './attributes.js';
 import { keyWrapOf } from './binding.js';
 import { TokenError } from './errors.js';
+import { graphene, listKeys, RW, slotOf, withModule, withSession } from './graphene.js';
 import { OAEP, rsaSpki } from './keyring.js';
 import { BACKUP_LABEL, KEY_LABELS, type KeyLabel } from './labels.js';
 import { APPLICATION } from './objects.js';
 import type { Profile } from './profile.js';
-import { graphene, listKeys, RW, slotOf, withMadeToken, withModule, withSession } from './setup.js';
+import { openMade } from './setup.js';
 import { backupKey, backupKeyHardenings, backupPublicKey } from './templates.js';
 
 /**
@@ -34,10 +35,11 @@ const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base6
  * @returns the public key, SubjectPublicKeyInfo (DER)
  */
 export function initializeBackupToken(profile: Profile, soPin: string): Uint8Array {
+  openMade(profile, soPin).close();
   let publicKey: Uint8Array = new Uint8Array();
   withModule(profile, (module) => {
-    withMadeToken(module, profile, soPin, (session) => {
-      if (keysNamed(session, graphene.ObjectClass.PRIVATE_KEY, BACKUP_LABEL).length === 0)
+    withSession(module, profile, (session) => {
+      if (keysNamed(session, graphene().ObjectClass.PRIVATE_KEY, BACKUP_LABEL).length === 0)
         harden(backupKey, backupKeyHardenings(OAEP.mechanism), (secret) =>
           session.lib.C_GenerateKeyPair(
             session.handle,
@@ -46,7 +48,7 @@ export function initializeBackupToken(profile: Profile, soPin: string): Uint8Arr
             secret,
           ),
         );
-      publicKey = spkiOf(only(session, graphene.ObjectClass.PUBLIC_KEY, BACKUP_LABEL));
+      publicKey = spkiOf(only(session, graphene().ObjectClass.PUBLIC_KEY, BACKUP_LABEL));
     });
   });
   return publicKey;
@@ -63,27 +65,27 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
   withModule(profile, (module) => {
     let done = false;
     withSession(module, profile, (session) => {
-      const [trusted] = keysNamed(session, graphene.ObjectClass.PUBLIC_KEY, BACKUP_LABEL);
+      const [trusted] = keysNamed(session, graphene().ObjectClass.PUBLIC_KEY, BACKUP_LABEL);
       if (trusted && !Buffer.from(publicKey).equals(spkiOf(trusted)))
         throw new TokenError('the token already has another backup token', 'BKV_BACKUP');
-      const own = only(session, graphene.ObjectClass.PRIVATE_KEY, KEY_LABELS.static);
+      const own = only(session, graphene().ObjectClass.PRIVATE_KEY, KEY_LABELS.static);
       if (own.getAttribute({ extractable: null }).extractable !== true)
         throw new TokenError(
           'the keys of this token were made so that they never leave it; it cannot be backed up',
           'BKV_BACKUP',
         );
-      const escrow = { class: graphene.ObjectClass.DATA, label: ESCROW_LABEL };
+      const escrow = { class: graphene().ObjectClass.DATA, label: ESCROW_LABEL };
       done = session.find(escrow).length > 0;
     });
     if (done) return;
     const slot = slotOf(module, profile) as Graphene.Slot;
     const session = slot.open(RW);
     try {
-      session.login(soPin, graphene.UserType.SO);
+      session.login(soPin, graphene().UserType.SO);
       const trusted =
-        keysNamed(session, graphene.ObjectClass.PUBLIC_KEY, BACKUP_LABEL)[0] ?? trust(session, publicKey);
+        keysNamed(session, graphene().ObjectClass.PUBLIC_KEY, BACKUP_LABEL)[0] ?? trust(session, publicKey);
       // A session object that is not private outlives the change of user.
-      const kek = session.generateKey(graphene.KeyGenMechanism.AES, {
+      const kek = session.generateKey(graphene().KeyGenMechanism.AES, {
         token: false,
         private: false,
         valueLen: 32,
@@ -110,7 +112,7 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
             KeyLabel,
             string
           >,
-          staticPublicKey: encode(pointOf(only(user, graphene.ObjectClass.PUBLIC_KEY, KEY_LABELS.static))),
+          staticPublicKey: encode(pointOf(only(user, graphene().ObjectClass.PUBLIC_KEY, KEY_LABELS.static))),
         };
         createData(user, ESCROW_LABEL, Buffer.from(JSON.stringify(escrowed)));
       });
@@ -121,11 +123,11 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
 }
 
 const classOf = (label: KeyLabel): number =>
-  label === KEY_LABELS.static ? graphene.ObjectClass.PRIVATE_KEY : graphene.ObjectClass.SECRET_KEY;
+  label === KEY_LABELS.static ? graphene().ObjectClass.PRIVATE_KEY : graphene().ObjectClass.SECRET_KEY;
 
 const createData = (session: Graphene.Session, label: string, value: Uint8Array): Graphene.SessionObject =>
   session.create({
-    class: graphene.ObjectClass.DATA,
+    class: graphene().ObjectClass.DATA,
     token: true,
     private: true,
     application: APPLICATION,
@@ -137,8 +139,8 @@ function trust(session: Graphene.Session, publicKey: Uint8Array): Graphene.Sessi
   const key = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
   const { n, e } = key.export({ format: 'jwk' });
   return session.create({
-    class: graphene.ObjectClass.PUBLIC_KEY,
-    keyType: graphene.KeyType.RSA,
+    class: graphene().ObjectClass.PUBLIC_KEY,
+    keyType: graphene().KeyType.RSA,
     token: true,
     private: false,
     label: BACKUP_LABEL,

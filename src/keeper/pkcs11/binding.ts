@@ -45,7 +45,12 @@ export class Binding {
     this.slot = slot;
     this.session = this.p11.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
     this.keyWrap = { mechanism: keyWrapOf(profile, this.p11, slot) };
-    if (!this.alive) login(this.p11, this.session, slot, profile);
+    try {
+      if (!this.alive) login(this.p11, this.session, slot, profile);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   /** Whether the session is there and logged in. */

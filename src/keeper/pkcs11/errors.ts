@@ -1,4 +1,4 @@
-import { CodedError, type ErrorCode } from '../../protocol/index.js';
+import { CodedError, type ErrorCode } from '../../protocol/terms.js';
 
 const CKF_USER_PIN_FINAL_TRY = 0x20000;
 const CKF_USER_PIN_LOCKED = 0x40000;

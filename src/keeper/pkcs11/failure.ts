@@ -1,5 +1,5 @@
 import pkcs11 from 'pkcs11js';
-import { CodedError, type ErrorCode } from '../../protocol/index.js';
+import { CodedError, type ErrorCode } from '../../protocol/terms.js';
 import { InvalidInput, PinRefused, ProfileError, TokenError } from './errors.js';
 
 /** An error of a session, on its way from its thread. */

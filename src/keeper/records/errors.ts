@@ -1,4 +1,4 @@
-import { CodedError } from '../../protocol/index.js';
+import { CodedError } from '../../protocol/terms.js';
 
 /** A newer version of this program has written the database. */
 export class NewerDatabase extends CodedError {

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
-import { CodedError } from '../../protocol/index.js';
+import { CodedError } from '../../protocol/terms.js';
 
 /** Where a row lies. Each pair of cell and generation is written once: whatever changes takes a new cell. */
 export interface Place {

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { backOff } from '../../process/index.js';
-import { CodedError, codeOfWire } from '../../protocol/index.js';
+import { CodedError, codeOfWire } from '../../protocol/terms.js';
 import { decode, encode, Malformed, uint } from './fields.js';
 import { type Frame, FrameParser, GREETING, KIND, sendFrame } from './frames.js';
 import { type ArgumentsOf, FAILURE, type Methods, type ResultOf } from './messages.js';

@@ -1,4 +1,4 @@
-import { SIZES } from '../../protocol/index.js';
+import { SIZES } from '../../protocol/terms.js';
 import {
   base64url,
   bytes,

@@ -1,6 +1,6 @@
 import { chmod, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { CodedError, codeOf, ERRORS } from '../../protocol/index.js';
+import { CodedError, codeOf, ERRORS } from '../../protocol/terms.js';
 import { log } from '../log/index.js';
 import { keeperCalls, keeperDisconnects } from '../metrics/index.js';
 import { decode, encode, Malformed } from './fields.js';

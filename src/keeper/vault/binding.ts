@@ -1,5 +1,5 @@
 import { Turn } from '../../process/index.js';
-import { CodedError } from '../../protocol/index.js';
+import { CodedError } from '../../protocol/terms.js';
 import { type KeptMark, type Ledger, peek, tokenStore } from '../ledger/index.js';
 import { log } from '../log/index.js';
 import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';

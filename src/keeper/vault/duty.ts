@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
-import { CodedError, codeOf, ERRORS } from '../../protocol/index.js';
+import { CodedError, codeOf, ERRORS } from '../../protocol/terms.js';
 import { audit, log } from '../log/index.js';
 import { leading } from '../metrics/index.js';
 import type { Leadership } from '../records/index.js';

@@ -1,4 +1,4 @@
-import { CodedError } from '../../protocol/index.js';
+import { CodedError } from '../../protocol/terms.js';
 
 /** What a request may end with; every other error is a failure of token, ledger or database. */
 export abstract class Answer extends CodedError {}

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { CodedError } from '../../protocol/index.js';
+import { CodedError } from '../../protocol/terms.js';
 import { type Ledger, packWords } from '../ledger/index.js';
 import { ESCROW_LABEL, type EscrowedKeys, KEY_LABELS, PAGE_KEY_PREFIX } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';

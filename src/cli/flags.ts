@@ -1,0 +1,62 @@
+/** Options that several commands take. */
+import type { Command } from 'commander';
+
+/** What `--json` prints, of whichever command. docs/cli.md has it. */
+export const JSON_RULE = `With \`--json\` a command prints one JSON object on standard output, and nothing else there. Its exit code is the same as without. Warnings,
+questions and errors go to standard error; after an error that ends the command standard output is empty. Sizes are bytes, times are of ISO 8601 in
+UTC. What is wrong with a file is an object of its \`path\`, which is empty where no file can be named, and the \`reason\`. Programs ignore fields that
+they do not know.`;
+
+/** A command that reports can do it for a program. */
+export const withJson = (command: Command): Command => command.option('--json', 'print one JSON object');
+
+/** An option that is given again for more. */
+export const several = (value: string, before: string[] = []): string[] => [...before, value];
+
+export const withKeyFile = (command: Command): Command =>
+  command.option('--key-file <file>', 'file with the 64 digits; without it they are asked for');
+
+export const withPasswordFile = (command: Command): Command =>
+  command.option('--password-file <file>', 'file with the password, for a program that cannot ask');
+
+/** What opens a backup, as the command line says it. */
+export interface OpenerFlags {
+  readonly keyFile?: string;
+  readonly pieceFile?: readonly string[];
+  readonly pieces?: boolean;
+}
+
+export const withOpener = (command: Command): Command =>
+  withKeyFile(command)
+    .option('--piece-file <file>', "open it with contacts' pieces: a file with one (again for each)", several)
+    .option('--pieces', "open it with contacts' pieces, which are asked for");
+
+/** Which account is meant, and at which vault or fleet. */
+export interface AccountFlags {
+  readonly vault?: string;
+  readonly serverKey?: string;
+  readonly account?: string;
+  readonly jwtFile?: string;
+  readonly plainHttp?: boolean;
+  readonly fleet?: string;
+}
+
+export const withAccount = (command: Command): Command =>
+  command
+    .option('--vault <url>', 'address of the vault (BKV_VAULT)', process.env.BKV_VAULT)
+    .option(
+      '--server-key <key>',
+      "the vault's static public key, base64url (BKV_SERVER_KEY)",
+      process.env.BKV_SERVER_KEY,
+    )
+    .option('--fleet <file>', 'fleet file, in place of a single vault (BKV_FLEET)', process.env.BKV_FLEET)
+    .option(
+      '--account <id>',
+      "id of the account; without it the JWT's `sub` is taken (BKV_ACCOUNT)",
+      process.env.BKV_ACCOUNT,
+    )
+    .option(
+      '--jwt-file <file>',
+      "file with the account's JWT; for a fleet, one for each vault (or the variables BKV_ACCESS_TOKEN, or BKV_ACCESS_TOKEN_COMMAND)",
+    )
+    .option('--plain-http', 'allow http: to other machines: what you send can be read on the way');

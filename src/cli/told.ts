@@ -1,0 +1,35 @@
+import { BackupError } from '../backup/index.js';
+import { BkvError } from '../client/index.js';
+import { CodedError, ERRORS, EXITS, type Exit } from '../protocol/terms.js';
+import { StorageError } from '../storage/index.js';
+
+/** How the command ends with what the client library throws; as failed with all others. docs/cli.md is made from this. */
+export const CLIENT_EXITS: Readonly<Record<string, Exit>> = {
+  EmptyPassword: 'usage',
+  InvalidFleet: 'usage',
+  InvalidKey: 'usage',
+  InvalidPassword: 'usage',
+  InvalidPiece: 'usage',
+  InvalidServerKey: 'usage',
+  InvalidUrl: 'usage',
+  KeyExists: 'usage',
+  InvalidThreshold: 'usage',
+  PasswordTooLong: 'usage',
+  TooFewPieces: 'usage',
+  WrongPassword: 'wrongPassword',
+  Locked: 'locked',
+  Undecided: 'undecided',
+};
+
+/** An error as a person is told of it: its name as well when nobody foresaw it. */
+export function told(error: Error): string {
+  const known = [CodedError, BkvError, BackupError, StorageError].some((kind) => error instanceof kind);
+  return known ? error.message : `${error.name}: ${error.message}`;
+}
+
+function exitOf(error: Error): Exit {
+  if (error instanceof CodedError) return ERRORS[error.code].exit;
+  return (error instanceof BkvError && CLIENT_EXITS[error.code]) || 'failed';
+}
+
+export const exitCode = (error: Error): number => EXITS[exitOf(error)].code;

@@ -1,0 +1,15 @@
+/** P256-SHA256, HKDF-SHA-256, HMAC-SHA-256, SHA-256, 3DH: byte lengths of RFC 9807, section 2 and 4. */
+export const SIZES = {
+  element: 33,
+  scalar: 32,
+  nonce: 32,
+  mac: 32,
+  hash: 32,
+  envelope: 64,
+  registrationRequest: 33,
+  registrationResponse: 66,
+  registrationRecord: 129,
+  KE1: 98,
+  KE2: 259,
+  KE3: 32,
+} as const;
