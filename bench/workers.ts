@@ -1,64 +1,23 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { cpuOf, processesOf } from '../rig/processes.js';
+import { childrenOf, cpuOf } from '../rig/processes.js';
 import { API, SOCKETS, SocketServer } from '../src/keeper/socket/index.js';
 import type { KeeperApi } from '../src/keeper/vault/index.js';
 import { SIZES } from '../src/protocol/index.js';
+import { type Load, type Loaded, RECOVERY_ID } from './load.js';
 
-const CONNECTIONS = 64;
 const LIMITS = 'rateLimit: { account: 1000000, address: 100000000 }\n';
 
-const recoveryId = 'A'.repeat(22);
 /** A keeper whose token answers at once: no more than HTTP is measured. */
 const ANSWERS = {
   identity: { serverPublicKey: new Uint8Array(SIZES.element), maxAttempts: 10, exchangeSeconds: 60 },
-  startRecovery: { recoveryId, KE2: new Uint8Array(SIZES.KE2), attemptsRemaining: 9 },
+  startRecovery: { recoveryId: RECOVERY_ID, KE2: new Uint8Array(SIZES.KE2), attemptsRemaining: 9 },
   finishRecovery: { encryptedBackupKey: new Uint8Array(60), failedAttempts: 0 },
 } satisfies { [N in keyof KeeperApi]?: Awaited<ReturnType<KeeperApi[N]>> };
-
-const request = (path: string, body: object): string => {
-  const text = JSON.stringify(body);
-  const head = `POST ${path} HTTP/1.1\r\nHost: vault\r\nAuthorization: Bearer a.b.c\r\n`;
-  return `${head}Content-Type: application/json\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
-};
-const encode = (length: number): string => Buffer.alloc(length).toString('base64url');
-const START = request('/v1/recovery/start', { KE1: encode(SIZES.KE1) });
-const FINISH = request('/v1/recovery/finish', { recoveryId, KE3: encode(SIZES.KE3) });
-
-/** Recovers over one connection, again and again. @returns how often until the signal */
-function recoverUntil(port: number, signal: AbortSignal): Promise<number> {
-  return new Promise((resolve, reject) => {
-    let finished = -1;
-    let isFinish = true;
-    let answer = '';
-    const socket = connect(port, '127.0.0.1').setEncoding('latin1').setNoDelay();
-    const next = () => {
-      answer = '';
-      if (isFinish) finished++;
-      if (isFinish && signal.aborted) return socket.end(() => resolve(finished));
-      isFinish = !isFinish;
-      socket.write(isFinish ? FINISH : START);
-      return undefined;
-    };
-    socket.once('connect', next).once('error', reject);
-    socket.on('data', (chunk: string) => {
-      answer += chunk;
-      const [head, length] = /^HTTP\/1\.1 200 .*?\ncontent-length: (\d+)\r.*?\n\r\n/is.exec(answer) ?? [];
-      if (head && answer.length === head.length + Number(length)) next();
-      else if (!answer.startsWith('HTTP/1.1 200 ')) reject(new Error(answer));
-    });
-  });
-}
-
-async function recoverFor(port: number, ms: number): Promise<number> {
-  const signal = AbortSignal.timeout(ms);
-  const counts = await Promise.all(Array.from({ length: CONNECTIONS }, () => recoverUntil(port, signal)));
-  return counts.reduce((sum, count) => sum + count, 0);
-}
 
 async function startHttp(sockets: string, workers: number): Promise<{ child: ChildProcess; port: number }> {
   const config = join(sockets, 'bench.yaml');
@@ -77,11 +36,19 @@ async function startHttp(sockets: string, workers: number): Promise<{ child: Chi
   return { child, port };
 }
 
-/**
- * What the HTTP side can do at most, with a number of workers.
- * @returns recoveries a second by the clock, and milliseconds of processor time that one costs all its processes
- */
-export async function httpAlone(workers: number, seconds: number): Promise<{ rate: number; ms: number }> {
+/** What the HTTP side did, and what each part took for it: milliseconds of processor time of one recovery. */
+export interface Alone {
+  /** recoveries a second by the clock */
+  readonly rate: number;
+  /** recoveries a second that would take the busiest worker all of a core, while each has its share of them */
+  readonly ceiling: number;
+  readonly http: number;
+  readonly keeper: number;
+  readonly generator: number;
+}
+
+/** Measures what the HTTP side can do at most, with a number of workers. */
+export async function httpAlone(workers: number, seconds: number): Promise<Alone> {
   const sockets = mkdtempSync(join(tmpdir(), 'bkv-bench-'));
   const path = join(sockets, SOCKETS.api);
   mkdirSync(dirname(path), { mode: 0o700 });
@@ -89,18 +56,31 @@ export async function httpAlone(workers: number, seconds: number): Promise<{ rat
     Object.keys(API).map((name) => [name, async () => ANSWERS[name as keyof typeof ANSWERS]]),
   ) as { [N in keyof typeof API]: () => Promise<never> };
   const keeper = await SocketServer.listen(API, handlers, { path, mode: 0o600, open: 1024, running: 1024 });
+  const generator = fork(new URL('./load.js', import.meta.url));
   const { child, port } = await startHttp(sockets, workers);
-  const { workers: pids } = processesOf(process.pid);
-  const cpu = () => [child.pid as number, ...pids].reduce((sum, pid) => sum + cpuOf(pid), 0);
+  const primary = child.pid as number;
+  const pids = childrenOf(primary);
+  const load = async (ms: number): Promise<Loaded> => {
+    generator.send({ port, ms } satisfies Load);
+    const [loaded] = await once(generator, 'message');
+    return loaded;
+  };
   try {
-    await recoverFor(port, 3000);
-    const [before, start] = [cpu(), performance.now()];
-    const count = await recoverFor(port, seconds * 1000);
+    await load(3000);
+    const [each, first, own] = [pids.map(cpuOf), cpuOf(primary), process.cpuUsage()];
+    const { count, ms, cpuMs } = await load(seconds * 1000);
+    const { user, system } = process.cpuUsage(own);
+    const spent = pids.map((pid, i) => cpuOf(pid) - (each[i] as number));
+    const all = spent.reduce((sum, one) => sum + one, cpuOf(primary) - first);
     return {
-      rate: (count * 1000) / (performance.now() - start),
-      ms: ((cpu() - before) * 1000) / count,
+      rate: (count * 1000) / ms,
+      ceiling: count / Math.max(...spent),
+      http: (all * 1000) / count,
+      keeper: (user + system) / 1000 / count,
+      generator: cpuMs / count,
     };
   } finally {
+    generator.kill();
     child.kill('SIGTERM');
     await keeper.close(0);
     rmSync(sockets, { recursive: true, force: true });

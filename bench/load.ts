@@ -1,0 +1,69 @@
+/** Recoveries over many connections, as cheaply as can be: a process of its own, told by its parent how long. */
+import { connect } from 'node:net';
+import { SIZES } from '../src/protocol/index.js';
+
+/** What {@link Loaded} is asked for. */
+export interface Load {
+  readonly port: number;
+  readonly ms: number;
+}
+export interface Loaded {
+  /** whole recoveries */
+  readonly count: number;
+  /** by the clock, milliseconds */
+  readonly ms: number;
+  /** of processor time that this process took */
+  readonly cpuMs: number;
+}
+
+const CONNECTIONS = 64;
+/** What the stand-in for a keeper gives each recovery. */
+export const RECOVERY_ID = 'A'.repeat(22);
+
+const request = (path: string, body: object): string => {
+  const text = JSON.stringify(body);
+  const head = `POST ${path} HTTP/1.1\r\nHost: vault\r\nAuthorization: Bearer a.b.c\r\n`;
+  return `${head}Content-Type: application/json\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
+};
+const encode = (length: number): string => Buffer.alloc(length).toString('base64url');
+const START = request('/v1/recovery/start', { KE1: encode(SIZES.KE1) });
+const FINISH = request('/v1/recovery/finish', { recoveryId: RECOVERY_ID, KE3: encode(SIZES.KE3) });
+
+/** Recovers over one connection, again and again. @returns how often until the signal */
+function recoverUntil(port: number, signal: AbortSignal): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let finished = -1;
+    let isFinish = true;
+    let answer = '';
+    const socket = connect(port, '127.0.0.1').setEncoding('latin1').setNoDelay();
+    const next = () => {
+      answer = '';
+      if (isFinish) finished++;
+      if (isFinish && signal.aborted) return socket.end(() => resolve(finished));
+      isFinish = !isFinish;
+      socket.write(isFinish ? FINISH : START);
+      return undefined;
+    };
+    socket.once('connect', next).once('error', reject);
+    socket.on('data', (chunk: string) => {
+      answer += chunk;
+      if (!answer.startsWith('HTTP/1.1 200 ')) reject(new Error(answer));
+      // Its JSON has no object in another.
+      else if (answer.endsWith('}')) next();
+    });
+  });
+}
+
+async function load({ port, ms }: Load): Promise<Loaded> {
+  const [before, start] = [process.cpuUsage(), performance.now()];
+  const signal = AbortSignal.timeout(ms);
+  const counts = await Promise.all(Array.from({ length: CONNECTIONS }, () => recoverUntil(port, signal)));
+  const { user, system } = process.cpuUsage(before);
+  return {
+    count: counts.reduce((sum, count) => sum + count, 0),
+    ms: performance.now() - start,
+    cpuMs: (user + system) / 1000,
+  };
+}
+
+process.on('message', async (wanted: Load) => process.send?.(await load(wanted)));
