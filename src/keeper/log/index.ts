@@ -16,10 +16,21 @@ let auditSink: AuditSink | undefined;
 // A reader of the log that went away stops no vault.
 process.stderr.on('error', () => undefined);
 
+let gathered = '';
+
+function flush(): void {
+  if (gathered) process.stderr.write(gathered);
+  gathered = '';
+}
+process.on('exit', flush);
+
+/** Lines of one turn of the event loop leave together: a call of the system costs more than a line. What is wrong leaves at once. */
 function write(level: Level, message: string, details: Details): void {
   if (!shown.has(level)) return;
+  if (!gathered) setImmediate(flush);
   const timestamp = new Date().toISOString();
-  process.stderr.write(`${JSON.stringify({ ...details, level, message, timestamp })}\n`);
+  gathered += `${JSON.stringify({ ...details, level, message, timestamp })}\n`;
+  if (level === 'error' || level === 'warn') flush();
 }
 
 /** JSON lines on standard error: `level`, `message`, `timestamp`, and the details, from {@link logLevel} on. */
