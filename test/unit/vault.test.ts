@@ -5,8 +5,8 @@ import { auditTo } from '../../src/keeper/log/index.js';
 import { renderMetrics } from '../../src/keeper/metrics/index.js';
 import { Records } from '../../src/keeper/records/index.js';
 import type { AccountId } from '../../src/keeper/vault/index.js';
+import { Vault, type VaultOptions } from '../../src/keeper/vault/index.js';
 import type { Recovered } from '../../src/keeper/vault/recovery.js';
-import { Vault, type VaultOptions } from '../../src/keeper/vault/vault.js';
 import {
   CodedError,
   createRegistrationRequest,

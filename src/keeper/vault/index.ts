@@ -11,7 +11,8 @@ export {
   WrongPassword,
 } from './errors.js';
 export type { AccountId } from './names.js';
+export type { VaultOptions } from './opening.js';
 export type { RegistrationFinish, RegistrationRequest } from './registration.js';
 export type { Shredded } from './shredder.js';
 export { BACKUP, BACKUP_CHECK, backupMacInput, TokenBackupError } from './token-backup.js';
-export { Vault, type VaultOptions } from './vault.js';
+export { Vault } from './vault.js';

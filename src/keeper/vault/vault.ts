@@ -1,101 +1,27 @@
-import { type Cell, type KeptMark, Ledger, type Rotation, tokenStore } from '../ledger/index.js';
+import type { Cell, Rotation } from '../ledger/index.js';
 import { audit } from '../log/index.js';
-import { KEY_LABELS } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 import type { Records } from '../records/index.js';
-import { Accounts, type Status } from './accounts.js';
-import { knownMark, Marks } from './binding.js';
-import { Dealings, type ShareFinish, type ShareRequest } from './dealings.js';
+import type { Status } from './accounts.js';
+import type { ShareFinish, ShareRequest } from './dealings.js';
 import { drain } from './drain.js';
-import { Evaluation } from './evaluation.js';
-import { KeyAgreement } from './key-agreement.js';
-import { Lifecycle } from './lifecycle.js';
-import { type Account, type AccountId, AccountNames } from './names.js';
-import { type Recovered, Recoveries, readLogin } from './recovery.js';
-import { type RegistrationFinish, type RegistrationRequest, Registrations } from './registration.js';
-import { Rows } from './rows.js';
+import type { Account, AccountId } from './names.js';
+import { openParts, type Parts, type VaultOptions } from './opening.js';
+import { type Recovered, readLogin } from './recovery.js';
+import type { RegistrationFinish, RegistrationRequest } from './registration.js';
 import type { Shreddable, Shredded } from './shredder.js';
 import { backUpToken } from './token-backup.js';
-import { UnknownAccounts } from './unknown.js';
-import { keepBackup, type ShredOptions, sweep, tellLost } from './upkeep.js';
-
-export interface VaultOptions {
-  /** wrong passwords until the key is unreachable */
-  readonly maxAttempts: number;
-  /** bytes that a data object of the token holds at most; 4,096 unless told */
-  readonly objectBytes?: number;
-  /** milliseconds between the two messages of an exchange */
-  readonly exchangeLifetime: number;
-  /** what {@link Vault.mark} gave, as it is kept elsewhere than in the database */
-  readonly marks?: readonly KeptMark[];
-  /** keeps a backup of the token: called when the vault opens, and whenever its wrapping keys have changed */
-  readonly keepBackup?: (backup: string) => Promise<void>;
-}
-
-/** What the token says of itself when the vault opens. */
-interface Identity {
-  readonly serverPublicKey: Uint8Array;
-  readonly fakeSeed: Uint8Array;
-  readonly namesKey: Uint8Array;
-}
+import { type ShredOptions, sweep } from './upkeep.js';
 
 /**
  * One vault: it holds backup keys that open with a password, counts the wrong passwords in its token, and knows
  * neither key nor password. Accounts are named as the caller's identity provider names them.
  */
 export class Vault {
-  readonly #token: Token;
-  readonly #ledger: Ledger;
-  readonly #records: Records;
-  readonly #keepBackup: VaultOptions['keepBackup'];
-  readonly #lifecycle: Lifecycle;
-  readonly #rows: Rows;
-  readonly #accounts: Accounts;
-  readonly #names: AccountNames;
-  readonly #unknown: UnknownAccounts;
-  readonly #registrations: Registrations;
-  readonly #recoveries: Recoveries;
-  readonly #evaluation: Evaluation;
-  readonly #dealings: Dealings;
-  readonly #marks: Marks;
-  /** the vault's identity, which clients pin: 33 bytes */
-  readonly serverPublicKey: Uint8Array;
+  readonly #parts: Parts;
 
-  private constructor(
-    token: Token,
-    ledger: Ledger,
-    records: Records,
-    { serverPublicKey, fakeSeed, namesKey }: Identity,
-    options: VaultOptions,
-  ) {
-    this.#token = token;
-    this.#ledger = ledger;
-    this.#records = records;
-    this.#keepBackup = options.keepBackup;
-    this.serverPublicKey = serverPublicKey;
-    const lifetime = options.exchangeLifetime;
-    const lifecycle = new Lifecycle(token, ledger, serverPublicKey);
-    const rows = new Rows(token, ledger);
-    const accounts = new Accounts(rows, ledger, records);
-    this.#rows = rows;
-    const unknown = new UnknownAccounts(ledger, serverPublicKey, fakeSeed);
-    this.#lifecycle = lifecycle;
-    this.#accounts = accounts;
-    this.#unknown = unknown;
-    this.#names = new AccountNames(namesKey);
-    const agreement = new KeyAgreement(token, serverPublicKey);
-    this.#registrations = new Registrations(token, ledger, accounts, agreement, lifecycle, {
-      serverPublicKey,
-      lifetime,
-    });
-    this.#dealings = new Dealings(token, ledger, accounts, agreement, lifecycle, lifetime);
-    this.#marks = new Marks(ledger, records, serverPublicKey);
-    this.#evaluation = new Evaluation(token);
-    this.#recoveries = new Recoveries(token, ledger, accounts, unknown, lifecycle, {
-      serverPublicKey,
-      lifetime,
-      evaluation: this.#evaluation,
-    });
+  private constructor(parts: Parts) {
+    this.#parts = parts;
   }
 
   /**
@@ -103,61 +29,44 @@ export class Vault {
    * @throws LedgerCorrupt when the counters in the token are not whole; TokenError
    */
   static async open(token: Token, records: Records, options: VaultOptions): Promise<Vault> {
-    let changed = async (): Promise<void> => undefined;
-    const store = tokenStore(token);
-    const generatePageKey = (label: string) => store.generatePageKey(label).then(() => changed());
-    const destroyPageKey = (label: string) => store.destroyPageKey(label).then(() => changed());
-    const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
-    const known = await knownMark(token, records, { serverPublicKey, limit: options.maxAttempts });
-    const ledger = await Ledger.open(
-      { ...store, generatePageKey, destroyPageKey },
-      {
-        limit: options.maxAttempts,
-        marks: [...(known ? [known] : []), ...(options.marks ?? [])],
-        ...(options.objectBytes !== undefined && { objectBytes: options.objectBytes }),
-      },
-    );
-    const identity = {
-      serverPublicKey,
-      fakeSeed: await token.call('hmac', KEY_LABELS.fake, Buffer.from('bkv fake records v1')),
-      namesKey: await token.call('hmac', KEY_LABELS.names, Buffer.from('bkv account names 2')),
-    };
-    const vault = new Vault(token, ledger, records, identity, options);
-    await vault.#marks.keep();
-    tellLost(await vault.#accounts.tidy());
-    changed = () => vault.keepBackup();
-    await changed();
-    vault.#lifecycle.watch();
-    return vault;
+    return new Vault(await openParts(token, records, options));
+  }
+
+  /** The vault's identity, which clients pin: 33 bytes. */
+  get serverPublicKey(): Uint8Array {
+    return this.#parts.serverPublicKey;
   }
 
   /** Seconds that the second message of an exchange is waited for. */
   get exchangeSeconds(): number {
-    return this.#registrations.open.lifetime / 1000;
+    return this.#parts.registrations.open.lifetime / 1000;
   }
 
   get maxAttempts(): number {
-    return this.#ledger.limit;
+    return this.#parts.ledger.limit;
   }
 
   /** Why nobody could recover now; `undefined` when somebody could. */
   get trouble(): string | undefined {
-    return this.#lifecycle.trouble ?? (this.#evaluation.works ? undefined : 'the token does not evaluate');
+    return (
+      this.#parts.lifecycle.trouble ??
+      (this.#parts.evaluation.works ? undefined : 'the token does not evaluate')
+    );
   }
 
   /** Resolves when another daemon has taken the token's ledger over: this vault answers no more. */
   get fenced(): Promise<void> {
-    return this.#lifecycle.fenced;
+    return this.#parts.lifecycle.fenced;
   }
 
   /** How new the retry counters are, to be kept where it outlives the token; `undefined` while that is not known. */
   async mark(): Promise<Uint8Array | undefined> {
-    return this.#ledger.usable ? this.#ledger.mark() : undefined;
+    return this.#parts.ledger.usable ? this.#parts.ledger.mark() : undefined;
   }
 
   /** What the account is called in database and logs: 64 hexadecimal digits. */
   nameOf(id: AccountId): string {
-    return this.#names.of(id);
+    return this.#parts.names.of(id);
   }
 
   /**
@@ -166,7 +75,7 @@ export class Vault {
    * @throws InvalidMessage, VaultUnavailable
    */
   startRegistration(id: AccountId, request: RegistrationRequest) {
-    return this.#lifecycle.first(() => this.#registrations.start(this.#account(id), request));
+    return this.#parts.lifecycle.first(() => this.#parts.registrations.start(this.#account(id), request));
   }
 
   /**
@@ -177,8 +86,8 @@ export class Vault {
    */
   async finishRegistration(id: AccountId, message: RegistrationFinish): Promise<void> {
     const account = this.#account(id);
-    await this.#registrations.finish(account, message);
-    this.#unknown.forget(account.name);
+    await this.#parts.registrations.finish(account, message);
+    this.#parts.unknown.forget(account.name);
     audit('registered', { account: account.name, requestId: id.requestId });
   }
 
@@ -188,7 +97,7 @@ export class Vault {
    * @throws InvalidMessage, VaultUnavailable
    */
   startShare(id: AccountId, request: ShareRequest) {
-    return this.#lifecycle.first(() => this.#dealings.start(this.#account(id), request));
+    return this.#parts.lifecycle.first(() => this.#parts.dealings.start(this.#account(id), request));
   }
 
   /**
@@ -199,8 +108,8 @@ export class Vault {
    */
   async finishShare(id: AccountId, share: ShareFinish): Promise<void> {
     const account = this.#account(id);
-    await this.#dealings.finish(account, share);
-    this.#unknown.forget(account.name);
+    await this.#parts.dealings.finish(account, share);
+    this.#parts.unknown.forget(account.name);
   }
 
   /**
@@ -209,7 +118,7 @@ export class Vault {
    */
   async commitDealing(id: AccountId, dealing: string): Promise<void> {
     const account = this.#account(id);
-    await this.#lifecycle.request(() => this.#dealings.commit(account, dealing));
+    await this.#parts.lifecycle.request(() => this.#parts.dealings.commit(account, dealing));
     audit('dealing committed', { account: account.name, dealing, requestId: id.requestId });
   }
 
@@ -219,7 +128,7 @@ export class Vault {
    */
   async withdrawDealing(id: AccountId, dealing: string): Promise<void> {
     const account = this.#account(id);
-    await this.#lifecycle.request(() => this.#dealings.withdraw(account, dealing));
+    await this.#parts.lifecycle.request(() => this.#parts.dealings.withdraw(account, dealing));
     audit('dealing withdrawn', { account: account.name, dealing, requestId: id.requestId });
   }
 
@@ -232,7 +141,7 @@ export class Vault {
    */
   async startRecovery(id: AccountId, KE1: Uint8Array, dealing = '') {
     const login = readLogin(KE1);
-    return this.#lifecycle.first(() => this.#recoveries.start(this.#account(id), login, dealing));
+    return this.#parts.lifecycle.first(() => this.#parts.recoveries.start(this.#account(id), login, dealing));
   }
 
   /**
@@ -242,23 +151,23 @@ export class Vault {
    * @throws WrongPassword, UnknownExchange, ExchangeExpired, VaultUnavailable
    */
   async finishRecovery(id: AccountId, recoveryId: string, KE3: Uint8Array): Promise<Recovered> {
-    return this.#recoveries.finish(this.#account(id), recoveryId, KE3);
+    return this.#parts.recoveries.finish(this.#account(id), recoveryId, KE3);
   }
 
   /** Ends a recovery that the client knows has failed: the attempt stays spent. @throws UnknownExchange */
   async abandonRecovery(id: AccountId, recoveryId: string): Promise<void> {
-    const recovery = this.#recoveries.open.take(recoveryId, this.nameOf(id));
-    await this.#lifecycle.request(() => this.#recoveries.fail(recovery, 'failed', id.requestId));
+    const recovery = this.#parts.recoveries.open.take(recoveryId, this.nameOf(id));
+    await this.#parts.lifecycle.request(() => this.#parts.recoveries.fail(recovery, 'failed', id.requestId));
   }
 
   status(id: AccountId): Promise<Status> {
-    return this.#lifecycle.request(() => this.#accounts.status(this.#account(id)));
+    return this.#parts.lifecycle.request(() => this.#parts.accounts.status(this.#account(id)));
   }
 
   /** Forgets the account: its key is unreachable for ever. */
   async delete(id: AccountId): Promise<void> {
     const account = this.#account(id);
-    await this.#lifecycle.request(() => this.#accounts.delete(account));
+    await this.#parts.lifecycle.request(() => this.#parts.accounts.delete(account));
     audit('deleted', { account: account.name, requestId: id.requestId });
   }
 
@@ -269,15 +178,15 @@ export class Vault {
    */
   shred(options: ShredOptions = {}, report: (page: Shredded) => void = () => undefined): Promise<void> {
     const shreddable: Shreddable = {
-      rows: this.#rows,
-      ledger: this.#ledger,
-      records: this.#records,
-      inTurn: (account, work) => this.#accounts.inTurn(account, work),
+      rows: this.#parts.rows,
+      ledger: this.#parts.ledger,
+      records: this.#parts.records,
+      inTurn: (account, work) => this.#parts.accounts.inTurn(account, work),
       holds: (rotation) => this.#holds(rotation),
-      settled: () => this.#lifecycle.settled(),
-      signal: this.#lifecycle.signal,
+      settled: () => this.#parts.lifecycle.settled(),
+      signal: this.#parts.lifecycle.signal,
     };
-    return sweep(this.#lifecycle, shreddable, options, report);
+    return sweep(this.#parts.lifecycle, shreddable, options, report);
   }
 
   /**
@@ -285,35 +194,35 @@ export class Vault {
    * @throws TokenBackupError when it has none
    */
   backUp(): Promise<string> {
-    return backUpToken(this.#token, this.#ledger);
+    return backUpToken(this.#parts.token, this.#parts.ledger);
   }
 
   /** Has a fresh backup of the token kept, where one is wanted. A failure is told, and stops nothing. */
-  async keepBackup(): Promise<void> {
-    if (this.#keepBackup) await keepBackup(() => this.backUp(), this.#keepBackup);
+  keepBackup(): Promise<void> {
+    return this.#parts.keepBackup();
   }
 
   /** Begins no exchange any more, and waits for those that are open: see {@link drain}. @param hurry ends the wait */
   drain(hurry: AbortSignal): Promise<void> {
     const drained = {
-      lifecycle: this.#lifecycle,
-      ledger: this.#ledger,
-      recoveries: this.#recoveries.open,
-      registrations: [this.#registrations.open, this.#dealings.open],
+      lifecycle: this.#parts.lifecycle,
+      ledger: this.#parts.ledger,
+      recoveries: this.#parts.recoveries.open,
+      registrations: [this.#parts.registrations.open, this.#parts.dealings.open],
     };
     return drain(drained, hurry);
   }
 
   async close(): Promise<void> {
-    this.#evaluation.close();
-    await this.#lifecycle.close();
-    this.#registrations.close();
-    this.#dealings.close();
-    this.#recoveries.close();
-    await this.#ledger.close();
-    await this.#marks.close();
-    this.#unknown.close();
-    this.#names.close();
+    this.#parts.evaluation.close();
+    await this.#parts.lifecycle.close();
+    this.#parts.registrations.close();
+    this.#parts.dealings.close();
+    this.#parts.recoveries.close();
+    await this.#parts.ledger.close();
+    await this.#parts.marks.close();
+    this.#parts.unknown.close();
+    this.#parts.names.close();
   }
 
   #account(id: AccountId): Account {
@@ -321,10 +230,11 @@ export class Vault {
   }
 
   #holds({ page, from }: Rotation): boolean {
-    const of = ({ cell, generation }: Cell) => generation === from && this.#ledger.pageOf(cell) === page;
+    const of = ({ cell, generation }: Cell) =>
+      generation === from && this.#parts.ledger.pageOf(cell) === page;
     return (
-      this.#registrations.open.values().some(({ cell }) => of(cell)) ||
-      this.#recoveries.open.values().some(({ attempt }) => attempt.cells.some(of))
+      this.#parts.registrations.open.values().some(({ cell }) => of(cell)) ||
+      this.#parts.recoveries.open.values().some(({ attempt }) => attempt.cells.some(of))
     );
   }
 }
