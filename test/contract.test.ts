@@ -242,19 +242,35 @@ describe(`what every storage does (BKV_SEED=${seed})`, function () {
     }
   });
 
-  it('an object that lies about its length, or never ends, is given up', async () => {
-    const { server, port } = await proxy(ports.dav, (incoming, outgoing, pass) => {
-      if (incoming.method !== 'GET') return pass();
-      outgoing.writeHead(200);
+  it('an answer that does not end is given up, whatever was asked', async () => {
+    let sent = 0;
+    const { server, port } = await proxy(ports.dav, (incoming, outgoing) => {
+      incoming.resume();
+      outgoing.writeHead(incoming.method === 'PROPFIND' ? 207 : 200);
       const more = () => {
-        while (outgoing.write(Buffer.alloc(100_000)));
+        // Whoever reads on for ever fails all the same.
+        for (let full = false; !full; sent += 100_000) {
+          if (sent > 200_000_000) return outgoing.end();
+          full = !outgoing.write(Buffer.alloc(100_000, ' '));
+        }
         outgoing.once('drain', more);
       };
       more();
       outgoing.on('error', () => undefined);
     });
     proxies.push(server);
-    await assert.rejects((await dav(port)).read('x', 1_000_000), ObjectError);
+    for (const storage of [await dav(port), await bucket(port)])
+      for (const [asked, ask] of Object.entries({
+        read: () => storage.read('x', 1_000_000),
+        list: () => listed(storage, 'parts'),
+        delete: () => storage.delete('x'),
+        write: () => storage.write('x', Buffer.of(1)),
+        ...(storage.parallel === 8 && { size: () => storage.size('x') }),
+      })) {
+        sent = 0;
+        await assert.rejects(ask(), ObjectError, asked);
+        assert.ok(sent < 100_000_000, `${asked}: ${sent} bytes were taken`);
+      }
     server.closeAllConnections();
   });
 });

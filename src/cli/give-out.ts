@@ -1,4 +1,4 @@
-import { formatKey, isLineOf } from '../client/index.js';
+import { formatKey, isLineOf } from '../client/written.js';
 import { UsageError } from './errors.js';
 import { expectNew } from './file.js';
 import { writeKey } from './key-file.js';

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { BkvError, formatKey, looksLikePiece, parseKey, readDigits } from '../client/index.js';
+import { BkvError, formatKey, looksLikePiece, parseKey, readDigits } from '../client/written.js';
 import { UsageError } from './errors.js';
 import { writeNew } from './file.js';
 import { isInteractive, readSecret } from './terminal.js';

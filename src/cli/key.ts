@@ -1,5 +1,6 @@
 import { rotate, snapshots } from '../backup/index.js';
-import { type FleetOutcome, formatKey, newBackupKey, type Recovery } from '../client/index.js';
+import type { FleetOutcome, Recovery } from '../client/index.js';
+import { formatKey, newBackupKey } from '../client/written.js';
 import { accountClient, accountName } from './account.js';
 import { endAs } from './errors.js';
 import { expectNew } from './file.js';

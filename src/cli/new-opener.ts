@@ -1,5 +1,5 @@
 import type { Opener } from '../backup/index.js';
-import { newBackupKey, splitSecret } from '../client/index.js';
+import { newBackupKey, splitSecret } from '../client/written.js';
 import { accountClient } from './account.js';
 import { UsageError } from './errors.js';
 import type { AccountFlags } from './flags.js';

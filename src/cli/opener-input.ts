@@ -1,5 +1,5 @@
 import type { BackupKey } from '../backup/index.js';
-import { gather, joinPieces } from '../client/index.js';
+import { gather, joinPieces } from '../client/written.js';
 import type { OpenerFlags } from './flags.js';
 import { inFile, readKey, readText } from './key-file.js';
 import { readSecret } from './terminal.js';

@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { encodeQR } from 'qr';
-import { codeOfPiece } from '../client/index.js';
+import { codeOfPiece } from '../client/written.js';
 import { writeNew } from './file.js';
 
 const escaped = (text: string): string =>

@@ -1,5 +1,5 @@
 import { BackupError } from '../backup/index.js';
-import { BkvError } from '../client/index.js';
+import { BkvError } from '../client/written.js';
 import { CodedError, ERRORS, EXITS, type Exit } from '../protocol/terms.js';
 import { StorageError } from '../storage/index.js';
 

@@ -5,11 +5,9 @@ export {
   VaultClient,
   type VaultClientOptions,
 } from './client.js';
-export { readDigits } from './digits.js';
 export {
   AccessTokenForAnother,
   AccessTokenUnavailable,
-  BkvError,
   DeviceTooSlow,
   ExchangeExpired,
   KeyExists,
@@ -37,7 +35,6 @@ export {
   type VaultCheck,
   WrongFleetPassword,
 } from './fleet/index.js';
-export { formatKey, isLineOf, looksLikeKey, newBackupKey, parseKey } from './key.js';
 export {
   createPasskey,
   type NewPasskey,
@@ -50,8 +47,7 @@ export {
   passkeysMayOpen,
 } from './passkey.js';
 export { preparePassword } from './password.js';
-export { codeOfPiece, looksLikePiece } from './piece-text.js';
-export { type Gathered, gather, joinPieces, MOST_PIECES, splitSecret } from './pieces.js';
 export { isRemembered, makeReminder } from './reminder.js';
 export { passwordStrength, type Strength } from './strength.js';
 export { argon2, StretchingUnavailable, type StretchPassword } from './stretching.js';
+export * from './written.js';

@@ -148,7 +148,7 @@ function field(xml: string, name: string): string {
   );
 }
 
-const drained = (response: Response): Promise<ArrayBuffer> => response.arrayBuffer();
+const drained = (response: Response): Promise<Uint8Array> => bodyOf(response, 'an answer', MOST_SAID);
 
 async function unlessMissing(asked: Promise<Response>): Promise<Response | undefined> {
   try {

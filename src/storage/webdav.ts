@@ -11,8 +11,18 @@ export interface Credentials {
   readonly password: string;
 }
 
-// The library brings a `fetch` of its own, which knows no proxy.
-getPatcher().patch('fetch', (...call) => fetch(...(call as Parameters<typeof fetch>)));
+/** Bytes of an answer that is no content: a list of some 16,000 names. */
+const MOST_SAID = 16 * 1024 * 1024;
+
+// The library brings a `fetch` of its own, which knows no proxy, and it reads answers to their end, be there one or not.
+getPatcher().patch('fetch', async (...call) => {
+  const [url, options] = call as Parameters<typeof fetch>;
+  const response = await fetch(url, options);
+  // Contents are read here, no further than they may be long.
+  if (options?.method === 'GET' || !response.body) return response;
+  const body = await bodyOf(response, 'an answer', MOST_SAID);
+  return new Response(body as Uint8Array<ArrayBuffer>, response);
+});
 
 /** A collection on a WebDAV server (RFC 4918), as Nextcloud and many others have it. */
 export class WebDavStorage implements Storage {
