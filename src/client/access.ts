@@ -16,9 +16,9 @@ export function refusePlainHttp({ protocol, hostname, href }: URL): void {
 }
 
 /** Whether a JWT (RFC 7519) says in `aud` that it is for others alone. What is not a JWT says nothing. */
-export function isForAnother(token: string, audience: string): boolean {
+export function isForAnother(accessToken: string, audience: string): boolean {
   try {
-    const [, payload = ''] = token.split('.');
+    const [, payload = ''] = accessToken.split('.');
     const { aud } = JSON.parse(new TextDecoder().decode(parseBase64url(payload))) as { aud?: unknown };
     return aud !== undefined && ![aud].flat().includes(audience);
   } catch {

@@ -118,11 +118,11 @@ export class Connection {
 
   /** Another vault sees no access token, and is asked nothing. */
   async #ask(method: string, path: string, body?: object): Promise<Response> {
-    const token = await this.#accessToken();
+    const accessToken = await this.#accessToken();
     await (this.#identity ?? this.identify());
-    if (isForAnother(token, audienceOf(toBase64url(this.#options.serverPublicKey))))
+    if (isForAnother(accessToken, audienceOf(toBase64url(this.#options.serverPublicKey))))
       throw new AccessTokenForAnother(this.url);
-    return this.#send(method, path, body, { authorization: `Bearer ${token}` });
+    return this.#send(method, path, body, { authorization: `Bearer ${accessToken}` });
   }
 
   async #send(
@@ -149,15 +149,16 @@ export class Connection {
   }
 
   async #accessToken(): Promise<string> {
-    let token: unknown;
+    let accessToken: unknown;
     try {
-      token = await this.#options.accessToken();
+      accessToken = await this.#options.accessToken();
     } catch (cause) {
       throw new AccessTokenUnavailable({ cause });
     }
     // A text that cannot be a header's value would make `fetch` fail as if the network were down.
-    if (typeof token !== 'string' || !/^[\x21-\x7e]*$/.test(token)) throw new AccessTokenUnavailable();
-    return token;
+    if (typeof accessToken !== 'string' || !/^[\x21-\x7e]*$/.test(accessToken))
+      throw new AccessTokenUnavailable();
+    return accessToken;
   }
 
   #notAVault({ status }: Response): VaultError {

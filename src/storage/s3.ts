@@ -63,22 +63,22 @@ export class S3Storage implements Storage {
 
   async *list(folder: string): AsyncGenerator<Stored> {
     const prefix = this.#prefix + (folder && `${folder}/`);
-    for (let token: string | undefined, more = true; more; ) {
+    for (let continuation: string | undefined, more = true; more; ) {
       const query = new URLSearchParams({
         'list-type': '2',
         prefix,
-        ...(token && { 'continuation-token': token }),
+        ...(continuation && { 'continuation-token': continuation }),
       });
       const page = await this.#attempt(async () => {
         const answer = await bodyOf(await this.#ask('GET', '', undefined, query), 'a list', MOST_LISTED);
-        return pageOf(new TextDecoder().decode(answer), token);
+        return pageOf(new TextDecoder().decode(answer), continuation);
       });
       for (const [, object = ''] of page.matchAll(/<Contents>(.*?)<\/Contents>/gs)) {
         const name = field(object, 'Key').slice(this.#prefix.length);
         const written = Date.parse(field(object, 'LastModified'));
         if (name) yield { name, size: Number(field(object, 'Size')), written };
       }
-      token = field(page, 'NextContinuationToken');
+      continuation = field(page, 'NextContinuationToken');
       more = field(page, 'IsTruncated') === 'true';
     }
   }
@@ -126,14 +126,14 @@ const MOST_SAID = 65_536;
 
 /**
  * A page of a list. What is not listed would be taken for missing, and what only that needs for superfluous.
- * @param token of this page
+ * @param continuation of this page
  * @throws StorageError when it is none, or the list ends before its end
  */
-function pageOf(xml: string, token: string | undefined): string {
+function pageOf(xml: string, continuation: string | undefined): string {
   if (!xml.includes('<ListBucketResult') || !xml.includes('</ListBucketResult>'))
     throw new StorageError('the server answered with something other than a list');
   const next = field(xml, 'NextContinuationToken');
-  if (field(xml, 'IsTruncated') === 'true' && (next === '' || next === token))
+  if (field(xml, 'IsTruncated') === 'true' && (next === '' || next === continuation))
     throw new StorageError('the server does not say how its list continues (ListObjectsV2)');
   return xml;
 }

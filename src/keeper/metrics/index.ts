@@ -48,7 +48,7 @@ export const tokenSessions = gauge({
   labelNames: ['state'],
 });
 
-export const leading = gauge({
+export const onDuty = gauge({
   name: 'bkv_on_duty',
   help: '1 while this daemon answers; 0 while it stands by for another on the same database and token.',
 });

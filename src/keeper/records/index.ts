@@ -1,5 +1,5 @@
+export { type DutyLock, takeDutyLock } from './duty-lock.js';
 export { DatabaseError } from './errors.js';
-export { type Leadership, lead } from './leadership.js';
 export { type Binding, Records } from './records.js';
 export {
   BadRow,

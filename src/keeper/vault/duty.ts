@@ -1,8 +1,8 @@
 import { setTimeout } from 'node:timers/promises';
 import { CodedError, codeOf, ERRORS } from '../../protocol/terms.js';
 import { audit, log } from '../log/index.js';
-import { leading } from '../metrics/index.js';
-import type { Leadership } from '../records/index.js';
+import { onDuty } from '../metrics/index.js';
+import type { DutyLock } from '../records/index.js';
 import { VaultUnavailable } from './errors.js';
 import type { Vault } from './vault.js';
 
@@ -17,8 +17,8 @@ export class TokenShared extends CodedError {
 }
 
 export interface DutyOptions {
-  /** waits until this daemon leads; calls `onWait` when another one does */
-  readonly lead: (signal: AbortSignal, onWait: () => void) => Promise<Leadership>;
+  /** waits until this daemon may go on duty; calls `onWait` while another one is */
+  readonly takeLock: (signal: AbortSignal, onWait: () => void) => Promise<DutyLock>;
   readonly open: () => Promise<{ vault: Vault; close(): Promise<void> }>;
 }
 
@@ -81,31 +81,31 @@ export class Duty {
     const { signal } = this.#closing;
     const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
     while (!signal.aborted) {
-      const leadership = await this.#options
-        .lead(signal, () => this.#begun())
+      const lock = await this.#options
+        .takeLock(signal, () => this.#begun())
         .catch((error) => {
           if (!signal.aborted) throw error;
         });
-      if (!leadership) return;
+      if (!lock) return;
       try {
         const { vault, close } = await this.#options.open();
         this.#vault = vault;
-        leading.set(1);
+        onDuty.set(1);
         audit('on duty');
         this.#begun();
         const fenced = vault.fenced.then(() => true);
-        const shared = await Promise.race([fenced, leadership.lost, aborted]);
+        const shared = await Promise.race([fenced, lock.lost, aborted]);
         this.#vault = undefined;
-        leading.set(0);
+        onDuty.set(0);
         audit('off duty');
         await close();
-        if (shared && (await leadership.held())) throw new TokenShared();
+        if (shared && (await lock.held())) throw new TokenShared();
       } catch (error) {
         const { name, message } = error as Error;
         if (this.#started || ERRORS[codeOf(error)].fatal) throw error;
         log.error('could not go on duty', { error: name, reason: message });
       } finally {
-        await leadership.release().catch(() => undefined);
+        await lock.release().catch(() => undefined);
       }
       if (!signal.aborted) await setTimeout(RETRY_MS);
     }

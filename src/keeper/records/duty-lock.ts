@@ -6,8 +6,8 @@ import { DatabaseError } from './errors.js';
 import type { Servers } from './servers.js';
 
 /** The right to be the only daemon on a database that answers. */
-export interface Leadership {
-  /** resolves when the lead was lost. This only saves time: what keeps two daemons apart is the writer object in the token */
+export interface DutyLock {
+  /** resolves when the lock was lost. This only saves time: what keeps two daemons apart is the writer object in the token */
   readonly lost: Promise<void>;
   /** whether the database still says so */
   held(): Promise<boolean>;
@@ -19,20 +19,23 @@ const LOCK = 0x62_6b_76; // "bkv"
 const POLL_MS = 500;
 
 /**
- * Waits until no other daemon leads on this database.
+ * Waits until no other daemon is on duty with this database.
  * @param where as for `Records.open`
  * @param onWait is called when another one does
  * @throws the signal's reason when it is aborted
  */
-export async function lead(where: string, signal: AbortSignal, onWait: () => void): Promise<Leadership> {
+export async function takeDutyLock(
+  where: string,
+  signal: AbortSignal,
+  onWait: () => void,
+): Promise<DutyLock> {
   const servers = isPostgres(where) ? new (await loadPostgres()).Servers(where) : undefined;
   for (;;) {
-    let leadership = servers ? await tryPostgres(servers) : trySqlite(`${where}.leader`);
-    for (let tried = 1; servers && !leadership && tried < servers.count; tried++)
-      leadership = await tryPostgres(servers);
-    if (leadership) {
-      if (!signal.aborted) return leadership;
-      await leadership.release();
+    let lock = servers ? await tryPostgres(servers) : trySqlite(`${where}.leader`);
+    for (let tried = 1; servers && !lock && tried < servers.count; tried++) lock = await tryPostgres(servers);
+    if (lock) {
+      if (!signal.aborted) return lock;
+      await lock.release();
     }
     signal.throwIfAborted();
     onWait();
@@ -41,7 +44,7 @@ export async function lead(where: string, signal: AbortSignal, onWait: () => voi
 }
 
 /** A lock on a file of its own, which the system takes back when the process ends. */
-function trySqlite(path: string): Leadership | undefined {
+function trySqlite(path: string): DutyLock | undefined {
   const database = new SQLite(path, { timeout: 0 });
   keepPrivate(path);
   try {
@@ -59,10 +62,10 @@ function trySqlite(path: string): Leadership | undefined {
 }
 
 /**
- * A lock that a transaction holds, which stays open as long as this daemon leads. So it is on the own backend also behind a
+ * A lock that a transaction holds, which stays open as long as this daemon is on duty. So it is on the own backend also behind a
  * pooler that gives a backend away between two transactions, as PgBouncer does.
  */
-async function tryPostgres(servers: Servers): Promise<Leadership | undefined> {
+async function tryPostgres(servers: Servers): Promise<DutyLock | undefined> {
   const client = new servers.Client();
   const lost = new Promise<void>((resolve) => {
     client.on('error', () => resolve());
@@ -94,7 +97,7 @@ async function tryPostgres(servers: Servers): Promise<Leadership | undefined> {
         'PgBouncer before the database is in statement mode, which takes no transactions: set pool_mode to session or transaction',
       );
     // A database that does not answer now is asked again.
-    log.warn('the database does not say who leads', { reason: message });
+    log.warn('the database does not say who is on duty', { reason: message });
   }
   await client.end().catch(() => undefined);
   return undefined;
