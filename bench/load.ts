@@ -17,6 +17,8 @@ export interface Loaded {
 }
 
 const CONNECTIONS = 64;
+/** Recoveries over one connection. Clients come and go: those of a burst that one worker accepted would stay with it. */
+const OVER_ONE = 50;
 /** What the stand-in for a keeper gives each recovery. */
 export const RECOVERY_ID = 'A'.repeat(22);
 
@@ -29,8 +31,14 @@ const encode = (length: number): string => Buffer.alloc(length).toString('base64
 const START = request('/v1/recovery/start', { KE1: encode(SIZES.KE1) });
 const FINISH = request('/v1/recovery/finish', { recoveryId: RECOVERY_ID, KE3: encode(SIZES.KE3) });
 
-/** Recovers over one connection, again and again. @returns how often until the signal */
-function recoverUntil(port: number, signal: AbortSignal): Promise<number> {
+async function recoverUntil(port: number, signal: AbortSignal): Promise<number> {
+  let count = 0;
+  while (!signal.aborted) count += await recoverOver(port, signal);
+  return count;
+}
+
+/** Recovers over one connection, again and again. @returns how often */
+function recoverOver(port: number, signal: AbortSignal): Promise<number> {
   return new Promise((resolve, reject) => {
     let finished = -1;
     let isFinish = true;
@@ -39,7 +47,7 @@ function recoverUntil(port: number, signal: AbortSignal): Promise<number> {
     const next = () => {
       answer = '';
       if (isFinish) finished++;
-      if (isFinish && signal.aborted) return socket.end(() => resolve(finished));
+      if (isFinish && (signal.aborted || finished === OVER_ONE)) return socket.end(() => resolve(finished));
       isFinish = !isFinish;
       socket.write(isFinish ? FINISH : START);
       return undefined;
