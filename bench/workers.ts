@@ -55,7 +55,13 @@ export async function httpAlone(workers: number, seconds: number): Promise<Alone
   const handlers = Object.fromEntries(
     Object.keys(API).map((name) => [name, async () => ANSWERS[name as keyof typeof ANSWERS]]),
   ) as { [N in keyof typeof API]: () => Promise<never> };
-  const keeper = await SocketServer.listen(API, handlers, { path, mode: 0o600, open: 1024, running: 1024 });
+  const keeper = await SocketServer.listen(API, handlers, {
+    path,
+    mode: 0o600,
+    connections: 64,
+    open: 1024,
+    running: 1024,
+  });
   const generator = fork(new URL('./load.js', import.meta.url));
   const { child, port } = await startHttp(sockets, workers);
   const primary = child.pid as number;

@@ -64,7 +64,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     came = [];
     held = [];
     holding = false;
-    server = await SocketServer.listen(API, api as never, { path, mode: 0o600, open: 8, running: 4 });
+    server = await SocketServer.listen(API, api as never, { path, mode: 0o600, connections: 8, open: 8, running: 4 });
   });
   afterEach(async () => {
     for (const socket of sockets.splice(0)) socket.destroy();
@@ -106,13 +106,13 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     await cut;
     await assert.rejects(keeper.status({ caller }), { code: 'unavailable' });
     holding = false;
-    server = await SocketServer.listen(API, api as never, { path, mode: 0o600, open: 8, running: 4 });
+    server = await SocketServer.listen(API, api as never, { path, mode: 0o600, connections: 8, open: 8, running: 4 });
     while (!(await keeper.status({ caller }).catch(() => undefined))) await setTimeout(5);
     keeper.disconnect();
   });
 
   it('takes the place of a socket that a killed keeper left, and of no living one', async () => {
-    await assert.rejects(SocketServer.listen(API, api as never, { path, mode: 0o600, open: 8, running: 4 }), {
+    await assert.rejects(SocketServer.listen(API, api as never, { path, mode: 0o600, connections: 8, open: 8, running: 4 }), {
       code: 'usage',
     });
   });
@@ -196,6 +196,22 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     assert.ok(came.indexOf('other') < 6, `${came.indexOf('other')}th`);
     holding = false;
     for (const free of held.splice(0)) free();
+  });
+
+  it('lets nobody fill it with connections: those that are there go on, one more is hung up on', async () => {
+    const keeper = connectKeeper(path);
+    while (!(await keeper.status({ caller }).catch(() => undefined))) await setTimeout(5);
+    const others = Array.from({ length: 40 }, () => {
+      const socket = open();
+      socket.resume().write(GREETING);
+      return socket;
+    });
+    while (others.filter((socket) => socket.closed).length < 33) await setTimeout(5);
+    assert.deepEqual(await keeper.status({ caller }), { state: 'unregistered' });
+    assert.equal(others.filter((socket) => !socket.closed).length, 7);
+    for (const socket of others) socket.destroy();
+    while (await hangsUp(Buffer.concat([GREETING, status(1)]))) await setTimeout(5);
+    keeper.disconnect();
   });
 
   it('reads no more from who does not read its answers, and serves others', async () => {

@@ -23,6 +23,8 @@ import { Records, takeDutyLock } from './records/index.js';
 import { ADMIN, API, type Handlers, SOCKETS, SocketServer } from './socket/index.js';
 import { Duty, type Shredded, Vault } from './vault/index.js';
 
+/** Connections of workers, and as many again for those that are being started in the place of others. */
+const connectionsOf = (workers: number): number => 2 * workers + 2;
 /** Calls that one connection may have open, and calls of all that run at the same time. */
 const OPEN = 1024;
 const RUNNING = 1024;
@@ -54,16 +56,21 @@ export async function keep(config: Config, data: string, sockets: string): Promi
     closing.unshift(() => duty.close());
     await duty.start();
     const limit = new AccountLimit(config.rateLimit.account);
-    const at = (name: string) => ({ ...socketAt(join(sockets, name)), open: OPEN, running: RUNNING });
+    const at = (name: string, workers: number) => ({
+      ...socketAt(join(sockets, name)),
+      connections: connectionsOf(workers),
+      open: OPEN,
+      running: RUNNING,
+    });
     const identity = {
       serverPublicKey,
       maxAttempts: config.maxAttempts,
       exchangeSeconds: config.exchangeSeconds,
     };
     const handlers = keeperApi(duty, authenticate, limit, identity);
-    const api = await SocketServer.listen(API, handlers, at(SOCKETS.api));
+    const api = await SocketServer.listen(API, handlers, at(SOCKETS.api, config.httpWorkers));
     closing.unshift(() => api.close(DRAIN_MS));
-    const admin = await SocketServer.listen(ADMIN, adminHandlers(duty, serverPublicKey), at(SOCKETS.admin));
+    const admin = await SocketServer.listen(ADMIN, adminHandlers(duty, serverPublicKey), at(SOCKETS.admin, 1));
     closing.unshift(() => admin.close(0));
     const endUpkeep = beginUpkeep(config, duty);
     closing.unshift(async () => endUpkeep());

@@ -137,5 +137,5 @@ export const keeperCalls = counter({
 
 export const keeperDisconnects = counter({
   name: 'bkv_keeper_disconnects_total',
-  help: 'Callers that the keeper hung up on, since they sent what its schema does not know.',
+  help: 'Callers that the keeper hung up on, since they sent what its schema does not know, or were too many.',
 });

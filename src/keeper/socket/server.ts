@@ -15,6 +15,8 @@ export interface ServeOptions {
   readonly path: string;
   /** of the socket: 0o600, or 0o660 where the callers are of the folder's group */
   readonly mode: number;
+  /** callers at the same time: one more is hung up on */
+  readonly connections: number;
   /** calls that one connection may have open; the rest of what it sends is not read before some are answered */
   readonly open: number;
   /** calls of all connections that run at the same time; they take turns */
@@ -52,6 +54,8 @@ export class SocketServer<M extends Methods> {
       ]),
     );
     this.#server = createServer((socket) => this.#connected(socket));
+    this.#server.maxConnections = options.connections;
+    this.#server.on('drop', () => keeperDisconnects.inc());
   }
 
   /** @throws CodedError usage when another process answers there */
