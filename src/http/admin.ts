@@ -3,7 +3,7 @@ import express, { type Express, type Request, type RequestHandler } from 'expres
 import type { KeeperAdmin } from '../keeper/socket/index.js';
 import { CodedError } from '../protocol/terms.js';
 import { registry } from './metrics.js';
-import { mergePages } from './page.js';
+import { mergePages, ofHttp } from './page.js';
 import { answerError } from './problem.js';
 
 /**
@@ -25,7 +25,7 @@ export function adminApp(
       // A keeper that is away is seen by what is missing.
       keeper.metrics().catch(() => ({ page: '' })),
     ]);
-    response.type(registry.contentType).send(mergePages([keepers.page, theirs, ours]));
+    response.type(registry.contentType).send(mergePages([keepers.page, ours, ofHttp(theirs)]));
   });
   server.get('/healthz', (_request, response) => {
     response.send('ok\n');

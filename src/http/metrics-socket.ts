@@ -8,6 +8,8 @@ export const METRICS_SOCKET = 'http/metrics.sock';
 
 /** Longer than workers are waited for. */
 const TIMEOUT_MS = 10_000;
+/** Characters of a page: more would only be there to exhaust the memory. */
+const LARGEST = 2 ** 22;
 
 /** Gives a page of metrics to whoever asks at the socket. The socket is its owner's alone, unless its folder lets a group in. */
 export async function serveMetrics(path: string, page: () => Promise<string>): Promise<Server> {
@@ -35,15 +37,16 @@ export const readMetrics = (path: string): Promise<string> =>
   new Promise((resolve, reject) => {
     const notWhole = () =>
       reject(new CodedError('unavailable', 'an HTTP worker is being started; ask again', { retryAfter: 1 }));
-    const asked = request({ socketPath: path, timeout: TIMEOUT_MS }, (response) => {
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const asked = request({ socketPath: path, signal }, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (chunk: string) => {
         text += chunk;
+        if (text.length > LARGEST) response.destroy(new Error('too large'));
       });
       response.on('end', () => (response.statusCode === 200 ? resolve(text) : notWhole()));
       response.on('error', notWhole);
     });
-    asked.on('timeout', () => asked.destroy());
     asked.on('error', ({ code }: NodeJS.ErrnoException) => {
       if (code === 'ENOENT' || code === 'ECONNREFUSED') resolve('');
       else notWhole();

@@ -19,3 +19,15 @@ export function mergePages(pages: readonly string[]): string {
   const lines = [...families.values()].flatMap(({ head, samples }) => [...head, ...samples]);
   return `${lines.join('\n')}\n`;
 }
+
+/** Samples of requests, and of the process itself. */
+const OF_HTTP =
+  /^bkv_(?:(?:http_request_duration_seconds_(?:bucket|sum|count)|vault_operations_total)\{[^{}]*|(?:process|nodejs)_\w+\{(?:[^{}]*,)?process="http(?:-worker-\d+)?"[^{}]*)\} \S+$/;
+const HEAD = /^# (?:HELP|TYPE) bkv_\w+ /;
+
+/** What the process that faces clients may say. Whoever takes it over would forge the keeper's numbers otherwise, and hide alerts. */
+export const ofHttp = (page: string): string =>
+  page
+    .split('\n')
+    .filter((line) => HEAD.test(line) || OF_HTTP.test(line))
+    .join('\n');

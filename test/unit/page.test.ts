@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Registry } from 'prom-client';
+import {
+  apiMetrics,
+  httpRequests,
+  measureProcess,
+  registry,
+  vaultOperations,
+} from '../../src/http/metrics.js';
+import { readMetrics } from '../../src/http/metrics-socket.js';
+import { mergePages, ofHttp } from '../../src/http/page.js';
+
+const samplesOf = (page: string): string[] =>
+  page.split('\n').filter((line) => line && !line.startsWith('#'));
+
+describe('the metrics of a process that faces clients', () => {
+  it('are all on the page of the vault', async () => {
+    measureProcess('http-worker-1');
+    httpRequests.observe({ operation: 'status', status: 200 }, 0.1);
+    vaultOperations.inc({ operation: 'status', outcome: 'ok' });
+    const requests = new Registry();
+    for (const metric of apiMetrics) requests.registerMetric(metric as never);
+    const page = mergePages([await registry.metrics(), await requests.metrics()]);
+    assert.ok(samplesOf(page).length > 40);
+    assert.deepEqual(samplesOf(ofHttp(page)), samplesOf(page));
+  });
+
+  it('are those of requests and of itself: of what the keeper tells it can forge nothing', () => {
+    const keepers = '# TYPE bkv_lockouts_total counter\nbkv_lockouts_total 3\n';
+    const good = [
+      'bkv_http_request_duration_seconds_count{operation="status",status="200"} 1',
+      'bkv_process_resident_memory_bytes{process="http"} 1',
+    ];
+    const forged = [
+      '# TYPE bkv_lockouts_total gauge',
+      'bkv_lockouts_total 0',
+      'bkv_lockouts_total{process="http"} -3',
+      'bkv_attempts_total{end="failed"} -3',
+      'bkv_process_resident_memory_bytes{process="keeper"} 1',
+      'bkv_process_resident_memory_bytes{process="keeper"} 1 {process="http"} 1',
+      'bkv_tampered_records_total{xprocess="http"} 0',
+      'other{process="http"} 1',
+      'bkv_process_resident_memory_bytes{process="http"} 1 1700000000000',
+      '{{{',
+    ];
+    const page = mergePages([keepers, ofHttp([...forged, ...good].join('\n'))]);
+    assert.deepEqual(samplesOf(page), ['bkv_lockouts_total 3', ...good]);
+  });
+
+  it('are refused when they have no end', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'bkv-page-'));
+    const path = join(folder, 'metrics.sock');
+    const server = createServer((_request, response) => {
+      const more = (): unknown => response.write('#\n'.repeat(2 ** 19)) && setImmediate(more);
+      response.on('drain', more);
+      more();
+    });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    try {
+      await assert.rejects(readMetrics(path), { code: 'unavailable' });
+    } finally {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
