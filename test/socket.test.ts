@@ -64,7 +64,13 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     came = [];
     held = [];
     holding = false;
-    server = await SocketServer.listen(API, api as never, { path, mode: 0o600, connections: 8, open: 8, running: 4 });
+    server = await SocketServer.listen(API, api as never, {
+      path,
+      mode: 0o600,
+      connections: 8,
+      open: 8,
+      running: 4,
+    });
   });
   afterEach(async () => {
     for (const socket of sockets.splice(0)) socket.destroy();
@@ -106,15 +112,24 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     await cut;
     await assert.rejects(keeper.status({ caller }), { code: 'unavailable' });
     holding = false;
-    server = await SocketServer.listen(API, api as never, { path, mode: 0o600, connections: 8, open: 8, running: 4 });
+    server = await SocketServer.listen(API, api as never, {
+      path,
+      mode: 0o600,
+      connections: 8,
+      open: 8,
+      running: 4,
+    });
     while (!(await keeper.status({ caller }).catch(() => undefined))) await setTimeout(5);
     keeper.disconnect();
   });
 
   it('takes the place of a socket that a killed keeper left, and of no living one', async () => {
-    await assert.rejects(SocketServer.listen(API, api as never, { path, mode: 0o600, connections: 8, open: 8, running: 4 }), {
-      code: 'usage',
-    });
+    await assert.rejects(
+      SocketServer.listen(API, api as never, { path, mode: 0o600, connections: 8, open: 8, running: 4 }),
+      {
+        code: 'usage',
+      },
+    );
   });
 
   it('understands frames in pieces of any size', async () => {
@@ -159,6 +174,11 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     const longer = Buffer.concat([status(1), Buffer.from([0])]);
     longer.writeUInt32BE(longer.length - 4, 0);
     assert.ok(await hangsUp(Buffer.concat([GREETING, longer])), 'a byte more than the schema has');
+    const unseen = Buffer.from(status(1, 'xyz').toString('latin1').replace('xyz', '\xe2\x80\xa8'), 'latin1');
+    assert.ok(
+      await hangsUp(Buffer.concat([GREETING, unseen])),
+      'a request id that would break a line of a log',
+    );
     assert.ok(!(await hangsUp(Buffer.concat([GREETING, status(1)]))), 'a good one is served');
   });
 

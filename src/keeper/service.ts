@@ -70,7 +70,11 @@ export async function keep(config: Config, data: string, sockets: string): Promi
     const handlers = keeperApi(duty, authenticate, limit, identity);
     const api = await SocketServer.listen(API, handlers, at(SOCKETS.api, config.httpWorkers));
     closing.unshift(() => api.close(DRAIN_MS));
-    const admin = await SocketServer.listen(ADMIN, adminHandlers(duty, serverPublicKey), at(SOCKETS.admin, 1));
+    const admin = await SocketServer.listen(
+      ADMIN,
+      adminHandlers(duty, serverPublicKey),
+      at(SOCKETS.admin, 1),
+    );
     closing.unshift(() => admin.close(0));
     const endUpkeep = beginUpkeep(config, duty);
     closing.unshift(async () => endUpkeep());

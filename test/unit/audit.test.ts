@@ -5,7 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { randomNumbers, seed } from '../../rig/random.js';
-import { type AuditHead, type AuditKey, AuditLog, verifyAudit } from '../../src/keeper/audit/index.js';
+import {
+  type AuditHead,
+  type AuditKey,
+  AuditLog,
+  auditKey,
+  verifyAudit,
+} from '../../src/keeper/audit/index.js';
 
 /** A token's audit key, in memory; each of its HMACs may take a while. */
 class MemoryKey implements AuditKey {
@@ -17,8 +23,8 @@ class MemoryKey implements AuditKey {
     return createHmac('sha256', 'the audit key of the tests').update(data).digest();
   }
 
-  async heads(): Promise<AuditHead[]> {
-    return [...this.kept.values()];
+  async heads(): Promise<ReadonlyMap<string, AuditHead>> {
+    return this.kept;
   }
 
   async keepHead(head: AuditHead): Promise<void> {
@@ -133,6 +139,96 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
       assert.ok(faults.some((fault) => fault.startsWith('lines that no daemon wrote')));
       assert.equal(faults.length, lines + 1);
     }
+  });
+
+  it('does not fail over what a caller has put into a line', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    const { log } = await AuditLog.open(path, key);
+    for (const requestId of ['\u2028', '\u2029', '\r', '\n', '\u0085', '\0', '"},{', '","chain":"x"}'])
+      log.append('attempt failed', { requestId: `a${requestId}b` });
+    await log.close();
+    assert.deepEqual((await verifyAudit(path, key)).faults, []);
+  });
+
+  it('reports text that is no line, but for what a crash cut off at the end of a run', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    await run(path, key, ['one', 'two']);
+    const cutOff = '{"v":2,"n":7,"run":"ab';
+    appendFileSync(path, cutOff);
+    await run(path, key, ['three']);
+    appendFileSync(path, cutOff);
+    assert.deepEqual((await verifyAudit(path, key)).faults, []);
+    const all = linesOf(path).slice(0, -1);
+    const at = all.indexOf(cutOff);
+    const unchained = '{"v":2,"n":2,"event":"recovered"}';
+    const altered: [string, string][] = [
+      ['a line without chain', all.toSpliced(2, 0, unchained).join('\n')],
+      ['text', all.toSpliced(2, 0, 'nothing happened').join('\n')],
+      ['an empty line', all.toSpliced(2, 0, '').join('\n')],
+      ['a cut-off line elsewhere', all.toSpliced(at, 1).toSpliced(2, 0, cutOff).join('\n')],
+      ['a whole line for the one that was cut off', all.with(at, unchained).join('\n')],
+      ['a line at the end', [...all, unchained].join('\n')],
+    ];
+    for (const [name, text] of altered) {
+      writeFileSync(path, `${text}\n`);
+      const { faults } = await verifyAudit(path, key);
+      assert.match(String(faults), /^after line \d+ stands what no daemon wrote$/, name);
+    }
+    writeFileSync(path, all.join('\r'));
+    assert.notDeepEqual((await verifyAudit(path, key)).faults, [], 'other ends of lines');
+  });
+
+  it('reports a log whose place the token lost, as it could have lost its end', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    await run(path, key, ['one']);
+    await run(path, key, ['two']);
+    assert.deepEqual((await verifyAudit(path, key)).faults, []);
+    writeFileSync(path, `${linesOf(path).slice(0, -2).join('\n')}\n`);
+    key.kept.clear();
+    assert.match(String((await verifyAudit(path, key)).faults), /^the token does not know of this log/);
+    assert.match(String(await run(path, key, ['three'])), /^the token does not know of this log/);
+    assert.ok(linesOf(path).some((line) => line.includes('"event":"unknown"')));
+  });
+
+  it('has the name of its first line, also after one that a crash cut off', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    writeFileSync(path, '{"v":2,"n":1,"ru');
+    for (const event of ['one', 'two', 'three']) await run(path, key, [event]);
+    assert.equal(key.kept.size, 1);
+    writeFileSync(path, `${linesOf(path).slice(0, -2).join('\n')}\n`);
+    assert.match(String((await verifyAudit(path, key)).faults), /^the end is missing/);
+  });
+
+  it('seals nothing before the token knows of the log', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    key.keepHead = async () => {
+      throw new Error('no room');
+    };
+    await run(path, key, ['one']);
+    assert.deepEqual(
+      linesOf(path).map((line) => JSON.parse(line).event),
+      ['begin', 'one'],
+    );
+    assert.deepEqual((await verifyAudit(path, key)).faults, []);
+  });
+
+  it('believes the newest place that the token holds of a log, and none that cannot be read', async () => {
+    const head = (log: string, n: number) => Buffer.from(JSON.stringify({ log, n, chain: '' }));
+    const values = [head('a', 9), head('a', 3), Buffer.from('no head'), head('b', 1), head('b', 2)];
+    const call = async () => values.map((value) => ({ handle: '', label: '', value }));
+    const heads = await auditKey({ call } as unknown as Parameters<typeof auditKey>[0]).heads();
+    assert.deepEqual(
+      [...heads].map(([log, { n }]) => [log, n]),
+      [
+        ['b', 2],
+        ['a', 9],
+      ],
+    );
   });
 
   it('takes no lines of version 1 after those of version 2', async () => {

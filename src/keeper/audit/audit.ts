@@ -24,7 +24,8 @@ export interface AuditHead {
 /** What the log asks of the token. */
 export interface AuditKey {
   mac(data: Uint8Array): Promise<Uint8Array>;
-  heads(): Promise<AuditHead[]>;
+  /** @returns the newest of each log, by its name */
+  heads(): Promise<ReadonlyMap<string, AuditHead>>;
   keepHead(head: AuditHead): Promise<void>;
 }
 
@@ -49,6 +50,8 @@ export class AuditLog {
   #sealed: Position;
   #due = false;
   #headAt = Number.NEGATIVE_INFINITY;
+  /** whether the token knows of this log: nothing is sealed before */
+  #known: boolean;
   #queued = false;
   #turn: Promise<unknown> = Promise.resolve();
   #sealing: Promise<void> = Promise.resolve();
@@ -59,7 +62,13 @@ export class AuditLog {
     file: FileHandle,
     key: AuditKey,
     { log, position }: End,
-    { size, run, runKey, sealMs }: { size: number; run: string; runKey: Uint8Array; sealMs: number },
+    {
+      size,
+      run,
+      runKey,
+      sealMs,
+      known,
+    }: { size: number; run: string; runKey: Uint8Array; sealMs: number; known: boolean },
   ) {
     this.#file = file;
     this.#key = key;
@@ -69,6 +78,7 @@ export class AuditLog {
     this.#size = size;
     this.#run = run;
     this.#runKey = runKey;
+    this.#known = known;
     this.#timer = setInterval(() => {
       this.#sealing = this.#sealing.then(() => this.#seal());
     }, sealMs).unref();
@@ -91,16 +101,20 @@ export class AuditLog {
       throw error;
     });
     const name = randomBytes(8).toString('hex');
-    const end: End = found ?? { log: name, position: { n: 0, chain: name }, added: false };
+    const end: End = found ?? { log: name, position: { n: 0, chain: name }, added: false, sealed: false };
     const run = randomBytes(16).toString('hex');
     const runKey = await key.mac(runInput(run));
-    const log = new AuditLog(file, key, end, { size: (await file.stat()).size, run, runKey, sealMs });
+    const head = (await key.heads()).get(end.log);
+    const known = head !== undefined;
+    const log = new AuditLog(file, key, end, { size: (await file.stat()).size, run, runKey, sealMs, known });
     log.append(found ? EVENTS.run : EVENTS.begin, { log: end.log });
-    const head = (await key.heads()).find((one) => one.log === end.log);
     const missing = head !== undefined && head.n > end.position.n;
+    const forgotten = !known && end.sealed;
     if (missing) log.append(EVENTS.cut, { seen: head.n });
+    if (forgotten) log.append(EVENTS.unknown);
     if (end.added) log.append(EVENTS.added);
     const faults = [
+      ...(forgotten ? ['the token does not know of this log, as after a restore'] : []),
       ...(missing ? [`the token has seen line ${head.n}, and the log ends at line ${end.position.n}`] : []),
       ...(end.added ? [`after line ${end.position.n} are lines that no daemon wrote`] : []),
     ];
@@ -147,6 +161,7 @@ export class AuditLog {
 
   /** Seals what was appended, on the disk. */
   async #seal(): Promise<void> {
+    if (!this.#known && !(await this.#becomeKnown())) return;
     if (this.#due) {
       const position = this.#position;
       const mark = await this.#mark().catch(() => undefined);
@@ -169,9 +184,27 @@ export class AuditLog {
     if (performance.now() - this.#headAt > HEAD_MS) await this.#keepHead();
   }
 
+  /** A log with a seal that the token does not know of is then one that lost its end, and the token its place. */
+  async #becomeKnown(): Promise<boolean> {
+    try {
+      await this.#file.datasync();
+      await this.#keepHead();
+      // The first seal is to be remembered too.
+      this.#headAt = Number.NEGATIVE_INFINITY;
+    } catch {
+      auditFailures.inc();
+    }
+    return this.#known;
+  }
+
   async #keepHead(): Promise<void> {
     this.#headAt = performance.now();
-    await this.#key.keepHead({ log: this.#log, ...this.#sealed }).catch(() => auditFailures.inc());
+    await this.#key.keepHead({ log: this.#log, ...this.#sealed }).then(
+      () => {
+        this.#known = true;
+      },
+      () => auditFailures.inc(),
+    );
   }
 
   async close(): Promise<void> {

@@ -1,10 +1,8 @@
-import { createReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { createInterface } from 'node:readline';
 import { CodedError } from '../../protocol/terms.js';
 import type { AuditKey } from './audit.js';
-import { markOf, parse, VERSION, type Written } from './line.js';
-import { Chains, type Position, Reading } from './reading.js';
+import { EVENTS, markOf, parse, VERSION, type Written } from './line.js';
+import { Chains, linesOf, type Position, Reading } from './reading.js';
 
 /** A newer version of this program has written to the log. */
 export class NewerAuditLog extends CodedError {
@@ -22,6 +20,8 @@ export interface End {
   readonly position: Position;
   /** whether there are lines after it that no daemon wrote */
   readonly added: boolean;
+  /** whether a seal is among its last lines */
+  readonly sealed: boolean;
   /** the newest mark of the retry counters that the log carries */
   readonly mark?: Uint8Array | undefined;
 }
@@ -42,41 +42,41 @@ export async function endOf(file: FileHandle, path: string, key: AuditKey): Prom
     return buffer.subarray(0, bytesRead).toString();
   };
   if (!(await read(size - 1, 1)).endsWith('\n')) await file.appendFile('\n');
-  const first = parse((await read(0, TAILS[0])).split('\n')[0] as string);
+  const [first] = parseAll(await read(0, TAILS[0]));
   const chains = new Chains(key);
   let end: Awaited<ReturnType<typeof genuineEnd>>;
   for (const length of TAILS) {
-    const tail = await read(Math.max(0, size - length), length);
-    end = await genuineEnd(
-      tail.split('\n').flatMap((text) => parse(text) ?? []),
-      chains,
-    );
+    end = await genuineEnd(parseAll(await read(Math.max(0, size - length), length)), chains);
     if (!end || end.mark || length >= size) break;
   }
   return end ? { log: String(first?.line.log), ...end, added: false } : readWhole(path, key);
 }
 
+/** The lines of a text; what a crash cut off is none. */
+const parseAll = (text: string): Written[] => text.split('\n').flatMap((line) => parse(line) ?? []);
+
 /** The last line, if all lines since the newest mark were written by daemons of this version. */
 async function genuineEnd(
   lines: readonly Written[],
   chains: Chains,
-): Promise<Pick<End, 'position' | 'mark'> | undefined> {
+): Promise<Pick<End, 'position' | 'mark' | 'sealed'> | undefined> {
   const last = lines.at(-1);
   if (!last || lines.length < 2) return undefined;
   const position = { n: last.line.n, chain: last.chain };
+  const sealed = lines.some(({ line }) => line.event === EVENTS.seal);
   for (let i = lines.length - 1; i > 0; i--) {
     const [before, written] = lines.slice(i - 1) as [Written, Written];
     if (written.line.v !== VERSION || !(await chains.links(before.chain, written))) return undefined;
     const mark = markOf(written.line);
-    if (mark) return { position, mark };
+    if (mark) return { position, mark, sealed };
   }
-  return { position };
+  return { position, sealed };
 }
 
 async function readWhole(path: string, key: AuditKey): Promise<End | undefined> {
   const reading = new Reading(key);
-  for await (const text of createInterface({ input: createReadStream(path) })) await reading.take(text);
-  const { log, position = { n: 0, chain: String(log) }, added, mark, newer } = reading;
+  for await (const text of linesOf(path)) await reading.take(text);
+  const { log, position = { n: 0, chain: String(log) }, added, mark, newer, seals } = reading;
   if (newer !== undefined) throw new NewerAuditLog(path, newer);
-  return log === undefined ? undefined : { log, position, added: added > 0, mark };
+  return log === undefined ? undefined : { log, position, added: added > 0, sealed: seals > 0, mark };
 }

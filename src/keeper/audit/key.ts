@@ -7,10 +7,7 @@ const LABEL = 'bkv.audit.head.';
 /** The audit log's key and heads in a token: an HMAC key, and a small data object for each log. */
 export const auditKey = (token: Pick<Token, 'call'>): AuditKey => ({
   mac: (data) => token.call('hmac', KEY_LABELS.audit, data),
-  heads: async () =>
-    (await token.call('listData', LABEL)).map(
-      ({ value }) => JSON.parse(Buffer.from(value).toString()) as AuditHead,
-    ),
+  heads: async () => newest((await token.call('listData', LABEL)).flatMap(({ value }) => read(value))),
   keepHead: async (head) => {
     const label = LABEL + head.log;
     const before = await token.call('listData', label);
@@ -18,3 +15,19 @@ export const auditKey = (token: Pick<Token, 'call'>): AuditKey => ({
     await token.call('replaceData', label, Buffer.from(JSON.stringify(head)), handles);
   },
 });
+
+/** Nobody but the vault writes there through the module; a file of SoftHSM2 can be altered without the PIN. */
+function read(value: Uint8Array): AuditHead | [] {
+  try {
+    const head = JSON.parse(Buffer.from(value).toString()) as AuditHead;
+    return typeof head.log === 'string' && Number.isSafeInteger(head.n) ? head : [];
+  } catch {
+    return [];
+  }
+}
+
+/** An older one that somebody put back beside it does not count. */
+function newest(heads: readonly AuditHead[]): Map<string, AuditHead> {
+  const sorted = heads.toSorted((a, b) => a.n - b.n);
+  return new Map(sorted.map((head) => [head.log, head]));
+}

@@ -19,7 +19,7 @@ export interface Written {
   readonly chain: string;
 }
 
-const WRITTEN = /^(\{.*),"chain":"([\w-]{43})"\}$/;
+const WRITTEN = /^(\{.*),"chain":"([\w-]{43})"\}$/s;
 
 /** @returns `undefined` for what is no line: a crash may cut one off */
 export function parse(text: string): Written | undefined {
@@ -57,6 +57,8 @@ export const EVENTS = {
   seal: 'seal',
   /** it found that the end was cut off */
   cut: 'cut',
+  /** it found that the token knows nothing of the log, though that was sealed */
+  unknown: 'unknown',
   /** it found lines after the last one that a daemon wrote */
   added: 'added',
 } as const;

@@ -1,3 +1,4 @@
+import { createReadStream } from 'node:fs';
 import type { AuditKey } from './audit.js';
 import {
   EVENTS,
@@ -40,6 +41,17 @@ export class Chains {
   }
 }
 
+/** What stands between line feeds, and between nothing else. */
+export async function* linesOf(path: string): AsyncGenerator<string> {
+  let rest = '';
+  for await (const chunk of createReadStream(path, 'utf8')) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() as string;
+    yield* lines;
+  }
+  if (rest) yield rest;
+}
+
 /** Reads a log from its first line on. */
 export class Reading {
   readonly #key: Pick<AuditKey, 'mac'>;
@@ -59,6 +71,8 @@ export class Reading {
   /** the chain that the line before says it has */
   #before = '';
   #version = 1;
+  /** what stands since the last line and is none: a crash may have cut it off, at the end of a run */
+  readonly #texts: string[] = [];
   /** lines after the newest one that is sealed */
   readonly #unsealed = new Map<number, { chain: string; event: string }>();
 
@@ -74,15 +88,32 @@ export class Reading {
 
   async take(text: string): Promise<void> {
     const written = parse(text);
-    if (!written) return;
+    if (!written) {
+      this.#texts.push(text);
+      return;
+    }
     this.lines++;
     this.log ??= this.#begin(written.line);
+    this.#judgeTexts(written.line);
     if (await this.#isGenuine(written)) {
       this.added = 0;
       this.position = { n: written.line.n, chain: written.chain };
       await this.#heed(written);
     } else this.added++;
     this.#before = written.chain;
+  }
+
+  /** Says what stands after the last line and that no crash has left. */
+  end(): void {
+    this.#judgeTexts(undefined);
+  }
+
+  /** @param next the line after them; none at the end of the file */
+  #judgeTexts(next: Line | undefined): void {
+    const texts = this.#texts.splice(0);
+    const atEnd = next === undefined || RUNS.has(next.event) || next.v === undefined;
+    if (atEnd ? texts.some(isJson) : texts.length > 0)
+      this.faults.push(`after line ${this.position?.n ?? 0} stands what no daemon wrote`);
   }
 
   #begin(first: Line): string {
@@ -134,5 +165,17 @@ export class Reading {
     }
     this.seals++;
     for (const one of this.#unsealed.keys()) if (one <= Number(of)) this.#unsealed.delete(one);
+  }
+}
+
+/** Events that a run begins with. */
+const RUNS: ReadonlySet<string> = new Set([EVENTS.begin, EVENTS.run]);
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -1,7 +1,5 @@
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import type { AuditHead, AuditKey } from './audit.js';
-import { Reading } from './reading.js';
+import { linesOf, Reading } from './reading.js';
 
 export interface AuditVerdict {
   readonly lines: number;
@@ -16,9 +14,9 @@ export interface AuditVerdict {
 
 /** Reads a log from its begin to its end and tells whether it is whole. */
 export async function verifyAudit(path: string, key: Pick<AuditKey, 'mac' | 'heads'>): Promise<AuditVerdict> {
-  const heads = new Map((await key.heads()).map((head) => [head.log, head]));
+  const heads = await key.heads();
   const reading = new Reading(key);
-  for await (const text of createInterface({ input: createReadStream(path) })) {
+  for await (const text of linesOf(path)) {
     await reading.take(text);
     const head = reading.log === undefined ? undefined : heads.get(reading.log);
     if (
@@ -29,10 +27,15 @@ export async function verifyAudit(path: string, key: Pick<AuditKey, 'mac' | 'hea
     )
       reading.faults.push(`line ${head.n} is not the one that the token saw`);
   }
+  reading.end();
   const { log, lines, seals, unsealed, faults, position } = reading;
   const head = log === undefined ? undefined : heads.get(log);
   if (!position) faults.push('it has no line that a daemon wrote');
   else if (head && head.n > position.n)
     faults.push(`the end is missing: the token has seen line ${head.n}, and the log ends at ${position.n}`);
+  else if (!head && seals > 0)
+    faults.push(
+      'the token does not know of this log, so its end may be missing. After a restore of the token, until a daemon has gone on with it, that is so',
+    );
   return { lines, seals, unsealed, faults, others: [...heads.values()].filter((other) => other.log !== log) };
 }

@@ -100,6 +100,23 @@ export function text(max: number): Field<string> {
   };
 }
 
+/** Text of at most `max` visible characters of ASCII: one word, wherever it is logged. */
+export function word(max: number): Field<string> {
+  const inner = text(max);
+  const expectWord = (value: string) => check(/^[!-~]*$/.test(value), 'not visible ASCII');
+  return {
+    write: (out, value) => {
+      expectWord(value);
+      inner.write(out, value);
+    },
+    read: (from) => {
+      const value = inner.read(from);
+      expectWord(value);
+      return value;
+    },
+  };
+}
+
 /** So many bytes that stand as text elsewhere. */
 function encoded(length: number, encoding: 'hex' | 'base64url'): Field<string> {
   return {

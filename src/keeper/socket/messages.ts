@@ -13,6 +13,7 @@ import {
   struct,
   text,
   uint,
+  word,
 } from './fields.js';
 
 /** What goes over the keeper's sockets: a row for each method of `KeeperApi`, and of `KeeperAdmin`. */
@@ -30,7 +31,7 @@ const dealing = hex(16);
 const record = fixed(SIZES.registrationRecord);
 const encryptedBackupKey = bytes(1, 512);
 /** JWTs have no limit of their own; HTTP takes headers of 16 KiB */
-const caller = struct({ accessToken: text(16_384), requestId: text(64) });
+const caller = struct({ accessToken: text(16_384), requestId: word(64) });
 
 /** For HTTP workers. */
 export const API = {
