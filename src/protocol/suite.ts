@@ -1,4 +1,6 @@
 import { p256, p256_oprf } from '@noble/curves/nist.js';
+import { expand, extract } from '@noble/hashes/hkdf.js';
+import { sha256 } from '@noble/hashes/sha2.js';
 import { concatBytes, hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js';
 import { native, portable } from './hashing.js';
 import { SIZES } from './sizes.js';
@@ -8,23 +10,10 @@ export const bytes = utf8ToBytes;
 export const concat = concatBytes;
 export const { hash, mac } = native ?? portable;
 
-/** HKDF-Extract (RFC 5869, section 2.2). */
 export const hkdfExtract = (ikm: Uint8Array, salt: Uint8Array = new Uint8Array(0)): Uint8Array =>
-  mac(salt, ikm);
-
-/** HKDF-Expand (RFC 5869, section 2.3). @param length at most 255 · 32 bytes */
-export function hkdfExpand(key: Uint8Array, info: Uint8Array, length: number = SIZES.hash): Uint8Array {
-  const output = new Uint8Array(length);
-  let block: Uint8Array = new Uint8Array(0);
-  for (let at = 0, count = 1; at < length; at += SIZES.hash, count++) {
-    const next = mac(key, concat(block, info, Uint8Array.of(count)));
-    block.fill(0);
-    output.set(next.subarray(0, length - at), at);
-    block = next;
-  }
-  block.fill(0);
-  return output;
-}
+  extract(sha256, ikm, salt);
+export const hkdfExpand = (key: Uint8Array, info: Uint8Array, length: number = SIZES.hash): Uint8Array =>
+  expand(sha256, key, info, length);
 
 /** I2OSP(length, 2) ‖ data */
 export const prefixed = (data: Uint8Array): Uint8Array =>

@@ -151,11 +151,17 @@ class Attempt {
 
   *#finishOne(member: MemberId, combination: Combination): Program<void> {
     this.#told.add(member);
-    const one = this.#started.get(member) as Started;
-    const message = yield* openOne(this.#op, this.#login, member, one, combination);
-    if (message === undefined) return;
-    const { recoveryId } = one;
-    yield* this.#op.ask('finish', [member], () => ({ recoveryId, message }));
+    try {
+      const one = this.#started.get(member) as Started;
+      const message = yield* openOne(this.#op, this.#login, member, one, combination);
+      if (message === undefined) return;
+      const { recoveryId } = one;
+      yield* this.#op.ask('finish', [member], () => ({ recoveryId, message }));
+    } catch (error) {
+      // The caller aborted before it was sent.
+      this.#told.delete(member);
+      throw error;
+    }
   }
 
   /**
