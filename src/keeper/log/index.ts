@@ -42,7 +42,7 @@ export const log = {
 };
 
 if (wanted !== logLevel)
-  log.warn('BKV_LOG_LEVEL is no level', { given: wanted, levels: LEVELS, used: logLevel });
+  log.warn('BKV_LOG_LEVEL is not a level', { given: wanted, levels: LEVELS, used: logLevel });
 
 /** Writes an event that an auditor asks about, to the log and to where {@link auditTo} says. */
 export function audit(event: string, details: Details = {}, level: 'info' | 'error' = 'info'): void {
