@@ -22,7 +22,7 @@ export function destroyNamed(binding: Binding, label: string): void {
 
 /**
  * Turns a token into one that a version before 2 made.
- * @param labels of the keys that it makes anew so
+ * @param labels of the keys that it makes again so
  */
 export function makeOld(
   profile: Profile,

@@ -245,7 +245,7 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
     };
     /** Password to key: what may open. One entry, unless a registration was cut off. */
     let possible = new Map<string, Uint8Array>();
-    /** Guesses that were answered since the key was last proven or dealt anew. */
+    /** Guesses that were answered since the key was last proven or dealt again. */
     let guesses = 0;
     /** What those guesses, and operations that were cut off, may have spent at a vault. */
     let spent = 0;

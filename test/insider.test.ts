@@ -328,7 +328,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       assert.deepEqual(strange, [CANARY_LABEL]);
     });
 
-    it('also when they are opened anew', async () => {
+    it('also when they are reopened', async () => {
       const token = await TokenPool.open(own);
       try {
         makeKey(inside, KEY_LABELS.names, KEY_LABELS.names);

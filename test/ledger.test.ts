@@ -37,7 +37,7 @@ describe('ledger on a token', () => {
     await second.token.close();
   });
 
-  it('a handle from before the module was initialized anew names nothing', async () => {
+  it('a handle from before the module was initialized again names nothing', async () => {
     const token = await TokenPool.open(freshToken());
     const old = await token.call('replaceData', 'bkv.test', new Uint8Array(8), []);
     await token.refresh();

@@ -179,8 +179,8 @@ describe('life with a token', () => {
         assert.equal(await remaining(account), 7);
       }),
     );
-    const anew = daemon.logs.match(/token opened anew/g)?.length ?? 0;
-    assert.ok(anew >= 2, `opened anew ${anew} times`);
+    const anew = daemon.logs.match(/token reopened/g)?.length ?? 0;
+    assert.ok(anew >= 2, `reopened ${anew} times`);
     assert.doesNotMatch(daemon.logs, /"error"/);
   });
 });

@@ -187,7 +187,7 @@ describe('passwords', () => {
       assert.equal(bkv(['key', 'check-password'], 'another good one of mine').status, 2);
     });
 
-    it('leaves nothing on the device unless that is wanted, and a folder that is not to be written is no error', async () => {
+    it('leaves nothing on the device unless that is wanted, and a folder that is not to be written is not an error', async () => {
       await as('carl');
       const key = Buffer.from(newBackupKey()).toString('hex');
       env.XDG_STATE_HOME = join(work, 'untouched');

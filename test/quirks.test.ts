@@ -114,7 +114,7 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('when every session fails, the module is opened anew', async () => {
+    it('when every session fails, the module is reopened', async () => {
       await withPool(quirks.here(), async (token) => {
         let reopened = 0;
         token.onReopen(() => reopened++);

@@ -468,7 +468,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
     assert.equal(status, 0);
   });
 
-  it('a folder that cannot be synced is no error (CIFS, FUSE); a disk that fails is', function () {
+  it('a folder that cannot be synced is not an error (CIFS, FUSE); a disk that fails is', function () {
     if (process.platform !== 'linux') return this.skip();
     const library = join(work, 'no-folder-sync.so');
     execFileSync('cc', ['-shared', '-fPIC', '-o', library, 'test/support/no-folder-sync.c', '-ldl']);

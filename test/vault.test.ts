@@ -29,7 +29,7 @@ describe('the vault over HTTP, on a token of its own', () => {
     rmSync(data, { recursive: true, force: true });
   });
 
-  it('registers, recovers, counts wrong passwords, gives attempts back, registers anew, deletes', async () => {
+  it('registers, recovers, counts wrong passwords, gives attempts back, registers again, deletes', async () => {
     const alice = daemon.client('alice');
     const key = newBackupKey();
     assert.deepEqual(await alice.status(), { state: 'unregistered' });

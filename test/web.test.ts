@@ -317,7 +317,7 @@ describe('the page in a browser', () => {
       await page.password('a guess');
       await page.alerted(told);
     }
-    // Who comes to it anew is told before the last try is spent.
+    // Who comes to it again is told before the last try is spent.
     const other = await visit('hal', PHONE);
     await other.chooseBackup(file('hal.bkv'));
     await other.open('With a password');
@@ -330,7 +330,7 @@ describe('the page in a browser', () => {
     await page.chooseBackup(file('hal.bkv'));
     await page.open('With a password');
     await page.step('The password is closed for ever');
-    await page.press('Begin anew');
+    await page.press('Start over');
     await page.page.getByLabel('Choose files').setInputFiles(notes());
     await page.press('Continue');
     await page.press('Continue');

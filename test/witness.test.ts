@@ -104,7 +104,7 @@ describe('the witness of what a token was told to keep', () => {
     await witness.confirm({ noKey: 'bkv.page.1' });
   });
 
-  it('writes anew what another process left, when that cannot be synced: a second sync would say nothing', async () => {
+  it('writes again what another process left, when that cannot be synced: a second sync would say nothing', async () => {
     const work = mkdtempSync(join(tmpdir(), 'bkv-witness-plan-'));
     const plan = new Plan(work, data);
     await token.call('createData', 'bkv.left', value);

@@ -22,7 +22,7 @@ export class Before {
     run: Run,
     snapshot: Pick<Snapshot, 'list' | 'version'> = { list: [], version: 2 },
   ): Promise<Before> {
-    // What cannot be read of it is stored anew.
+    // What cannot be read of it is stored again.
     const before = new Before(
       run,
       readEntries(repository, snapshot, () => undefined),

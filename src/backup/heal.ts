@@ -9,13 +9,13 @@ import type { Problem } from './source.js';
 export interface Keys {
   /** what is wrong with copies of epochs and openers; `path` is empty */
   readonly damaged: readonly Problem[];
-  /** copies that were written anew from the other one */
+  /** copies that were written again from the other one */
   readonly healed: readonly Problem[];
 }
 
 /**
  * Looks at both copies of each epoch and opener.
- * @param repair writes a missing or damaged one anew, where the other is sound
+ * @param repair writes a missing or damaged one again, where the other is sound
  * @throws StorageError
  */
 export async function checkKeys(storage: Storage, keyring: Keyring, repair: boolean): Promise<Keys> {

@@ -6,7 +6,7 @@ const BYTES = 256 * 1024;
 /** What crypto gives at a time. */
 const STEP = 65_536;
 
-/** Keeps room for a prune. Where there is none, that is no error. */
+/** Keeps room for a prune. Where there is none, that is not an error. */
 export async function keepReserve(storage: Storage): Promise<void> {
   // Nothing that a disk could store in less room.
   const content = new Uint8Array(BYTES);

@@ -11,7 +11,7 @@ import { snapshotNames, snapshotPath } from './snapshots.js';
 
 /** Parts of other runs that are read back, bytes. */
 const READ_BACK = 32 * 1024 * 1024;
-/** A claim is written anew when so many names came, and a quarter of those that it has. */
+/** A claim is written again when so many names came, and a quarter of those that it has. */
 const CLAIM_AFTER = 1000;
 
 /**
@@ -23,7 +23,7 @@ export class Run {
   /** bytes of the parts that are there and sound */
   readonly #there = new Map<string, number>();
   readonly #tainted = new Set<string>();
-  /** found damaged by this run, which stores them anew */
+  /** found damaged by this run, which stores them again */
   readonly #damaged = new Set<string>();
   readonly #written = new Set<string>();
   readonly #relied = new Map<string, Part>();
@@ -122,7 +122,7 @@ export class Run {
   }
 
   /**
-   * Whether all that the run relies on is there and stays. When not, the run begins anew, with its own entries as known.
+   * Whether all that the run relies on is there and stays. When not, the run begins again, with its own entries as known.
    * The claim was written before.
    */
   async isSound(): Promise<boolean> {

@@ -18,14 +18,14 @@ export interface Verdict {
   readonly damaged: readonly (Damage & { readonly snapshot: string })[];
   /** damaged parts and snapshots that were deleted */
   readonly deleted: number;
-  /** copies of epochs and openers that were written anew */
+  /** copies of epochs and openers that were written again */
   readonly healed: readonly Problem[];
 }
 
 export interface VerifyOptions {
   readonly progress?: Progress;
   readonly cipher?: Cipher;
-  /** heals epochs and openers, and deletes what else is damaged, so that the next backup stores it anew */
+  /** heals epochs and openers, and deletes what else is damaged, so that the next backup stores it again */
   readonly repair?: boolean;
 }
 

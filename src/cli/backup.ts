@@ -151,7 +151,7 @@ export async function verify(source: string, { repair = false, json, ...flags }:
         damaged.map(({ snapshot, path, reason }) => ({ path: path && `${snapshot}: ${path}`, reason })),
       ),
       ...(deleted > 0
-        ? [`${deleted} damaged parts and snapshots were deleted; bkv backup stores anew what it still finds`]
+        ? [`${deleted} damaged parts and snapshots were deleted; bkv backup stores again what it still finds`]
         : []),
       `${verdict.snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? 'all is well' : `${damaged.length} files or lists are damaged`}`,
     ]);

@@ -70,7 +70,7 @@ export function backupCommands(program: Command): void {
       program
         .command('verify <backup>')
         .description('read a backup through and name every file that could not be restored')
-        .option('--repair', 'delete what is damaged, so that the next backup stores it anew'),
+        .option('--repair', 'delete what is damaged, so that the next backup stores it again'),
     ),
   ).action(async (source: string, flags) => (await import('./backup.js')).verify(source, flags));
 

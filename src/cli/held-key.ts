@@ -54,6 +54,8 @@ export async function recoverKey(client: Client, password: string): Promise<Uint
   );
   tellOutcome(recovered, 'a registration or change that was not finished may be open');
   if (repaired !== undefined)
-    process.stderr.write(`A vault had no share: all were dealt anew, and ${repaired} vaults hold one now.\n`);
+    process.stderr.write(
+      `A vault had no share: all were dealt again, and ${repaired} vaults hold one now.\n`,
+    );
   return backupKey;
 }

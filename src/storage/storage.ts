@@ -43,7 +43,7 @@ export interface Storage {
   size(name: string): Promise<number | undefined>;
   /** All objects below a folder, `''` for all. */
   list(folder: string): AsyncIterable<Stored>;
-  /** An object that is gone already is no error. */
+  /** An object that is gone already is not an error. */
   delete(name: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -160,5 +160,5 @@ export function prepareBackup(): void {
   onSubmit('digits-which', takeWhich);
   onSubmit('saving', write);
   onClick('#saved-ways', () => showWays(storage));
-  onClick('#closed-anew', beginBackup);
+  onClick('#closed-again', beginBackup);
 }

@@ -71,7 +71,7 @@ function askRemoval(info: OpenerInfo): void {
   show('remove-way');
 }
 
-/** Shows what there is after a change. A backup in one file is saved anew. */
+/** Shows what there is after a change. A backup in one file is saved again. */
 async function changed(openers: readonly OpenerInfo[]): Promise<void> {
   await remember(storage, opener());
   clearDigits();

@@ -123,7 +123,7 @@ export class Life {
 
   /**
    * Says of dealings that are new whose password they have.
-   * @param old the password before, for which a change may have dealt anew first: only its last dealing is sure to be of the new one
+   * @param old the password before, for which a change may have dealt again first: only its last dealing is sure to be of the new one
    */
   label(password: string, old = password): void {
     const seen = this.members.flatMap(({ vault }) => [...vault.seen.keys()]);

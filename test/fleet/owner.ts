@@ -182,7 +182,7 @@ export class Owner {
         await this.#device.client.settled();
         this.life.label(password);
         assert.deepEqual(Buffer.from(backupKey), Buffer.from(key));
-        // A start that arrives after the account was dealt anew spends an attempt that nobody proves.
+        // A start that arrives after the account was dealt again spends an attempt that nobody proves.
         if (this.life.loss === 0 && this.life.slowed === slowed)
           assert.ok(
             this.fleets.some((fleet) => this.life.isFull(fleet, password)),

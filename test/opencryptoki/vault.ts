@@ -31,7 +31,7 @@ describe("a vault on openCryptoki's software token", () => {
     return { status, stdout };
   };
 
-  it('registers, counts wrong passwords, recovers, and registers anew', async () => {
+  it('registers, counts wrong passwords, recovers, and registers again', async () => {
     const alice = daemon.client('alice');
     const key = newBackupKey();
     await alice.register('right', key);

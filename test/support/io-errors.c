@@ -90,7 +90,7 @@ static int fails(void) { return is_planned(__atomic_add_fetch(&plan->count, 1, _
 static int breaks(void) { return fails() && errno != ENOSPC; }
 
 /*
- * The same of a stream. SoftHSM2 writes an object anew for each of its attributes, a dozen times: these are one write,
+ * The same of a stream. SoftHSM2 writes an object again for each of its attributes, a dozen times: these are one write,
  * all of which fail or none, unless BKV_IO_EACH is set. Called with the lock.
  */
 static int stream_fails(int file) {

@@ -195,7 +195,7 @@ describe('a vault in memory', () => {
     assert.equal(await person('bob').left(), 'unregistered');
   });
 
-  it('locks after the last wrong password, for the right one too, also when opened anew', async () => {
+  it('locks after the last wrong password, for the right one too, also when reopened', async () => {
     const alice = person('alice');
     await alice.register('right');
     for (let i = 0; i < MAX; i++) assert.equal(await alice.guess('wrong'), undefined);

@@ -61,7 +61,7 @@ export interface FleetRegistration extends FleetOutcome {
 
 /** Of failed attempts it knows those that at least one honest vault counted: there may have been more. */
 export interface FleetRecovery extends Recovery, FleetOutcome {
-  /** how many vaults hold a share of a key that was dealt anew, because a vault had none or the fleet is new */
+  /** how many vaults hold a share of a key that was dealt again, because a vault had none or the fleet is new */
   readonly repaired: number | undefined;
 }
 

@@ -13,7 +13,7 @@ export interface Recovered {
   readonly backupKey: Uint8Array;
   /** attempts that had failed since the last proof: an honest member counted so many or more */
   readonly failedAttempts: number;
-  /** members that hold a share of the key that was dealt anew, because one lacked its share or the fleet is new */
+  /** members that hold a share of the key that was dealt again, because one lacked its share or the fleet is new */
   readonly repaired?: number;
   /** members where something older may still open */
   readonly pending: readonly MemberId[];
@@ -71,7 +71,7 @@ function* giveBack(
   if (claim(held, dealing)?.full === false) yield* proveAt(op, login, dealing, combination, [member]);
 }
 
-/** Ends what is older, deals anew where a share is lacking. A recovery that cannot mend all of it says where. */
+/** Ends what is older, deals again where a share is lacking. A recovery that cannot mend all of it says where. */
 function* mend(op: Operation, login: Login, { candidate, combination, proven, backupKey }: Opening) {
   const { fleet, session } = op;
   const { dealing } = candidate;

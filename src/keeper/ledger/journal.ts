@@ -26,7 +26,7 @@ const sealedOf = (leaves: number): number => Math.max(4, leaves >> 4);
 
 /**
  * Writes journal and pages to the token. A journal object holds the newest value of every cell that changed since it was
- * begun and stands in for the one written before it, so that the token holds few of them. A page that was written anew
+ * begun and stands in for the one written before it, so that the token holds few of them. A page that was written again
  * counts from the next journal on, which then destroys the one that it replaces.
  */
 export class Journal {
@@ -55,7 +55,7 @@ export class Journal {
   }
 
   /**
-   * Goes on from what the token shows. The newest journal is written anew by the next {@link append}, with all that it holds: the
+   * Goes on from what the token shows. The newest journal is written again by the next {@link append}, with all that it holds: the
    * system may show it though it never reached the disk, and lose it with the power.
    */
   begin(begin: Begin): void {
@@ -102,7 +102,7 @@ export class Journal {
     return Math.max(0, this.room - this.#open.changes.size);
   }
 
-  /** Writes the open journal object anew, with these changes. */
+  /** Writes the open journal object again, with these changes. */
   async append(changes: ReadonlyMap<number, Word>): Promise<void> {
     const last = this.#sequence + 1n;
     if (this.#open.handle && this.#open.changes.size + changes.size > this.room) {
@@ -147,7 +147,7 @@ export class Journal {
     if (oldest) await this.#writeLeaf(oldest.page, oldest.leaf);
   }
 
-  /** Writes a whole page anew, in as few objects as it fits into. It counts from the next {@link append} on. */
+  /** Writes a whole page again, in as few objects as it fits into. It counts from the next {@link append} on. */
   async writePage(number: number, change: Partial<Pick<Page, 'generation' | 'next'>> = {}): Promise<void> {
     const page = this.#pages.page(number);
     const changed = { ...page, ...change };

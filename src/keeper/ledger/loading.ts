@@ -61,7 +61,7 @@ export class Loading {
     return [...labels].filter((label) => !needed.has(label));
   }
 
-  /** Closes what was reserved, and carries what is owed. The first write of the new writer writes the newest journal anew. */
+  /** Closes what was reserved, and carries what is owed. The first write of the new writer writes the newest journal again. */
   async #tidy(owed: readonly Owed[]): Promise<void> {
     const reserved = this.pages.reserved().map((cell): [number, Word] => [cell, this.pages.set(cell, DEAD)]);
     await this.journal.append(new Map(reserved.splice(0, this.journal.left)));

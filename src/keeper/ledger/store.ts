@@ -16,7 +16,7 @@ export interface LedgerStore {
     superseded: readonly string[],
     writer?: Writer,
   ): Promise<string>;
-  /** Destroys an object; one that is gone already is no error. */
+  /** Destroys an object; one that is gone already is not an error. */
   destroyData(handle: string): Promise<void>;
   listData(prefix: string): Promise<DataObject[]>;
   /** Has {@link listData} show what other programs have written until now. Handles from before are void. */

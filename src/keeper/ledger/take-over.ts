@@ -13,7 +13,7 @@ import { replayV2 } from './upgrade.js';
 /** What whoever takes the ledger over finds. */
 export type TakenOver = Replayed & {
   readonly writer: Writer;
-  /** whether its pages are to be written anew, in this version */
+  /** whether its pages are to be written again, in this version */
   readonly upgrade: boolean;
 };
 

@@ -69,7 +69,7 @@ function isWhole(file: Buffer | undefined): file is Buffer {
 const isSame = (file: Buffer, copy: Buffer | undefined): boolean =>
   copy?.subarray(8).equals(file.subarray(8)) ?? false;
 
-/** The file of a token, or its copy where a login is just writing it anew. @throws TokenError when neither is complete */
+/** The file of a token, or its copy where a login is just writing it again. @throws TokenError when neither is complete */
 export function readToken(token: string): Buffer {
   const whole = [read(join(token, TOKEN)), read(join(token, COPY))].find(isWhole);
   if (whole) return whole;
@@ -77,7 +77,7 @@ export function readToken(token: string): Buffer {
 }
 
 /**
- * Each login has SoftHSM2 empty the file of the token itself and write it anew; on a full disk, or cut off there, the
+ * Each login has SoftHSM2 empty the file of the token itself and write it again; on a full disk, or cut off there, the
  * token is lost with everything in it. So a copy lies beside it before anybody logs in.
  * @throws TokenError when there is no room for one
  */
@@ -111,7 +111,7 @@ export function restoreTokens(folder: string): void {
   }
 }
 
-/** Removes objects behind the module's back, which then is to be opened anew. @throws when one of them stays */
+/** Removes objects behind the module's back, which then is to be reopened. @throws when one of them stays */
 export function removeObjects(paths: Iterable<string>): void {
   for (const path of paths)
     for (const file of [path, path.replace(/\.object$/, '.lock')]) rmSync(file, { force: true });
@@ -131,7 +131,7 @@ export function writeAnew(path: string): boolean {
   return true;
 }
 
-/** @returns whether the file is there: one that is gone meanwhile is no error */
+/** @returns whether the file is there: one that is gone meanwhile is not an error */
 export function sync(path: string): boolean {
   let file: number;
   try {

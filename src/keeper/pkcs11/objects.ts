@@ -63,7 +63,7 @@ export class DataObjects {
     for (const old of superseded) this.destroy(old);
   }
 
-  /** One that is gone already is no error. */
+  /** One that is gone already is not an error. */
   destroy(handle: string): void {
     try {
       this.#binding.destroy(this.#handle(handle));
@@ -132,7 +132,7 @@ export class DataObjects {
     return `${this.#epoch}.${handle.toString('hex')}`;
   }
 
-  /** A handle from before the module was initialized anew could be another object's now. */
+  /** A handle from before the module was initialized again could be another object's now. */
   #handle(name: string): pkcs11.Handle {
     const [epoch, handle] = name.split('.') as [string, string];
     if (Number(epoch) !== this.#epoch)

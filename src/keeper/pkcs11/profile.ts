@@ -67,7 +67,7 @@ export const profileFields = fields({
   callTimeout: field(withDefault(number(1, 600), 60), 'seconds until a call into the module counts as hung'),
   renewAfter: field(
     optional(integer(100)),
-    'evaluations after which the module is loaded anew, for one that never frees the objects of a session',
+    'evaluations after which the module is loaded again, for one that never frees the objects of a session',
   ),
   initialize: field(
     optional(text),
@@ -115,7 +115,7 @@ export interface Profile {
   readonly sessions: number;
   /** seconds until a call into the module counts as hung */
   readonly callTimeout: number;
-  /** evaluations after which the module is initialized anew, for one that never frees the objects of a session */
+  /** evaluations after which the module is initialized again, for one that never frees the objects of a session */
   readonly renewAfter?: number;
   /** LibraryParameters of C_Initialize, as NSS wants them */
   readonly initialize?: string;

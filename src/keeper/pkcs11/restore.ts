@@ -47,7 +47,7 @@ export function rehearseSecrets(profile: Profile, secrets: TokenSecrets): void {
 
 /**
  * Has the token that a backup is for stand in for the one that is lost: with its keys, each one tried. Last of all the
- * key is destroyed that could take them in again in another way. Cut off before that, it is begun anew.
+ * key is destroyed that could take them in again in another way. Cut off before that, it is begun again.
  * @param objects data objects that are written with the keys, by what the ledger key makes of bytes (HMAC-SHA-256)
  * @throws TokenError when a key is not what the backup says, or the token holds another vault: then it is as it was
  */

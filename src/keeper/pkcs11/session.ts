@@ -183,7 +183,7 @@ export class Session {
     this.#objects.supersede(superseded, writer);
   }
 
-  /** Destroys a data object; one that is gone already is no error. */
+  /** Destroys a data object; one that is gone already is not an error. */
   destroyData(handle: string): void {
     this.#objects.destroy(handle);
   }
@@ -203,7 +203,7 @@ function refuseExposed({ name }: Profile, { files, ways }: Exposure): void {
   const tried = [...(files ? ['the keys lie in files of the host'] : []), ...ways];
   if (tried.length > 0)
     throw new TokenError(
-      `whoever has the PIN can take keys of ${name} away, and its profile says requireNonExportable: ${tried.join('; ')}. Use a device whose bkv doctor finds nothing unsafe, with keys made anew by bkv token init; or leave requireNonExportable out`,
+      `whoever has the PIN can take keys of ${name} away, and its profile says requireNonExportable: ${tried.join('; ')}. Use a device whose bkv doctor finds nothing unsafe, with keys made again by bkv token init; or leave requireNonExportable out`,
       'BKV_EXPORTABLE',
     );
 }

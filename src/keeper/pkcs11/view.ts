@@ -51,7 +51,7 @@ export class View {
     this.#folder = join(this.#tokens[0] ?? softhsmFolder(), `${VIEW}${process.pid}`);
     for (const token of this.#tokens) {
       mkdirSync(this.#of(token), { recursive: true, mode: 0o700 });
-      // A login writes this file anew, so it is no link.
+      // A login writes this file again, so it is no link.
       writeFileSync(join(this.#of(token), TOKEN), readToken(token), { mode: 0o600 });
     }
     const conf = join(this.#folder, 'softhsm2.conf');
@@ -113,7 +113,7 @@ export class View {
     }
   }
 
-  /** The token may hang on it, so it is not taken back when it cannot be synced, but written anew until it can. */
+  /** The token may hang on it, so it is not taken back when it cannot be synced, but written again until it can. */
   #syncOlder(path: string): boolean {
     try {
       if (!this.#failed.has(path)) return sync(path);
@@ -134,7 +134,7 @@ const objectsOf = (token: string): string[] => readdirSync(token).filter(isObjec
 const isOld = (path: string): boolean =>
   Math.abs(Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0)) > YOUNG;
 
-/** What a kill left behind: views, and objects that were being written anew. */
+/** What a kill left behind: views, and objects that were being written again. */
 function removeLeftOver(token: string): void {
   for (const name of readdirSync(token))
     if (name.startsWith(VIEW) || name.endsWith('.object.new'))

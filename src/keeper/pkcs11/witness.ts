@@ -67,7 +67,7 @@ export class Witness {
 
   /**
    * Removes objects that a failed sync has left: the system shows them, so that they would be believed after the module was
-   * opened anew, and loses them with the power.
+   * reopened, and loses them with the power.
    * @throws TokenError `BKV_NOT_WRITTEN`
    */
   removeUnsynced(): void {

@@ -22,7 +22,7 @@ const AWAY = 'the token is away';
 /**
  * From logged in to lost to logged in again. When a session dies, all are ended, the module is finalized, and the token
  * logs in again by itself, ever more slowly, until it succeeds or the PIN is refused. Calls fail meanwhile. A session
- * that is there and fails is opened anew while the others work; when none is well, all are taken to be lost.
+ * that is there and fails is reopened while the others work; when none is well, all are taken to be lost.
  */
 export class Lifecycle {
   readonly sessions: Sessions;
@@ -41,7 +41,7 @@ export class Lifecycle {
   /** grows with each opening */
   #opened = 0;
   #seconds = 0;
-  /** being opened anew: calls wait */
+  /** being reopened: calls wait */
   #refreshing = false;
   #opening: Promise<void> = Promise.resolve();
   #onReopen: () => void = () => undefined;
@@ -98,7 +98,7 @@ export class Lifecycle {
     this.scheduler.begin(this.sessions.threads);
   }
 
-  /** The sessions are lost: calls that wait for them fail, and they are opened anew. */
+  /** The sessions are lost: calls that wait for them fail, and they are reopened. */
   lost(reason: Error): void {
     if (this.#state !== 'up') return;
     audit('token lost', { reason: reason.message }, 'error');
@@ -147,10 +147,10 @@ export class Lifecycle {
     await this.#endAll().catch((error: Error) => log.error('token not closed', { reason: error.message }));
   }
 
-  /** Opens a sick session anew, again and again, as long as others that write are well. */
+  /** Tries to reopen a sick session again and again, as long as others that write are well. */
   async #replace(thread: Thread, reason: Error): Promise<void> {
     this.#sick.add(thread);
-    log.error('a session of the token fails, and is opened anew', { reason: reason.message });
+    log.error('a session of the token fails, and is reopened', { reason: reason.message });
     const opened = this.#opened;
     const isOver = () => this.#opened !== opened || this.#state !== 'up';
     for (let attempt = 0; !isOver(); attempt++) {

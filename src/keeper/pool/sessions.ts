@@ -72,7 +72,7 @@ export class Sessions {
   }
 
   /**
-   * Opens one session anew, beside the others.
+   * Opens one session again, beside the others.
    * @param lender another session that writes
    * @throws TokenError when it could not be, or does not work
    */

@@ -6,7 +6,7 @@ export interface Token {
   readonly state: 'up' | 'away' | 'refused' | 'closed';
   /** Why it is away, as far as that is known. */
   readonly awayReason: string | undefined;
-  /** Whether it has done so much that the module should be opened anew by {@link refresh}: see `renewAfter`. */
+  /** Whether it has done so much that the module should be reopened by {@link refresh}: see `renewAfter`. */
   readonly worn: boolean;
   /** Why what was written last is not in the token; `undefined` when it is. */
   readonly writeTrouble: string | undefined;
@@ -25,7 +25,7 @@ export interface Token {
   /** Ends every session and logs in again, to the profile's next token where it names several. */
   leave(reason: Error): void;
   /**
-   * Opens module and sessions anew; calls wait meanwhile. SoftHSM2 shows a process what others have written only until
+   * Opens module and sessions again; calls wait meanwhile. SoftHSM2 shows a process what others have written only until
    * it writes itself; after this, everything written before is seen. Handles of data objects are void.
    * @throws TokenError; the token then is looked for as after a loss
    */

@@ -13,7 +13,7 @@ const STOPPING = 'the vault is stopping';
 
 /**
  * What keeps a vault answering: it knows which requests are under way, translates failures, reads the ledger again
- * after one, and has a worn token opened anew between two requests.
+ * after one, and has a worn token reopened between two requests.
  */
 export class Lifecycle {
   readonly #token: Token;
@@ -23,7 +23,7 @@ export class Lifecycle {
   readonly #closing = new AbortController();
   /** sweeps and renewals, one after the other */
   readonly #upkeep = new Turn();
-  /** the token being opened anew: requests wait for it */
+  /** the token being reopened: requests wait for it */
   #renewing: Promise<void> | undefined;
   #renewalDue = false;
   #stopping = false;
@@ -121,18 +121,16 @@ export class Lifecycle {
     }
   }
 
-  /** Has the token opened anew between two requests, not during other upkeep. */
+  /** Has the token reopened between two requests, not during other upkeep. */
   #renew(): void {
     if (this.#renewalDue || this.#closing.signal.aborted) return;
     this.#renewalDue = true;
     void this.#upkeep.take(async () => {
-      this.#renewing = this.settled().then(() =>
-        this.#reload(new TokenError('it is opened anew', 'BKV_AWAY')),
-      );
+      this.#renewing = this.settled().then(() => this.#reload(new TokenError('it is reopened', 'BKV_AWAY')));
       await this.#renewing;
       this.#renewing = undefined;
       this.#renewalDue = false;
-      log.info('token opened anew');
+      log.info('token reopened');
     });
   }
 

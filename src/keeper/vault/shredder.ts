@@ -8,7 +8,7 @@ import type { Rows } from './rows.js';
 /** What became of a page. */
 export interface Shredded {
   readonly page: number;
-  /** records sealed anew under the page's new key */
+  /** records sealed again under the page's new key */
   readonly moved: number;
   /** live counters whose record the database lacks, or that the old key does not open */
   readonly lost: number;
@@ -32,7 +32,7 @@ export interface Shreddable {
 const POLL_MS = 250;
 
 /**
- * Seals a page's living records anew under a fresh key and destroys the old one, while the vault serves: what an ended
+ * Seals a page's living records again under a fresh key and destroys the old one, while the vault serves: what an ended
  * account left in any copy of the database then opens no more. No account's key is unwrapped for it.
  * @param abandonLost give up the accounts whose records are lost, in place of keeping the old key for them
  */

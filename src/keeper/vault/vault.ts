@@ -81,7 +81,7 @@ export class Vault {
   /**
    * Replaces what the account had, where the message says so. When this resolves, token and database hold the registration; cut off before,
    * the account's older one still works. The same message again is answered the same for as long as an exchange lives; after
-   * VaultUnavailable it is tried anew.
+   * VaultUnavailable it is tried again.
    * @throws KeyExists, InvalidMessage, UnknownExchange, ExchangeExpired, VaultUnavailable
    */
   async finishRegistration(id: AccountId, message: RegistrationFinish): Promise<void> {
@@ -102,7 +102,7 @@ export class Vault {
 
   /**
    * Keeps a share of a fleet's key beside the account's older dealings, until {@link commitDealing} ends those. The same
-   * message again is answered the same for as long as an exchange lives; after VaultUnavailable it is tried anew.
+   * message again is answered the same for as long as an exchange lives; after VaultUnavailable it is tried again.
    * @throws InvalidMessage when the share is not one for this registration, or is not that of its public key
    * @throws UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay, VaultUnavailable
    */
@@ -146,7 +146,7 @@ export class Vault {
 
   /**
    * Gives the attempts back and the encrypted backup key out, when KE3 (32 bytes) proves the password. The same message
-   * again is answered the same for as long as an exchange lives; after VaultUnavailable it is tried anew. A proof is not
+   * again is answered the same for as long as an exchange lives; after VaultUnavailable it is tried again. A proof is not
    * lost meanwhile, nor the attempt, unless the vault ends before the token can be written to.
    * @throws WrongPassword, UnknownExchange, ExchangeExpired, VaultUnavailable
    */

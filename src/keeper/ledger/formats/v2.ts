@@ -3,7 +3,7 @@ import { type CellState, DEAD, FREE, LOCKED, RESERVED } from '../state.js';
 import { magicOf, Reader, versionOf } from './frame.js';
 
 /**
- * Version 2, which the first edition wrote: read once, to be written anew as version 3. Its objects carry no tag. A page has
+ * Version 2, which the first edition wrote: read once, to be written again as version 3. Its objects carry no tag. A page has
  * 4,064 cells, a byte each; a journal object changes cells by cell u32 ‖ value u8.
  */
 export const V2_CELLS = 4064;

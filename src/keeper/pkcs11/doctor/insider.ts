@@ -40,7 +40,7 @@ function tell(findings: Findings, name: string, attack: () => string | undefined
   }
 }
 
-/** The keys that are attacked: made anew after each attack that passed, since it may have changed them. */
+/** The keys that are attacked: made again after each attack that passed, since it may have changed them. */
 class Targets {
   readonly #binding: Binding;
   #target: Target | undefined;
