@@ -123,13 +123,16 @@ export class Life {
 
   /**
    * Says of dealings that are new whose password they have.
-   * @param old the password before, for which a change may have dealt again first: only its last dealing is sure to be of the new one
+   * @param old the password before, for which a change may have dealt anew first: only its last dealing is sure to be of the
+   * new one, and none is where the change failed
    */
-  label(password: string, old = password): void {
+  label(password: string, old = password, isDone = true): void {
     const seen = this.members.flatMap(({ vault }) => [...vault.seen.keys()]);
     const fresh = [...new Set(seen)].filter((name) => !this.passwords.has(name)).sort();
-    for (const name of fresh)
-      this.passwords.set(name, old === password || name === fresh.at(-1) ? password : undefined);
+    for (const name of fresh) {
+      const isSure = old === password || (isDone && name === fresh.at(-1));
+      this.passwords.set(name, isSure ? password : undefined);
+    }
   }
 
   /** Whether T members of the fleet could serve a dealing of this password: honest ones that have it, liars that had it. */
@@ -151,12 +154,14 @@ export class Life {
     return Math.max(0, ...honest.flatMap(({ vault }) => vault.dealings.map(({ used }) => used)));
   }
 
-  /** Whether honest members have all attempts again for some dealing of the password: the one that opened. */
+  /** Whether honest members have all attempts again for some dealing that may be of the password: the one that opened. */
   isFull({ members, threshold }: Fleet, password: string): boolean {
     const honest = members.filter(({ liar }) => !liar);
     const holding = (name: string) =>
       honest.flatMap(({ vault }) => vault.dealings.filter((one) => one.name === name && one.proven));
-    const names = [...this.passwords].filter(([, one]) => one === password).map(([name]) => name);
+    const names = [...this.passwords]
+      .filter(([, one]) => one === password || one === undefined)
+      .map(([name]) => name);
     const provable = names.filter((name) => holding(name).length >= threshold);
     return provable.length === 0 || provable.some((name) => holding(name).every(({ used }) => used === 0));
   }

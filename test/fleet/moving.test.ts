@@ -68,4 +68,21 @@ describe('devices with older and newer fleet files', () => {
     assert.deepEqual((await life.client(fresh, [old]).recover('first')).pending, []);
     for (const { vault } of fresh.members) assert.equal(vault.dealings.length, 1);
   });
+
+  it('changes a password though a liar of an older fleet claims that the account has moved', async () => {
+    const [old, fresh] = [fleetOf([0, 1, 2], 2, 1), fleetOf([3, 4, 5], 2, 0)];
+    await life.client(old).register('first', key);
+    const device = life.client(fresh, [old]);
+    await device.recover('first');
+    const { fetch } = globalThis;
+    globalThis.fetch = async (input, init) => {
+      const { hostname, pathname } = new URL(String(input));
+      if (hostname !== '127.0.1.1' || pathname !== '/v1/account') return fetch(input, init);
+      const dealings = [{ dealing: 'f'.repeat(32), proven: true, attemptsRemaining: 9 }];
+      return Response.json({ state: 'registered', maxAttempts: 10, dealings });
+    };
+    await device.changePassword('first', 'second');
+    assert.deepEqual((await device.recover('second')).backupKey, key);
+    await assert.rejects(device.recover('first'), WrongPassword);
+  });
 });

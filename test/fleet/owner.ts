@@ -145,7 +145,7 @@ export class Owner {
         `registering: ${error}`,
       );
       this.#note(`  ${error.message}`);
-      this.life.label(password, old);
+      this.life.label(password, old, false);
       this.possible.set(password, key);
     }
   }

@@ -112,19 +112,17 @@ function* dealAgain(op: Operation, login: Login, backupKey: Uint8Array) {
   }
 }
 
-/** Whether more members than may lie hold a newer dealing, proven, that is none of the fleets that are known here. */
+/** Whether more members of a fleet than may lie there hold a newer dealing, proven, that is none of the fleets that are known here. */
 export function isElsewhere(op: Operation, than = ''): boolean {
-  const claims = op
-    .credible(op.looks.keys())
-    .filter((member) =>
-      op.looks
-        .get(member)
-        ?.dealings.some(
-          ({ dealing, proven }) =>
-            proven && dealing > than && !op.fleets.some((fleet) => isOf(fleet, dealing)),
-        ),
-    );
-  return claims.length > op.fleet.quorums.hidden(op.caughtIn(op.fleet));
+  const claims = (member: MemberId) =>
+    op.looks
+      .get(member)
+      ?.dealings.some(
+        ({ dealing, proven }) => proven && dealing > than && !op.fleets.some((fleet) => isOf(fleet, dealing)),
+      );
+  return op.fleets.some(
+    (fleet) => op.credible(fleet.members).filter(claims).length > fleet.quorums.hidden(op.caughtIn(fleet)),
+  );
 }
 
 /** Why there was nothing to try. */
