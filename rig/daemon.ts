@@ -96,9 +96,15 @@ export class Daemon extends TestedVault {
     if (signal === 'SIGKILL') await this.#killAll();
     else {
       this.child.kill(signal);
-      if (!patient) void setTimeout(100).then(() => this.child.kill(signal));
+      if (!patient) void this.#hurry(signal);
     }
     return ended;
+  }
+
+  /** A second signal ends the wait for what is open. One that comes when the process is just ending would kill it. */
+  async #hurry(signal: NodeJS.Signals): Promise<void> {
+    for (let i = 0; i < 50 && !this.logs.includes('waiting for what is open'); i++) await setTimeout(20);
+    this.child.kill(signal);
   }
 
   /** As a power cut ends it. */

@@ -64,7 +64,7 @@ describe('bkv opener', () => {
     for (const place of ['by-contacts', 'by-typed', 'by-digits'])
       assert.equal(readFileSync(at(place, 'a'), 'utf8'), 'hello');
 
-    assert.match(bkv(['opener', 'remove', cloud, 'in the safe', ...key]).stderr, /say --yes/);
+    assert.match(bkv(['opener', 'remove', cloud, 'in the safe', ...key]).stderr, /use --yes/);
     ok(['opener', 'remove', cloud, 'in the safe', ...key, '--yes']);
     const removed = bkv(['backup', at('source'), cloud, '--key-file', at('digits')]);
     assert.equal(removed.status, 1);

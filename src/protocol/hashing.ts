@@ -10,13 +10,23 @@ export interface Hashing {
 /** For browsers, which have these only behind promises. */
 export const portable: Hashing = { hash: sha256, mac: (key, data) => hmac(sha256, key, data) };
 
-/** Node's own, which a keeper's main thread has a third of the work with; `undefined` where this is no Node, or an old one. */
-export const native: Hashing | undefined = nodes(globalThis.process?.getBuiltinModule?.('node:crypto'));
+/** What is used of `node:crypto`: the client's package is compiled without Node's types. */
+interface NodeCrypto {
+  createHash(name: string): Digesting;
+  createHmac(name: string, key: Uint8Array): Digesting;
+}
+interface Digesting {
+  update(data: Uint8Array): { digest(): Uint8Array };
+}
 
-function nodes(crypto: typeof import('node:crypto') | undefined): Hashing | undefined {
+const { process } = globalThis as { process?: { getBuiltinModule?(name: string): unknown } };
+
+/** Node's own, which a keeper's main thread has a third of the work with; `undefined` in a browser, and in an old Node. */
+export const native = nodes(process?.getBuiltinModule?.('node:crypto') as NodeCrypto | undefined);
+
+function nodes(crypto: NodeCrypto | undefined): Hashing | undefined {
   // A plain array: what a Buffer's slice() gives is no copy.
-  const plain = ({ buffer, byteOffset, length }: Buffer) =>
-    new Uint8Array(buffer as ArrayBuffer, byteOffset, length);
+  const plain = ({ buffer, byteOffset, length }: Uint8Array) => new Uint8Array(buffer, byteOffset, length);
   return (
     crypto && {
       hash: (data) => plain(crypto.createHash('sha256').update(data).digest()),
