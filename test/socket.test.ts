@@ -60,17 +60,14 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     return end;
   };
 
+  const listen = () =>
+    SocketServer.listen(API, api as never, { path, mode: 0o600, connections: 8, open: 8, running: 4 });
+
   beforeEach(async () => {
     came = [];
     held = [];
     holding = false;
-    server = await SocketServer.listen(API, api as never, {
-      path,
-      mode: 0o600,
-      connections: 8,
-      open: 8,
-      running: 4,
-    });
+    server = await listen();
   });
   afterEach(async () => {
     for (const socket of sockets.splice(0)) socket.destroy();
@@ -112,24 +109,15 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     await cut;
     await assert.rejects(keeper.status({ caller }), { code: 'unavailable' });
     holding = false;
-    server = await SocketServer.listen(API, api as never, {
-      path,
-      mode: 0o600,
-      connections: 8,
-      open: 8,
-      running: 4,
-    });
+    server = await listen();
     while (!(await keeper.status({ caller }).catch(() => undefined))) await setTimeout(5);
     keeper.disconnect();
   });
 
   it('takes the place of a socket that a killed keeper left, and of no living one', async () => {
-    await assert.rejects(
-      SocketServer.listen(API, api as never, { path, mode: 0o600, connections: 8, open: 8, running: 4 }),
-      {
-        code: 'usage',
-      },
-    );
+    await assert.rejects(listen(), {
+      code: 'usage',
+    });
   });
 
   it('understands frames in pieces of any size', async () => {

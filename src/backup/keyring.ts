@@ -107,7 +107,7 @@ export async function openKeyring(storage: Storage, opener: Opener): Promise<Key
   if (histories.length === 0) {
     // An opener without its epoch was cut off.
     if (!wraps.some((wrap) => seen.has(idOf(wrap)))) return undefined;
-    throw new Unopened(`${storage.location}`);
+    throw new Unopened(storage.location);
   }
   const heads = headsOf(histories);
   const keyring = new Keyring({

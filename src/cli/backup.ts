@@ -14,7 +14,7 @@ import { readOpener } from './opener-input.js';
 import { progressBar } from './progress.js';
 import { report } from './report.js';
 import { say } from './say.js';
-import { compareWithSeen, seenEpoch } from './seen.js';
+import { compareWithSeen, look, seenEpoch } from './seen.js';
 import { withStorage } from './storages.js';
 
 const counted = (files: number): string => `${files} ${files === 1 ? 'file' : 'files'}`;
@@ -75,7 +75,7 @@ export async function restoreTo(
 ): Promise<void> {
   const [key, { json, ...flags }] = await opened(given);
   return withStorage(source, async (storage) => {
-    if (flags.at === undefined) await compareWithSeen(storage, key, await snapshots(storage, key));
+    if (flags.at === undefined) await look(storage, key);
     const only = flags.only?.map((path) => path.replace(/^(\.?\/)+|\/+$/g, ''));
     const progress = progressBar('restoring');
     const restored = await restore(storage, folder, key, {
@@ -139,7 +139,7 @@ interface VerifyFlags extends OpenerFlags {
 export async function verify(source: string, { repair = false, json, ...flags }: VerifyFlags): Promise<void> {
   const key = await readOpener(flags);
   return withStorage(source, async (storage) => {
-    await compareWithSeen(storage, key, await snapshots(storage, key));
+    await look(storage, key);
     const progress = progressBar('verifying');
     const verdict = await check(storage, key, { repair, ...(progress && { progress }) });
     const { parts, damaged, deleted, healed } = verdict;
@@ -168,7 +168,7 @@ export async function reduce(source: string, { keep, now, json, ...flags }: Prun
   const key = await readOpener(flags);
   if (!/^[1-9]\d{0,8}$/.test(keep)) throw new UsageError('--keep needs a number, 1 or more');
   return withStorage(source, async (storage) => {
-    await compareWithSeen(storage, key, await snapshots(storage, key));
+    await look(storage, key);
     const done = await prune(storage, key, Number(keep), now ? 0 : undefined, seenEpoch(key));
     const { parts, marked, damaged } = done;
     const stay = damaged.map((name) => ({ path: '', reason: `snapshot ${name} cannot be read, and stays` }));

@@ -1,4 +1,4 @@
-import { rotate, snapshots } from '../backup/index.js';
+import { rotate } from '../backup/index.js';
 import type { FleetOutcome, Recovery } from '../client/index.js';
 import { formatKey, newBackupKey } from '../client/written.js';
 import { accountClient, accountName } from './account.js';
@@ -13,7 +13,7 @@ import { readNewPassword, readOldPassword, readPassword } from './passwords.js';
 import * as reminder from './reminder.js';
 import { report } from './report.js';
 import { say } from './say.js';
-import { compareWithSeen, seenEpoch } from './seen.js';
+import { look, seenEpoch } from './seen.js';
 import { withStorage } from './storages.js';
 import { confirmLoss } from './terminal.js';
 
@@ -112,7 +112,7 @@ export async function rotateKey(
   const key = await readOpener(flags);
   await withStorage(backup, async (storage) => {
     const stay = await rotate(storage, key, { seenEpoch: seenEpoch(key) });
-    await compareWithSeen(storage, key, await snapshots(storage, key));
+    await look(storage, key);
     report(json, { openers: stay.length }, () => [
       `The backup has a new key, which ${stay.length === 1 ? 'its opener opens' : `its ${stay.length} openers open`}. Nothing was uploaded again.`,
     ]);

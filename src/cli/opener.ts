@@ -1,21 +1,18 @@
 import {
   addOpener,
-  type BackupKey,
   listOpeners,
   type Opener,
   type OpenerInfo,
   openerKinds,
   removeOpener,
-  snapshots,
 } from '../backup/index.js';
-import type { Storage } from '../storage/index.js';
 import { UsageError } from './errors.js';
 import type { AccountFlags, OpenerFlags } from './flags.js';
 import { makeOpener, type NewOpenerFlags } from './new-opener.js';
 import { readOpener } from './opener-input.js';
 import { openPage } from './passkey-page.js';
 import { report } from './report.js';
-import { compareWithSeen, lastUsed, seenEpoch } from './seen.js';
+import { lastUsed, look, seenEpoch } from './seen.js';
 import { withStorage } from './storages.js';
 import { confirmLoss } from './terminal.js';
 
@@ -44,10 +41,6 @@ function tell(openers: readonly OpenerInfo[], json?: boolean): void {
   if (openers.length === 1)
     process.stderr.write('Only one thing opens this backup. Add a second one: bkv opener add --help\n');
 }
-
-/** Has this device know what is there now. */
-const look = async (storage: Storage, key: BackupKey): Promise<void> =>
-  compareWithSeen(storage, key, await snapshots(storage, key));
 
 export async function list(
   backup: string,

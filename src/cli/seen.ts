@@ -1,6 +1,13 @@
 import { createHash, createHmac } from 'node:crypto';
 import { resolve } from 'node:path';
-import { type BackupKey, type Identity, openerId, openerOf, type SeenEpoch } from '../backup/index.js';
+import {
+  type BackupKey,
+  type Identity,
+  openerId,
+  openerOf,
+  type SeenEpoch,
+  snapshots,
+} from '../backup/index.js';
 import type { Storage } from '../storage/index.js';
 import { readState, writeState } from './state.js';
 
@@ -36,6 +43,10 @@ export const seenEpoch =
   (key: BackupKey): SeenEpoch =>
   (id) =>
     read(nameOf(key)).epochs?.[id];
+
+/** {@link compareWithSeen} of what the storage shows now. */
+export const look = async (storage: Storage, key: BackupKey): Promise<void> =>
+  compareWithSeen(storage, key, await snapshots(storage, key));
 
 /**
  * Warns when the storage shows an older state than this device has seen, or another backup: each file of it would verify.

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { isTidying } from '../../src/client/fleet/driver.js';
 import { type Fleet, Operation } from '../../src/client/fleet/operation.js';
 import type {
   Effect,
@@ -50,9 +51,7 @@ class Recovery {
     let step = program.next();
     while (!step.done) {
       if (++this.effects === lateAt) this.#arrive();
-      const isTidying =
-        typeof step.value === 'object' && 'round' in step.value && step.value.round.kind === 'abandon';
-      if (this.effects >= abortAt && !isAborted && !isTidying) {
+      if (this.effects >= abortAt && !isAborted && !isTidying(step.value)) {
         isAborted = true;
         try {
           step = program.throw(new Error('enough'));

@@ -55,7 +55,7 @@ const aborted = (signal: AbortSignal): Promise<never> =>
   });
 
 /** Whether it leaves things in good order, which an abort is no reason to leave out. */
-const isTidying = (effect: Effect): boolean =>
+export const isTidying = (effect: Effect): boolean =>
   typeof effect === 'object' && 'round' in effect && ['abandon', 'withdraw'].includes(effect.round.kind);
 
 interface Network {
