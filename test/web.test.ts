@@ -293,6 +293,7 @@ describe('the page in a browser', () => {
     });
     await visitor.download(file('first.bkv'), () => visitor.newPassword(PASSWORD));
     assert.equal(sent, 2);
+    await visitor.step('1 file is backed up');
     await visitor.page.reload();
     await visitor.chooseFiles(notes());
     await visitor.open('With a password');
