@@ -1,5 +1,5 @@
 import { bytesToHex, randomBytes } from '@noble/hashes/utils.js';
-import { parseBase64url, toBase64url } from '../protocol/index.js';
+import { parseBase64url, toBase64url } from '../protocol/terms.js';
 import { BackupError } from './errors.js';
 
 export const text = (plain: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(plain);

@@ -23,8 +23,8 @@ export interface Answer {
   readonly failure?: { readonly message: string; readonly code: string | undefined };
 }
 
-/** Bytes that a cipher is given at a time: what it answers is used while it is in the processor's cache. */
-const SLICE = 65_536;
+/** Bytes that a cipher is given at a time: few calls, and what it answers is used while it is in the processor's cache. */
+const SLICE = 262_144;
 /** Of AES-GCM, bytes; a thread loads no more of this program than this file. */
 const TAG_BYTES = 16;
 /** Of zeros: a key has one plaintext. */
