@@ -331,7 +331,7 @@ describe('the page in a browser', () => {
     await page.chooseBackup(file('hal.bkv'));
     await page.open('With a password');
     await page.step('The password is closed for ever');
-    await page.press('Start over');
+    await page.press('Back up again');
     await page.page.getByLabel('Choose files').setInputFiles(notes());
     await page.press('Continue');
     await page.press('Continue');
