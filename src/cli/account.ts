@@ -120,7 +120,7 @@ export async function status({ json, ...flags }: AccountFlags & { json?: boolean
     ),
     ...restOf(account).map(
       (url) =>
-        `${url} holds what is left of a registration that was cut off; nothing opens it, and another ends it`,
+        `${url} holds what is left of a registration that was cut off; nothing opens it, and the next registration ends it`,
     ),
   ]);
 }

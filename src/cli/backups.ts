@@ -24,8 +24,8 @@ export function backupCommands(program: Command): void {
           patterns,
         )
         .option('--with-caches', 'include folders that are marked as caches (CACHEDIR.TAG)')
-        .option('--force', 'read every file, also when its size and times are as they were')
-        .option('--allow-empty', 'the folder holds no file, and that is right')
+        .option('--force', 'read every file, even if its size and times are unchanged')
+        .option('--allow-empty', 'accept that the folder holds no file')
         .option('--host <name>', "this device's name in the snapshot; without it the system's")
         .option('--accept-older-keys', 'write even if this device has seen newer keys of this backup'),
     ),
@@ -82,7 +82,7 @@ export function backupCommands(program: Command): void {
         .requiredOption('--keep <n>', 'how many of the newest snapshots of each device and folder stay')
         .option(
           '--now',
-          'delete what nobody needs at once, not a day later; backups that other devices are making may have to start again',
+          'delete unneeded parts at once, not a day later; backups that other devices are making may have to start again',
         ),
     ),
   ).action(async (source: string, flags) => (await import('./backup.js')).reduce(source, flags));
@@ -91,7 +91,7 @@ export function backupCommands(program: Command): void {
     withOpener(
       program
         .command('migrate <backup>')
-        .description('move a backup of version 1 to version 2; nothing is uploaded again'),
+        .description('move a backup from version 1 to version 2; nothing is uploaded again'),
     ),
   ).action(async (source: string, flags) => (await import('./backup.js')).move(source, flags));
 }

@@ -110,7 +110,7 @@ export function completionCommand(program: Command): void {
   program
     .command('completion')
     .description(
-      'print what has a shell complete commands and options: source <(bkv completion bash), or bkv completion fish | source',
+      'print a script that makes a shell complete commands and options: source <(bkv completion bash), or bkv completion fish | source',
     )
     .addArgument(new Argument('<shell>', 'which shell').choices(Object.keys(SHELLS)))
     .action((shell: keyof typeof SHELLS) => say(SHELLS[shell](placesOf(program)).trimEnd()));

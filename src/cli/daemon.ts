@@ -20,15 +20,15 @@ export function daemonCommands(program: Command): void {
 
   program
     .command('jwt')
-    .description('print a JWT of the embedded issuer, to try the vault out')
+    .description('print a JWT of the embedded issuer, for trying out the vault')
     .requiredOption('--account <id>', 'the account')
     .option('--data <folder>', "the vault's data folder", 'data')
     .option(
       '--server-key <key>',
-      'public key of the vault that it is for; without it that of the data folder',
+      'public key of the vault that the JWT is for; without it the one in the data folder',
     )
-    .option('--seconds <n>', 'how long it is good', '3600')
-    .option('--make-issuer', 'make the issuer first, where there is none')
+    .option('--seconds <n>', 'how long it is valid', '3600')
+    .option('--make-issuer', 'make the issuer first, if there is none')
     .action(async ({ data, account, seconds, serverKey, makeIssuer }) => {
       const issuer = await import('../daemon/index.js');
       if (makeIssuer) await issuer.makeIssuer(data);

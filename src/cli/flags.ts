@@ -1,23 +1,22 @@
 /** Options that several commands take. */
 import type { Command } from 'commander';
 
-/** What `--json` prints, of whichever command. docs/cli.md has it. */
-export const JSON_RULE = `With \`--json\` a command prints one JSON object on standard output, and nothing else there. Its exit code is the same as without. Warnings,
+/** What `--json` prints, whatever the command; docs/cli.md shows it. */
+export const JSON_RULE = `With \`--json\` a command prints one JSON object on standard output, and nothing else there. Its exit code is the same as without \`--json\`. Warnings,
 questions and errors go to standard error; after an error that ends the command standard output is empty. Sizes are bytes, times are of ISO 8601 in
-UTC. What is wrong with a file is an object of its \`path\`, which is empty where no file can be named, and the \`reason\`. Programs ignore fields that
-they do not know.`;
+UTC. A problem with a file is an object with its \`path\`, which is empty if no file can be named, and the \`reason\`. Programs ignore fields that they do not know.`;
 
-/** A command that reports can do it for a program. */
+/** For commands that report: has them report to a program. */
 export const withJson = (command: Command): Command => command.option('--json', 'print one JSON object');
 
-/** An option that is given again for more. */
+/** For an option that may be repeated. */
 export const several = (value: string, before: string[] = []): string[] => [...before, value];
 
 export const withKeyFile = (command: Command): Command =>
   command.option('--key-file <file>', 'file with the 64 digits; without it they are asked for');
 
 export const withPasswordFile = (command: Command): Command =>
-  command.option('--password-file <file>', 'file with the password, for a program that cannot ask');
+  command.option('--password-file <file>', 'file with the password, where nobody can be asked');
 
 /** What opens a backup, as the command line says it. */
 export interface OpenerFlags {
@@ -59,4 +58,4 @@ export const withAccount = (command: Command): Command =>
       '--jwt-file <file>',
       "file with the account's JWT; for a fleet, one for each vault (or the variables BKV_ACCESS_TOKEN, or BKV_ACCESS_TOKEN_COMMAND)",
     )
-    .option('--plain-http', 'allow http: to other machines: what you send can be read on the way');
+    .option('--plain-http', 'allow http: to other machines; others can then read what you send');

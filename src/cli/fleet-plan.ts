@@ -74,7 +74,7 @@ export function linesOf(plan: Plan): string[] {
   const away = vaults - changeNeeds;
   const [whole, ...fallen] = plan.guesses;
   return [
-    `${vaults} vaults, of which any ${threshold} recover a key: it takes ${some(vaults - threshold + 1)} that fail to keep it from its owner.`,
+    `${vaults} vaults, of which any ${threshold} recover a key. Its owner cannot reach it if ${some(vaults - threshold + 1)} fail.`,
     `Up to ${liars} may lie or lose what they hold.`,
     `A change of password ends the old one once ${changeNeeds} vaults took part${
       away > 0 ? `; ${some(away)} may be away.` : '. With one away it is pending, and both passwords open.'

@@ -50,7 +50,7 @@ export async function recoverKey(client: Client, password: string): Promise<Uint
   const { backupKey, failedAttempts, repaired } = recovered;
   tellFailed(
     failedAttempts,
-    'If that was not you, somebody guesses: choose a new password with bkv key change-password.',
+    'If that was not you, somebody is guessing: choose a new password with bkv key change-password.',
   );
   tellOutcome(recovered, 'a registration or change that was not finished may be open');
   if (repaired !== undefined)

@@ -22,7 +22,7 @@ export function keyCommands(program: Command): void {
       withKeyFile(key.command('register').description('have the vault hold the key under a password')),
     ),
   )
-    .option('--replace', 'without asking, give up the key that the vault holds for the account')
+    .option('--replace', 'give up the key that the vault holds for the account, without asking')
     .action(async (flags) => (await import('./key.js')).register(flags));
   withRemember(
     withPasswordFile(withAccount(key.command('recover').description('get the key back with the password'))),
@@ -41,7 +41,7 @@ export function keyCommands(program: Command): void {
     key.command('to-digits').description('keep the key as 64 digits from now on; the vault forgets it'),
   )
     .option('--out <file>', 'write it to this file instead of showing it')
-    .option('--yes', 'vouch that what reads standard output keeps the digits')
+    .option('--yes', 'confirm that whatever reads standard output keeps the digits')
     .action(async (flags) => (await import('./key.js')).toDigits(flags));
   withJson(
     withAccount(

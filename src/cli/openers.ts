@@ -26,7 +26,7 @@ export function openerCommands(program: Command): void {
       '--out <path>',
       'digits: a file for them, in place of the screen; contacts: a folder for the pieces',
     )
-    .option('--yes', 'digits: vouch that what reads standard output keeps them')
+    .option('--yes', 'digits: confirm that whatever reads standard output keeps them')
     .option('--name <person>', 'contacts: who gets a piece (again for each)', several)
     .option(
       '--page <url>',

@@ -88,7 +88,7 @@ export async function init(
     made.length > 0 ? `keys made in it: ${made.join(', ')}` : 'it has all its keys; none was made',
     ...[...lacks].map(
       ([label, attributes]) =>
-        `${label} was made without ${attributes.join(', ')}, which the module does not take: bkv doctor tells what follows`,
+        `${label} was made without ${attributes.join(', ')}, which the module does not accept: bkv doctor says what follows from that`,
     ),
     ...(leavesFor === undefined ? [] : [`they can leave it for the backup token ${leavesFor}, and no other`]),
   ]);
@@ -249,4 +249,4 @@ async function* shredded({ admin, all = false, abandonLost = false }: ShredFlags
 }
 
 const lineOf = (page: Shredded): string =>
-  `page ${page.page}: ${page.moved} records moved, the old key is ${page.done ? 'destroyed' : `kept for ${page.lost} that are lost`}`;
+  `page ${page.page}: ${page.moved} records moved, the old key is ${page.done ? 'destroyed' : `kept for ${page.lost} lost records`}`;

@@ -14,7 +14,7 @@ const withCustodians = (command: Command): Command =>
 
 export function tokenCommands(program: Command): void {
   withJson(withToken(program.command('doctor')))
-    .description('try all that the vault needs of a token, with throw-away objects')
+    .description('try everything that the vault needs of a token, with throw-away objects')
     .option('--objects <n>', 'how many data objects of 4 KB to try to hold', '300')
     .action(
       async ({ objects, json, ...flags }) =>
@@ -23,23 +23,23 @@ export function tokenCommands(program: Command): void {
 
   const audit = program.command('audit').description('look into the audit log');
   withJson(withToken(audit.command('verify')))
-    .description('read the audit log through: every line chained, every seal by the token, nothing missing')
+    .description("check the audit log: every line is chained, every seal is the token's, nothing is missing")
     .option('--log <file>', 'without it audit.log of the data folder')
     .action(async ({ log, json, ...flags }) => (await import('./token.js')).auditVerify(flags, log, json));
 
   const token = program.command('token').description('look after a token');
   withJson(withCustodians(token.command('init')))
-    .description('make a token and the keys that it lacks; what is there stays')
+    .description('make a token and the keys that it lacks; what is there already stays')
     .option('--so-pin-file <file>', "file with the security officer's PIN; without it the PIN is asked for")
     .option(
       '--backup-key <file>',
-      'public key of the backup token: the keys may leave this token for that one alone',
+      'public key of the backup token: keys may leave this token for that one only',
     )
     .action(async ({ soPinFile, backupKey, json, ...flags }) =>
       (await import('./token.js')).init(flags, { soPinFile, backupKey, json }),
     );
   withJson(token.command('custodians <file>'))
-    .description('share the PINs of a ceremony out among custodians, each with a passphrase')
+    .description('share out the PINs of a ceremony among custodians, each with a passphrase')
     .requiredOption('--threshold <m>', 'how many of them are needed')
     .requiredOption('--count <n>', 'how many there are')
     .action(async (file: string, { threshold, count, json }) =>
@@ -64,7 +64,10 @@ export function tokenCommands(program: Command): void {
       'destroy the page keys of ended accounts in a running vault, sealing the living ones under fresh keys',
     )
     .option('--admin <host:port>', "the vault's admin address", '127.0.0.1:8201')
-    .option('--all', 'every page key, also where no account has ended')
-    .option('--abandon-lost', 'end the accounts whose records are lost, which otherwise keep their key alive')
+    .option('--all', 'every page key, even if no account on the page has ended')
+    .option(
+      '--abandon-lost',
+      'end the accounts whose records are lost; otherwise they keep their page key alive',
+    )
     .action(async (options) => (await import('./token.js')).shred(options));
 }

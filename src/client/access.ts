@@ -4,7 +4,8 @@ import { BkvError } from './errors.js';
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 /**
- * An access token that travels in clear is anybody's, and TLS is what protects plain clients.
+ * Anybody on the way can read an access token that travels in clear, and nothing but TLS protects plain
+ * clients.
  * @throws BkvError `PlainHttp`
  */
 export function refusePlainHttp({ protocol, hostname, href }: URL): void {
@@ -15,7 +16,10 @@ export function refusePlainHttp({ protocol, hostname, href }: URL): void {
     );
 }
 
-/** Whether a JWT (RFC 7519) says in `aud` that it is for others alone. What is not a JWT says nothing. */
+/**
+ * Whether `aud` of a JWT (RFC 7519) names others and not `audience`. An access token that is not a JWT names
+ * nobody.
+ */
 export function isForAnother(accessToken: string, audience: string): boolean {
   try {
     const [, payload = ''] = accessToken.split('.');

@@ -14,36 +14,39 @@ export interface VaultClientOptions {
   readonly url: string;
   /** the vault's static public key, 33 bytes: from the app's own build or configuration, not from the network */
   readonly serverPublicKey: Uint8Array;
-  /** the account's id, as the app knows it and the access token's `sub` has it: what is registered opens for it alone */
+  /**
+   * the account's id, as the app knows it; the same as the access token's `sub`. What is registered opens for
+   * it alone
+   */
   readonly account: string;
   /** a JWT for the account at this vault: its `aud` is `bkv:` and the vault's public key, base64url */
   readonly accessToken: () => string | Promise<string>;
-  /** milliseconds for one request; 30,000 unless told */
+  /** milliseconds for one request; 30,000 by default */
   readonly timeout?: number;
-  /** where Argon2id runs; on the calling thread unless told */
+  /** where Argon2id runs; by default on the calling thread */
   readonly stretch?: StretchPassword;
-  /** whether `http:` is taken to other addresses than this device's own: for trials behind a tunnel */
+  /** whether `http:` is allowed to addresses other than this device's own: for trials behind a tunnel */
   readonly allowPlainHttp?: boolean;
 }
 
 /** How a key is registered. */
 export interface RegisterOptions {
-  /** whether the key that the account may have is given up for this one; not unless told */
+  /** whether the key that the account may have is given up for this one; by default it is not */
   readonly replace?: boolean;
 }
 
-/** What an account's password got back. */
+/** What a recovery returns. */
 export interface Recovery {
   /** 32 bytes */
   readonly backupKey: Uint8Array;
   /**
-   * Attempts at the password that failed since it opened the key last: wrong ones, and recoveries that were cut off. Tell
-   * the person: if it was nobody they know, somebody guesses.
+   * Attempts that failed since the password last opened the key: wrong passwords, and recoveries that were
+   * cut off. Tell the user: if these were not their own, somebody is guessing.
    */
   readonly failedAttempts: number;
 }
 
-/** What a vault has of an account. */
+/** What a vault holds for an account. */
 export type AccountStatus =
   | { state: 'unregistered' }
   | { state: 'registered'; attemptsRemaining: number; dealings: string[] }
@@ -65,8 +68,8 @@ export class VaultClient {
   }
 
   /**
-   * Has the vault hold a backup key (32 bytes) under a password. At the end the key is recovered once, so that what was
-   * registered is known to open.
+   * Has the vault hold a backup key (32 bytes) under a password. At the end the key is recovered once, to
+   * show that what was registered opens.
    * @throws KeyExists when the account has a key, unless `replace` gives it up
    * @throws BkvError `InvalidKey`, and as {@link preparePassword}
    * @throws StretchingUnavailable, DeviceTooSlow, VaultIdentityMismatch, RegistrationUnproven, VaultError
@@ -80,7 +83,7 @@ export class VaultClient {
     const secret = preparePassword(password);
     try {
       const registrant = await this.#registrant();
-      // Told before the work is done; the vault decides when it is.
+      // Refused here before the work is done. Afterwards the vault decides by itself.
       if (!replace && (await this.status()).state === 'registered') throw new KeyExists();
       const exportKey = await register(this.#vault, registrant, secret, backupKey, replace);
       const opened = await recover(this.#vault, registrant, secret).catch((cause: unknown) => {
@@ -111,8 +114,9 @@ export class VaultClient {
   }
 
   /**
-   * Puts a new password in place of the old one; the backup key, and so the backup, stays. Cut off, the old one opens.
-   * @returns `failedAttempts` at the old password, as {@link recover} tells
+   * Puts a new password in place of the old one; the backup key, and so the backup, stays. If this is cut
+   * off, the old password still opens.
+   * @returns `failedAttempts` at the old password, as {@link recover} does
    * @throws WrongPassword, Locked, VaultIdentityMismatch, VaultError
    */
   async changePassword(oldPassword: string, newPassword: string): Promise<Pick<Recovery, 'failedAttempts'>> {
@@ -133,7 +137,7 @@ export class VaultClient {
     if (state === 'locked') return { state, attemptsRemaining: 0 };
     if (state !== 'registered' || !Number.isInteger(attemptsRemaining) || !Array.isArray(dealings))
       throw new VaultError(200, 'the vault answered without the state of the account');
-    // A key of the vault's own is of no dealing.
+    // A key of the vault's own belongs to no dealing.
     const names = dealings.map((one) => String(one?.dealing ?? '')).filter(Boolean);
     return { state, attemptsRemaining: attemptsRemaining as number, dealings: names };
   }

@@ -14,7 +14,7 @@ import {
 
 export { toBase64url };
 
-/** @throws VaultError when it is no field of bytes */
+/** @throws VaultError when it is not base64url text */
 export function fromBase64url(text: unknown): Uint8Array {
   const bytes = parseBase64url(text);
   if (!bytes) throw new VaultError(200, 'the vault answered without a required field');
@@ -25,7 +25,7 @@ type Answer = Record<string, unknown>;
 
 const PROBLEM = 'urn:bkv:problem:';
 
-/** The address of a vault, with a path that it may have. @throws BkvError `InvalidUrl` */
+/** The address of a vault, which may have a path. @throws BkvError `InvalidUrl` */
 const parseUrl = (url: string): URL => {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (!parsed || !/^https?:$/.test(parsed.protocol))
@@ -37,9 +37,9 @@ export interface ConnectionOptions {
   /** 33 bytes, pinned */
   readonly serverPublicKey: Uint8Array;
   readonly accessToken: () => string | Promise<string>;
-  /** milliseconds for one request; 30,000 unless told */
+  /** milliseconds for one request; 30,000 by default */
   readonly timeout?: number;
-  /** whether `http:` is taken to other addresses than this device's own */
+  /** whether `http:` is allowed to addresses other than this device's own */
   readonly allowPlainHttp?: boolean;
 }
 
@@ -77,7 +77,8 @@ export class Connection {
   }
 
   /**
-   * Makes sure that the vault waits as long as this device takes between two messages, before one is sent.
+   * Before the first message is sent, makes sure that the vault waits as long as this device takes between
+   * the two.
    * @param needed milliseconds
    * @throws DeviceTooSlow, VaultIdentityMismatch, VaultError
    */
@@ -102,7 +103,7 @@ export class Connection {
     return this.#answer(await this.#ask(method, path, body));
   }
 
-  /** Has something done that is answered by nothing (204). @throws as {@link request} */
+  /** Sends a request whose answer has no body (204). @throws as {@link request} */
   async command(method: string, path: string, body?: object): Promise<void> {
     const response = await this.#ask(method, path, body);
     if (!response.ok) throw refusal(response, await read(response));
@@ -116,7 +117,7 @@ export class Connection {
     return answer;
   }
 
-  /** Another vault sees no access token, and is asked nothing. */
+  /** If another vault answers, it gets no access token and no request. */
   async #ask(method: string, path: string, body?: object): Promise<Response> {
     const accessToken = await this.#accessToken();
     await (this.#identity ?? this.identify());
@@ -155,7 +156,7 @@ export class Connection {
     } catch (cause) {
       throw new AccessTokenUnavailable({ cause });
     }
-    // A text that cannot be a header's value would make `fetch` fail as if the network were down.
+    // A text that cannot be a header value would make `fetch` fail as if the network were down.
     if (typeof accessToken !== 'string' || !/^[\x21-\x7e]*$/.test(accessToken))
       throw new AccessTokenUnavailable();
     return accessToken;
@@ -186,7 +187,10 @@ async function read(response: Response): Promise<Answer | undefined> {
   }
 }
 
-/** What a vault refused, by its problem document (RFC 9457). Nothing else says that an account is locked. */
+/**
+ * The error for a refusal, by its problem document (RFC 9457). Nothing else may say that an account is
+ * locked.
+ */
 function refusal({ status, headers }: Response, problem: Answer = {}): BkvError {
   const type = String(problem.type ?? '');
   const kind = type.startsWith(PROBLEM) ? type.slice(PROBLEM.length) : undefined;
@@ -199,7 +203,7 @@ function refusal({ status, headers }: Response, problem: Answer = {}): BkvError 
   });
 }
 
-/** In milliseconds, where the header tells seconds. */
+/** The header's seconds in milliseconds. */
 function retryAfter(headers: Headers): number | undefined {
   const seconds = headers.get('retry-after') ?? '';
   return /^\d{1,6}$/.test(seconds) ? Number(seconds) * 1000 : undefined;

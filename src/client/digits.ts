@@ -8,16 +8,16 @@ export interface Digit {
 
 export interface Read {
   readonly digits: readonly Digit[];
-  /** how many characters are neither a digit nor pass for nothing */
+  /** how many characters are neither digits nor skipped */
   readonly others: number;
-  /** the first of those, and where it stands: line and character, from 1 */
+  /** the first of these characters, and where it is: line and character, from 1 */
   readonly strange: { readonly char: string; readonly line: number; readonly column: number } | undefined;
 }
 
 /** What separates digits, or cannot be seen: spaces, dashes of all kinds, marks that people write between groups. */
 const PASSED_OVER = /^[\s\p{Z}\p{C}\p{Pd}\p{Default_Ignorable_Code_Point}\u2212_.,:;/·•]$/u;
 
-/** What looks like a digit of a key, and is none: Latin, then Cyrillic and Greek. */
+/** Letters that look like a digit of a key: Latin, then Cyrillic and Greek. */
 const ALIKE: Readonly<Record<string, string>> = {
   o: '0',
   i: '1',
@@ -43,7 +43,7 @@ function decimal(char: string): string | undefined {
 }
 
 function digitOf(char: string): string | undefined {
-  // NFKC makes plain ones of full-width, mathematical and circled digits.
+  // NFKC turns full-width, mathematical and circled digits into plain ones.
   const plain = char.normalize('NFKC').toLowerCase();
   if (/^[0-9a-f]$/.test(plain)) return plain;
   return ALIKE[plain] ?? decimal(plain);

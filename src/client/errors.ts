@@ -13,7 +13,7 @@ export class BkvError extends Error {
 
 /** The password does not open the key. The attempt is spent. */
 export class WrongPassword extends BkvError {
-  /** @param attemptsRemaining how many more wrong ones there may be; at 0 the key is gone */
+  /** @param attemptsRemaining how many more wrong passwords are allowed; at 0 the key is gone */
   constructor(readonly attemptsRemaining: number) {
     super(
       'WrongPassword',
@@ -22,7 +22,7 @@ export class WrongPassword extends BkvError {
   }
 }
 
-/** No password opens the key any more: a new backup under a new key is the way on. */
+/** No password opens the key any more: make a new backup under a new key. */
 export class Locked extends BkvError {
   constructor() {
     super('Locked', 'all password attempts are spent; the backup key is unreachable for ever');
@@ -46,7 +46,10 @@ export class AccessTokenForAnother extends BkvError {
   }
 }
 
-/** The vault took a registration, and the login that tries it did not open. What was there before is gone: register again. */
+/**
+ * The vault accepted a registration, but the login that tests it failed. What was there before is gone:
+ * register again.
+ */
 export class RegistrationUnproven extends BkvError {
   constructor(options?: ErrorOptions) {
     super(
@@ -59,9 +62,9 @@ export class RegistrationUnproven extends BkvError {
 
 /** The vault refused, or could not be reached. `status` is 0 when no answer came. */
 export class VaultError extends BkvError {
-  /** of the problem document (RFC 9457), such as `unavailable`; `undefined` when there was none */
+  /** the problem document's type (RFC 9457), such as `unavailable`; `undefined` when there was none */
   readonly kind: string | undefined;
-  /** milliseconds after which it is worth another try; `undefined` when the vault did not say */
+  /** milliseconds after which another try is worthwhile; `undefined` when the vault did not say */
   readonly retryAfter: number | undefined;
   constructor(
     readonly status: number,

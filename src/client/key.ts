@@ -24,8 +24,8 @@ export function checkKey(key: Uint8Array): void {
 }
 
 /**
- * A backup key (32 bytes) as 64 hexadecimal digits: four lines of four groups of four, and two decimal check digits
- * behind each line.
+ * A backup key (32 bytes) as 64 hexadecimal digits: four lines of four groups of four, and two decimal check
+ * digits after each line.
  * @throws BkvError `InvalidKey` for all but 32 bytes
  */
 export function formatKey(key: Uint8Array): string {
@@ -45,7 +45,7 @@ const miscounted = (has: number, wanted: number): string => {
   return has < wanted ? `${digits} missing` : `${digits} too many`;
 };
 
-/** What is wrong with a key that has the right number of lines and digits, as far as can be told. */
+/** What is wrong with the number of lines or digits of a key, as far as can be told. */
 function miscount(digits: readonly Digit[]): string {
   const lines = [...new Set(digits.map(({ line }) => line))].map((n) =>
     digits.filter(({ line }) => line === n),
@@ -65,8 +65,9 @@ function miscount(digits: readonly Digit[]): string {
 const invalid = (detail: string): BkvError => new BkvError('InvalidKey', detail);
 
 /**
- * Reads what {@link formatKey} wrote, or the 64 digits alone. Spaces, line ends, dashes, capitals and what cannot be seen
- * do not matter; digits of other scripts are read, and O, I and l as 0 and 1, which no digit looks like otherwise.
+ * Reads what {@link formatKey} wrote, or the 64 digits alone. Spaces, line ends, dashes, capitals and
+ * invisible characters do not matter. Digits of other scripts are read too. O is read as 0, and I and l as 1,
+ * because no hexadecimal digit looks like these.
  * @throws BkvError `InvalidKey`, naming the line that is mistyped, and the character where it is known
  */
 export function parseKey(text: string): Uint8Array {
@@ -97,8 +98,8 @@ export function isLineOf(typed: string, line: string): boolean {
 }
 
 /**
- * Whether a text is meant as the digits of a key, mistyped perhaps, or as a line of them. Such a text is never a
- * password: sent to a vault as one, it would cost an attempt.
+ * Whether a text is meant as the digits of a key or as a line of them, perhaps mistyped. Never send such a
+ * text as a password: it would cost an attempt.
  */
 export function looksLikeKey(text: string): boolean {
   const { digits, others } = readDigits(text);

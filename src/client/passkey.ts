@@ -10,19 +10,19 @@ const RS256 = -257;
 export interface Passkey {
   /** the credential's id, base64url */
   readonly credential: string;
-  /** what its PRF gives, 32 bytes */
+  /** the output of its PRF, 32 bytes */
   readonly secret: Uint8Array;
 }
 
 export interface PasskeyOptions {
-  /** the domain that the passkey is for; the page's own unless told */
+  /** the domain that the passkey is for; by default the page's own */
   readonly rpId?: string;
 }
 
 export interface NewPasskey extends PasskeyOptions {
   /** what the app is called */
   readonly app: string;
-  /** what tells the passkey from others in the list of the system, such as `alice, backup` */
+  /** the passkey's name in the system's list, such as `alice, backup` */
   readonly name: string;
   /** ids of passkeys that open the backup already: a device that has one refuses to make another */
   readonly exclude?: readonly string[];
@@ -35,7 +35,7 @@ export class PasskeyUnsupported extends BkvError {
   }
 }
 
-/** The person closed the dialogue, or it took too long, or there is no such passkey. */
+/** The user closed the dialogue or took too long, or there is no such passkey. */
 export class PasskeyCancelled extends BkvError {
   constructor(options?: ErrorOptions) {
     super('PasskeyCancelled', 'no passkey was used', options);
@@ -49,7 +49,7 @@ export class PasskeyExists extends BkvError {
   }
 }
 
-/** What the browser says without asking the person: `false` if passkeys certainly cannot open a backup. */
+/** What the browser says without asking the user: `false` if passkeys certainly cannot open a backup. */
 export async function passkeysMayOpen(): Promise<boolean> {
   if (!globalThis.PublicKeyCredential || !globalThis.navigator?.credentials) return false;
   const { getClientCapabilities } = PublicKeyCredential as unknown as {
@@ -93,8 +93,8 @@ const descriptor = (id: string): PublicKeyCredentialDescriptor => ({
 });
 
 /**
- * Makes a passkey, and tries whether it opens backups. Works in browsers, right after a click.
- * @throws PasskeyUnsupported, and nothing depends on it yet; PasskeyCancelled, PasskeyExists
+ * Makes a passkey, and checks that it can open backups. Works in browsers, right after a click.
+ * @throws PasskeyUnsupported before anything depends on it; PasskeyCancelled, PasskeyExists
  */
 export async function createPasskey({ app, name, exclude = [], rpId }: NewPasskey): Promise<Passkey> {
   const made = await asked(() =>
@@ -102,7 +102,7 @@ export async function createPasskey({ app, name, exclude = [], rpId }: NewPasske
       publicKey: {
         challenge: random(32),
         rp: { name: app, ...(rpId !== undefined && { id: rpId }) },
-        // A fresh one: a passkey of the same user would take the place of one that opens something else.
+        // A fresh id: a passkey with the same user id would replace one that opens something else.
         user: { id: random(32), name, displayName: name },
         pubKeyCredParams: [ES256, RS256].map((alg) => ({ type: 'public-key', alg })),
         excludeCredentials: exclude.map(descriptor),
@@ -113,13 +113,16 @@ export async function createPasskey({ app, name, exclude = [], rpId }: NewPasske
   );
   const { enabled, results } = prfOf(made);
   if (results) return { credential: made.id, secret: new Uint8Array(results.first) };
-  // Not each authenticator gives it while the passkey is made.
+  // Not every authenticator gives the PRF's output while the passkey is made.
   if (enabled) return usePasskey({ ...(rpId !== undefined && { rpId }) }, [made.id]);
   await forget(made.id, rpId);
   throw new PasskeyUnsupported();
 }
 
-/** Has the person choose one of their passkeys for the page, and use it. @throws PasskeyUnsupported, PasskeyCancelled */
+/**
+ * Has the user choose one of their passkeys for the page, and use it. @throws PasskeyUnsupported,
+ * PasskeyCancelled
+ */
 export const openPasskey = (options: PasskeyOptions = {}): Promise<Passkey> => usePasskey(options, []);
 
 async function usePasskey({ rpId }: PasskeyOptions, allowed: readonly string[]): Promise<Passkey> {

@@ -1,7 +1,7 @@
 import { BkvError } from './errors.js';
 import * as unicode from './unicode.js';
 
-/** Bytes of a password once it is prepared. */
+/** Most bytes of a prepared password. */
 const LONGEST = 1024;
 
 const isIn = unicode.isIn;
@@ -23,7 +23,7 @@ const isExtendedArabicIndic = between(0x6f0, 0x6f9);
 const isTag = between(0xe0020, TAG_END);
 const isSkinTone = between(0x1f3fb, 0x1f3ff);
 
-/** An emoji, with or without a tone of skin, ends at `i`. */
+/** Whether an emoji, with or without a skin tone, ends at `i`. */
 const endsEmoji: Rule = (text, i) => isIn(unicode.PICTOGRAPH, text[isSkinTone(text[i]) ? i - 1 : i]);
 
 /** RFC 5892, A.1: between letters that would join. */
@@ -36,7 +36,7 @@ const breaksJoin: Rule = (text, i) => {
   return isIn(unicode.JOINS_NEXT, skip(i, -1)) && isIn(unicode.JOINS_LAST, skip(i, 1));
 };
 
-/** The flags of regions: an emoji, tags, and the tag that ends them (UTS #51, ED-14a). */
+/** Regional flags: an emoji, tags, and the tag that ends them (UTS #51, ED-14a). */
 const isInTagSequence: Rule = (text, i) => {
   let first = i;
   while (isTag(text[first - 1])) first--;
@@ -101,11 +101,11 @@ const tooLong = (): BkvError =>
   new BkvError('PasswordTooLong', `a password has at most ${LONGEST} bytes in UTF-8; this one is longer`);
 
 /**
- * The bytes of a password, 1 to 1,024 in UTF-8, as RFC 8265 OpaqueString prepares them: any space becomes a plain one,
- * composed by NFC. The same password typed on another keyboard thus opens. `docs/passwords.md` has what is decided
- * beyond the RFC.
- * @throws BkvError `EmptyPassword`; `PasswordTooLong`; `InvalidPassword` for what is no string, or holds a character
- *   that cannot be typed again with certainty
+ * The bytes of a password, 1 to 1,024 in UTF-8, as RFC 8265 OpaqueString prepares them: any space becomes a
+ * plain one, and the text is normalized to NFC. So the same password opens when it is typed on another
+ * keyboard. `docs/passwords.md` has what is decided beyond the RFC.
+ * @throws BkvError `EmptyPassword`; `PasswordTooLong`; `InvalidPassword` for a value that is not a string, or
+ * a character that cannot be typed again with certainty
  */
 export function preparePassword(password: string): Uint8Array {
   if (typeof password !== 'string') throw new BkvError('InvalidPassword', 'a password is a string');

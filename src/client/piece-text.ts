@@ -88,7 +88,10 @@ function checkCount(typed: readonly Typed[], which: string): void {
   );
 }
 
-/** The one mistyped character, or the two that changed places. A check of 40 bits fits another by chance once in 10⁸. */
+/**
+ * The one mistyped character, or the two that were swapped. A wrong guess fits the 40-bit check by chance
+ * once in 10⁸.
+ */
 function mistyped(typed: readonly Typed[], isSound: (bytes: Uint8Array) => boolean): string | undefined {
   const values = typed.map(({ value }) => value);
   const at = ({ line, column }: Typed) => `line ${line}, character ${column}`;
@@ -104,7 +107,7 @@ function mistyped(typed: readonly Typed[], isSound: (bytes: Uint8Array) => boole
 }
 
 /**
- * Reads what {@link encodePiece} wrote: small letters, spaces, dashes and look-alikes do not matter.
+ * Reads what {@link encodePiece} wrote: lower case, spaces, dashes and look-alikes do not matter.
  * @param which what the piece is called in errors
  * @returns 45 bytes
  * @throws BkvError `InvalidPiece`
@@ -124,7 +127,7 @@ export function decodePiece(
   );
 }
 
-/** Whether a text is meant as a piece, mistyped perhaps: it is never a password. */
+/** Whether a text is meant as a piece, perhaps mistyped. Never send such a text as a password. */
 export function looksLikePiece(text: string): boolean {
   const shown = [...text].filter((char) => !PASSED_OVER.test(char));
   return Math.abs(shown.length - CHARS) <= 4 && shown.every((char) => /^[0-9a-z|]$/i.test(char));

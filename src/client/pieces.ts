@@ -8,11 +8,11 @@ const VERSION = 1;
 /** Version, round, threshold and number. */
 const HEAD_BYTES = 7;
 const CHECK_BYTES = 5;
-/** People that a secret can be split among. */
+/** Most people that a secret can be split among. */
 export const MOST_PIECES = 20;
 
 interface Piece {
-  /** of all pieces that were given out together, and with their threshold */
+  /** the same for all pieces that were given out together, with one threshold */
   readonly round: string;
   readonly threshold: number;
   readonly number: number;
@@ -65,7 +65,7 @@ function read(text: string, which: string): Piece {
   };
 }
 
-/** What the pieces that are there come to. */
+/** How far the pieces that are there suffice. */
 export interface Gathered {
   /** how many there are */
   readonly pieces: number;
@@ -75,7 +75,7 @@ export interface Gathered {
 
 const nameOf = (index: number): string => `piece ${index + 1}`;
 
-/** @throws BkvError `InvalidPiece` for one that is mistyped, of another round, or there twice */
+/** @throws BkvError `InvalidPiece` for a piece that is mistyped, of another round, or there twice */
 function readAll(texts: readonly string[]): Piece[] {
   const pieces = texts.map((text, i) => read(text, nameOf(i)));
   for (const [i, { round, number }] of pieces.entries()) {
@@ -91,7 +91,7 @@ function readAll(texts: readonly string[]): Piece[] {
 }
 
 /**
- * Looks at the pieces that are there, so that a typing error is told before the next one is typed.
+ * Checks the pieces that are there, so that a typing error is reported before the next piece is typed.
  * @param texts at least one
  * @throws BkvError `InvalidPiece`, naming the piece, and the line and character where they are known
  */

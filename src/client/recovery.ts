@@ -14,7 +14,7 @@ import { sendUntil } from './sending-again.js';
 /**
  * Logs in at one vault.
  * @param secret the prepared password
- * @returns beside the backup key the export key that opened it, 32 bytes
+ * @returns the backup key and the export key that opened it, 32 bytes each
  * @throws WrongPassword, Locked, ExchangeExpired, VaultIdentityMismatch, VaultError
  */
 export async function recover(

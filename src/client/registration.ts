@@ -29,11 +29,11 @@ export interface Registrant {
 }
 
 /**
- * Registers at one vault (docs/protocol.md): nothing that depends on the password's stretching leaves before the vault
- * has proven with its static key that the evaluation is its own.
+ * Registers at one vault (docs/protocol.md): nothing that depends on the stretched password leaves before the
+ * vault has proven, with its static key, that the evaluation is its own.
  * @param secret the prepared password @param backupKey 32 bytes
  * @param replace whether the key that the account may have is given up for this one
- * @returns the export key, 32 bytes, that a login must give again
+ * @returns the export key, 32 bytes, which a login must reproduce
  * @throws KeyExists, VaultIdentityMismatch, VaultError
  */
 export async function register(

@@ -23,7 +23,7 @@ export async function sealKey(exportKey: Uint8Array, backupKey: Uint8Array): Pro
   return Uint8Array.from([...iv, ...new Uint8Array(encrypted)]);
 }
 
-/** Opens what {@link sealKey} made. @throws VaultError when it is another's or was changed */
+/** Opens what {@link sealKey} made. @throws VaultError when it was sealed under another key or was changed */
 export async function openKey(exportKey: Uint8Array, sealed: Uint8Array): Promise<Uint8Array> {
   const key = await keyEncryptionKey(exportKey);
   const iv = sealed.subarray(0, NONCE) as BufferSource;

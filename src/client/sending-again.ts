@@ -1,18 +1,21 @@
 import { isExchangeOver, VaultError } from './errors.js';
 
-/** Waits before a message is sent again when the vault does not say how long, milliseconds; the last one stays. */
+/**
+ * Milliseconds to wait before a message is sent again, if the vault does not say how long; the last one
+ * repeats.
+ */
 const WAITS = [200, 500, 1000, 2000] as const;
 
-/** No answer came, or the vault, or a proxy before it, says that it cannot answer now. */
+/** Whether no answer came, or the vault or a proxy says that it cannot answer now. */
 const isPassing = (error: unknown): error is VaultError =>
   error instanceof VaultError && [0, 429, 502, 503, 504].includes(error.status);
 
 /**
- * Sends a message that is worth an attempt, and sends the same again as long as it fails for a reason that passes and
- * the vault still waits for it.
- * @param until when the vault waits no longer, on `performance.now`
- * @throws what sending last threw; where the vault knows the exchange no more after a message that was lost, what became
- * of that one
+ * Sends a message whose loss would cost an attempt. Sends the same message again as long as it fails for a
+ * temporary reason and the vault still waits for it.
+ * @param until when the vault stops waiting, by `performance.now`
+ * @throws what the last try threw; if the vault no longer knows the exchange after a message was lost, what
+ * that message's try threw
  */
 export async function sendUntil<T>(until: number, send: () => Promise<T>): Promise<T> {
   let passing: VaultError | undefined;

@@ -10,7 +10,7 @@ export interface Strength {
 type Estimator = typeof import('@zxcvbn-ts/core')['ZxcvbnFactory']['prototype'];
 let estimator: Promise<Estimator> | undefined;
 
-/** Loads zxcvbn's word lists, once and only when they are asked for: they are larger than all the rest. */
+/** Loads zxcvbn's word lists, once and only when they are needed: they are larger than all the rest. */
 async function load(): Promise<Estimator> {
   const [{ ZxcvbnFactory }, common, english] = await Promise.all([
     import('@zxcvbn-ts/core'),
@@ -30,7 +30,7 @@ async function load(): Promise<Estimator> {
  */
 export async function passwordStrength(password: string, known: readonly string[] = []): Promise<Strength> {
   estimator ??= load().catch((error: unknown) => {
-    // The next call tries again, such as when the network is back.
+    // The next call tries again, for example when the network is back.
     estimator = undefined;
     throw error;
   });

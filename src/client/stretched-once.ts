@@ -1,7 +1,10 @@
 import type { Stretch } from '../protocol/index.js';
 import { toBase64url } from './connection.js';
 
-/** Stretches each OPRF output once, however often it is asked for: a registration's login, and every vault of a fleet, need the same. */
+/**
+ * Stretches each OPRF output only once: the login after a registration, and every vault of a fleet, need the
+ * same result.
+ */
 export function stretchedOnce(stretch: Stretch): Stretch {
   const known = new Map<string, Promise<Uint8Array>>();
   return async (output) => {

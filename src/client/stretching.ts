@@ -5,8 +5,9 @@ import { BkvError } from './errors.js';
 import { openKey, sealKey } from './sealed-key.js';
 
 /**
- * Argon2id (RFC 9106) with 3 passes, 64 MiB and 4 lanes: a password of any length and a salt of 16 bytes to 32 bytes.
- * An app that runs it elsewhere, such as in a Worker or in native code, keeps to these parameters.
+ * Argon2id (RFC 9106) with 3 passes, 64 MiB and 4 lanes: it takes a password of any length and a salt of 16
+ * bytes, and gives 32 bytes. An app that runs it elsewhere, such as in a Worker or in native code, must use
+ * these parameters.
  */
 export type StretchPassword = (password: Uint8Array, salt: Uint8Array) => Promise<Uint8Array>;
 
@@ -37,11 +38,11 @@ const run = (passes: number): StretchPassword => {
 /** RFC 9106's second recommended parameters. Fixed, so no vault can weaken them. Runs on the thread that calls it. */
 export const argon2: StretchPassword = run(3);
 
-// Of a password of 32 zero bytes and a salt of 16: with three passes, and with one.
+// Results for a password of 32 zero bytes and a salt of 16 zero bytes: with three passes, and with one.
 const THREE_PASSES = '27133a2b4d3c7e901383febd5fc882e7060ee6dbbd93e4d0309c81dcd4c2efce';
 const ONE_PASS = '6331aa7892cb2ed4a6f3515c02a37f4be726eb69241d9820928614d88cb78a95';
 
-/** For our own function one pass is enough of a trial: what may be missing is the memory. */
+/** For our own function one pass is enough: only the memory may be missing. */
 async function tryStretching(stretch: StretchPassword): Promise<number> {
   const [trial, expected, passes] =
     stretch === argon2 ? ([run(1), ONE_PASS, 3] as const) : ([stretch, THREE_PASSES, 1] as const);
@@ -74,7 +75,7 @@ async function trySealing(): Promise<void> {
 }
 
 /**
- * Tries all that could fail on this device, before the vault is asked and counts.
+ * Tries everything that could fail on this device, before the vault is asked and counts an attempt.
  * @returns how many milliseconds a password takes to stretch
  * @throws StretchingUnavailable
  */
@@ -83,7 +84,10 @@ export async function tryDevice(stretch: StretchPassword): Promise<number> {
   return tryStretching(stretch);
 }
 
-/** Key stretching of OPAQUE (RFC 9807, section 7): with a salt of zeros, since the OPRF's output is each account's own. */
+/**
+ * Key stretching of OPAQUE (RFC 9807, section 7): with a salt of zeros, because each account has its own OPRF
+ * output.
+ */
 export const stretchOutput =
   (stretch: StretchPassword): ((oprfOutput: Uint8Array) => Promise<Uint8Array>) =>
   (oprfOutput) =>

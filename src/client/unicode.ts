@@ -21,7 +21,10 @@ const table = (text: string): Table => {
   };
 };
 
-/** Whether a table has a code point; none has `undefined`, which lies beyond either end of a text. */
+/**
+ * Whether a table has a code point. No table has `undefined`, which stands for the place before or after a
+ * text.
+ */
 export function isIn(of: Table, codePoint: number | undefined): boolean {
   if (codePoint === undefined) return false;
   const bounds = of();

@@ -1,4 +1,7 @@
-/** Secrets as people keep them, and nothing that asks a vault: for whoever only opens a backup, and starts in less time without. */
+/**
+ * Secrets as people keep them, and nothing that asks a vault. A program that only opens a backup imports
+ * this, and starts faster.
+ */
 export { readDigits } from './digits.js';
 export { BkvError } from './errors.js';
 export { formatKey, isLineOf, looksLikeKey, newBackupKey, parseKey } from './key.js';

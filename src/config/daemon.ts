@@ -57,7 +57,7 @@ const database: Check<string> = (node, place) => {
   return urlOrPath('postgres', 'postgresql')(node, place);
 };
 
-/** The retry counters of the ledger hold at most so many. */
+/** The largest limit that the ledger's retry counters can hold. */
 const MAX_ATTEMPTS = 200;
 
 const rateLimit = fields({
@@ -90,16 +90,16 @@ export const daemonFields = fields({
   ),
   adminHosts: field(
     withDefault(list(text), []),
-    'names that the admin address is called by; IP addresses and localhost are taken anyhow',
+    'host names by which the admin address may be called; IP addresses and localhost are always accepted',
   ),
   httpWorkers: field(withDefault(integer(1, 64), 1), 'processes that serve the API'),
   maxAttempts: field(
     withDefault(integer(1, MAX_ATTEMPTS), 10),
-    'wrong passwords until a key is unreachable; holds for registrations from then on',
+    'wrong passwords until a key is unreachable; a change holds for later registrations',
   ),
   exchangeSeconds: field(
     withDefault(number(1, 3600), 60),
-    'how long the second message of an exchange is waited for; clients are told',
+    'seconds that the vault waits for the second message of an exchange; clients are told',
   ),
   tokenBackup: field(optional(path), 'file that always holds a backup of the token, for its backup token'),
   shredHours: field(
@@ -108,7 +108,7 @@ export const daemonFields = fields({
   ),
   rateLimit: field(
     withDefault(rateLimit, { account: 60, address: 600 }),
-    'requests a minute; finishes of what was started do not count',
+    'requests a minute; the second message of an exchange does not count',
   ),
   trustedProxies: field(
     withDefault(list(network), []),
@@ -121,7 +121,7 @@ export const daemonFields = fields({
   tls: field(optional(tls), 'certificate of the API; without it a load balancer speaks TLS'),
   auth: field(
     optional(auth),
-    'who says which account a caller acts for; required but for a trial on loopback',
+    'who says which account a caller acts for; required except for a trial on loopback',
   ),
 });
 

@@ -21,13 +21,16 @@ const exchangeId = z
 const dealing = z
   .string()
   .regex(/^[0-9a-f]{32}$/, 'must be 32 hexadecimal digits')
-  .describe('a dealing of shares: 8 digits of a count that grows, 8 of the fleet, 16 random');
+  .describe('names a dealing of shares: 8 digits of a growing count, 8 of the fleet, 16 random');
 
 export const Identity = z.strictObject({
   serverPublicKey: base64url("the vault's static public key, to be pinned", SIZES.element),
   suite: z.literal('P256-SHA256').describe('P256-SHA256'),
-  wireVersion: z.literal(2).describe('of the registration: docs/protocol.md'),
-  maxAttempts: z.int().min(1).describe('wrong passwords until a key that is registered now is unreachable'),
+  wireVersion: z.literal(2).describe('version of the wire protocol: docs/protocol.md'),
+  maxAttempts: z
+    .int()
+    .min(1)
+    .describe('wrong passwords until a key becomes unreachable, for keys that are registered now'),
   exchangeSeconds: z.int().min(1).describe('how long the vault waits for the second message of an exchange'),
 });
 export const Status = z.strictObject({
@@ -48,7 +51,7 @@ export const Status = z.strictObject({
 export const RegistrationStart = z.strictObject({
   registrationRequest: base64url('blindedElement', SIZES.registrationRequest),
   keyshare: base64url(
-    'X, a fresh key share; a plain client of RFC 9807 leaves it out, and then nothing but TLS protects the registration',
+    'X, a fresh key share; a plain RFC 9807 client leaves it out, and then only TLS protects the registration',
     SIZES.element,
   ).optional(),
 });
@@ -70,7 +73,7 @@ export const RegistrationFinish = z.strictObject({
 });
 export const ShareStart = z.strictObject({
   dealing,
-  index: z.int().min(1).max(255).describe('of the share'),
+  index: z.int().min(1).max(255).describe('index of the share'),
   keyshare: base64url('X, a fresh key share', SIZES.element),
 });
 export const ShareStarted = z.strictObject({
@@ -101,7 +104,7 @@ export const RecoveryStarted = z.strictObject({
 export const RecoveryFinish = z.strictObject({ recoveryId: exchangeId, KE3: base64url('KE3', SIZES.KE3) });
 export const RecoveryFinished = z.strictObject({
   encryptedBackupKey: base64url('as it was registered', 1, 512),
-  failedAttempts: z.int().min(0).describe('attempts that ended without a proof since the proof before'),
+  failedAttempts: z.int().min(0).describe('attempts that have failed since the last proof'),
 });
 export const Problem = z.object({
   type: z.string(),

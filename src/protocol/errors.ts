@@ -29,7 +29,7 @@ const fatal = (wire: number, title: string, exit: Exit): ErrorRow => ({
   fatal: true,
 });
 
-/** Every error that a vault gives or ends with. Closed: what is not here is `internal`. */
+/** Every error that a vault answers or ends with. The list is closed: any other error is `internal`. */
 export const ERRORS = {
   internal: answer(1, 500, 'Internal error'),
   'invalid-request': answer(2, 400, 'The request is not valid'),
@@ -40,17 +40,17 @@ export const ERRORS = {
   'not-found': answer(7, 404, 'No such resource'),
   'no-backup': answer(8, 404, 'No backup token'),
   'too-large': answer(9, 413, 'The request is too large'),
-  'unsupported-media-type': answer(10, 415, 'The body is of a kind that is not understood'),
+  'unsupported-media-type': answer(10, 415, 'The body has an unsupported type'),
   locked: answer(11, 423, 'Locked for ever', 'locked'),
   'rate-limited': answer(12, 429, 'Too many requests'),
-  overloaded: answer(13, 503, 'Too much to do'),
+  overloaded: answer(13, 503, 'Overloaded'),
   unavailable: answer(14, 503, 'Not available'),
   'token-failed': answer(15, 503, 'The token failed'),
   'database-failed': answer(16, 503, 'The database failed'),
   'exchange-expired': answer(19, 410, 'The exchange has expired'),
-  'forbidden-origin': answer(17, 403, 'Not from here'),
+  'forbidden-origin': answer(17, 403, 'Not allowed from this origin'),
   'attempts-under-way': answer(18, 429, 'Every attempt is under way'),
-  'dealing-conflict': answer(24, 409, 'Not with this dealing'),
+  'dealing-conflict': answer(24, 409, 'The dealing is in another state'),
   'key-exists': answer(20, 409, 'The account has a key'),
   usage: fatal(32, 'Used wrongly', 'usage'),
   'profile-invalid': fatal(33, 'The profile is wrong', 'usage'),
@@ -66,7 +66,7 @@ export const ERRORS = {
 
 export type ErrorCode = keyof typeof ERRORS;
 
-/** What a caller is told beside code and text. */
+/** What a caller is told besides code and text. */
 export interface ErrorDetails {
   /** wrong passwords that are still allowed */
   readonly attemptsRemaining?: number;

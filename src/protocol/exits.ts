@@ -2,7 +2,7 @@
 export const EXITS = {
   done: { code: 0, meaning: 'done; of `serve`: stopped by SIGTERM or SIGINT' },
   failed: { code: 1, meaning: 'failed, or something is damaged; a second try may succeed' },
-  usage: { code: 2, meaning: 'used wrongly, or not agreed to; nothing was done' },
+  usage: { code: 2, meaning: 'used wrongly, or not confirmed; nothing was done' },
   wrongPassword: { code: 3, meaning: 'wrong password' },
   locked: { code: 4, meaning: 'locked: the key is unreachable for ever' },
   incomplete: {
@@ -14,7 +14,7 @@ export const EXITS = {
     meaning: 'undecided: the password is wrong, or vaults that answered lie; more vaults must answer to tell',
   },
   /** EX_CONFIG of sysexits.h */
-  inVain: { code: 78, meaning: 'of `serve`: starting it again would be in vain, or do harm' },
+  inVain: { code: 78, meaning: 'of `serve`: starting it again would be useless or harmful' },
   interrupted: { code: 130, meaning: 'interrupted' },
   killed: {
     code: 137,

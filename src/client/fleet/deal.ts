@@ -8,15 +8,16 @@ import type { Deal, Login } from './scheme.js';
 /** What became of a dealing. */
 export interface Dealt {
   readonly dealing: string;
-  /** members that hold a share of it which opened */
+  /** members whose share of it opened */
   readonly proven: ReadonlySet<MemberId>;
   /** members that lack a proof, or where something older may still open; none when all is done */
   readonly pending: readonly MemberId[];
 }
 
 /**
- * Deals a fresh key to the fleet under the login's password. The dealing lies beside the older ones until T honest
- * members have had the password proven against it. When too few take it, it is withdrawn and what there was stays.
+ * Deals a fresh key to the fleet under the login's password. The dealing is kept beside the older ones until
+ * the password was proven against it at T honest members. If too few accept it, it is withdrawn and what was
+ * there stays.
  * @throws TooFewVaults
  */
 export function* deal(op: Operation, login: Login, backupKey: Uint8Array): Program<Dealt> {

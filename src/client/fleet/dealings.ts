@@ -2,11 +2,12 @@ import type { Fleet, Operation } from './operation.js';
 import type { Held, HeldDealing, MemberId } from './program.js';
 
 /**
- * A dealing is named by 32 hexadecimal digits: 8 of a count that grows, 8 of the fleet that it was dealt to, 16 random.
+ * A dealing's name has 32 hexadecimal digits: 8 of a growing count, 8 of the fleet that it was dealt to, 16
+ * random.
  */
 export const nameOfDealing = (count: number, { tag }: Fleet, random: string): string =>
   count.toString(16).padStart(8, '0') + tag + random;
-/** what 8 digits count to */
+/** the largest count of 8 digits */
 const MOST = 0xffffffff;
 const countOf = (dealing: string): number => Number.parseInt(dealing.slice(0, 8) || '0', 16);
 export const isOf = ({ tag }: Fleet, dealing: string): boolean => dealing.slice(8, 16) === tag;
@@ -45,13 +46,14 @@ export function claimed(op: Operation, fleet: Fleet, looks = op.looks): Candidat
     });
 }
 
-/** Whether T honest members have had a password proven against it: then nothing older is worth a try. */
+/** Whether a password was proven against it at T honest members: then nothing older is worth a try. */
 export const isEstablished = (op: Operation, { fleet, proven }: Candidate): boolean =>
   proven.length >= fleet.quorums.proofsNeeded(op.caughtIn(fleet));
 
 /**
- * What may open, in the order in which it is tried: the newest fleet first, in it what was proven at T members before
- * what was not, the newer before the older; nothing behind a dealing that is established.
+ * The dealings that may open, in the order in which they are tried: the newest fleet first; within a fleet
+ * those that were proven at T members first, and then the newer ones first. Nothing follows a dealing that is
+ * established.
  */
 export function candidates(op: Operation, looks = op.looks): Candidate[] {
   const all = op.fleets.flatMap((fleet) => {
@@ -71,13 +73,16 @@ export function candidates(op: Operation, looks = op.looks): Candidate[] {
 }
 
 /**
- * Whether a predecessor's dealing was there before the account moved. One that was not comes of a device with an older
- * fleet file, which registered there after the move.
+ * Whether a predecessor's dealing was there before the account moved. A later one comes from a device with an
+ * older fleet file, which registered there after the move.
  */
 export const isBefore = (predecessors: string, dealing: string): boolean =>
   countOf(predecessors) < countOf(dealing);
 
-/** A count above that of every dealing which an honest member holds and T can open: no liar alone moves it. */
+/**
+ * A count above that of every dealing that an honest member holds and T can open. Liars alone cannot raise
+ * it.
+ */
 export function nextCount(op: Operation): number {
   const counts = op.fleets.map((fleet) => {
     const largest = op
@@ -90,13 +95,13 @@ export function nextCount(op: Operation): number {
   return Math.min(Math.max(...counts) + 1, MOST);
 }
 
-/** Members that say they hold what is none of the fleets': a key of their own, or another fleet's. */
+/** Members that say they hold something that is not these fleets': a key of their own, or another fleet's. */
 export const withOthers = (op: Operation): MemberId[] =>
   [...op.looks].flatMap(([member, { dealings }]) =>
     dealings.some(({ dealing }) => !op.fleets.some((fleet) => isOf(fleet, dealing))) ? [member] : [],
   );
 
-/** Members that say they hold a share of the fleets'. */
+/** Members that say they hold a share of these fleets. */
 export const withShares = (op: Operation): MemberId[] =>
   [...op.looks].flatMap(([member, { dealings }]) =>
     dealings.some(({ dealing }) => op.fleets.some((fleet) => isOf(fleet, dealing))) ? [member] : [],

@@ -18,7 +18,7 @@ export interface FleetDefinition {
   readonly vaults: readonly FleetVault[];
   /** T: how many vaults must answer, more than half of them */
   readonly threshold: number;
-  /** b: how many vaults may lie without harm to a change of password, at most N - T; as many unless told */
+  /** b: how many vaults may lie without harm to a change of password, at most N - T, which is the default */
   readonly liars?: number;
 }
 

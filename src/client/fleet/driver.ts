@@ -1,7 +1,7 @@
 import type { Session } from './operation.js';
 import type { Effect, Kind, MemberId, Program, Replies, Reply, Request, Round } from './program.js';
 
-/** One member's end of the wire. Never rejects: what goes wrong is a reply too. */
+/** One member's end of the wire. It never rejects: a failure is a reply too. */
 export interface Member {
   ask<K extends Kind>(kind: K, request: Request<K>): Promise<Reply<K>>;
 }
@@ -21,8 +21,8 @@ export class Driver {
   }
 
   /**
-   * What the program returns. When the signal aborts it, it is told so, and whatever it then still does for good order
-   * goes on behind: see {@link settled}.
+   * What the program returns. When the signal aborts the program, the program is told so. Its tidying up then
+   * goes on in the background: see {@link settled}.
    */
   run<T>(program: Program<T>, signal?: AbortSignal): Promise<T> {
     const run = new Run(program, signal, {
@@ -37,7 +37,9 @@ export class Driver {
     return Promise.race([done, aborted(signal)]);
   }
 
-  /** Resolves once nothing that was begun is under way any more: late answers, and what they led to, included. */
+  /**
+   * Resolves once nothing that was begun is under way any more, including late answers and what they led to.
+   */
   async settled(): Promise<void> {
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
   }
@@ -54,7 +56,7 @@ const aborted = (signal: AbortSignal): Promise<never> =>
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
 
-/** Whether it leaves things in good order, which an abort is no reason to leave out. */
+/** Whether it tidies up, which an abort must not prevent. */
 export const isTidying = (effect: Effect): boolean =>
   typeof effect === 'object' && 'round' in effect && ['abandon', 'withdraw'].includes(effect.round.kind);
 
@@ -62,7 +64,7 @@ interface Network {
   ask<K extends Kind>(member: MemberId, kind: K, request: Request<K>): Promise<Reply<K>>;
   slow(member: MemberId): void;
   readonly hedge: number;
-  /** has something counted as under way until it ends */
+  /** counts something as under way until it ends */
   follow(work: Promise<unknown>): void;
 }
 
@@ -109,7 +111,10 @@ class Run {
     return 'work' in effect ? effect.work() : this.#round(effect.round);
   }
 
-  /** Resolves when there are enough answers, when all have come, or when those that are missing are slow: as the round says. */
+  /**
+   * Resolves when there are enough answers, when all have come, or when the missing ones are slow, as the
+   * round says.
+   */
   #round({
     kind,
     requests,

@@ -5,17 +5,18 @@ import type { Held, MemberId, Program } from './program.js';
 const others = (held: Held | undefined, dealing: string) =>
   held?.dealings.filter((one) => one.dealing !== dealing) ?? [];
 
-/** Whether the member may be told to keep this dealing alone: nothing newer was proven there. */
+/** Whether the member may be told to keep only this dealing: nothing newer was proven there. */
 const mayCommit = (held: Held | undefined, dealing: string): boolean =>
   !others(held, dealing).some((one) => one.proven && one.dealing > dealing);
 
 /**
- * Ends what else the account has, once T honest members have had the password proven against `dealing`, wherever it was
- * proven: the fleet's other dealings, and the account at predecessors. Before that it only withdraws what is newer and
- * was proven nowhere, the rest of a registration that was cut off.
+ * Once the password was proven against `dealing` at T honest members, ends what else the account has: the
+ * fleet's other dealings, at members where this one was proven, and the account at predecessors. Before that
+ * it only withdraws newer dealings that were proven nowhere, which are left over from a registration that was
+ * cut off.
  * @param proven members where the dealing was proven
- * @returns members that lack a proof which is needed, or where something else of the account may still open; none when
- * the dealing is safe and everything else is dead
+ * @returns members that lack a proof which is needed, or where something else of the account may still open;
+ * none when the dealing is safe and everything else is dead
  */
 export function* endOthers(
   op: Operation,
@@ -50,7 +51,7 @@ export function* endOthers(
     );
     for (const [member] of answered(deleted)) ended.add(member);
   } else {
-    // Only where nothing else is beside the two.
+    // Only where the member holds nothing besides the two.
     const cutOff = inFleet.filter(
       ([, held]) =>
         claim(held, dealing) &&
@@ -67,7 +68,10 @@ export function* endOthers(
   return [...new Set([...unproven, ...op.fleets.flatMap((one) => stillOpen(op, one, ended))])];
 }
 
-/** Whether the member belongs to a predecessor only, and holds nothing but what was dealt to that one before the move. */
+/**
+ * Whether the member belongs to a predecessor only, and holds nothing but what was dealt to that predecessor
+ * before the move.
+ */
 function isLeftBehind(op: Operation, member: MemberId, held: Held | undefined, moved: string): boolean {
   const [fleet, ...predecessors] = op.fleets;
   if (fleet.members.includes(member)) return false;
@@ -77,7 +81,7 @@ function isLeftBehind(op: Operation, member: MemberId, held: Held | undefined, m
   );
 }
 
-/** Members of a fleet where something may still be; none when fewer than its threshold could serve it. */
+/** Members of a fleet that may still hold something; none when fewer than its threshold could serve it. */
 function stillOpen(op: Operation, { members, quorums }: Fleet, ended: ReadonlySet<MemberId>): MemberId[] {
   const credible = op.credible(members);
   const open = credible.filter((member) => !ended.has(member));

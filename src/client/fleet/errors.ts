@@ -1,6 +1,6 @@
 import { BkvError, WrongPassword } from '../errors.js';
 
-/** Too few vaults answered, or held a share, for what was asked. Nothing can be done now. */
+/** Too few vaults answered, or held a share. Try again later. */
 export class TooFewVaults extends BkvError {
   constructor(
     readonly answered: number,
@@ -15,8 +15,8 @@ export class TooFewVaults extends BkvError {
 }
 
 /**
- * Enough vaults answered to open the key, and their answers do not. The password is wrong, or vaults that answered lie;
- * which of the two, only more answers tell.
+ * Enough vaults answered to open the key, but their answers do not open it. Either the password is wrong, or
+ * vaults that answered lie. Only more answers can tell which.
  */
 export class Undecided extends TooFewVaults {
   constructor(
@@ -40,7 +40,7 @@ export class Undecided extends TooFewVaults {
   }
 }
 
-/** The password is wrong, whoever of the fleet lies. */
+/** The password is wrong, whichever vaults lie. */
 export class WrongFleetPassword extends WrongPassword {
   constructor(
     attemptsRemaining: number,

@@ -1,12 +1,15 @@
 import type { Answer, Kind, MemberId, Reply } from './program.js';
 
-/** What members that took an operation's proof said of the attempts that had failed before it. */
+/** How many attempts had failed before an operation's proof, by the members that accepted the proof. */
 export class FailedAttempts {
-  /** attempts of the operation's own that no proof has ended: when it tries several dealings, a member counts these too */
+  /**
+   * the operation's own attempts that no proof has ended: if it tries several dealings, a member counts these
+   * too
+   */
   readonly #own = new Map<MemberId, number>();
   readonly #said = new Map<MemberId, number>();
 
-  /** Takes note of what a member answered. */
+  /** Notes what a member answered. */
   note<K extends Kind>(kind: K, member: MemberId, reply: Reply<K>): void {
     if (!reply.ok) return;
     const own = this.#own.get(member) ?? 0;
@@ -17,7 +20,10 @@ export class FailedAttempts {
     this.#said.set(member, Math.max(this.#said.get(member) ?? 0, failed));
   }
 
-  /** The largest number that more than `liars` of the members say, so that an honest one says it or a larger one. */
+  /**
+   * The largest number that more than `liars` of the members reach, so that at least one honest member
+   * reaches it.
+   */
   atLeast(members: readonly MemberId[], liars: number): number {
     const said = members.flatMap((member) => this.#said.get(member) ?? []);
     return said.sort((a, b) => b - a)[liars] ?? 0;

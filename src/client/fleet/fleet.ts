@@ -19,38 +19,44 @@ import { WireMember } from './wire.js';
 export interface FleetOptions extends FleetDefinition {
   /** fleets that held the account before this one, newest first: what is found there is moved here */
   readonly predecessors?: readonly FleetDefinition[];
-  /** the account's id, as the app knows it and the access tokens' `sub` has it */
+  /** the account's id, as the app knows it; the same as the access tokens' `sub` */
   readonly account: string;
   /** a JWT for the account at one vault: its `aud` is `bkv:` and the vault's identity, its public key as base64url */
   readonly accessToken: (vault: {
     readonly url: string;
     readonly identity: string;
   }) => string | Promise<string>;
-  /** milliseconds for one request; 10,000 unless told */
+  /** milliseconds for one request; 10,000 by default */
   readonly timeout?: number;
-  /** milliseconds until another vault is asked beside one that is slow; 800 unless told */
+  /** milliseconds until another vault is asked in addition to a slow one; 800 by default */
   readonly hedge?: number;
-  /** whether `http:` is taken to other addresses than this device's own */
+  /** whether `http:` is allowed to addresses other than this device's own */
   readonly allowPlainHttp?: boolean;
-  /** where Argon2id runs; on the calling thread unless told */
+  /** where Argon2id runs; by default on the calling thread */
   readonly stretch?: StretchPassword;
 }
 
-/** What can cut an operation short. What was begun at the vaults is brought to its end: see {@link FleetClient.settled}. */
+/**
+ * Lets a caller abort an operation. What was begun at the vaults is still brought to its end: see {@link
+ * FleetClient.settled}.
+ */
 export interface Abortable {
   readonly signal?: AbortSignal;
 }
 
-/** What became of an operation at the single vaults, by their URLs. */
+/** What became of an operation at each vault, by URL. */
 export interface FleetOutcome {
   /**
-   * vaults that hold no proven share yet, or where an older password may still open. None when the operation is
-   * complete; while there are some, the next recovery goes on with it.
+   * vaults that hold no proven share yet, or where an older password may still open. The list is empty when
+   * the operation is complete. Otherwise the next recovery goes on with it.
    */
   readonly pending: readonly string[];
   /** vaults that did not answer, or could not be asked; some of them may be among the pending ones */
   readonly silent: readonly string[];
-  /** vaults that were caught lying: their answers did not parse, do not fit the others', or come under another key */
+  /**
+   * vaults that were caught lying: their answers did not parse, do not fit the others' answers, or were made
+   * with another key
+   */
   readonly liars: readonly string[];
 }
 
@@ -59,14 +65,16 @@ export interface FleetRegistration extends FleetOutcome {
   readonly vaults: number;
 }
 
-/** Of failed attempts it knows those that at least one honest vault counted: there may have been more. */
+/** `failedAttempts` has only those that at least one honest vault counted: there may have been more. */
 export interface FleetRecovery extends Recovery, FleetOutcome {
   /** how many vaults hold a share of a key that was dealt again, because a vault had none or the fleet is new */
   readonly repaired: number | undefined;
 }
 
 export type FleetStatus = AccountStatus & {
-  /** vaults that say they hold a key which is none of the fleet's: such as one of their own. A registration ends it */
+  /**
+   * vaults that say they hold a key that is not the fleet's, such as one of their own. A registration ends it
+   */
   readonly others: readonly string[];
   /** vaults that hold what is left of a registration that was cut off: nothing opens it, and a registration ends it */
   readonly rest: readonly string[];
@@ -79,8 +87,9 @@ export interface VaultCheck {
 }
 
 /**
- * One account over several independent vaults, any `threshold` of which give its key back. The vaults do not know of
- * each other; all that joins them is done here. `docs/fleet.md` says what up to `liars` of them can and cannot do.
+ * One account over several independent vaults, any `threshold` of which give its key back. The vaults do not
+ * know of each other; everything that joins them is done here. `docs/fleet.md` says what up to `liars` of
+ * them can and cannot do.
  */
 export class FleetClient {
   readonly #fleets: readonly [Fleet, ...Fleet[]];
@@ -143,8 +152,8 @@ export class FleetClient {
   }
 
   /**
-   * Deals a fresh key to all vaults, and has each keep the backup key (32 bytes) under the password. Cut off at any
-   * point, what was registered before still opens, or the new does.
+   * Deals a fresh key to all vaults, and has each keep the backup key (32 bytes) under the password. If this
+   * is cut off at any point, either what was registered before still opens, or the new key does.
    * @throws KeyExists when the account has a key, unless `replace` gives it up
    * @throws StretchingUnavailable, DeviceTooSlow, AccessTokenUnavailable before anything is sent
    * @throws TooFewVaults, BkvError `InvalidKey`
@@ -179,9 +188,9 @@ export class FleetClient {
   }
 
   /**
-   * Puts a new password in place of the old one; the backup key, and so the backup, stays. When nothing is pending, the
-   * old password opens nowhere any more. Cut off, one of the two opens.
-   * @returns with `failedAttempts` at the old password, as {@link recover} tells
+   * Puts a new password in place of the old one; the backup key, and so the backup, stays. When nothing is
+   * pending, the old password opens nowhere any more. If this is cut off, one of the two opens.
+   * @returns also `failedAttempts` at the old password, as {@link recover} does
    * @throws as {@link recover} and {@link register} do
    */
   async changePassword(
@@ -216,8 +225,8 @@ export class FleetClient {
   }
 
   /**
-   * What the fleet as a whole says of the account: it opens as long as `threshold` vaults do.
-   * @throws TooFewVaults when those that are silent might open it; MovedAway
+   * What the fleet as a whole says about the account: its key opens as long as it does at `threshold` vaults.
+   * @throws TooFewVaults when silent vaults might open it; MovedAway
    */
   async status(): Promise<FleetStatus> {
     const op = this.#operation();
@@ -244,7 +253,8 @@ export class FleetClient {
 
   /**
    * Makes the account's key unreachable for ever, here and at the predecessors.
-   * @returns the vaults that must still be told, while `liars` of the others might not have done it
+   * @returns the vaults that must still be told, because up to `liars` of the others may only claim to have
+   * done it
    * @throws TooFewVaults when so few were told that the rest could open it
    */
   async delete(): Promise<FleetOutcome> {
@@ -253,7 +263,7 @@ export class FleetClient {
     return this.#outcome(op, pending);
   }
 
-  /** Resolves once nothing that was begun is under way any more, the answers of slow vaults included. */
+  /** Resolves once nothing that was begun is under way any more, including the answers of slow vaults. */
   settled(): Promise<void> {
     return this.#driver.settled();
   }
@@ -302,11 +312,15 @@ export class FleetClient {
 
 /** @throws KeyExists */
 function expectNoKey(op: Operation): void {
-  // One vault may hold a key of its own, which this would end; one that lies makes the owner answer a question, no more.
+  // One vault may hold a key of its own, which this would end. A liar can do no more than have the owner
+  // asked.
   if ([...op.looks.values()].some(({ dealings }) => dealings.length > 0)) throw new KeyExists();
 }
 
-/** With an older fleet file, a new password would not be that of the fleet which the account has moved to. @throws MovedAway */
+/**
+ * With an older fleet file, a new password would not apply to the fleet that the account has moved to.
+ * @throws MovedAway
+ */
 function expectHere(op: Operation): void {
   if (isElsewhere(op)) throw new MovedAway();
 }

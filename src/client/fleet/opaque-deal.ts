@@ -111,7 +111,7 @@ export class OpaqueDeal implements Deal {
       limit,
       dealt: { dealing: hexToBytes(dealing), index },
     });
-    // Under S itself, or under X, the share would travel by what the MACs' keys are made of.
+    // If E were S or X, the share would be wrapped under the secret that the MACs' keys are derived from.
     const isOwn = [serverPublicKey, keyshare].some((other) => equal(xOf(other), xOf(transportKey)));
     if (isOwn || !equal(mac, expected)) return undefined;
     const { registrationRecord, exportKey } = createRecord(

@@ -35,7 +35,7 @@ export class OpaqueLogin implements Login {
   readonly #blind: Uint8Array;
   /** every member evaluates the same element */
   readonly blindedElement: Uint8Array;
-  /** by the element that is combined: stretched once, though every envelope needs it */
+  /** by the combined element: each is stretched only once, though every envelope needs it */
   readonly #randomized = new Map<string, Promise<Uint8Array>>();
   readonly #secrets: Uint8Array[] = [];
 
@@ -77,7 +77,7 @@ export class OpaqueLogin implements Login {
       this.#secrets.push(exportKey);
       return { KE3, exportKey };
     } catch {
-      // Whatever is wrong with the answer, it is not the one that belongs to this evaluation.
+      // Whatever is wrong with the answer, it does not belong to this evaluation.
       return undefined;
     }
   }

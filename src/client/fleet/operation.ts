@@ -18,13 +18,13 @@ export interface Fleet {
   /** in the order that gives each share its index */
   readonly members: readonly MemberId[];
   readonly quorums: Quorums;
-  /** 8 hexadecimal digits that its dealings bear */
+  /** 8 hexadecimal digits in the names of its dealings */
   readonly tag: string;
 }
 
 /** What one client has learnt of the members, for as long as it lives. */
 export interface Session {
-  /** members that were caught lying, and by what; they are asked for nothing more */
+  /** members that were caught lying, and what gave them away; they are asked for nothing more */
   readonly caught: Map<MemberId, string>;
   /** members that were slow; they are asked last */
   readonly slow: Set<MemberId>;
@@ -35,8 +35,8 @@ export interface Session {
 }
 
 /**
- * One operation on an account: what it works with, and what it has learnt so far. Two operations that stand at the same
- * round and know the same go on alike; the model in `test/fleet` rests on that.
+ * One operation on an account: what it works with, and what it has learnt so far. Two operations that are at
+ * the same round and know the same go on in the same way; the model in `test/fleet` relies on that.
  */
 export class Operation {
   /** members that did not answer, and why: they are not asked again */
@@ -59,7 +59,7 @@ export class Operation {
     readonly nameOf: (member: MemberId) => string,
   ) {}
 
-  /** What members said that were slow to say it. */
+  /** What slow members have said. */
   readonly #heard = new Map<MemberId, Held>();
   #listener: ((member: MemberId, held: Held) => Program<void>) | undefined;
 
@@ -68,13 +68,13 @@ export class Operation {
     else this.#heard.set(member, held);
   }
 
-  /** Takes what slow members have said by now as if they had said it in time. */
+  /** Treats what slow members have said by now as if they had said it in time. */
   absorb(): void {
     this.looks = new Map([...this.#heard, ...this.looks]);
     this.#heard.clear();
   }
 
-  /** Has something done with what slow members say, now and later. */
+  /** Runs `listener` on what slow members say, now and later. */
   *listen(listener: (member: MemberId, held: Held) => Program<void>): Program<void> {
     this.#listener = listener;
     for (const [member, held] of this.#heard) yield* listener(member, held);
@@ -123,7 +123,7 @@ export class Operation {
     return replies;
   }
 
-  /** What is done with an answer that comes late: it is taken note of first. */
+  /** Notes a late answer before `late` handles it. */
   #noting<K extends Kind>(kind: K, late: Late<K> | undefined): Late<K> {
     const note = (member: MemberId, reply: Reply<K>) => this.#failed.note(kind, member, reply);
     return function* (member, reply) {
@@ -132,7 +132,7 @@ export class Operation {
     };
   }
 
-  /** Attempts that had failed since the last proof: that more members say than may lie. */
+  /** Attempts that had failed since the last proof, as reported by more members than may lie. */
   failedAttempts(): number {
     const counts = this.fleets.map((fleet) =>
       this.#failed.atLeast(this.credible(fleet.members), fleet.quorums.hidden(this.caughtIn(fleet))),
@@ -148,7 +148,10 @@ export class Operation {
     });
   }
 
-  /** Why T vaults could not be brought to it. When this client could not ask so many, it is that. */
+  /**
+   * Why fewer than T vaults did what was asked. If this client was unable to ask too many of them, that is
+   * the reason.
+   */
   tooFew(answered: number, fleet: Fleet, what?: string): Error {
     const unable = fleet.members.flatMap((member) => this.unable.get(member) ?? []);
     const [first] = unable;

@@ -21,7 +21,7 @@ function on<M>(through: readonly Evaluation[], given: readonly Given<M>[]): Give
   );
 }
 
-/** `undefined` where the polynomial's value is the identity, which no honest evaluation is. */
+/** `undefined` if the polynomial's value is the identity, which an honest evaluation never is. */
 function valueAt(through: readonly Evaluation[], index: number): Uint8Array | undefined {
   try {
     return interpolate(through, index);
@@ -30,7 +30,7 @@ function valueAt(through: readonly Evaluation[], index: number): Uint8Array | un
   }
 }
 
-/** Every polynomial on which `threshold` of the evaluations lie, that of most evaluations first. */
+/** Every polynomial on which `threshold` of the evaluations lie; those with most evaluations come first. */
 export function agreements<M>(
   threshold: number,
   given: readonly Given<M>[],
@@ -44,14 +44,15 @@ export function agreements<M>(
     if (!element) continue;
     const members = on(through, given).map(({ member }) => member);
     found.push({ members, element });
-    // All agree: there is no second polynomial that as many would be on.
+    // All agree, so there is no second polynomial with as many.
     if (members.length === given.length) break;
   }
   return found.sort((a, b) => b.members.length - a.members.length);
 }
 
 /**
- * Members whose evaluation is wrong, whichever `liars` of them lie: only one polynomial has all others on it.
+ * Members whose evaluation is certainly wrong if at most `liars` lie: only one polynomial has all but `liars`
+ * on it.
  * @param right the evaluation under the whole key, when it is known
  */
 export function exposed<M>(
@@ -69,7 +70,10 @@ export function exposed<M>(
   return only && possible.length === 1 ? off(only, given) : [];
 }
 
-/** Members off the polynomial of most, if that is the nearest: right unless more than half of the surplus lie together. */
+/**
+ * Members off the polynomial that most are on, if that polynomial is clearly the nearest. They are wrong
+ * unless more than half of the surplus lie together.
+ */
 export function suspected<M>(threshold: number, given: readonly Given<M>[]): M[] {
   const [most] = agreements(threshold, given);
   if (!most) return [];

@@ -1,9 +1,10 @@
 /**
- * What a fleet operation asks and is told. An operation is a generator without I/O: it yields rounds of requests and
- * work to be awaited, and is resumed with typed answers. `driver.ts` runs it over the network; a model runs it alone.
+ * What a fleet operation asks, and what it is told. An operation is a generator without I/O: it yields rounds
+ * of requests and work to be awaited, and is resumed with typed answers. `driver.ts` runs it over the
+ * network; a model runs it alone.
  */
 
-/** The vault's static public key, base64url: it names a member whatever its place in a fleet. */
+/** The vault's static public key, base64url: it names a member, whatever the member's place in a fleet. */
 export type MemberId = string;
 
 /** Opaque to all but the scheme: messages of OPAQUE, keys, sealed keys. */
@@ -18,7 +19,7 @@ export interface HeldDealing {
   readonly full: boolean;
 }
 
-/** What a vault says that it holds of the account. */
+/** What a vault says it holds for the account. */
 export interface Held {
   readonly locked: boolean;
   readonly dealings: readonly HeldDealing[];
@@ -35,7 +36,7 @@ export interface Exchanges {
     request: { readonly recoveryId: string; readonly message: Opaque },
     answer: {
       readonly sealed: Opaque;
-      /** attempts that ended without a proof since the proof before */
+      /** attempts that have failed since the last proof */
       readonly failedAttempts: number;
     },
   ];
@@ -54,8 +55,9 @@ export type Request<K extends Kind> = Exchanges[K][0];
 export type Answer<K extends Kind> = Exchanges[K][1];
 
 /**
- * `silent`: no answer, or none now. `unable`: it was not asked, because this client could not. `refused`: the vault said no.
- * `lying`: what came is no answer to what was asked. `late`: asked, and still expected when the round ended.
+ * `silent`: no answer, or none now. `unable`: it was not asked, because this client could not. `refused`: the
+ * vault said no. `lying`: what came is not an answer to the request. `late`: asked, and still expected when
+ * the round ended.
  */
 export type Failure = 'silent' | 'unable' | 'refused' | 'lying' | 'late';
 export type Reply<K extends Kind> =
@@ -74,11 +76,17 @@ export interface Round<K extends Kind> {
   readonly kind: K;
   /** in the order in which they are asked */
   readonly requests: ReadonlyMap<MemberId, Request<K>>;
-  /** how many are asked at once; one more whenever an answer fails or is slow. Without it all. */
+  /**
+   * how many are asked at once; one more is asked whenever an answer fails or is slow. Without it, all are
+   * asked.
+   */
   readonly atOnce?: number;
-  /** whether these replies will do: the round ends. Without it the round ends when all have answered or failed. */
+  /**
+   * whether these replies suffice, which ends the round. Without it, the round ends when all have answered or
+   * failed.
+   */
   readonly enough?: (replies: Replies<K>) => boolean;
-  /** whether these replies would do: the round then waits for slow members a little longer, and no more */
+  /** whether these replies would do: the round then waits only a little longer for slow members */
   readonly fair?: (replies: Replies<K>) => boolean;
   /** what to do with an answer that comes after the round has ended */
   readonly late?: (member: MemberId, reply: Reply<K>) => Program<void>;
@@ -99,7 +107,7 @@ export function* work<T>(make: () => T | Promise<T>): Program<T> {
   return yield { work: make };
 }
 
-/** Waits until every answer that was late has come, or failed, and was dealt with. */
+/** Waits until every late answer has come or failed, and was handled. */
 export function* stragglers(): Program<void> {
   yield 'stragglers';
 }

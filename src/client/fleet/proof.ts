@@ -3,20 +3,20 @@ import { answered, type Operation } from './operation.js';
 import { type MemberId, type Opaque, type Program, type Replies, type Reply, work } from './program.js';
 import type { Combination, Login, Started } from './scheme.js';
 
-/** Who took the proof of a password, and the backup key that the first genuine answer held. */
+/** Who accepted the proof of a password, and the backup key from the first genuine answer. */
 export interface Proof {
   readonly proven: ReadonlySet<MemberId>;
   readonly backupKey: Uint8Array | undefined;
   /** members for which the proof came too late: their attempt stays spent */
   readonly expired: readonly MemberId[];
-  /** Reads what has come since of members that were slow. @returns the backup key of the first genuine answer */
+  /** Reads what slow members have answered since. @returns the backup key of the first genuine answer */
   readonly readSlow: () => Program<Uint8Array | undefined>;
 }
 
 /**
  * Sends the last message of a login to each member.
- * @param needed how many proofs are waited for; the rest may be slow
- * @param told grows by those that it was sent to
+ * @param needed how many proofs to wait for; the rest may be slow @param told grows by those that it was sent
+ * to
  */
 export function* prove(
   op: Operation,
@@ -63,7 +63,7 @@ export function* prove(
   return { proven, backupKey, expired, readSlow: () => read(slow) };
 }
 
-/** Tells members whose attempts are open that they are over, but for those that were told already. */
+/** Tells members whose attempts are open that these are over, except for members that were told already. */
 export function* abandon(
   op: Operation,
   started: ReadonlyMap<MemberId, Started>,
@@ -75,7 +75,10 @@ export function* abandon(
   }));
 }
 
-/** Opens one member's answer under a combination that is known to be right: what does not open is a lie. */
+/**
+ * Opens one member's answer under a combination that is known to be right: an answer that does not open is a
+ * lie.
+ */
 export function* openOne(
   op: Operation,
   login: Login,
@@ -89,7 +92,7 @@ export function* openOne(
 }
 
 /**
- * Proves the password at members one by one, where the combination is known already.
+ * Proves the password at members one by one, when the combination is already known.
  * @param needed how many proofs are waited for; the rest may be slow
  * @param isWanted whether a slow member's proof is worth anything yet
  */

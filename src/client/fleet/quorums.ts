@@ -1,4 +1,7 @@
-/** N vaults, any T of which recover, up to b of which may lie: how many must have done what before what comes next. */
+/**
+ * For N vaults, any T of which recover and up to b of which may lie: how many vaults each step needs before
+ * the next one.
+ */
 export class Quorums {
   constructor(
     readonly size: number,
@@ -6,27 +9,35 @@ export class Quorums {
     readonly liars: number = size - threshold,
   ) {}
 
-  /** Liars that may yet be among the members that were not caught, of which `caught` were. */
+  /** How many liars may still be among the members that were not caught, when `caught` members were. */
   hidden(caught: number): number {
     return Math.max(0, this.liars - caught);
   }
 
-  /** Proofs of a dealing, at members not caught, before an older one may be ended: T of them are honest. */
+  /**
+   * How many proofs of a dealing, at members not caught, are needed before an older one may be ended: T of
+   * them are honest.
+   */
   proofsNeeded(caught: number): number {
     return this.threshold + this.hidden(caught);
   }
 
-  /** Members not caught that must have ended a dealing before it is dead: fewer than T can then serve it. */
+  /**
+   * How many members not caught must have ended a dealing before it is dead: fewer than T can then serve it.
+   */
   endsNeeded(caught: number): number {
     return this.size - this.threshold + 1 + this.hidden(caught);
   }
 
-  /** Answers of members not caught that settle that a password is wrong: T of them are honest. */
+  /** How many answers of members not caught show that a password is wrong: T of them are honest. */
   answersNeeded(caught: number): number {
     return this.threshold + this.hidden(caught);
   }
 
-  /** Members that must have opened, by evaluations of their own, before the proof of a password leaves the client. */
+  /**
+   * How many members' envelopes must have opened, by their own evaluations, before the proof of a password
+   * leaves the client.
+   */
   opensNeeded(): number {
     return this.threshold;
   }

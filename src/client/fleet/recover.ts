@@ -11,7 +11,7 @@ import type { Login } from './scheme.js';
 
 export interface Recovered {
   readonly backupKey: Uint8Array;
-  /** attempts that had failed since the last proof: an honest member counted so many or more */
+  /** attempts that had failed since the last proof: an honest member counted this many or more */
   readonly failedAttempts: number;
   /** members that hold a share of the key that was dealt again, because one lacked its share or the fleet is new */
   readonly repaired?: number;
@@ -19,7 +19,7 @@ export interface Recovered {
   readonly pending: readonly MemberId[];
 }
 
-/** Asks every member what it holds of the account. */
+/** Asks every member what it holds for the account. */
 export function* look(op: Operation): Program<void> {
   const members = new Set(op.fleets.flatMap((fleet) => fleet.members));
   const heldBy = (replies: Replies<'look'>) => new Map<MemberId, Held>(answered(replies));
@@ -59,7 +59,7 @@ export function* recover(op: Operation, login: Login): Program<Recovered> {
   throw tried.length === 0 ? whyNone(op) : whyNotOpened(op, tried);
 }
 
-/** The attempts of a member that was slow to say what it holds are given back too. */
+/** Gives back the attempts of members that were slow to say what they hold, too. */
 function* giveBack(
   op: Operation,
   login: Login,
@@ -71,7 +71,10 @@ function* giveBack(
   if (claim(held, dealing)?.full === false) yield* proveAt(op, login, dealing, combination, [member]);
 }
 
-/** Ends what is older, deals again where a share is lacking. A recovery that cannot mend all of it says where. */
+/**
+ * Ends older dealings, and deals again if a member lacks its share. A recovery that cannot mend everything
+ * says where.
+ */
 function* mend(op: Operation, login: Login, { candidate, combination, proven, backupKey }: Opening) {
   const { fleet, session } = op;
   const { dealing } = candidate;
@@ -102,7 +105,7 @@ function* mend(op: Operation, login: Login, { candidate, combination, proven, ba
   return { backupKey, pending: yield* endOthers(op, dealing, all) };
 }
 
-/** A repair or a move that fails leaves all as it was; the next recovery tries again. */
+/** A repair or a move that fails leaves everything as it was; the next recovery tries again. */
 function* dealAgain(op: Operation, login: Login, backupKey: Uint8Array) {
   try {
     return yield* deal(op, login, backupKey);
@@ -112,7 +115,10 @@ function* dealAgain(op: Operation, login: Login, backupKey: Uint8Array) {
   }
 }
 
-/** Whether more members of a fleet than may lie there hold a newer dealing, proven, that is none of the fleets that are known here. */
+/**
+ * Whether more members of a fleet than may lie hold a newer, proven dealing of a fleet that is not known
+ * here.
+ */
 export function isElsewhere(op: Operation, than = ''): boolean {
   const claims = (member: MemberId) =>
     op.looks
@@ -152,7 +158,8 @@ export function whyNone(op: Operation): Error {
 }
 
 /**
- * Whether nothing can open what the fleets' members hold: it is what was left of a registration that was cut off.
+ * Whether what the fleets' members hold cannot be opened by anything, because it is left over from a
+ * registration that was cut off.
  * @param hiding how many members of a fleet may hide what they hold
  */
 export function isRest(op: Operation, hiding: (fleet: Fleet) => number = () => 0): boolean {
@@ -179,7 +186,8 @@ function whyNotOpened(op: Operation, tried: readonly Unopened[]): Error {
   const suspects = op.credible(most.suspects).map(op.nameOf);
   if (most.answered < quorums.threshold) return op.tooFew(most.answered, most.candidate.fleet);
   const { attemptsRemaining } = most;
-  // A dealing that was not tried might open yet, when members that are silent now, or hide it, hold it too.
+  // A dealing that was not tried might still open, if members that are silent now, or that hide it, also hold
+  // it.
   const names = new Set(tried.map(({ candidate }) => candidate.dealing));
   const settled = tried.find(({ candidate }) => isEstablished(op, candidate))?.candidate;
   const isOut = op.fleets.some((one) => {

@@ -9,7 +9,7 @@ import type { Combination, Login, Started } from './scheme.js';
 export interface Opening {
   readonly candidate: Candidate;
   readonly combination: Combination;
-  /** members that took the proof of the password */
+  /** members that accepted the proof of the password */
   readonly proven: ReadonlySet<MemberId>;
   readonly backupKey: Uint8Array;
 }
@@ -19,7 +19,7 @@ export interface Unopened {
   readonly candidate: Candidate;
   /** members that evaluated the password and were not caught lying */
   readonly answered: number;
-  /** whether so many answered that the password is wrong, whoever lies */
+  /** whether enough answered to know that the password is wrong, whoever lies */
   readonly certain: boolean;
   /** guesses that are left now that this attempt has failed */
   readonly attemptsRemaining: number;
@@ -30,8 +30,9 @@ export interface Unopened {
 export const isOpen = (tried: Opening | Unopened): tried is Opening => 'backupKey' in tried;
 
 /**
- * Tries the password on one dealing: at T of its holders, and at all of them when those do not agree. An honest member
- * whose attempt was spent always hears how it ended: it gets the proof, or is told that the attempt is over.
+ * Tries the password on one dealing: at T of its holders, and at all of them if the T do not agree. An honest
+ * member whose attempt was spent always learns how it ended: it gets the proof, or is told that the attempt
+ * is over.
  */
 export function* tryDealing(op: Operation, login: Login, candidate: Candidate): Program<Opening | Unopened> {
   const attempt = new Attempt(op, login, candidate);
@@ -56,7 +57,7 @@ class Attempt {
   readonly #asked = new Set<MemberId>();
   readonly #started = new Map<MemberId, Started>();
   readonly #remaining = new Map<MemberId, number>();
-  /** members that hear how their attempt ended, or have heard */
+  /** members that have been told how their attempt ended, or are being told */
   readonly #told = new Set<MemberId>();
   #ended: Combination | 'failed' | undefined;
 
@@ -138,7 +139,7 @@ class Attempt {
     }
   }
 
-  /** An answer that came when the others had settled the matter. */
+  /** Handles an answer that came after the others had decided the outcome. */
   *#late(member: MemberId, reply: Reply<'start'>): Program<void> {
     if (!reply.ok || !this.#ended) return;
     const { recoveryId } = reply.answer;
@@ -165,8 +166,9 @@ class Attempt {
   }
 
   /**
-   * What opens at T members whose own evaluations lead to it. With fewer, a liar who sees the others' evaluations could
-   * make up one, with an envelope to it, that opens under a password of its choice.
+   * The combination that opens the envelopes of T members whose own evaluations lead to it. If fewer were
+   * enough, a liar who sees the others' evaluations could make up an evaluation, and an envelope for it, that
+   * opens under a password of its choice.
    */
   *#open(most = Number.POSITIVE_INFINITY): Program<Opened | undefined> {
     const { quorums } = this.#candidate.fleet;
@@ -191,7 +193,8 @@ class Attempt {
     const first = yield* prove(this.#op, this.#login, this.#started, messages, 1, this.#told);
     let { proven, backupKey, expired } = first;
     for (const member of this.#op.willing(between)) yield* this.#finishOne(member, combination);
-    // The password is stretched by now. If the proof came too late, the next login's proof is in time and gives the attempts back.
+    // The password is stretched by now. So if the proof came too late, the proof of a second login is in
+    // time, and gives the attempts back.
     const rest = backupKey
       ? expired
       : holders.filter((one) => !this.#asked.has(one) || expired.includes(one));
@@ -201,7 +204,7 @@ class Attempt {
       backupKey ??= more.backupKey;
       expired = more.expired;
     }
-    // Those that were quick may have lied.
+    // The quick ones may have lied.
     if (!backupKey) yield* stragglers();
     backupKey ??= yield* first.readSlow();
     if (!backupKey && expired.length > 0) throw new ExchangeExpired(this.#op.session.needed);
@@ -214,7 +217,7 @@ class Attempt {
     return { candidate: this.#candidate, combination, proven, backupKey };
   }
 
-  /** Catches who did not open, and whose evaluation is wrong. */
+  /** Catches members whose envelope did not open or whose evaluation is wrong. */
   #expose(
     combination: Combination,
     tried: ReadonlyMap<MemberId, Started>,

@@ -1,6 +1,9 @@
 import type { MemberId, Opaque } from './program.js';
 
-/** Of the T or more evaluations in `group` the one of the whole key. Equal names mean equal elements. */
+/**
+ * The evaluation under the whole key that the T or more evaluations in `group` combine to. Equal names mean
+ * equal elements.
+ */
 export interface Combination {
   readonly name: string;
   readonly group: readonly MemberId[];
@@ -19,7 +22,9 @@ export interface Started {
 export interface Login {
   /** a fresh first message of a login */
   message(): Opaque;
-  /** The elements that T of the evaluations combine to, those that most evaluations agree on first. */
+  /**
+   * The elements that T of the evaluations combine to, beginning with the one that most evaluations agree on.
+   */
   combinations(threshold: number, started: ReadonlyMap<MemberId, Started>): Combination[];
   /**
    * Opens a member's envelope and checks its MAC.
@@ -30,7 +35,10 @@ export interface Login {
     one: Started,
     combination: Combination,
   ): Opaque | undefined | Promise<Opaque | undefined>;
-  /** The backup key, out of what a member answered the last message; `undefined` when it is not what the password sealed. */
+  /**
+   * The backup key from a member's answer to the last message; `undefined` if it was not sealed under the
+   * password.
+   */
   key(message: Opaque, sealed: Opaque): Uint8Array | undefined | Promise<Uint8Array | undefined>;
   /**
    * Members whose evaluation is wrong, whichever `liars` of these members lie.
@@ -47,7 +55,7 @@ export interface Login {
   wipe(): void;
 }
 
-/** What a registration at one member is of. */
+/** What is registered at one member. */
 export interface Offered {
   readonly dealing: string;
   /** of the share, 1 to N */
@@ -57,11 +65,14 @@ export interface Offered {
 
 /** A fresh key, its shares, and the backup key sealed under password and key. */
 export interface Deal {
-  /** the element that the shares evaluate the login's blinded password to */
+  /** the element that the shares' evaluations of the login's blinded password combine to */
   readonly combination: Combination;
   /** the first message of a registration */
   offer(member: MemberId): Opaque;
-  /** The member's share, for what it answered the offer; `undefined` when that answer is not its own. */
+  /**
+   * The member's share, wrapped for its answer to the offer; `undefined` if the answer is not the member's
+   * own.
+   */
   share(member: MemberId, offered: Offered, answer: Opaque): Opaque | undefined | Promise<Opaque | undefined>;
   wipe(): void;
 }

@@ -18,7 +18,7 @@ import type { Answer, Failure, Held, HeldDealing, Kind, Reply, Request } from '.
 
 type Json = Record<string, unknown>;
 
-/** What came is no answer to what was asked. */
+/** What came is not an answer to the request. */
 class Malformed extends Error {}
 
 const fail = (what: string): never => {
@@ -55,7 +55,7 @@ function parseHeld(answer: Json): Held {
   const limit = dealings.length > 0 ? integer('maxAttempts', maxAttempts, 1, MOST_ATTEMPTS) : 0;
   const held = dealings.map((one: Json): HeldDealing => {
     const { dealing, proven, attemptsRemaining } = one ?? {};
-    // That of a key of the vault's own has no name.
+    // A key of the vault's own has an empty name.
     if (typeof dealing !== 'string' || !/^([0-9a-f]{32})?$/.test(dealing))
       return fail('a dealing has no name');
     if (typeof proven !== 'boolean') return fail('proven is not true or false');
@@ -79,14 +79,18 @@ interface Row<K extends Kind> {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: (request: Request<K>) => string;
   readonly body?: (request: Request<K>) => object;
-  /** what is owed: an object, or nothing (204) */
+  /** reads the answer's object; without it the answer is empty (204) */
   readonly parse?: (answer: Json) => Answer<K>;
   /**
-   * Whether the same may be sent again: once when the line broke, as twice does no more than once, or for as long as the
-   * vault waits for it, since an attempt or a share hangs on it.
+   * Whether the same message may be sent again. `true`: once if the connection broke, because sending it
+   * twice does no more than sending it once. Or for as long as the vault waits for it, because an attempt or
+   * a share depends on it.
    */
   readonly again: boolean | 'while it is waited for';
-  /** whether this device must be quick enough, because it stretches the password between the two messages */
+  /**
+   * whether the vault must wait long enough for this device, because it stretches the password between the
+   * two messages
+   */
   readonly takesTime?: true;
 }
 
@@ -166,7 +170,7 @@ const WIRE: { readonly [K in Kind]: Row<K> } = {
 export class WireMember implements Member {
   readonly #connection: Connection;
   readonly #needed: () => number;
-  /** until when the member waits for the second message of an exchange, by its id */
+  /** until when the member waits for the second message of an exchange, by the exchange's id */
   readonly #until = new Map<string, number>();
 
   /** @param needed milliseconds that this device takes between the two messages of a login */
@@ -219,13 +223,13 @@ export class WireMember implements Member {
   }
 }
 
-/** The exchange that a request or an answer is of. */
+/** The exchange that a request or an answer belongs to. */
 function exchangeOf(message: unknown): string | undefined {
   const { recoveryId, registrationId } = (message ?? {}) as { recoveryId?: string; registrationId?: string };
   return recoveryId ?? registrationId;
 }
 
-/** A line that breaks sooner is tried a second time. */
+/** If the connection breaks sooner than this, the request is tried a second time. */
 const BROKE_MS = 1000;
 
 /** Reasons for which this client could not ask at all: nothing was sent. */

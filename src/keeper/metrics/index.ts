@@ -37,7 +37,7 @@ export const pendingLogins = gauge({
 
 export const tokenOperations = histogram({
   name: 'bkv_token_operation_duration_seconds',
-  help: 'Time inside the PKCS#11 module by operation, its mechanism and outcome, queueing left out.',
+  help: 'Time inside the PKCS#11 module by operation, mechanism and outcome, without queueing.',
   labelNames: ['operation', 'mechanism', 'outcome'],
   buckets: SECONDS,
 });
@@ -60,7 +60,7 @@ export const tokenUp = gauge({
 
 export const keysExportable = gauge({
   name: 'bkv_token_keys_exportable',
-  help: '1 where whoever has the PIN can take keys of the token away: through the module, as was tried when the sessions were opened; from files, where keys lie in those.',
+  help: '1 if whoever has the PIN can take keys away from the token: through the module (tried when sessions open), or from files (if keys are kept in files).',
   labelNames: ['way'],
 });
 
@@ -83,7 +83,7 @@ export const ledgerCells = gauge({
 
 export const ledgerRefused = gauge({
   name: 'bkv_ledger_refused_objects',
-  help: "Objects in the token that look like the ledger's and were passed over when it was read, by reason.",
+  help: "Objects in the token that look like the ledger's but were skipped when it was read, by reason.",
   labelNames: ['reason'],
 });
 
@@ -94,7 +94,7 @@ export const ledgerJournal = gauge({
 
 export const shreddedPages = counter({
   name: 'bkv_shredded_pages_total',
-  help: 'Wrapping keys destroyed after the living records of their page had been moved to a fresh one.',
+  help: 'Page keys destroyed after the living records of their page had been moved to a fresh key.',
 });
 
 export const lostRecords = gauge({
@@ -104,27 +104,27 @@ export const lostRecords = gauge({
 
 export const tokenBackup = gauge({
   name: 'bkv_token_backup_timestamp_seconds',
-  help: 'When the backup of the token was last kept, seconds since 1970; 0 when none is.',
+  help: 'When the backup of the token was last written, seconds since 1970; 0 if none is kept.',
 });
 
 export const tokenBackupFailures = counter({
   name: 'bkv_token_backup_failures_total',
-  help: 'Times that the backup of the token could not be kept: newer page keys are in no backup.',
+  help: 'Times that the backup of the token could not be written: newer page keys are in no backup.',
 });
 
 export const auditEntries = gauge({
   name: 'bkv_audit_lines',
-  help: 'Lines of the audit log. Kept elsewhere, it witnesses that the end of the log was not cut off.',
+  help: 'Lines of the audit log. A copy of this number elsewhere shows whether the end of the log was cut off.',
 });
 
 export const auditFailures = counter({
   name: 'bkv_audit_failures_total',
-  help: 'Times that the audit log could not be written to the disk, or its head not to the token.',
+  help: 'Times that the audit log could not be written to the disk, or its head to the token.',
 });
 
 export const attempts = counter({
   name: 'bkv_attempts_total',
-  help: 'Attempts by their end: proven, wrong, never ended by the client, or given back since nothing left the vault.',
+  help: 'Attempts by their end: proven, wrong, never ended by the client, or given back because nothing left the vault.',
   labelNames: ['end'],
 });
 for (const end of ['proven', 'failed', 'expired', 'given back']) attempts.inc({ end }, 0);
@@ -137,5 +137,5 @@ export const keeperCalls = counter({
 
 export const keeperDisconnects = counter({
   name: 'bkv_keeper_disconnects_total',
-  help: 'Callers that the keeper hung up on, since they sent what its schema does not know, or were too many.',
+  help: 'Callers that the keeper hung up on, because they sent what its schema does not know or were too many.',
 });

@@ -49,16 +49,16 @@ export const profileFields = fields({
     'tokens of the same cluster, to which the vendor copies every object: used while the first is away',
   ),
   spread: field(withDefault(flag, false), 'whether evaluations run on the standby tokens too'),
-  slot: field(optional(integer(0)), 'the slot, where label and serial do not tell tokens apart'),
+  slot: field(optional(integer(0)), 'the slot, if label and serial do not tell tokens apart'),
   keyWrap: field(
     optional(integer(0)),
-    "the vendor's mechanism for RFC 5649, where it is neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD",
+    "the vendor's mechanism for RFC 5649, if it is neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD",
   ),
   pin: field(
     list(pinSource, 1),
     'where the user PIN is: `file`, `env` or systemd `credential`; the first that exists is read',
   ),
-  restored: field(withDefault(flag, false), 'true where the keys came out of a backup of another token'),
+  restored: field(withDefault(flag, false), 'true if the keys came out of a backup of another token'),
   requireNonExportable: field(
     withDefault(flag, false),
     'whether the daemon refuses a token whose keys can be taken away by whoever has the PIN',
@@ -67,7 +67,7 @@ export const profileFields = fields({
   callTimeout: field(withDefault(number(1, 600), 60), 'seconds until a call into the module counts as hung'),
   renewAfter: field(
     optional(integer(100)),
-    'evaluations after which the module is loaded again, for one that never frees the objects of a session',
+    'evaluations after which the module is loaded again, for a module that never frees session objects',
   ),
   initialize: field(
     optional(text),
@@ -75,7 +75,7 @@ export const profileFields = fields({
   ),
   objectBytes: field(
     withDefault(integer(512, 65_536), OBJECT_BYTES),
-    'bytes that a data object of the token holds at most: the pages of the retry counters are made no larger',
+    'most bytes that a data object of the token can hold: the pages of the retry counters are made no larger',
   ),
   files: field(
     optional(oneOf('softhsm2')),
