@@ -3,7 +3,16 @@
  * server, in dist/packages. Run by `npm run pack`.
  */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -74,8 +83,6 @@ function server() {
   const onlyCode = (path) => !/\.(d\.ts|js\.map)$/.test(path);
   for (const part of [...SERVER, 'version.js'])
     cpSync(`dist/src/${part}`, join(folder, 'dist/src', part), { recursive: true, filter: onlyCode });
-  // Who unpacks the tarball by hand runs it too; npm sets this only where it makes the link itself.
-  for (const path of Object.values(root.bin)) chmodSync(join(folder, path), 0o755);
   for (const name of ['hsm-config', 'monitoring', 'docs', 'CHANGELOG.md'])
     cpSync(name, join(folder, name), { recursive: true, filter: (path) => path !== 'docs/pictures' });
   mkdirSync(join(folder, 'systemd'));
@@ -103,9 +110,22 @@ function locked(described) {
   return { ...lock, name: described.name, packages: { '': rootEntry, ...Object.fromEntries(packages) } };
 }
 
+/**
+ * Gives files the modes that they have in every clone, whatever its umask was: the tarball keeps them. Who unpacks it by hand
+ * runs the programs too; npm sets that only where it makes the link itself.
+ */
+function setModes(folder) {
+  const programs = Object.values(root.bin);
+  for (const path of readdirSync(folder, { recursive: true })) {
+    const isFile = statSync(join(folder, path)).isFile();
+    chmodSync(join(folder, path), isFile && !programs.includes(path) ? 0o644 : 0o755);
+  }
+}
+
 rmSync(OUT, { recursive: true, force: true });
 for (const make of [client, server]) {
   const folder = await make();
   cpSync('LICENSE', join(folder, 'LICENSE'));
+  setModes(folder);
   execFileSync('npm', ['pack', '--silent', '--pack-destination', OUT, `./${folder}`], { stdio: 'inherit' });
 }

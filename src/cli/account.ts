@@ -114,7 +114,9 @@ export const accountName = async (flags: AccountFlags): Promise<string> =>
 export async function status({ json, ...flags }: AccountFlags & { json?: boolean }): Promise<void> {
   const account = await (await accountClient(flags)).status();
   report(json, account, () => [
-    account.state === 'registered' ? `registered, ${account.attemptsRemaining} attempts left` : account.state,
+    account.state === 'registered'
+      ? `registered, ${account.attemptsRemaining === 1 ? '1 attempt' : `${account.attemptsRemaining} attempts`} left`
+      : account.state,
     ...othersOf(account).map(
       (url) => `${url} holds a key that is not the fleet's; a registration with the fleet ends it`,
     ),

@@ -1,5 +1,6 @@
 import { BackupError } from '../backup/index.js';
 import { BkvError } from '../client/written.js';
+import { systemFault } from '../process/index.js';
 import { CodedError, ERRORS, EXITS, type Exit } from '../protocol/terms.js';
 import { StorageError } from '../storage/index.js';
 
@@ -24,7 +25,7 @@ export const CLIENT_EXITS: Readonly<Record<string, Exit>> = {
 /** An error as a person is told of it: its name as well when nobody foresaw it. */
 export function told(error: Error): string {
   const known = [CodedError, BkvError, BackupError, StorageError].some((kind) => error instanceof kind);
-  return known ? error.message : `${error.name}: ${error.message}`;
+  return known ? error.message : (systemFault(error) ?? `${error.name}: ${error.message}`);
 }
 
 function exitOf(error: Error): Exit {

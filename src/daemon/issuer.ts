@@ -1,5 +1,5 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { SignJWT } from 'jose/jwt/sign';
 import { EMBEDDED_ISSUER, embeddedFiles } from '../config/index.js';
 import { writeFileAtomic } from '../process/index.js';
@@ -9,6 +9,7 @@ import { audienceOf, CodedError } from '../protocol/terms.js';
 export async function makeIssuer(data: string): Promise<void> {
   const { issuerKey, issuerJwks } = embeddedFiles(data);
   if (existsSync(issuerKey)) return;
+  mkdirSync(data, { recursive: true, mode: 0o700 });
   // The vault verifies far more often than the issuer signs: RSA is the cheapest to verify.
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const jwk = { ...publicKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' };
@@ -20,7 +21,7 @@ export async function makeIssuer(data: string): Promise<void> {
 /**
  * A JWT of the embedded issuer, for trying the vault out.
  * @param serverKey of the vault that it is for, base64url; that of the data folder, unless told
- * @throws CodedError usage when there is no such issuer
+ * @throws CodedError usage when there is no such issuer, or nobody knows the vault's key yet
  */
 export async function embeddedJwt(
   data: string,
@@ -31,6 +32,11 @@ export async function embeddedJwt(
   const { issuerKey, identity } = embeddedFiles(data);
   if (!existsSync(issuerKey))
     throw new CodedError('usage', `${data} has no embedded issuer; run bkv serve first`);
+  if (serverKey === undefined && !existsSync(identity))
+    throw new CodedError(
+      'usage',
+      `${identity} is not there: a vault writes its public key to it when it starts first. Start it, or name the key with --server-key`,
+    );
   return new SignJWT()
     .setProtectedHeader({ alg: 'RS256' })
     .setSubject(account)

@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { type Config, loadConfig } from '../config/index.js';
-import { harden, stopSignal } from '../process/index.js';
+import { harden, stopSignal, systemFault } from '../process/index.js';
 import { CodedError } from '../protocol/terms.js';
 import { log } from './log.js';
 
@@ -16,12 +16,24 @@ export function begin(args: string[]): { config: Config; sockets: string } {
 }
 
 const POLL_MS = 20;
+/** Until it is told that the keeper is waited for, milliseconds: longer than a start takes. */
+const TELL_MS = 3000;
 
 /** Asks the keeper until it answers. @returns `undefined` when this process is to stop */
 export async function untilThere<T>(ask: () => Promise<T>): Promise<T | undefined> {
+  const tellAt = performance.now() + TELL_MS;
+  let told = false;
   while (!stopSignal.aborted) {
-    const answer = await ask().catch(() => undefined);
+    let reason: string | undefined;
+    const answer = await ask().catch((error: unknown) => {
+      reason = systemFault(error) ?? (error as Error).message;
+      return undefined;
+    });
     if (answer) return answer;
+    if (!told && performance.now() > tellAt) {
+      told = true;
+      log.warn('the keeper does not answer yet, and is waited for', { reason });
+    }
     await setTimeout(POLL_MS);
   }
   return undefined;

@@ -13,7 +13,9 @@ import { loadProfile, type Profile } from './profile.js';
 export function embeddedProfile(data: string): Profile {
   const { tokens, softhsm, pin } = embeddedFiles(data);
   if (!existsSync(tokens))
-    throw new ProfileError(`${data} contains no vault; name the token with --profile FILE`);
+    throw new ProfileError(
+      `${data} contains no vault. Name its token, with --profile FILE of a command or with "profile" of the configuration; or have "bkv serve --data ${data}" make a vault there for trials`,
+    );
   const text = `directories.tokendir = ${tokens}\nlog.level = ERROR\n`;
   if (!existsSync(softhsm) || readFileSync(softhsm, 'utf8') !== text) writeFileAtomicSync(softhsm, text);
   Object.assign(process.env, { BKV_DATA: data, SOFTHSM2_CONF: softhsm });

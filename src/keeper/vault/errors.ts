@@ -6,7 +6,11 @@ export abstract class Answer extends CodedError {}
 /** The password was not proven, or the account is unknown: the two are not told apart. */
 export class WrongPassword extends Answer {
   constructor(attemptsRemaining: number) {
-    super('wrong-password', `wrong password, ${attemptsRemaining} attempts left`, { attemptsRemaining });
+    super(
+      'wrong-password',
+      `wrong password, ${attemptsRemaining} ${attemptsRemaining === 1 ? 'attempt' : 'attempts'} left`,
+      { attemptsRemaining },
+    );
   }
 }
 
