@@ -24,9 +24,12 @@ export function keeperApi(
     return { ...account, requestId };
   };
   const first = (caller: Caller) => accountOf(caller, limit);
-  /** Needs no limit of its own: an exchange's id is good once, and a made-up one is refused before the token works. */
+  /**
+   * Second messages need no limit: an exchange's id is valid once, and a made-up id is refused before the
+   * token works.
+   */
   const second = (caller: Caller) => accountOf(caller);
-  /** Has a limit of its own, so that starts, status requests and other devices cannot use it up. */
+  /** Has its own limit, so that starts, status requests and other devices cannot use it up. */
   const later = (caller: Caller) => accountOf(caller, changes);
   return {
     identity: async () => identity,

@@ -23,7 +23,7 @@ import { Records, takeDutyLock } from './records/index.js';
 import { ADMIN, API, type Handlers, SOCKETS, SocketServer } from './socket/index.js';
 import { Duty, type Shredded, Vault } from './vault/index.js';
 
-/** Connections of workers, and as many again for those that are being started in the place of others. */
+/** The connections of the workers, and as many again for workers that are being started to replace others. */
 const connectionsOf = (workers: number): number => 2 * workers + 2;
 /** Calls that one connection may have open, and calls of all that run at the same time. */
 const OPEN = 1024;
@@ -87,14 +87,14 @@ export async function keep(config: Config, data: string, sockets: string): Promi
   }
 }
 
-/** A socket is for its owner alone, unless its folder is there already and lets a group in. */
+/** A socket is for its owner alone, unless its folder already exists and lets a group in. */
 function socketAt(path: string): { path: string; mode: number } {
   const folder = dirname(path);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   return { path, mode: statSync(folder).mode & 0o070 ? 0o660 : 0o600 };
 }
 
-/** The profile, of a token that has all its keys. */
+/** The profile; its token then has all its keys. */
 function profileOf({ profile: path }: Config, data: string): Profile {
   const profile = path === undefined ? embeddedProfile(data) : loadProfile(path);
   if (path === undefined) {
@@ -135,7 +135,7 @@ async function openVault(config: Config, data: string, token: Token, records: Re
   }
 }
 
-/** Has audit entries written to a file. @returns what ends that, and the newest mark that the file carries */
+/** Writes audit entries to a file. @returns a function that ends this, and the newest mark in the file */
 async function beginAudit(path: string, token: Token) {
   const { log: auditLog, fault, mark } = await AuditLog.open(path, auditKey(token));
   const end = auditTo((event, details) => auditLog.append(event, details));
@@ -158,13 +158,13 @@ const adminHandlers = (duty: Duty, serverPublicKey: Uint8Array): Handlers<typeof
     duty.vault.shred(options, tell),
 });
 
-/** What is done by the clock, while this keeper is on duty. @returns what ends that */
+/** Does regular work while this keeper is on duty. @returns a function that ends this */
 function beginUpkeep({ shredHours }: Config, duty: Duty): () => void {
   // A keeper that stands by, or whose token is away, tries again the next time.
   const onDuty = (work: () => Promise<unknown>) => () => {
     if (!duty.trouble) void work().catch(() => undefined);
   };
-  // Accounts that have ended since are in the backup then.
+  // The backup then knows which accounts have ended since.
   const timers = [
     setInterval(
       onDuty(() => duty.vault.keepBackup()),

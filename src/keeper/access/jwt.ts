@@ -10,17 +10,17 @@ export interface Issuer {
   /** URL of a JWKS, or the path of one in a file */
   readonly jwks: string;
   readonly issuer: string;
-  /** the vault's, for which alone access tokens are: see `audienceOf` */
+  /** the vault's audience: access tokens must be for it alone; see `audienceOf` */
   readonly audience: string;
 }
 
-/** Tells the account that a JWT names. @throws CodedError unauthorized, unavailable */
+/** Resolves to the account that a JWT names. @throws CodedError unauthorized, unavailable */
 export type Authenticate = (accessToken: string) => Promise<AccountId>;
 
 /** How many JWTs are remembered as valid, and for how many milliseconds: an exchange has two requests. */
 const REMEMBERED = 10_000;
 const REMEMBERED_MS = 60_000;
-/** By how many seconds the provider's clock may differ. */
+/** Seconds by which the provider's clock may differ. */
 const TOLERANCE = 5;
 
 const refused = (detail: string): CodedError => new CodedError('unauthorized', detail);
@@ -33,7 +33,7 @@ export function authenticator({ jwks, issuer, audience }: Issuer): Authenticate 
     if (!/^[\w.-]+$/.test(accessToken)) throw refused('send "Authorization: Bearer <JWT>" for the account');
     const digest = createHash('sha256').update(accessToken).digest('base64');
     const known = valid.get(digest);
-    // By a clock that nobody sets: one that jumps between the two messages of a recovery would cost the attempt.
+    // A monotonic clock: a clock that jumps between the two messages of a recovery would cost the attempt.
     if (known && known.until > performance.now()) return known.account;
     try {
       const { payload } = await jwtVerify(accessToken, keys, {
@@ -58,7 +58,7 @@ export function authenticator({ jwks, issuer, audience }: Issuer): Authenticate 
       if (error instanceof errors.JWTExpired) throw refused('the JWT has expired; get a new one');
       if (error instanceof errors.JOSEError) throw refused(`the JWT is not valid (${error.code})`);
       if (error instanceof CodedError) throw error;
-      // WebCrypto's own errors, for a key or a signature that it cannot take.
+      // WebCrypto's own errors, for a key or a signature that it does not accept.
       throw refused('the JWT is not valid');
     }
   };

@@ -5,12 +5,15 @@ import { createLocalJWKSet } from 'jose/jwks/local';
 import { CodedError } from '../../protocol/terms.js';
 import { log } from '../log/index.js';
 
-/** Keys are read again when they are older, milliseconds; those known go on until new ones are there. */
+/**
+ * Keys that are older than this, in milliseconds, are read again. Known keys stay valid until new ones are
+ * there.
+ */
 const AGE_MS = 600_000;
-/** A key that is not known is looked for at most so often, milliseconds. */
+/** Least milliseconds between two searches for an unknown key. */
 const LOOK_MS = 5000;
 const TIMEOUT_MS = 5000;
-/** bytes */
+/** most bytes of a key set */
 const LARGEST = 1_000_000;
 
 /** Whether the keys are asked for over the network. */
@@ -33,7 +36,7 @@ async function download(url: string): Promise<string> {
   let bytes = 0;
   for await (const part of (response.body ?? []) as AsyncIterable<Uint8Array>) {
     bytes += part.length;
-    // What never ends is not read until the time is over.
+    // An answer without end must not be read until the time is over.
     if (bytes > LARGEST) throw new Error('too large');
     parts.push(part);
   }
@@ -41,8 +44,9 @@ async function download(url: string): Promise<string> {
 }
 
 /**
- * The identity provider's keys, from a URL or a file. Known keys go on while the provider cannot be reached.
- * @throws CodedError unavailable when the key may exist, and cannot be read now; jose's JWKSNoMatchingKey
+ * The identity provider's keys, from a URL or a file. Known keys stay valid while the provider cannot be
+ * reached. @throws CodedError unavailable when the key may exist but cannot be read now; jose's
+ * JWKSNoMatchingKey
  */
 export function keySource(where: string): JWTVerifyGetKey {
   let keys: JWTVerifyGetKey | undefined;

@@ -6,10 +6,11 @@ import { EVENTS, link, runInput, sealInput, VERSION, written } from './line.js';
 import type { Position } from './reading.js';
 
 /**
- * The audit log: a file of JSON lines. Each is chained to the one before by an HMAC under a key of this run of the
- * daemon, which a token key makes: without the token no line can be changed, dropped, moved or added. Every so often a
- * seal, an HMAC under the token key itself, covers the chain. The token keeps the head of the newest seals, so that the
- * end cannot be cut off. docs/formats/audit-log.md gives the bytes.
+ * The audit log: a file of JSON lines. Each line is chained to the previous one by an HMAC under a key of
+ * this run of the daemon. That key is derived from a token key, so without the token no line can be changed,
+ * dropped, moved or added. Every so often a seal, an HMAC under the token key itself, covers the chain. The
+ * token keeps the head of the newest seals, so that the end cannot be cut off. docs/formats/audit-log.md
+ * gives the bytes.
  */
 
 /** What the token knows of a log. */
@@ -86,8 +87,8 @@ export class AuditLog {
 
   /**
    * Opens a log at its end, or begins one.
-   * @returns the log; what was wrong with its end: it goes on nevertheless, and {@link verifyAudit} reads the whole; and the
-   * newest mark that it carries
+   * @returns the log; what was wrong with its end (the log goes on nevertheless, and {@link verifyAudit}
+   * reads all of it); and the newest mark in it
    * @throws NewerAuditLog
    */
   static async open(
@@ -121,7 +122,7 @@ export class AuditLog {
     return { log, fault: faults.length > 0 ? faults.join('; ') : undefined, mark: end.mark };
   }
 
-  /** Has each seal carry how new the retry counters are. @param mark what `Ledger.mark()` gives */
+  /** From now on each seal carries how new the retry counters are. @param mark `Ledger.mark()` */
   carry(mark: () => Promise<Uint8Array | undefined>): void {
     this.#mark = mark;
   }
@@ -138,7 +139,7 @@ export class AuditLog {
     auditEntries.set(n);
   }
 
-  /** Writes what was appended: a process that is killed then loses none of it. */
+  /** Writes what was appended, so that it survives if the process is killed. */
   #write(): void {
     this.#queued = true;
     this.#turn = this.#turn
@@ -151,7 +152,7 @@ export class AuditLog {
           this.#size += Buffer.byteLength(lines);
         } catch (error) {
           this.#pending.unshift(lines);
-          // A part of them may have been written.
+          // Some of the lines may have been written.
           await this.#file.truncate(this.#size);
           throw error;
         }
@@ -159,14 +160,14 @@ export class AuditLog {
       .catch(() => auditFailures.inc());
   }
 
-  /** Seals what was appended, on the disk. */
+  /** Seals what was appended, and syncs it to the disk. */
   async #seal(): Promise<void> {
     if (!this.#known && !(await this.#becomeKnown())) return;
     if (this.#due) {
       const position = this.#position;
       const mark = await this.#mark().catch(() => undefined);
       const seal = await this.#key.mac(sealInput(position.chain)).catch(() => undefined);
-      // A token that is away seals later; the lines do not wait for it.
+      // If the token is away, the seal comes later; lines do not wait for it.
       if (!seal) return;
       this.#due = this.#position !== position;
       this.append(EVENTS.seal, { of: position.n, seal: encode(seal), ...(mark && { mark: encode(mark) }) });
@@ -184,12 +185,15 @@ export class AuditLog {
     if (performance.now() - this.#headAt > HEAD_MS) await this.#keepHead();
   }
 
-  /** A log with a seal that the token does not know of is then one that lost its end, and the token its place. */
+  /**
+   * From then on, a log with a seal that the token does not know has lost its end, and the token has lost the
+   * log's place.
+   */
   async #becomeKnown(): Promise<boolean> {
     try {
       await this.#file.datasync();
       await this.#keepHead();
-      // The first seal is to be remembered too.
+      // The token must remember the first seal too.
       this.#headAt = Number.NEGATIVE_INFINITY;
     } catch {
       auditFailures.inc();

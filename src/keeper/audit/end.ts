@@ -26,13 +26,15 @@ export interface End {
   readonly mark?: Uint8Array | undefined;
 }
 
-/** Bytes that are read from the end, until a mark is among them. A line is shorter than the least. */
+/**
+ * How many bytes are read from the end, one after the other until a mark is among them. Any line is shorter
+ * than the first number.
+ */
 const TAILS = [2 ** 16, 2 ** 20, 2 ** 24] as const;
 
 /**
- * Finds the last line that a daemon wrote. Only the last part of the log is read where that tells. A line that was cut off
- * is ended.
- * @returns `undefined` of an empty log @throws NewerAuditLog
+ * Finds the last line that a daemon wrote. Reads only the last part of the log if that is enough. Ends a line
+ * that was cut off. @returns `undefined` for an empty log @throws NewerAuditLog
  */
 export async function endOf(file: FileHandle, path: string, key: AuditKey): Promise<End | undefined> {
   const { size } = await file.stat();
@@ -52,7 +54,7 @@ export async function endOf(file: FileHandle, path: string, key: AuditKey): Prom
   return end ? { log: String(first?.line.log), ...end, added: false } : readWhole(path, key);
 }
 
-/** The lines of a text; what a crash cut off is none. */
+/** The lines of a text, without one that a crash cut off. */
 const parseAll = (text: string): Written[] => text.split('\n').flatMap((line) => parse(line) ?? []);
 
 /** The last line, if all lines since the newest mark were written by daemons of this version. */

@@ -16,7 +16,7 @@ export const auditKey = (token: Pick<Token, 'call'>): AuditKey => ({
   },
 });
 
-/** Nobody but the vault writes there through the module; a file of SoftHSM2 can be altered without the PIN. */
+/** Through the module only the vault writes here, but a file of SoftHSM2 can be altered without the PIN. */
 function read(value: Uint8Array): AuditHead | [] {
   try {
     const head = JSON.parse(Buffer.from(value).toString()) as AuditHead;
@@ -26,7 +26,7 @@ function read(value: Uint8Array): AuditHead | [] {
   }
 }
 
-/** An older one that somebody put back beside it does not count. */
+/** The newest head of each log: an older one that somebody put back does not count. */
 function newest(heads: readonly AuditHead[]): Map<string, AuditHead> {
   const sorted = heads.toSorted((a, b) => a.n - b.n);
   return new Map(sorted.map((head) => [head.log, head]));

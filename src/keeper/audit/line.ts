@@ -12,7 +12,7 @@ export interface Line {
   readonly [detail: string]: unknown;
 }
 
-/** A line as it stands in the file: `body` is what its chain covers. */
+/** A line as it is in the file: `body` is what its chain covers. */
 export interface Written {
   readonly line: Line;
   readonly body: string;
@@ -21,7 +21,7 @@ export interface Written {
 
 const WRITTEN = /^(\{.*),"chain":"([\w-]{43})"\}$/s;
 
-/** @returns `undefined` for what is no line: a crash may cut one off */
+/** @returns `undefined` for text that is not a line, such as one that a crash cut off */
 export function parse(text: string): Written | undefined {
   const [, open, chain] = WRITTEN.exec(text) ?? [];
   if (open === undefined || chain === undefined) return undefined;
@@ -41,23 +41,26 @@ export const written = (body: string, chain: string): string => `${body.slice(0,
 export const link = (before: string, body: string, key: Uint8Array | undefined): string =>
   (key ? createHmac('sha256', key) : createHash('sha256')).update(`${before}\n${body}`).digest('base64url');
 
-/** How new the retry counters were at least, as a seal carries it. */
+/** How new the retry counters were at least, from a seal. */
 export const markOf = ({ event, mark }: Line): Uint8Array | undefined =>
   event === EVENTS.seal && typeof mark === 'string' ? Buffer.from(mark, 'base64url') : undefined;
 
-/** What the token's key makes the key of a run from. The same in every version: a newer log is told by it. */
+/**
+ * The input from which the token key makes the key of a run. It is the same in every version, so that a newer
+ * log is recognised.
+ */
 export const runInput = (run: string): Uint8Array => Buffer.from(`bkv audit 2 run ${run}`);
-/** What the token's key makes a seal from. */
+/** The input from which the token key makes a seal. */
 export const sealInput = (chain: string): Uint8Array => Buffer.from(`bkv audit seal v1 ${chain}`);
 
-/** Events that a daemon writes of the log itself. */
+/** Events that a daemon writes about the log itself. */
 export const EVENTS = {
   begin: 'begin',
   run: 'run',
   seal: 'seal',
   /** it found that the end was cut off */
   cut: 'cut',
-  /** it found that the token knows nothing of the log, though that was sealed */
+  /** it found that the token does not know the log, although the log was sealed */
   unknown: 'unknown',
   /** it found lines after the last one that a daemon wrote */
   added: 'added',

@@ -18,7 +18,7 @@ export interface Position {
   readonly chain: string;
 }
 
-/** Tells the lines that a daemon wrote from all others. */
+/** Distinguishes the lines that a daemon wrote from all others. */
 export class Chains {
   readonly #key: Pick<AuditKey, 'mac'>;
   readonly #runs = new Map<string, Uint8Array>();
@@ -41,7 +41,7 @@ export class Chains {
   }
 }
 
-/** What stands between line feeds, and between nothing else. */
+/** The text between line feeds; no other character ends a line. */
 export async function* linesOf(path: string): AsyncGenerator<string> {
   let rest = '';
   for await (const chunk of createReadStream(path, 'utf8')) {
@@ -58,7 +58,7 @@ export class Reading {
   readonly #chains: Chains;
   readonly faults: string[] = [];
   log: string | undefined;
-  /** of the last line that a daemon wrote */
+  /** that of the last line that a daemon wrote */
   position: Position | undefined;
   lines = 0;
   seals = 0;
@@ -71,7 +71,7 @@ export class Reading {
   /** the chain that the line before says it has */
   #before = '';
   #version = 1;
-  /** what stands since the last line and is none: a crash may have cut it off, at the end of a run */
+  /** text since the last line that is not a line: at the end of a run a crash may have cut one off */
   readonly #texts: string[] = [];
   /** lines after the newest one that is sealed */
   readonly #unsealed = new Map<number, { chain: string; event: string }>();
@@ -103,7 +103,7 @@ export class Reading {
     this.#before = written.chain;
   }
 
-  /** Says what stands after the last line and that no crash has left. */
+  /** Reports text after the last line that no crash can have left. */
   end(): void {
     this.#judgeTexts(undefined);
   }

@@ -6,13 +6,13 @@ export interface AuditVerdict {
   readonly seals: number;
   /** lines after the last seal: the daemon ended before it could seal them */
   readonly unsealed: number;
-  /** what is wrong, in the order of the file; nothing is when it is empty */
+  /** what is wrong, in the order of the file; empty if nothing is */
   readonly faults: readonly string[];
   /** other logs that the token knows: of other daemons, or of files that are missing */
   readonly others: readonly AuditHead[];
 }
 
-/** Reads a log from its begin to its end and tells whether it is whole. */
+/** Reads a whole log and reports whether it is complete and unchanged. */
 export async function verifyAudit(path: string, key: Pick<AuditKey, 'mac' | 'heads'>): Promise<AuditVerdict> {
   const heads = await key.heads();
   const reading = new Reading(key);

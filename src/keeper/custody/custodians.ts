@@ -20,7 +20,10 @@ const file = fields({
 
 const NONCE = Buffer.alloc(12);
 
-/** Argon2id, 128 MiB: twice what a user's password costs, since whoever has the file can guess without a counter. */
+/**
+ * Argon2id, 128 MiB: twice what a user's password costs, because whoever has the file can guess without a
+ * counter.
+ */
 const stretch = (passphrase: string, salt: Uint8Array): Promise<Uint8Array> =>
   argon2id({
     password: preparePassword(passphrase),
@@ -58,7 +61,7 @@ export async function appointCustodians(threshold: number, passphrases: readonly
   return `${JSON.stringify({ format: 'bkv custodians v1', threshold, shares: sealed }, undefined, 2)}\n`;
 }
 
-/** What the custodians hold, once enough of them have come. */
+/** What the custodians hold, once enough of them have taken part. */
 export interface Custody {
   /** PIN of the security officer of the vault's token; each PIN has 43 characters */
   readonly soPin: string;

@@ -65,12 +65,12 @@ export function rehearseToken(profile: Profile, text: string): RestoredToken {
 }
 
 /**
- * Has the token that a backup was made for stand in for the lost one, every living account with one attempt.
+ * Makes the token that a backup was made for replace the lost one. Every living account then has one attempt.
  * @throws TokenBackupError, TokenError
  */
 export function restoreToken(profile: Profile, text: string): RestoredToken {
   const { content, secrets } = read(text);
-  // Read once the backup is known to be authentic.
+  // Read only once the backup is known to be authentic.
   const pages = () =>
     content.pages.map(({ cells, ...page }) => ({ ...page, words: unpackWords(decode(cells)) }));
   const labels = content.keys.map(({ label }) => label);
@@ -90,7 +90,7 @@ function read(text: string): { content: Content; secrets: TokenSecrets } {
 
 function parse(text: string) {
   try {
-    // The MAC is over what was written, not over what the check made of it.
+    // The MAC covers what was written, not the result of the check.
     const file = JSON.parse(text);
     const version = file.version ?? /^bkv token backup v(\d+)$/.exec(file.format)?.[1];
     if (String(file.format).startsWith(BACKUP.format) && version !== BACKUP.version)

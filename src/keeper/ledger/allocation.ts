@@ -5,7 +5,7 @@ import type { Pages } from './pages.js';
 import type { PageKeys } from './rotation.js';
 import { activated, RESERVED } from './state.js';
 
-/** A cell's way from free to an account's, and to its end. As {@link Ledger} says of each step. */
+/** Takes a cell from free to an account's, and to its end. {@link Ledger} describes each step. */
 export class Allocation {
   constructor(
     private readonly cells: Cells,

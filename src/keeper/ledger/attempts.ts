@@ -3,24 +3,28 @@ import type { Commit } from './commits.js';
 import { givenBack, type Live, proven } from './state.js';
 
 /**
- * An attempt that is under way: spent, and neither proven, failed nor given back yet. It ends by exactly one of
- * {@link Ledger.prove}, {@link Ledger.fail} and {@link Ledger.giveBack}. A proof ends it only when the token holds that.
+ * An attempt that is under way: spent, and neither proven, failed nor given back yet. It ends by exactly one
+ * of {@link Ledger.prove}, {@link Ledger.fail} and {@link Ledger.giveBack}. A proof ends it only once the
+ * token holds the proof.
  */
 export interface Attempt {
-  /** those that it was spent on, the one to be proven first; none for an unknown account */
+  /** the cells that it was spent on; first the one to be proven; none for an unknown account */
   readonly cells: readonly Cell[];
-  /** of the first cell, should this one fail */
+  /** what the first cell has left if this attempt fails */
   readonly attemptsRemaining: number;
-  /** resolves when the token holds it, and not before may anything leave the vault; rejects with LedgerUnavailable */
+  /**
+   * resolves when the token holds the attempt; nothing may leave the vault before; rejects with
+   * LedgerUnavailable
+   */
   readonly durable: Promise<void>;
 }
 
 type Spent = { readonly commit: Commit; readonly spentOn: Set<number> };
 
-/** What becomes of a cell that is live. */
+/** A cell, and what becomes of it if it is live. */
 export type Move = readonly [Cell, (live: Live) => Live];
 
-/** A proof, or an attempt that is given back, until the token is known to hold it. */
+/** A proof, or an attempt that is given back, which the token is not known to hold yet. */
 export interface Owed {
   readonly attempt: Attempt;
   readonly spent: Spent;
@@ -29,7 +33,7 @@ export interface Owed {
   tried: () => bigint | undefined;
 }
 
-/** A proof gives the first cell all its attempts again, and the others this one. */
+/** A proof gives the first cell all its attempts back, and the others only this one. */
 export function movesOf({ attempt, spent, proves }: Owed): Move[] {
   const [first] = attempt.cells;
   return attempt.cells.flatMap((cell): Move[] => {
@@ -41,8 +45,8 @@ export function movesOf({ attempt, spent, proves }: Owed): Move[] {
 const never = (): undefined => undefined;
 
 /**
- * The attempts under way, in memory. What was spent can be given back as long as the cell was not reset or closed since:
- * else it would be another one's attempt that came back.
+ * The attempts under way, in memory. What was spent can be given back only if the cell was not reset or
+ * closed since. Otherwise somebody else's attempt would be given back.
  */
 export class Attempts {
   readonly #open = new Map<Attempt, Spent>();
@@ -50,7 +54,7 @@ export class Attempts {
   readonly #owed = new Map<Attempt, Owed>();
   /** attempts whose proof the token holds */
   readonly #proven = new WeakSet<Attempt>();
-  /** what was found at each proof */
+  /** for each proof, how many attempts had failed before it */
   readonly #failed = new WeakMap<Attempt, number>();
 
   add(attempt: Attempt, commit: Commit): void {
@@ -77,7 +81,7 @@ export class Attempts {
     this.#owed.delete(attempt);
   }
 
-  /** Ends an attempt, and owes it. @returns nothing when it had ended already */
+  /** Ends an attempt, and owes it back. @returns nothing if it had ended already */
   giveBack(attempt: Attempt): Owed | undefined {
     const spent = this.#open.get(attempt);
     if (!spent) return undefined;
@@ -86,7 +90,7 @@ export class Attempts {
   }
 
   /**
-   * Owes an attempt its proof. It is under way until that is {@link settle settled}.
+   * Owes an attempt its proof. The attempt is under way until the proof is {@link settle settled}.
    * @param used attempts that are spent on its first cell
    */
   prove(attempt: Attempt, used: number): Owed {
@@ -102,7 +106,7 @@ export class Attempts {
     return this.#owe({ attempt, spent, proves: true, tried: never });
   }
 
-  /** Attempts on the first cell of one that was proven that had failed since the proof before. */
+  /** For a proven attempt: how many attempts on its first cell had failed since the previous proof. */
   failedBefore(attempt: Attempt): number {
     return this.#failed.get(attempt) ?? 0;
   }
@@ -118,14 +122,15 @@ export class Attempts {
     this.end(attempt);
   }
 
-  /** A cell was reset or closed: what was spent on it before is given back no more. */
+  /** A cell was reset or closed: what was spent on it before is no longer given back. */
   reset(cell: number): void {
     for (const attempt of this.#byCell.get(cell) ?? []) this.#open.get(attempt)?.spentOn.delete(cell);
     for (const { spent } of this.#owed.values()) spent.spentOn.delete(cell);
   }
 
   /**
-   * Takes in what the token was found to hold. An attempt that it does not hold was never counted, and is given back no more.
+   * Takes in what the token was found to hold. An attempt that the token does not hold was never counted, so
+   * it is not given back.
    * @param sequence the token's newest change @param ours whether no other program has written
    * @returns what is still owed
    */
@@ -163,7 +168,7 @@ export class Attempts {
   }
 }
 
-/** Of an attempt that had ended before it was proven. */
+/** For an attempt that had ended before it was proven. */
 const NOTHING_SPENT: Spent = {
   commit: { durable: Promise.resolve(), sequence: never },
   spentOn: new Set(),

@@ -4,7 +4,10 @@ import { CellClosed } from './errors.js';
 import type { Pages } from './pages.js';
 import { DEAD, type Live, type CellState as StoredState, type Word } from './state.js';
 
-/** Where a record's counter lies. The generation is that of the page's key; a cell is used once in it. */
+/**
+ * Where a record's counter is. The generation is that of the page's key; each cell is used once in a
+ * generation.
+ */
 export interface Cell {
   readonly cell: number;
   readonly generation: number;
@@ -20,7 +23,7 @@ export type CellState =
 /** What a cell is from now on. */
 export type Change = readonly [Cell, StoredState];
 
-/** What cells are, as it has been decided; and what is decided of them, on its way to the token. */
+/** The decided state of cells. Changes are decided here, and then carried to the token. */
 export class Cells {
   constructor(
     private readonly pages: Pages,
@@ -36,7 +39,7 @@ export class Cells {
     return generation === page.generation || generation === page.next ? this.pages.get(cell) : DEAD;
   }
 
-  /** Those that are live, each once. */
+  /** The cells that are live, each only once. */
   live(cells: readonly Cell[]): [Cell, Live][] {
     const once = new Map(cells.map((cell) => [cell.cell, cell]));
     return [...once.values()].flatMap((cell): [Cell, Live][] => {
@@ -45,7 +48,7 @@ export class Cells {
     });
   }
 
-  /** What moves make of those cells that are live. */
+  /** What moves make of their cells, for those that are live. */
   moved(moves: readonly Move[]): Change[] {
     return moves.flatMap(([cell, move]): Change[] => {
       const stored = this.stored(cell);
@@ -60,7 +63,7 @@ export class Cells {
     if (state !== wanted) throw new CellClosed(state);
   }
 
-  /** What ends the live ones of these cells: what was spent on them is given back no more. */
+  /** The changes that end the live ones of these cells. What was spent on them is no longer given back. */
   ended(cells: readonly Cell[]): Change[] {
     return this.live(cells).map(([cell]) => {
       this.attempts.reset(cell.cell);

@@ -1,6 +1,6 @@
 import { LedgerCorrupt } from './errors.js';
 
-/** What says which journal objects count, in any version. */
+/** The fields that decide which journal objects count, in any version. */
 export interface Link {
   readonly handle: string;
   readonly first: bigint;
@@ -13,7 +13,7 @@ export const compare = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1
 
 /**
  * The journals that count, oldest first.
- * @param superseded takes the handles of those that others stand in for
+ * @param superseded gets the handles of those that others replace
  * @throws LedgerCorrupt when one is missing
  */
 export function chain<T extends Link>(all: readonly T[], superseded: string[]): T[] {
@@ -35,7 +35,10 @@ export function chain<T extends Link>(all: readonly T[], superseded: string[]): 
   return live;
 }
 
-/** Leaves out journals that others supersede, and those of a writer that had been fenced off: nothing in them was acknowledged. */
+/**
+ * Leaves out journals that others supersede, and journals of a writer that had been fenced off, because
+ * nothing in them was acknowledged.
+ */
 function withoutVoid<T extends Link>(all: readonly T[], superseded: string[]): T[] {
   const newestTermFirst = all.toSorted(
     (a, b) => b.term - a.term || compare(a.first, b.first) || compare(b.last, a.last),

@@ -12,13 +12,17 @@ type Batch = { changes: Map<number, Word>; waiters: Waiter[]; sequence?: bigint 
 export interface Commit {
   /** resolves when the token holds it; rejects with LedgerUnavailable */
   readonly durable: Promise<void>;
-  /** the journal that carried it to the token, if one was tried: it is there if the token's newest one is not older */
+  /**
+   * the journal that was to carry it to the token, if one was tried: it is there if the token's newest
+   * journal is not older
+   */
   sequence(): bigint | undefined;
 }
 
 /**
- * Group commit: changes that arrive while a journal object is being written share the next. Whatever writes to the token
- * takes its turn here. A write that fails leaves it unknown what the token holds: all is refused until it was read again.
+ * Group commit: changes that arrive while a journal object is being written share the next one. Everything
+ * that writes to the token takes its turn here. After a failed write nobody knows what the token holds, so
+ * everything is refused until the token was read again.
  */
 export class Commits {
   readonly #journal: Journal;
@@ -46,7 +50,7 @@ export class Commits {
       });
   }
 
-  /** Carries changes that are decided to the token, all in one object. */
+  /** Carries decided changes to the token, all in one object. */
   add(changes: ReadonlyMap<number, Word>): Commit {
     let batch = this.#batches.at(-1);
     if (!batch || batch.changes.size + changes.size > this.#journal.room) {
@@ -75,12 +79,12 @@ export class Commits {
     });
   }
 
-  /** Runs `work` after all that is under way, whether or not the token can be written to. */
+  /** Runs `work` after everything that is under way, whether or not the token can be written to. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
     return this.#turn.take(work);
   }
 
-  /** Has everything refused for this reason, if it is not already. */
+  /** From now on everything is refused for this reason, unless there is one already. */
   break(reason: Error | undefined): void {
     this.#broken ??= reason;
   }

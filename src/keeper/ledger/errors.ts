@@ -1,7 +1,7 @@
 import { CodedError } from '../../protocol/terms.js';
 import type { CellState } from './state.js';
 
-/** The ledger in the token is not one that this program wrote whole, or is an older one. */
+/** The ledger in the token is incomplete, altered, or older than it should be. */
 export class LedgerCorrupt extends CodedError {
   constructor(message: string) {
     super('ledger-corrupt', message);
@@ -25,7 +25,7 @@ export class LedgerUnavailable extends CodedError {
   }
 }
 
-/** The move is not one that the cell's state allows. `exhausted`: it is live, but every attempt is spent. */
+/** The cell's state does not allow the move. `exhausted`: the cell is live, but every attempt is spent. */
 export class CellClosed extends CodedError {
   constructor(readonly state: CellState['state'] | 'exhausted') {
     super('unknown-exchange', `the cell is ${state}`);

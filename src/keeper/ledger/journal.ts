@@ -6,7 +6,7 @@ import { digestOf, type Leaf, type OpenSegment, type PageState, type Segment } f
 import type { Word } from './state.js';
 import type { LedgerStore } from './store.js';
 
-/** Who writes, and from where on. */
+/** Who writes, and where the writing begins. */
 export interface Begin {
   readonly ledger: Uint8Array;
   readonly writer: Writer;
@@ -21,13 +21,17 @@ export interface Begin {
 type Open = { first: bigint; handle: string | undefined; changes: Map<number, Word> };
 type Target = Pick<Leaf, 'first' | 'cells'>;
 
-/** Full journal objects that are kept before pages are folded: more when there are many pages, so that each fold saves more. */
+/**
+ * How many full journal objects are kept before they are folded into pages. With many pages there are more,
+ * so that each fold saves more.
+ */
 const sealedOf = (leaves: number): number => Math.max(4, leaves >> 4);
 
 /**
- * Writes journal and pages to the token. A journal object holds the newest value of every cell that changed since it was
- * begun and stands in for the one written before it, so that the token holds few of them. A page that was written again
- * counts from the next journal on, which then destroys the one that it replaces.
+ * Writes journal and pages to the token. A journal object holds the newest value of every cell that changed
+ * since the object was begun, and replaces the one written before it, so that the token holds few of them. A
+ * page that was written again counts from the next journal on. Writing that journal destroys the page object
+ * that was replaced.
  */
 export class Journal {
   readonly #store: LedgerStore;
@@ -55,8 +59,9 @@ export class Journal {
   }
 
   /**
-   * Goes on from what the token shows. The newest journal is written again by the next {@link append}, with all that it holds: the
-   * system may show it though it never reached the disk, and lose it with the power.
+   * Goes on from what the token shows. The newest journal is written again by the next {@link append}, with
+   * everything that it holds: the system may show it though it never reached the disk, and lose it at a power
+   * cut.
    */
   begin(begin: Begin): void {
     this.#begin = begin;
@@ -85,7 +90,10 @@ export class Journal {
   get sequence(): bigint {
     return this.#sequence;
   }
-  /** Whether the newest journal is the one that this program wrote or read last, or may have written: nobody else wrote since. */
+  /**
+   * Whether the newest journal is the one that this program wrote or read last, or may have written. Then
+   * nobody else wrote since.
+   */
   isNewest(tag: Uint8Array | undefined): boolean {
     return tag !== undefined && this.#newest.has(hexOf(tag));
   }
@@ -113,7 +121,7 @@ export class Journal {
     for (const [cell, word] of changes) open.changes.set(cell, word);
     const oldest = this.#pages.oldest();
     const folded = oldest ? oldest.since - 1n : this.#sequence;
-    // Two for each that is written, so that no request waits long.
+    // Two for each journal that is written, so that no request waits long.
     const trimmed = this.#sealed.slice(0, 2).filter((segment) => segment.last <= folded);
     const leaves = this.#pages.leaves();
     const { ledger, term } = this.#begin;

@@ -13,13 +13,13 @@ import { Spending } from './spending.js';
 import type { LedgerStore } from './store.js';
 
 export interface LedgerOptions {
-  /** wrong passwords until an account is locked, 1 to 200: of registrations from now on */
+  /** wrong passwords until an account is locked, 1 to 200; holds for registrations from now on */
   readonly limit: number;
-  /** what {@link Ledger.mark} gave, as it is kept outside the token */
+  /** marks of {@link Ledger.mark} that are kept outside the token */
   readonly marks?: readonly KeptMark[];
-  /** bytes that an object of the ledger has at most */
+  /** most bytes of an object of the ledger */
   readonly objectBytes?: number;
-  /** cells of a page that is added */
+  /** cells of a new page */
   readonly pageCells?: number;
 }
 
@@ -28,9 +28,9 @@ export const OBJECT_BYTES = 4096;
 export const PAGE_CELLS = 262_144;
 
 /**
- * The retry counters, wholly in the token. A change is decided here, by the functions of state.ts on the state in memory,
- * and then waits for the journal object that carries it to the token. Of several programs on one token the last to open
- * the ledger is its writer; a write of another fails.
+ * The retry counters, wholly in the token. A change is decided here, by the functions of state.ts on the
+ * state in memory. Then it waits for the journal object that carries it to the token. If several programs use
+ * one token, the last one to open the ledger is its writer; writes of the others fail.
  */
 export class Ledger {
   readonly #store: LedgerStore;
@@ -61,8 +61,8 @@ export class Ledger {
   }
 
   /**
-   * Takes the ledger over. Cells reserved by a registration that did not end are closed; a ledger of version 2 becomes one
-   * of this version.
+   * Takes the ledger over. Cells that an unfinished registration had reserved are closed. A ledger of version
+   * 2 is converted to this version.
    * @throws LedgerCorrupt when it is not whole, or older than a mark
    */
   static async open(store: LedgerStore, options: LedgerOptions): Promise<Ledger> {
@@ -71,7 +71,7 @@ export class Ledger {
     return ledger;
   }
 
-  /** Wrong passwords until an account is locked that registers now. */
+  /** Wrong passwords until an account that registers now is locked. */
   get limit(): number {
     return this.#options.limit;
   }
@@ -83,7 +83,7 @@ export class Ledger {
     return { state: stored.state };
   }
 
-  /** Label of the token key that a cell's record is under. */
+  /** Label of the token key that a cell's record is sealed under. */
   keyOf({ cell, generation }: Cell): string {
     return keyLabel(this.pageOf(cell), generation);
   }
@@ -93,7 +93,7 @@ export class Ledger {
   }
 
   /**
-   * A free cell, set apart in memory only: {@link reserve} or {@link release} must follow.
+   * A free cell, set aside in memory only: {@link reserve} or {@link release} must follow.
    * @throws LedgerUnavailable, also when there is none and the token has no room for more
    */
   async pick(): Promise<Cell> {
@@ -103,13 +103,14 @@ export class Ledger {
     return cell;
   }
 
-  /** Gives a picked cell back that was not reserved. */
+  /** Gives back a picked cell that was not reserved. */
   release(cell: Cell): void {
     this.#allocation.release(cell);
   }
 
   /**
-   * Burns a picked cell: from here on it is this registration's or nobody's. One that cannot be reserved now is released.
+   * Burns a picked cell: from now on it is this registration's or nobody's. A cell that cannot be reserved
+   * now is released.
    * @throws CellClosed when another program has used it meanwhile, or its generation is over
    */
   reserve(cell: Cell): Promise<void> {
@@ -117,8 +118,9 @@ export class Ledger {
   }
 
   /**
-   * Makes a reserved cell the account's, and ends others of it, in one write.
-   * @param inherits live cells of the account, whose largest number of attempts used the new one begins with
+   * Makes a reserved cell the account's, and ends other cells of the account, in one write.
+   * @param inherits live cells of the account: the new cell begins with as many used attempts as the one that
+   * has most
    * @throws CellClosed when it is not reserved any more
    */
   activate(
@@ -130,9 +132,10 @@ export class Ledger {
 
   /**
    * Spends an attempt: decided when this returns, in the token when its `durable` resolves.
-   * @param cells the account's, the one to be proven first; it is spent on all that are live and have one left. None for
-   * an unknown account, which costs the token as much
-   * @throws LedgerUnavailable; CellClosed when the first is closed, or `exhausted`: its last attempts are under way
+   * @param cells the account's, first the one to be proven; the attempt is spent on all that are live and
+   * have one left. An unknown account has none, but costs the token as much work
+   * @throws LedgerUnavailable; CellClosed when the first is closed, or is `exhausted` because its last
+   * attempts are under way
    */
   spend(cells: readonly Cell[]): Attempt {
     return this.#spending.spend(cells);
@@ -147,11 +150,11 @@ export class Ledger {
   }
 
   /**
-   * Ends an attempt whose password was proven: its first cell has all attempts again, the others get this one back. Until
-   * the token holds that the attempt is under way. A proof that could not be written is written as soon as the token can be
-   * written to, and this may be called again for it.
-   * @returns how many attempts on the first had failed since the proof before, 0 to 200: the same each time that it is
-   * called. One that is under way, or was given back, has not failed
+   * Ends an attempt whose password was proven: its first cell gets all attempts back, the others get this one
+   * back. The attempt is under way until the token holds the proof. A proof that could not be written is
+   * written as soon as the token can be written to; until then this may be called again for it.
+   * @returns how many attempts on the first cell had failed since the previous proof, 0 to 200, and the same
+   * at each call. An attempt that is under way or was given back has not failed
    * @throws CellClosed when the first was closed meanwhile; LedgerUnavailable
    */
   prove(attempt: Attempt): Promise<number> {
@@ -166,22 +169,28 @@ export class Ledger {
     return this.#spending.fail(attempt);
   }
 
-  /** Locks a cell whose last attempt a crash cut off. @throws CellClosed when it is not exhausted, or one is under way */
+  /**
+   * Locks a cell whose last attempt was cut off by a crash. @throws CellClosed when it is not exhausted, or
+   * an attempt is under way
+   */
   lock(cell: Cell): Promise<void> {
     return this.#spending.lock(cell);
   }
 
-  /** Whether a proof, or an attempt that is given back, is not in the token yet: it is lost if the process ends before. */
+  /**
+   * Whether a proof, or an attempt that is given back, is not in the token yet. It would be lost if the
+   * process ended now.
+   */
   get owes(): boolean {
     return this.#attempts.owes;
   }
 
-  /** Ends those of the cells that are live: their account or dealing is over. */
+  /** Ends the live ones of these cells, because their account or dealing has ended. */
   retire(cells: readonly Cell[]): Promise<void> {
     return this.#allocation.retire(cells);
   }
 
-  /** Every page as it has been decided, for the backup of the token. */
+  /** Every page in its decided state, for the backup of the token. */
   snapshot(): { first: number; generation: number; next: number; words: Uint32Array }[] {
     return this.#pages.all().map(({ first, generation, next, words }) => ({
       first,
@@ -195,7 +204,7 @@ export class Ledger {
     return this.#pages.length;
   }
 
-  /** Pages whose key still opens what accounts that have ended left in copies of the database. */
+  /** Pages whose key still opens records of ended accounts in copies of the database. */
   unshredded(): number[] {
     return this.#pages.all().flatMap(({ next }, page) => (next || this.#pages.hasEnded(page) ? [page] : []));
   }
@@ -210,27 +219,27 @@ export class Ledger {
     return this.#pages.liveCells(page);
   }
 
-  /** Gives a page a second key, for its records to be moved to. Called again, it goes on with that one. */
+  /** Gives a page a second key, to which its records are moved. Called again, it goes on with that key. */
   beginRotation(page: number): Promise<Rotation> {
     return this.#keys.begin(page);
   }
 
   /**
-   * Ends a page's old generation once no record is left in it: destroys its key, and with it whatever a copy of the
-   * database still holds. Cells that had ended when the rotation began are free again: the record of one that was locked
-   * must say so by itself.
+   * Ends a page's old generation once no record is left in it: destroys its key, and with it whatever a copy
+   * of the database still holds. Cells that had ended when the rotation began become free. So the record of a
+   * locked account must say by itself that the account is locked.
    */
   async finishRotation(rotation: Rotation): Promise<void> {
     await this.#keys.finish(rotation);
     this.#publish();
   }
 
-  /** The newest change that the token holds: grows with each. */
+  /** The newest change that the token holds; it grows with each change. */
   get sequence(): bigint {
     return this.#journal.sequence;
   }
 
-  /** How new the ledger is, to be remembered outside the token: 68 bytes. See {@link LedgerOptions.marks}. */
+  /** How new the ledger is, 68 bytes, to be remembered outside the token. See {@link LedgerOptions.marks}. */
   async mark(): Promise<Uint8Array> {
     const { ledger, term, sequence } = this.#journal;
     const mark = await sealMark((data) => this.#store.mac(data), { ledger, term, sequence });

@@ -21,8 +21,10 @@ export class Loading {
   ) {}
 
   /**
-   * @param limit that a ledger of version 2 was used with @param marks that are kept outside the token
-   * @throws LedgerCorrupt when the ledger is not whole, or older than a mark or what was acknowledged; what the token threw
+   * @param limit the limit that a ledger of version 2 was used with @param marks those that are kept outside
+   * the token
+   * @throws LedgerCorrupt when the ledger is not whole, or older than a mark or what was acknowledged; what
+   * the token threw
    */
   async load(limit: number, marks: readonly KeptMark[]): Promise<void> {
     const taken = await takeOver(this.store, this.journal.writer, { limit, known: marks.length > 0 });
@@ -40,8 +42,8 @@ export class Loading {
   }
 
   /**
-   * @returns keys of no page: a crash while one was made leaves it so, whole or not
-   * @throws LedgerCorrupt when a page lacks its key, or that was altered
+   * @returns keys without a page, whole or not: a crash leaves one while it is being made
+   * @throws LedgerCorrupt when a page lacks its key, or when its key was altered
    */
   async #orphanedKeys({ pages }: TakenOver): Promise<string[]> {
     const needed = new Set(
@@ -79,7 +81,7 @@ export class Loading {
     for (let [one] = owed; one && fits(one); [one] = owed) {
       carried.push(one);
       owed.shift();
-      // A write that fails may have its effect all the same.
+      // A write that fails may still take effect.
       one.tried = () => sequence + 1n;
       for (const [{ cell }, state] of this.cells.moved(movesOf(one)))
         changes.set(cell, this.pages.set(cell, state));

@@ -3,15 +3,15 @@ import { LedgerCorrupt } from './errors.js';
 import { isGenuine, MARK_LABEL, type Mac, seal } from './formats/frame.js';
 import { decodeMark, encodeMark, type Mark } from './formats/v3.js';
 
-/** A mark, and what keeps it outside the token. */
+/** A mark, and where it is kept outside the token. */
 export interface KeptMark {
   readonly mark: Uint8Array;
   readonly keeper: string;
 }
 
 /**
- * How new the ledger is, for somebody outside the token to remember: 68 bytes, authenticated by the token's key. A token
- * that is put back to an older state is then told by it.
+ * How new the ledger is, for somebody outside the token to remember: 68 bytes, authenticated by the token's
+ * key. A mark reveals a token that was put back to an older state.
  */
 export const sealMark = (mac: Mac, mark: Mark): Promise<Uint8Array> =>
   seal(mac, MARK_LABEL, encodeMark(mark));

@@ -13,12 +13,15 @@ import {
 
 /** A page in memory. */
 export interface Page extends PageState {
-  /** what has been decided; `durable` is what the token holds, pages and journals together */
+  /** the decided state; `durable` is what the token holds, in pages and journals together */
   readonly words: Uint32Array;
   readonly durable: Uint32Array;
 }
 
-/** All cells of the ledger in memory: what has been decided, what is durable, and how many are in which state. No I/O. */
+/**
+ * All cells of the ledger in memory: their decided state, their durable state, and how many are in which
+ * state. No I/O.
+ */
 export class Pages {
   #pages: Page[] = [];
   #free: number[] = [];
@@ -26,7 +29,7 @@ export class Pages {
   readonly #picked = new Set<number>();
   readonly counts = { free: 0, live: 0, locked: 0, dead: 0 };
 
-  /** Takes in what was read from the token. Cells that are picked stay so. */
+  /** Takes in what was read from the token. Picked cells stay picked. */
   load(pages: readonly PageState[]): void {
     this.#pages = [];
     this.#free = [];
@@ -46,7 +49,7 @@ export class Pages {
     for (const word of page.words) this.#count(word, 1);
   }
 
-  /** A page's free cells that nobody has picked. The lowest comes last, and is taken first. */
+  /** A page's free cells that nobody has picked, in descending order: they are taken from the end. */
   #freeOf({ first, words }: PageState): number[] {
     const free: number[] = [];
     for (let i = words.length - 1; i >= 0; i--)
@@ -94,7 +97,7 @@ export class Pages {
     return fromWord(page.words[cell - page.first] as Word);
   }
 
-  /** Decides what a cell is from now on. */
+  /** Decides the state of a cell. */
   set(cell: number, state: CellState): Word {
     const page = this.page(this.pageOf(cell));
     const at = cell - page.first;
@@ -105,7 +108,7 @@ export class Pages {
     return word;
   }
 
-  /** Takes in that the token holds changes: in a journal that ends at `sequence`. */
+  /** Notes that the token holds changes, in a journal that ends at `sequence`. */
   commit(changes: ReadonlyMap<number, Word>, sequence: bigint): void {
     for (const [cell, word] of changes) {
       const page = this.page(this.pageOf(cell));
@@ -127,9 +130,8 @@ export class Pages {
   }
 
   /**
-   * Moves every cell of a page that nobody is changing now, at once in what is decided and in what the next write of the
-   * page makes durable.
-   * @returns the cells that are free by it
+   * Moves every cell of a page that nobody is changing now. Both the decided state and what the next write of
+   * the page makes durable change at once. @returns the cells that become free
    */
   transform(number: number, move: (cell: CellState) => CellState): number[] {
     const page = this.page(number);
@@ -154,7 +156,7 @@ export class Pages {
     return cell;
   }
 
-  /** Puts cells back on the list that nobody reserved, or that have become free. */
+  /** Puts cells back on the list: those that nobody reserved, or that have become free. */
   free(cells: readonly number[]): void {
     for (const cell of cells) this.#free.push(cell);
   }
@@ -164,7 +166,9 @@ export class Pages {
     return this.#picked.delete(cell);
   }
 
-  /** Whether a page holds cells whose records lie under its key though their account has ended. */
+  /**
+   * Whether a page has cells whose records are still sealed under its key although their account has ended.
+   */
   hasEnded(number: number): boolean {
     return this.page(number).words.some(isEndedWord);
   }
@@ -179,7 +183,7 @@ export class Pages {
     return live;
   }
 
-  /** Cells of registrations that did not end. */
+  /** Cells that unfinished registrations have reserved. */
   reserved(): number[] {
     const reserved = toWord(RESERVED);
     return this.#pages.flatMap(({ first, words }) => {

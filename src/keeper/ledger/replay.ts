@@ -6,7 +6,7 @@ import { JOURNAL_LABEL, PAGE_LABEL, tagOf } from './formats/frame.js';
 import { decodeJournal, decodePage, type Journal, type PageObject } from './formats/v3.js';
 import type { Word } from './state.js';
 
-/** A run of cells whose counters one object of the token holds, beside the journals since. */
+/** A run of cells whose counters are in one object of the token, and in the journals since. */
 export interface Leaf {
   readonly first: number;
   readonly cells: number;
@@ -34,7 +34,7 @@ export interface Segment {
   readonly handle: string;
 }
 
-/** The newest of them, with what it changed: it is written on. */
+/** The newest segment, with what it changed. Writing goes on in it. */
 export interface OpenSegment extends Segment {
   readonly changes: ReadonlyMap<number, Word>;
 }
@@ -50,9 +50,9 @@ export interface Replayed {
   /** of the newest journal */
   readonly tag?: Uint8Array;
   readonly term: number;
-  /** objects that others stand in for: a crash, or a writer that was fenced off, left them behind */
+  /** objects that others replace: a crash, or a writer that was fenced off, left them behind */
   readonly superseded: string[];
-  /** objects of another ledger that this token's key authenticates: of one from before a restore */
+  /** objects of another ledger that this token's key authenticates: a ledger from before a restore */
   readonly others: string[];
 }
 
@@ -106,9 +106,10 @@ const held = <T>({ handle, value }: DataObject, decode: (value: Uint8Array) => T
 });
 
 /**
- * The page objects that the newest journal counts. A page written after it is not counted yet: the one that it is to
- * replace is still there. One that an older writer left behind, or that somebody put back, may lie beside those that count:
- * they are found by leaving each such object out in turn.
+ * The page objects that the newest journal counts. A page object written after that journal does not count
+ * yet: the object that it is to replace is still there. An object that an older writer left behind, or that
+ * somebody put back, may also lie beside those that count. Such objects are found by leaving out each
+ * candidate in turn.
  */
 function choose(
   written: readonly Held<PageObject>[],
@@ -132,7 +133,7 @@ function choose(
   return found;
 }
 
-/** The objects in the order of their cells; of several with the same cells, the first one given. */
+/** The objects in the order of their cells. If several have the same cells, the first one given is taken. */
 function newestOfEach(newestFirst: readonly Held<PageObject>[]): Held<PageObject>[] {
   const chosen: Held<PageObject>[] = [];
   const endOf = ({ first, words }: PageObject): number => first + words.length;

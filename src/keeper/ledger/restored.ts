@@ -23,23 +23,24 @@ export function packWords(words: Uint32Array): Uint8Array {
   return deflateRawSync(bytes);
 }
 
-/** @throws RangeError when they are not whole */
+/** @throws RangeError when cells are missing or cut off */
 export function unpackWords(packed: Uint8Array): Uint32Array {
   const bytes = inflateRawSync(packed, { maxOutputLength: 3 * 2 ** 20 });
   if (bytes.length % 3) throw new RangeError('cells of a backup are cut off');
   return Uint32Array.from({ length: bytes.length / 3 }, (_, i) => bytes.readUIntBE(i * 3, 3));
 }
 
-/** What an account has whose limit the backup does not say. */
+/** The limit of an account if the backup does not give one. */
 const LIMIT = 10;
 
 /**
- * The objects of a ledger that goes on from a backup. What happened since the backup is not known, so every account
- * that could be alive has one attempt: those that were, and whoever has registered in a cell that was free. Accounts
- * that had ended stay so. It begins after every change that any ledger before it can have counted.
+ * The objects of a ledger that goes on from a backup. What happened since the backup is not known. So every
+ * account that could be alive has one attempt: those that were alive, and those that may have registered in a
+ * cell that was free. Accounts that had ended stay ended. The new ledger begins after every change that an
+ * earlier ledger can have counted.
  * @param keys labels of the page keys that the backup holds, also of pages newer than `pages`
  * @param mac HMAC under the ledger key of the token that they are for
- * @param objectBytes that an object of that token holds at most
+ * @param objectBytes most bytes of an object of that token
  */
 export function restoredLedger(
   pages: readonly BackedUpPage[],

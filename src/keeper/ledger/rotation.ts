@@ -30,8 +30,8 @@ export class PageKeys {
   ) {}
 
   /**
-   * Adds a page of free cells, unless another registration has done so meanwhile.
-   * @throws LedgerUnavailable; when the token has no room for it, nothing else fails by that
+   * Adds a page of free cells, unless another registration has done so meanwhile. @throws LedgerUnavailable,
+   * also when the token has no room for the page; nothing else fails because of that
    */
   addPage(): Promise<void> {
     const isNeeded = () => !this.pages.hasFree;
@@ -55,7 +55,7 @@ export class PageKeys {
     );
   }
 
-  /** Gives a page a second key, for its records to be moved to. Called again, it goes on with that one. */
+  /** Gives a page a second key, to which its records are moved. Called again, it goes on with that key. */
   async begin(page: number): Promise<Rotation> {
     const rotated = this.pages.page(page);
     const isNeeded = () => !rotated.next;
@@ -94,8 +94,8 @@ export class PageKeys {
   }
 
   /**
-   * Makes a key of a page for `work`, if it still is needed when its turn has come. Without room for the key, or when work
-   * returns an error, the ledger goes on without it.
+   * Makes a page's key for `work`, if it is still needed when its turn comes. If there is no room for the
+   * key, or if `work` returns an error, the ledger goes on without it.
    */
   async #withKey(
     page: () => number,

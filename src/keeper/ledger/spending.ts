@@ -4,7 +4,7 @@ import type { Commits } from './commits.js';
 import { CellClosed } from './errors.js';
 import { isExhausted, type Live, LOCKED, spent } from './state.js';
 
-/** An attempt's way from spent to its end. As {@link Ledger} says of each step. */
+/** Takes an attempt from being spent to its end. {@link Ledger} describes each step. */
 export class Spending {
   constructor(
     private readonly cells: Cells,
@@ -13,7 +13,7 @@ export class Spending {
   ) {}
 
   spend(cells: readonly Cell[]): Attempt {
-    // If the attempt cannot be counted now it never was, so it cannot be given back either.
+    // If the attempt cannot be counted now, it was never spent. So it cannot be given back either.
     this.commits.assertUsable();
     const [first] = cells;
     const now = first && this.cells.stored(first);
@@ -72,7 +72,10 @@ export class Spending {
     await this.#lock([cell]);
   }
 
-  /** Carries to the token what is owed. If that fails, it stays owed, and is carried when the token is read again. */
+  /**
+   * Carries what is owed to the token. If that fails, it stays owed, and is carried when the token is read
+   * again.
+   */
   async #carry(owed: Owed): Promise<void> {
     const commit = this.cells.decide(this.cells.moved(movesOf(owed)));
     owed.tried = commit.sequence;

@@ -14,7 +14,7 @@ export interface Live {
   readonly state: 'live';
   /** attempts spent since the last proof */
   readonly used: number;
-  /** attempts until the cell is exhausted: fixed by the registration, and raised by nothing */
+  /** attempts until the cell is exhausted: fixed by the registration, and never raised */
   readonly limit: number;
   /** whether its password was ever proven */
   readonly proven: boolean;
@@ -23,7 +23,10 @@ export interface Live {
 export type Ended = { readonly state: 'dead' | 'locked'; readonly over: boolean };
 export type CellState = { readonly state: 'free' | 'reserved' } | Live | Ended;
 
-/** The largest limit: a byte of the format, and more guesses than any password should stand. */
+/**
+ * The largest limit: it fits into a byte of the format, and is more guesses than any password should have to
+ * withstand.
+ */
 export const MAX_ATTEMPTS = 200;
 
 export const FREE: CellState = { state: 'free' };
@@ -90,5 +93,5 @@ export function fromWord(word: Word): CellState {
 
 export const isFreeWord = (word: Word): boolean => word === KIND.free << 16;
 export const isLiveWord = (word: Word): boolean => (kindOf(word) & ~PROVEN) === KIND.live;
-/** Whether what the cell's record held still lies under a key of the token. */
+/** Whether the cell has ended, but a token key still opens what its record held. */
 export const isEndedWord = (word: Word): boolean => kindOf(word) >= KIND.dead && !isLiveWord(word);

@@ -7,7 +7,7 @@ const LEDGER_KEY = KEY_LABELS.ledger;
 /** Where the ledger lies: the token's data objects, and the keys of its pages. */
 export interface LedgerStore {
   /**
-   * Writes an object; once it is durable, and `writer` is still there, destroys those that it stands in for.
+   * Writes an object. Once it is durable and `writer` is still there, destroys the objects that it replaces.
    * @returns its handle @throws when the `writer` object is gone: then nothing was destroyed
    */
   replaceData(
@@ -19,7 +19,7 @@ export interface LedgerStore {
   /** Destroys an object; one that is gone already is not an error. */
   destroyData(handle: string): Promise<void>;
   listData(prefix: string): Promise<DataObject[]>;
-  /** Has {@link listData} show what other programs have written until now. Handles from before are void. */
+  /** Makes {@link listData} show what other programs have written until now. Older handles become void. */
   refresh(): Promise<void>;
   /** HMAC-SHA-256 under the token's ledger key, 32 bytes. */
   mac(data: Uint8Array): Promise<Uint8Array>;

@@ -10,7 +10,7 @@ import { isLiveWord } from './state.js';
 import type { LedgerStore } from './store.js';
 import { replayV2 } from './upgrade.js';
 
-/** What whoever takes the ledger over finds. */
+/** What a program finds when it takes over the ledger. */
 export type TakenOver = Replayed & {
   readonly writer: Writer;
   /** whether its pages are to be written again, in this version */
@@ -18,9 +18,10 @@ export type TakenOver = Replayed & {
 };
 
 /**
- * Becomes the ledger's writer and reads what the token holds: the writer before is fenced off first, so that what is read
- * then stays as it is.
- * @param limit that a ledger of version 2 was used with @param known whether this version's ledger was here before
+ * Becomes the ledger's writer and reads what the token holds. The previous writer is fenced off first, so
+ * that nothing changes after it was read.
+ * @param limit that a ledger of version 2 was used with @param known whether this version's ledger was here
+ * before
  * @throws LedgerCorrupt; NewerLedger; TokenError when another program does the same at this time
  */
 export async function takeOver(
@@ -36,7 +37,8 @@ export async function takeOver(
     const superseded = [...found.superseded, ...v2.map(({ handle }) => handle)];
     return { ...found, superseded, writer, upgrade: false };
   }
-  // Pages of this version without a journal: an upgrade was cut off. The older ledger is whole until the end of it.
+  // Pages of this version without a journal: an upgrade was cut off. The older ledger is complete until an
+  // upgrade has finished.
   const superseded = [...genuine, ...v2].map(({ handle }) => handle);
   const fresh = { ledger: randomBytes(16), segments: [], superseded, others: [], writer };
   if (v2.length > 0) {
@@ -50,7 +52,10 @@ export async function takeOver(
   return { ...fresh, pages: [], sequence: 0n, term: 0, upgrade: false };
 }
 
-/** What the token's ledger holds, looked at without taking it over: its writer may be at work. @throws LedgerCorrupt */
+/**
+ * What the token's ledger holds, read without taking it over, because its writer may be at work. @throws
+ * LedgerCorrupt
+ */
 export async function peek(store: LedgerStore, limit: number): Promise<{ pages: number; live: number }> {
   const { genuine, v2 } = await sort(store, await store.listData(LEDGER_PREFIX));
   const pages = replay(genuine)?.pages ?? (v2.length > 0 ? replayV2(v2, limit).pages : []);
@@ -59,14 +64,15 @@ export async function peek(store: LedgerStore, limit: number): Promise<{ pages: 
 }
 
 async function fence(store: LedgerStore, before: Writer): Promise<{ writer: Writer; objects: DataObject[] }> {
-  // Its own object is written first, and only then are others looked for. Of two programs that come at once, at least one then sees the other.
+  // This program writes its own object first, and only then looks for others. So if two programs do this at
+  // once, at least one of them sees the other.
   const mine = randomBytes(16);
   await store.replaceData(WRITER_LABEL, mine, []);
   const isMine = ({ label, value }: DataObject) => label === WRITER_LABEL && mine.equals(value);
   await store.refresh();
   const others = (await store.listData(WRITER_LABEL)).filter((writer) => !isMine(writer));
   for (const { handle } of others) await store.destroyData(handle);
-  // What another one wrote until then counts.
+  // What another writer wrote until now counts.
   if (others.some(({ value }) => !Buffer.from(value).equals(before.value))) await store.refresh();
   const objects = await store.listData(LEDGER_PREFIX);
   const writer = objects.find(isMine);
@@ -75,8 +81,8 @@ async function fence(store: LedgerStore, before: Writer): Promise<{ writer: Writ
 }
 
 /**
- * Tells what only this program wrote from what is passed over: whoever can put an object into the token without its key
- * changes nothing by it.
+ * Separates genuine objects from those that are skipped, so that an object which was put into the token
+ * without its key changes nothing.
  * @throws NewerLedger
  */
 async function sort(store: LedgerStore, objects: readonly DataObject[]) {

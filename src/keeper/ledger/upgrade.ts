@@ -15,7 +15,7 @@ export interface Upgraded {
 
 /**
  * @param objects all of version 2: nothing authenticates them
- * @param limit that the ledger was used with
+ * @param limit the limit that the ledger was used with
  * @throws LedgerCorrupt
  */
 export function replayV2(objects: readonly DataObject[], limit: number): Upgraded {

@@ -1,4 +1,7 @@
-/** What stands beside a line's message. Never a secret, never a plain account id: accounts have names of the vault's. */
+/**
+ * What a line has besides its message. Never a secret, and never a plain account id: the vault gives accounts
+ * names of its own.
+ */
 export type Details = Readonly<Record<string, unknown>>;
 type AuditSink = (event: string, details: Details) => void;
 
@@ -8,12 +11,12 @@ type Level = (typeof LEVELS)[number];
 const wanted = process.env.BKV_LOG_LEVEL ?? 'info';
 const isLevel = (word: string): word is Level => (LEVELS as readonly string[]).includes(word);
 
-/** From which level on lines are written: BKV_LOG_LEVEL, or `info` where that is unset or no level. */
+/** The lowest level that is written: BKV_LOG_LEVEL, or `info` if that is unset or not a level. */
 export const logLevel: Level = isLevel(wanted) ? wanted : 'info';
 const shown = new Set<Level>(LEVELS.slice(0, LEVELS.indexOf(logLevel) + 1));
 let auditSink: AuditSink | undefined;
 
-// A reader of the log that went away stops no vault.
+// If the reader of the log goes away, the vault must not stop.
 process.stderr.on('error', () => undefined);
 
 let gathered = '';
@@ -24,7 +27,10 @@ function flush(): void {
 }
 process.on('exit', flush);
 
-/** Lines of one turn of the event loop leave together: a call of the system costs more than a line. What is wrong leaves at once. */
+/**
+ * Lines of one turn of the event loop are written together, because a system call costs more than a line.
+ * Errors are written at once.
+ */
 function write(level: Level, message: string, details: Details): void {
   if (!shown.has(level)) return;
   if (!gathered) setImmediate(flush);
@@ -44,13 +50,13 @@ export const log = {
 if (wanted !== logLevel)
   log.warn('BKV_LOG_LEVEL is not a level', { given: wanted, levels: LEVELS, used: logLevel });
 
-/** Writes an event that an auditor asks about, to the log and to where {@link auditTo} says. */
+/** Writes an event for auditors to the log, and to the sinks of {@link auditTo}. */
 export function audit(event: string, details: Details = {}, level: 'info' | 'error' = 'info'): void {
   write(level, event, { audit: true, ...details });
   auditSink?.(event, details);
 }
 
-/** Has events of {@link audit} written there too. @returns what ends that */
+/** Also writes events of {@link audit} to this sink. @returns a function that ends this */
 export function auditTo(sink: AuditSink): () => void {
   auditSink = sink;
   return () => {

@@ -21,7 +21,10 @@ export abstract class Metric {
   /** The sample lines. */
   protected abstract samples(): string[];
 
-  /** Labels as they stand in a sample, which are its key too. @throws Error for a label that the metric does not have */
+  /**
+   * Labels as they are written in a sample; they are also its key. @throws Error for a label that the metric
+   * does not have
+   */
   protected keyOf(labels: Labels): string {
     for (const name in labels)
       if (!this.labelNames.includes(name)) throw new Error(`${this.described.name} has no label ${name}`);

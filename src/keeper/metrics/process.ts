@@ -6,7 +6,7 @@ delay.enable();
 
 const round = (n: number): number => Math.round(n * 1e6) / 1e6;
 
-/** Of this process, under the names that prom-client gives them: name, kind, help, value. */
+/** This process's samples, under the names that prom-client gives them: name, kind, help, value. */
 function samples(): [string, 'counter' | 'gauge', string, number][] {
   const { user, system } = process.cpuUsage();
   const { rss, heapUsed, heapTotal, external } = process.memoryUsage();

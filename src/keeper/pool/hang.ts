@@ -4,8 +4,8 @@ import type { Thread } from './thread.js';
 const LOOK_MS = 1000;
 
 /**
- * Tells a module that hangs from one that is slow. A thread inside the module cannot be ended: when a call does not come
- * back at all, only the end of the process helps, and that is asked for.
+ * Distinguishes a module that hangs from one that is slow. A thread inside the module cannot be ended. So if
+ * a call does not return at all, only ending the process helps, and this class asks for that.
  */
 export class HangDetection {
   readonly #limitMs: number;
@@ -15,7 +15,7 @@ export class HangDetection {
   /**
    * @param callTimeout seconds that a call may take
    * @param threads those that may be inside the module
-   * @param onHang is called when one of them does not come back
+   * @param onHang is called when one of them does not return
    */
   constructor(callTimeout: number, threads: () => Iterable<Thread>, onHang: () => void) {
     this.#limitMs = callTimeout * 1000;
@@ -25,7 +25,7 @@ export class HangDetection {
     }, LOOK_MS).unref();
   }
 
-  /** Says that the module does not come back. */
+  /** Reports that a call into the module does not return. */
   hang(): void {
     this.close();
     log.error('a call into the module hangs');

@@ -9,20 +9,21 @@ import { Sessions } from './sessions.js';
 import type { Thread } from './thread.js';
 import type { Token } from './token.js';
 
-/** Waits between two attempts to log in again, milliseconds; the last one stays. */
+/** Milliseconds between two attempts to log in again; the last one repeats. */
 const BACK_OFF = [200, 1000, 2000, 5000, 10_000, 30_000] as const;
 
 /** Each session tries itself about every so many seconds, for so many sessions. */
 const THOROUGH = 10;
-/** Until a module that does not end has hung, milliseconds. */
+/** Milliseconds after which a module that does not end counts as hung. */
 const END_TIMEOUT_MS = 5000;
 
 const AWAY = 'the token is away';
 
 /**
- * From logged in to lost to logged in again. When a session dies, all are ended, the module is finalized, and the token
- * logs in again by itself, ever more slowly, until it succeeds or the PIN is refused. Calls fail meanwhile. A session
- * that is there and fails is reopened while the others work; when none is well, all are taken to be lost.
+ * Takes the token from logged in to lost and back. When a session dies, all sessions are ended and the module
+ * is finalized. Then the login is repeated, at growing intervals, until it succeeds or the PIN is refused.
+ * Calls fail meanwhile. A session that still exists but fails is reopened while the others work. If none
+ * works, all count as lost.
  */
 export class Lifecycle {
   readonly sessions: Sessions;
@@ -49,7 +50,7 @@ export class Lifecycle {
   /**
    * @param onBegin is called when the sessions are open
    * @param onEnd before they are ended for good, or once they are lost
-   * @param onHang when a call into the module does not come back: only the end of the process helps
+   * @param onHang when a call into the module does not return: only ending the process helps
    */
   constructor(profile: Profile, onBegin: () => void, onEnd: () => void, onHang: () => void) {
     this.sessions = new Sessions(profile, {
@@ -66,7 +67,7 @@ export class Lifecycle {
     return this.#state;
   }
 
-  /** Of the loss, or of what failed last since. */
+  /** The reason of the loss, or of the last failure since. */
   get awayReason(): string | undefined {
     return this.#awayReason;
   }
@@ -106,7 +107,7 @@ export class Lifecycle {
   }
 
   leave(reason: Error): void {
-    // A full disk is not left by logging in again.
+    // Logging in again does not help against a full disk.
     if (this.#state !== 'up' || (reason instanceof TokenError && reason.reason === 'BKV_NOT_WRITTEN')) return;
     this.lost(reason);
     this.sessions.turnToNextToken();
@@ -147,7 +148,7 @@ export class Lifecycle {
     await this.#endAll().catch((error: Error) => log.error('token not closed', { reason: error.message }));
   }
 
-  /** Tries to reopen a sick session again and again, as long as others that write are well. */
+  /** Tries to reopen a sick session again and again, as long as other writing sessions work. */
   async #replace(thread: Thread, reason: Error): Promise<void> {
     this.#sick.add(thread);
     log.error('a session of the token fails, and is reopened', { reason: reason.message });

@@ -12,7 +12,7 @@ export class TokenPool implements Token {
   readonly #writes: DurableWrites;
   readonly #renewAfter: number;
 
-  /** @param onHang is called when a call into the module does not come back: only the end of the process helps */
+  /** @param onHang is called when a call into the module does not return: only ending the process helps */
   constructor(profile: Profile, onHang: () => void = endProcess) {
     this.#renewAfter = profile.renewAfter ?? Number.POSITIVE_INFINITY;
     const run = ((method, ...args) => this.#run(method, args)) as Run;
@@ -25,7 +25,7 @@ export class TokenPool implements Token {
     );
   }
 
-  /** As {@link constructor} and {@link open}; it is closed when that fails. */
+  /** Makes a pool and opens it; closes it if that fails. */
   static async open(profile: Profile): Promise<TokenPool> {
     const pool = new TokenPool(profile);
     try {
@@ -54,7 +54,7 @@ export class TokenPool implements Token {
     return this.#lifecycle.scheduler.worn >= this.#renewAfter;
   }
 
-  /** Whether handles of objects that one session got are good in all of them. */
+  /** Whether object handles that one session got are valid in all sessions. */
   get sharesHandles(): boolean {
     return [...this.#lifecycle.sessions.threads].every(({ sharesHandles }) => sharesHandles);
   }
@@ -106,5 +106,5 @@ export class TokenPool implements Token {
   }
 }
 
-/** A thread that hangs in the module keeps the process from ending, and a keeper that stands by from taking over. */
+/** A thread that hangs in the module keeps this process from ending, and another keeper from taking over. */
 const endProcess = () => process.kill(process.pid, 'SIGKILL');

@@ -2,9 +2,12 @@ import { tokenOperations, tokenSessions } from '../metrics/index.js';
 import { errorOf, isOfToken, operation, type Reply } from '../pkcs11/index.js';
 import type { Job, Thread } from './thread.js';
 
-/** Jobs that one message brings to a session when many wait. */
+/** Most jobs that one message brings to a session when many wait. */
 const JOBS_A_MESSAGE = 8;
-/** Calls in a row that may fail until their session is taken to be sick, though it does what is tried between them. */
+/**
+ * After this many failed calls in a row a session counts as sick, even if its own trials between them
+ * succeed.
+ */
 const FAILURES = 3;
 /** Failures that say nothing against a session. */
 const OF_THE_TOKEN: ReadonlySet<string | undefined> = new Set(['BKV_KEY', 'BKV_FENCED', 'BKV_STALE']);
@@ -17,7 +20,7 @@ const probe = (thorough: boolean): Job => ({
 });
 
 export interface SchedulerListener {
-  /** a session is of no use any more, and with it all */
+  /** a session can no longer be used, and so none can */
   onLost(error: Error): void;
   /** a session fails again and again; it gets nothing more until {@link Scheduler.admit} */
   onSick(thread: Thread, error: Error): void;
@@ -59,7 +62,7 @@ export class Scheduler {
     this.#next();
   }
 
-  /** Has the session that did nothing for the longest time try itself. @param thorough by evaluating */
+  /** Has the session that was idle longest try itself. @param thorough whether by evaluating */
   probe(thorough: boolean): void {
     this.#idle.shift()?.run([probe(thorough)]);
   }
@@ -76,7 +79,7 @@ export class Scheduler {
     this.#idle.length = 0;
   }
 
-  /** As {@link pause}, and whoever waits is told why nothing comes. */
+  /** As {@link pause}, and waiting jobs fail with the reason. */
   fail(threads: Iterable<Thread>, error: Error): void {
     this.pause();
     const given = [...threads].flatMap((thread) => {
@@ -91,7 +94,7 @@ export class Scheduler {
   /** A thread has done what it was given. */
   settle(thread: Thread, replies: readonly Reply[]): void {
     const { running } = thread;
-    // Whoever waited for this call has been told already that the session is lost.
+    // The caller has been told already that the session is lost.
     if (!running) return;
     thread.running = undefined;
     let lost: Error | undefined;
@@ -135,7 +138,10 @@ export class Scheduler {
     return error;
   }
 
-  /** Sends what this turn of the event loop gathers: waking a thread costs as much as a short token call. */
+  /**
+   * Sends all jobs of this turn of the event loop together, because waking a thread costs as much as a short
+   * token call.
+   */
   #soon(): void {
     this.#scheduled ??= setImmediate(() => {
       this.#scheduled = undefined;

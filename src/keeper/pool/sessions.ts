@@ -11,13 +11,13 @@ import { ExposureReport } from './exposure.js';
 import { Thread, type ThreadListener } from './thread.js';
 
 /**
- * The profile's sessions, each on a thread of its own. With `spread` some are on the standby tokens: they evaluate;
- * whatever touches objects is done on the first token alone.
+ * The profile's sessions, each on a thread of its own. With `spread` some are on the standby tokens, where
+ * they only evaluate. Everything that touches objects is done on the first token.
  */
 export class Sessions {
   readonly #profile: Profile;
   readonly #listener: ThreadListener;
-  /** the one that is used now first */
+  /** the token in use comes first */
   readonly #tokens: TokenName[];
   readonly #threads = new Set<Thread>();
   readonly #report = new ExposureReport();
@@ -50,15 +50,14 @@ export class Sessions {
   }
 
   /**
-   * Logs every session in that the token gives, at least one.
-   * @throws TokenError, PinRefused, ProfileError
+   * Logs in as many sessions as the token gives, at least one. @throws TokenError, PinRefused, ProfileError
    */
   async begin(): Promise<void> {
     this.#epoch++;
     while (this.#threads.size < this.#profile.sessions) this.#start();
     const threads = [...this.#threads];
     for (const thread of threads) thread.sharesHandles = false;
-    // One after the other: not every module survives two first logins at once.
+    // One after the other, because not every module survives two first logins at once.
     for (const [i, thread] of threads.entries()) {
       const token = (this.#profile.spread && this.#tokens[i % this.#tokens.length]) || this.#first;
       try {
@@ -73,8 +72,8 @@ export class Sessions {
 
   /**
    * Opens one session again, beside the others.
-   * @param lender another session that writes
-   * @throws TokenError when it could not be, or does not work
+   * @param lender another session that writes @throws TokenError when the session could not be opened, or
+   * does not work
    */
   async renew(thread: Thread, lender: Thread): Promise<void> {
     thread.failures = 0;
@@ -87,14 +86,14 @@ export class Sessions {
     await Promise.all([...this.#threads].map((thread) => thread.command({ do: 'end' })));
   }
 
-  /** Ends the module itself, once no session is left: many a network HSM is only found again after that. */
+  /** Finalizes the module, once no session is left: many network HSMs are only found again after that. */
   async finalize(): Promise<void> {
     // Threads that share no handles may each have an instance of the module.
     for (const [i, thread] of [...this.#threads].entries())
       if (i === 0 || !thread.sharesHandles) await thread.command({ do: 'finalize' });
   }
 
-  /** Tells every session of a page's key. */
+  /** Tells every session about a page's key. */
   learn(label: string, handle?: string): void {
     for (const thread of this.#threads) thread.learn(label, handle);
   }
@@ -125,8 +124,9 @@ export class Sessions {
   }
 
   /**
-   * Whether the handles that one session got are good in another: tried with an object of the session. In some modules
-   * each thread has an instance of its own, whose handles mean nothing, or another object, in the others.
+   * Whether handles that one session got are valid in another, tried with a session object. In some modules
+   * each thread has its own instance. A handle of one instance then means nothing, or another object, in the
+   * others.
    */
   async #borrows(thread: Thread, lender: Thread): Promise<boolean> {
     const lent = (await lender.command({ do: 'lend' })) as Lent | undefined;

@@ -30,7 +30,7 @@ const PROGRAM = new URL('../pkcs11/session-thread.js', import.meta.url);
 export class Thread {
   /** whether the session is on a standby token */
   onStandby = false;
-  /** whether handles of the token's objects that the writing sessions got are good in this one, and so it may write too */
+  /** whether object handles that the writing sessions got are valid in this one, so that it may write too */
   sharesHandles = false;
   /** calls in a row that failed */
   failures = 0;
@@ -59,7 +59,7 @@ export class Thread {
     this.#worker.on('exit', () => gone(new TokenError('a token session ended', 'BKV_CLOSED')));
   }
 
-  /** Milliseconds for which a call into the module was seen not to come back. */
+  /** Milliseconds for which a call into the module has not returned, as far as was seen. */
   waited(): number {
     const calls = Atomics.load(this.#calls, 0);
     const idle = !this.running && !this.#commanded;
@@ -72,7 +72,7 @@ export class Thread {
     this.#worker.postMessage(jobs.map(({ method, args }) => ({ method, args })));
   }
 
-  /** Tells the session of a page's key. Where handles are not shared it looks for the label. */
+  /** Tells the session about a page's key. If handles are not shared, it looks for the label. */
   learn(label: string, handle?: string): void {
     this.#post({ do: 'learn', key: handle && this.sharesHandles ? [label, handle] : [label] });
   }

@@ -15,11 +15,11 @@ export type Run = <M extends OperationName>(
 ) => Promise<ReturnType<Calls[M]>>;
 
 /**
- * Writes to the token, one after the other. A write counts once the witness has seen it too. What the witness does
- * not see is taken back, if that is possible.
+ * Writes to the token, one after the other. A write counts only once the witness has seen it too. What the
+ * witness does not see is undone, if possible.
  */
 export class DurableWrites {
-  /** looks into the first token */
+  /** reads the first token */
   witness: Witness | undefined;
   readonly #run: Run;
   readonly #learn: (label: string, handle?: string) => void;
@@ -43,7 +43,7 @@ export class DurableWrites {
     else this.witness = new Witness(profile);
   }
 
-  /** Runs what touches the token's objects while nothing else does. */
+  /** Runs work that touches the token's objects while nothing else touches them. */
   alone<T>(work: () => Promise<T>): Promise<T> {
     return this.#turn.take(work);
   }
@@ -97,7 +97,10 @@ export class DurableWrites {
     });
   }
 
-  /** Believes the token only once the witness has seen it too. @param undo takes back what was not kept, if it can */
+  /**
+   * Believes the token only once the witness has seen it too. @param undo takes back what the token did not
+   * keep, if possible
+   */
   async #confirm(question: Question, undo: () => Promise<unknown> = async () => undefined): Promise<void> {
     try {
       await (this.witness as Witness).confirm(question);
@@ -110,7 +113,7 @@ export class DurableWrites {
     }
   }
 
-  /** Nothing is written before it succeeds. */
+  /** Removes objects that were not synced. Nothing is written before this succeeds. */
   #removeUnsynced(): void {
     try {
       this.witness?.removeUnsynced();

@@ -11,9 +11,9 @@ export interface Target {
 }
 
 /**
- * The password of a connection, from the file that PGPASSFILE names or `~/.pgpass` (PostgreSQL, "The Password File").
- * @returns undefined when no line is for it
- * @throws DatabaseError when others can read the file
+ * The password of a connection, from the file that PGPASSFILE names or `~/.pgpass` (PostgreSQL, "The Password
+ * File").
+ * @returns undefined when no line matches @throws DatabaseError when others can read the file
  */
 export function passwordOf({ host, port, database, user }: Target): string | undefined {
   const path = process.env.PGPASSFILE ?? inHome('.pgpass');
@@ -33,7 +33,7 @@ export function passwordOf({ host, port, database, user }: Target): string | und
   return undefined;
 }
 
-/** Fields between colons; a backslash takes the next character as it is. */
+/** Fields between colons; a backslash escapes the next character. */
 function fieldsOf(line: string): string[] {
   const fields: string[] = [];
   let field = '';

@@ -7,7 +7,7 @@ import { LOCKED, type Row } from './row.js';
 export interface Binding {
   /** 33 bytes */
   readonly serverPublicKey: Uint8Array;
-  /** what the ledger's `mark()` gave, 68 bytes */
+  /** result of the ledger's `mark()`, 68 bytes */
   readonly mark: Uint8Array;
 }
 
@@ -24,13 +24,16 @@ export class Records {
 
   /**
    * @param where path of an SQLite file, or URL of a PostgreSQL database, durable at every commit
-   * @throws DatabaseError when it is not, or cannot be reached
+   * @throws DatabaseError when it is not durable, or cannot be reached
    */
   static async open(where: string): Promise<Records> {
     return new Records(await open(where));
   }
 
-  /** Brings the tables into the form that this program knows. Call it as the only writer. @throws DatabaseError */
+  /**
+   * Upgrades the tables to the form that this program knows. The caller must be the only writer. @throws
+   * DatabaseError
+   */
   prepare(): Promise<void> {
     return migrate(this.#db);
   }
@@ -67,7 +70,7 @@ export class Records {
 
   /**
    * Writes rows in place of those that have the same account and cell in generation `from`, all or none.
-   * @returns how many were there; what is gone, or of another generation, stays so
+   * @returns how many rows were replaced; a row that is gone, or of another generation, is left as it is
    */
   async replace(rows: readonly Row[], from: number): Promise<number> {
     return this.#db.transaction().execute(async (transaction) => {
@@ -86,7 +89,10 @@ export class Records {
     });
   }
 
-  /** Destroys what the row held. From then on the row says that its account is locked, even if the cell is used again. */
+  /**
+   * Destroys what the row held. From then on the row says that its account is locked, even if its cell is
+   * used again.
+   */
   async scrub({ account, cell }: Pick<Row, 'account' | 'cell'>): Promise<void> {
     await this.#db
       .updateTable('records')

@@ -1,13 +1,16 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { CodedError } from '../../protocol/terms.js';
 
-/** Where a row lies. Each pair of cell and generation is written once: whatever changes takes a new cell. */
+/** The place of a row. Each pair of cell and generation is written only once: any change takes a new cell. */
 export interface Place {
   /** the account's name, 64 hexadecimal digits */
   readonly account: string;
   /** where its counter lies in the token's ledger */
   readonly cell: number;
-  /** of the page key that it is under; 0 when the account is locked: then the row holds nothing else */
+  /**
+   * generation of the page key that it is sealed under; 0 when the account is locked, and then the row holds
+   * nothing else
+   */
   readonly generation: number;
 }
 
@@ -31,7 +34,7 @@ export interface Content {
 
 export type OpenRow = Place & Content;
 
-/** The bytes are not what the page key made for this place. */
+/** The bytes were not sealed under the page key for this place. */
 export class BadRow extends CodedError {
   constructor(message: string) {
     super('database-failed', message);
@@ -55,12 +58,12 @@ interface Header {
   readonly dealing: string;
   readonly nonce: Uint8Array;
   readonly lengths: readonly number[];
-  /** all of the above as they are in the row */
+  /** all fields above, as they are in the row */
   readonly bytes: Uint8Array;
 }
 
 /**
- * What the page key makes the row's key of (HMAC-SHA-256), 89 bytes.
+ * The input from which the page key makes the row's key (HMAC-SHA-256), 89 bytes.
  * @param nonce 32 bytes, fresh at every write
  */
 export function rowKeyInput({ account, cell, generation }: Place, nonce: Uint8Array): Uint8Array {
@@ -72,7 +75,7 @@ export function rowKeyInput({ account, cell, generation }: Place, nonce: Uint8Ar
   return Buffer.concat([CONTEXT, name, place, nonce]);
 }
 
-/** @param key the row's, 32 bytes: of one place and nonce, and so of one row */
+/** @param key the row's, 32 bytes: it belongs to one place and nonce, and so to one row */
 export function sealRow(place: Place, content: Content, nonce: Uint8Array, key: Uint8Array): Row {
   const fields = [
     content.wrappedKey,
@@ -96,7 +99,7 @@ export function sealRow(place: Place, content: Content, nonce: Uint8Array, key: 
 /** The nonce that a row's key was made with, 32 bytes. @throws BadRow */
 export const nonceOf = ({ sealed }: Row): Uint8Array => readHeader(sealed).nonce;
 
-/** @param key what the page key makes of {@link rowKeyInput} @throws BadRow */
+/** @param key HMAC of {@link rowKeyInput} under the page key @throws BadRow */
 export function openRow(row: Row, key: Uint8Array): OpenRow {
   const { named, dealing, nonce, lengths, bytes } = readHeader(row.sealed);
   const decipher = createDecipheriv('aes-256-gcm', key, IV);

@@ -6,7 +6,10 @@ const INT8 = 20;
 pg.types.setTypeParser(INT8, Number);
 export const { Pool } = pg;
 
-/** The PostgreSQL servers of a URL, as `postgres://bkv@a,b:5433/bkv`: the first that takes writes is used. */
+/**
+ * The PostgreSQL servers of a URL such as `postgres://bkv@a,b:5433/bkv`: the first that accepts writes is
+ * used.
+ */
 export class Servers {
   readonly #all: readonly pg.ClientConfig[];
   #at = 0;
@@ -33,17 +36,17 @@ export class Servers {
     return this.#all.length;
   }
 
-  /** The one that is used now. */
+  /** The server that is used now. */
   get now(): pg.ClientConfig {
     return this.#all[this.#at] as pg.ClientConfig;
   }
 
-  /** Uses the next one from now on, unless another one than this is used already. */
+  /** Uses the next server from now on, unless a server other than `server` is in use already. */
   turnFrom(server: pg.ClientConfig): void {
     if (this.now === server) this.#at = (this.#at + 1) % this.#all.length;
   }
 
-  /** A client of the server that is used when it is made. */
+  /** A client of the server that is in use when the client is made. */
   readonly Client: new () => ServerClient = ((servers: Servers) =>
     class extends pg.Client implements ServerClient {
       readonly server = servers.now;
@@ -69,7 +72,7 @@ export interface ServerClient extends pg.Client {
   readonly server: pg.ClientConfig;
 }
 
-/** Whether a server takes no writes now, as one that follows another. */
+/** Whether a server accepts no writes now, such as one that follows another. */
 export async function isReadOnly(client: Pick<pg.ClientBase, 'query'>): Promise<boolean> {
   const { rows } = await client.query('SHOW transaction_read_only');
   return rows[0].transaction_read_only === 'on';

@@ -17,7 +17,7 @@ interface Pending {
   readonly reject: (error: Error) => void;
 }
 
-/** Waits before the keeper is looked for again, milliseconds; the last one stays. */
+/** Milliseconds before the keeper is looked for again; the last one repeats. */
 const BACK_OFF = [10, 20, 50, 100, 200, 500] as const;
 
 const away = (): CodedError =>
@@ -25,7 +25,7 @@ const away = (): CodedError =>
 const cutOff = (): CodedError =>
   new CodedError('unavailable', 'the keeper ended before it answered; try again', { retryAfter: 2 });
 
-/** Calls methods on a keeper's socket. A connection that is lost is made again by itself. */
+/** Calls methods on a keeper's socket. Reconnects by itself if the connection is lost. */
 export class SocketClient<M extends Methods> {
   readonly #pending = new Map<number, Pending>();
   #socket: Socket | undefined;
@@ -35,7 +35,7 @@ export class SocketClient<M extends Methods> {
   #attempts = 0;
   #retry: NodeJS.Timeout | undefined;
 
-  /** @param limit bytes of a frame that comes back */
+  /** @param limit most bytes of a frame that comes back */
   constructor(
     readonly path: string,
     readonly methods: M,

@@ -1,6 +1,6 @@
 /** Values as bytes: fixed fields as they are, others after their length. All integers are big-endian. */
 
-/** Bytes that do not follow the schema: the sender is no process of the vault. */
+/** Bytes that do not follow the schema: the sender is not a process of the vault. */
 export class Malformed extends Error {
   override name = 'Malformed';
 }
@@ -55,7 +55,7 @@ const check = (holds: boolean, what: string): void => {
   if (!holds) throw new Malformed(what);
 };
 
-/** Exactly so many bytes. */
+/** Exactly `length` bytes. */
 export const fixed = (length: number): Field<Uint8Array> => ({
   write: (out, value) => {
     check(value.length === length, `${value.length} bytes, not ${length}`);
@@ -64,7 +64,7 @@ export const fixed = (length: number): Field<Uint8Array> => ({
   read: (from) => from.take(length),
 });
 
-/** From `min` to `max` bytes, after their length as u16, or as u32 where that is too small. */
+/** From `min` to `max` bytes, after their length as u16, or as u32 if u16 is too small. */
 export function bytes(min: number, max: number): Field<Uint8Array> {
   const size = max < 2 ** 16 ? 2 : 4;
   const inRange = (length: number) => check(length >= min && length <= max, `${length} bytes`);
@@ -117,7 +117,7 @@ export function word(max: number): Field<string> {
   };
 }
 
-/** So many bytes that stand as text elsewhere. */
+/** Bytes of a fixed length that are text elsewhere. */
 function encoded(length: number, encoding: 'hex' | 'base64url'): Field<string> {
   return {
     write: (out, value) => {
@@ -179,7 +179,7 @@ export const list = <T>(field: Field<T>, most: number): Field<readonly T[]> => (
   },
 });
 
-/** Fields one after the other. One that is `undefined` is left out of what is read. */
+/** Fields one after the other. A field that is `undefined` is absent from what is read. */
 export function struct<F extends Record<string, Field<unknown>>>(
   table: F,
 ): Field<{ [N in keyof F]: ValueOf<F[N]> }> {

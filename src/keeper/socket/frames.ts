@@ -2,13 +2,13 @@ import type { Socket } from 'node:net';
 import { Malformed } from './fields.js';
 
 /**
- * A frame is length u32 ‖ kind u8 ‖ call u32 ‖ body; the length is that of what follows it. Whoever connects sends
- * {@link GREETING} first. A call has one `answer` or `failure`, and before it any number of `part`s.
+ * A frame is length u32 ‖ kind u8 ‖ call u32 ‖ body; the length is that of everything after it. The caller
+ * sends {@link GREETING} first. A call gets any number of `part`s, and then one `answer` or `failure`.
  */
 export const KIND = { request: 1, answer: 2, failure: 3, part: 4 } as const;
 const KINDS: ReadonlySet<number> = new Set(Object.values(KIND));
 
-/** Both sides are of the same version, or do not talk. */
+/** The two sides talk only if both have the same version. */
 export const GREETING = Buffer.from('bkv keeper 1\n');
 
 /** kind and call */
@@ -30,14 +30,17 @@ export function encodeFrame({ kind, call, body }: Frame): Buffer {
   return frame;
 }
 
-/** Frames of one turn of the event loop leave together: a call of the system costs as much as what it carries. */
+/**
+ * Frames of one turn of the event loop are sent together, because a system call costs as much as what it
+ * carries.
+ */
 export function sendFrame(socket: Socket, frame: Frame): void {
   socket.cork();
   socket.write(encodeFrame(frame));
   setImmediate(() => socket.uncork());
 }
 
-/** Cuts a stream of bytes, in whatever pieces it comes, into frames. */
+/** Cuts a stream of bytes into frames, whatever pieces it arrives in. */
 export class FrameParser {
   #rest: Buffer[] = [];
   #length = 0;
@@ -51,7 +54,10 @@ export class FrameParser {
     this.#greeted = !greeting;
   }
 
-  /** @throws Malformed for a frame that is too long, of no kind, or that has no head, as soon as its head is there */
+  /**
+   * @throws Malformed for a frame that is too long, has an unknown kind or no complete head, as soon as its
+   * head has arrived
+   */
   *push(chunk: Buffer): Generator<Frame> {
     this.#rest.push(chunk);
     this.#length += chunk.length;

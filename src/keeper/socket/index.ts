@@ -8,7 +8,7 @@ export { type Handlers, SocketServer } from './server.js';
 /** The keeper's sockets in their folder. Each is in a folder of its own, whose permissions say who may call there. */
 export const SOCKETS = { api: 'api/keeper.sock', admin: 'admin/keeper.sock' } as const;
 
-/** The keeper over its socket, and what ends the connection. */
+/** The keeper over its socket, and a function that ends the connection. */
 export function connectKeeper(path: string): KeeperApi & { disconnect(): void } {
   const client = new SocketClient(path, API, ANSWER_LIMIT);
   const methods = (Object.keys(API) as (keyof typeof API)[]).map((name) => [

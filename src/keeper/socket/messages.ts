@@ -149,7 +149,7 @@ type ValueOf<F> = F extends Field<infer T> ? T : never;
 export type ArgumentsOf<R extends Row> = ValueOf<R['arguments']>;
 export type ResultOf<R extends Row> = ValueOf<R['result']>;
 
-/** Bytes of a frame that a caller may send: a JWT, and what a method has beside it. */
+/** Most bytes of a frame that a caller may send: a JWT, and a method's other fields. */
 export const REQUEST_LIMIT = 20_480;
 export const ANSWER_LIMIT = 8192;
 /** A backup of a token with many pages is large. */

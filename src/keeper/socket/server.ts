@@ -7,23 +7,28 @@ import { decode, encode, Malformed } from './fields.js';
 import { type Frame, FrameParser, KIND, sendFrame } from './frames.js';
 import { FAILURE, type Methods, REQUEST_LIMIT } from './messages.js';
 
-/** One method: takes arguments as the schema says, and may tell parts of its result before it ends. */
+/** One method: it takes arguments that match the schema, and may send parts of its result before it ends. */
 export type Handler = (call: never, tell: (part: unknown) => void) => Promise<unknown>;
 export type Handlers<M extends Methods> = { readonly [N in keyof M]: Handler };
 
 export interface ServeOptions {
   readonly path: string;
-  /** of the socket: 0o600, or 0o660 where the callers are of the folder's group */
+  /** permissions of the socket: 0o600, or 0o660 if the callers are in the folder's group */
   readonly mode: number;
-  /** callers at the same time: one more is hung up on */
+  /** most callers at the same time: any further one is hung up on */
   readonly connections: number;
-  /** calls that one connection may have open; the rest of what it sends is not read before some are answered */
+  /**
+   * most calls that one connection may have open; what it sends beyond that is read only once some are
+   * answered
+   */
   readonly open: number;
-  /** calls of all connections that run at the same time; they take turns */
+  /** most calls of all connections that run at the same time; connections take turns */
   readonly running: number;
 }
 
-/** Bytes of answers that a caller may leave unread; no more of what it sends is read then. */
+/**
+ * Most bytes of answers that a caller may leave unread; beyond that, nothing more of what it sends is read.
+ */
 const UNREAD = 2 ** 20;
 
 interface Connection {
@@ -33,8 +38,8 @@ interface Connection {
 }
 
 /**
- * Serves methods on a Unix socket. A caller that sends what the schema does not know is disconnected; one that sends more
- * than its share waits for its own answers, and no other caller does.
+ * Serves methods on a Unix socket. A caller that sends what the schema does not know is disconnected; one
+ * that sends more than its share waits for its own answers, and holds up no other caller.
  */
 export class SocketServer<M extends Methods> {
   readonly #methods: Map<number, { name: string; row: M[keyof M]; handle: Handler }>;
@@ -68,7 +73,7 @@ export class SocketServer<M extends Methods> {
     await server.#listen().catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EADDRINUSE' || (await answers(options.path)))
         throw new CodedError('usage', `${options.path}: cannot be listened on (${error.code})`);
-      // Left behind by a keeper that was killed.
+      // The socket was left behind by a keeper that was killed.
       await unlink(options.path);
       await server.#listen();
     });
@@ -134,7 +139,7 @@ export class SocketServer<M extends Methods> {
     while (this.#running < this.options.running) {
       const connection = [...this.#connections].find(({ waiting }) => waiting.length > 0);
       if (!connection) return;
-      // The last in the row from now on.
+      // It is last in line from now on.
       this.#connections.delete(connection);
       this.#connections.add(connection);
       this.#running++;
@@ -183,7 +188,10 @@ export class SocketServer<M extends Methods> {
   }
 }
 
-/** What a caller learns of an error. Of one that is not in the table it learns only that there was one. */
+/**
+ * What a caller learns about an error. If the error is not in the table, the caller learns only that there
+ * was one.
+ */
 function told(error: Error, method: string, requestId: string | undefined) {
   const code = codeOf(error);
   if (code === 'internal' || code === 'token-failed' || code === 'database-failed')

@@ -18,9 +18,9 @@ export type Status =
   | { readonly state: 'unregistered' }
   | {
       readonly state: 'registered';
-      /** of the newest of its keys */
+      /** those of the account's newest key */
       readonly attemptsRemaining: number;
-      /** wrong passwords until that is locked */
+      /** wrong passwords until that key is locked */
       readonly maxAttempts: number;
       /** all of its keys, newest first */
       readonly dealings: readonly HeldDealing[];
@@ -49,7 +49,7 @@ export class Accounts {
     this.#records = records;
   }
 
-  /** Changes of one account come one after the other. */
+  /** Runs the changes of one account one after the other. */
   inTurn<T>(account: string, work: () => Promise<T>): Promise<T> {
     return this.#turns.take(account, work);
   }
@@ -66,7 +66,7 @@ export class Accounts {
     await this.#rows.openNone();
     const isLocked = (row: Place) => isLockedRow(row) || this.#ledger.state(row).state === 'locked';
     if (rows.some(isLocked)) throw new AccountLocked();
-    // A registration may have ended their cells since they were read, and put a row of its own before that.
+    // Since these rows were read, a registration may have written its own row and then ended their cells.
     const isNew = ({ cell, generation }: Place) =>
       !rows.some((row) => row.cell === cell && row.generation === generation);
     const replaced = rows.length > 0 && (await this.#records.find(account.name)).some(isNew);
@@ -78,13 +78,13 @@ export class Accounts {
     return this.#live(await this.#records.find(name), requestId);
   }
 
-  /** As {@link live}, when they are known to be so in the token too. @throws VaultUnavailable */
+  /** As {@link live}, once the token is known to hold that too. @throws VaultUnavailable */
   async held(account: Asked): Promise<OpenRow[]> {
     if (!this.#ledger.usable) throw new VaultUnavailable('the retry counters cannot be written to the token');
     return this.live(account);
   }
 
-  /** Those rows that this vault wrote and whose cell is their own. */
+  /** The rows that this vault wrote and whose cell is live. */
   async #live(rows: readonly Row[], requestId: string | undefined): Promise<OpenRow[]> {
     const isLive = (row: Place) => this.#ledger.state(row).state === 'live';
     const opened: OpenRow[] = [];
@@ -96,8 +96,8 @@ export class Accounts {
   }
 
   /**
-   * Writes a row and makes its cell live, in place of the account's live rows that it `replaces`. It begins with the
-   * attempts spent on those that it `inherits` from.
+   * Writes a row and makes its cell live, in place of the account's live rows that it `replaces`. The new
+   * cell begins with the attempts spent on the rows that it `inherits` from.
    * @param place its cell was picked: whichever way this ends, it is not picked any more
    */
   async store(
@@ -162,9 +162,9 @@ export class Accounts {
   }
 
   /**
-   * The counter of a row was locked: its account is told so from now on.
-   * @param scrubbing runs the rest once the answer has left: in it, the time that this takes would show that the account
-   * exists. If it fails, {@link tidy} makes up for it
+   * Called when the counter of a row was locked: from now on the account is told so.
+   * @param scrubbing runs the rest after the answer has left: before the answer, the time that this takes
+   * would reveal that the account exists. If it fails, {@link tidy} makes up for it
    */
   locked(
     { name: account, requestId }: Asked,
@@ -195,7 +195,7 @@ export class Accounts {
   }
 }
 
-/** Whether a row is of the same registration, whatever cell it is in. */
+/** Whether a row belongs to the same registration, whatever its cell. */
 export const isSame = (
   row: Content,
   content: Pick<Content, 'dealing' | 'publicKey' | 'registrationRecord'>,
@@ -205,8 +205,9 @@ export const isSame = (
   Buffer.compare(row.registrationRecord, content.registrationRecord) === 0;
 
 /**
- * A cell becomes live in the same change that ends those which it replaces, so no crash leaves two of one dealing: the
- * older row was hidden from the registration that should have ended it. The next one ends both.
+ * A cell becomes live in the same change that ends the cells that it replaces. So no crash leaves two live
+ * rows of one dealing. If there are two, the older row was hidden from the registration that should have
+ * ended it. The next registration ends both.
  */
 function expectOneOfEach(rows: OpenRow[], requestId: string | undefined): OpenRow[] {
   const twins = rows.filter((row) => rows.some((other) => other !== row && other.dealing === row.dealing));

@@ -5,13 +5,13 @@ import type { RegistrationFinish, RegistrationRequest } from './registration.js'
 
 /** Whom a call is for, as the keeper's caller received it. */
 export interface Caller {
-  /** JWT (RFC 7519) that names the account in `sub`; the keeper checks it, whoever has checked it before */
+  /** JWT (RFC 7519) that names the account in `sub`; the keeper always checks it itself */
   readonly accessToken: string;
-  /** what stands for the request in the logs of both sides, a UUID */
+  /** a UUID that identifies the request in the logs of both sides */
   readonly requestId: string;
 }
 
-/** What is asked for an account. */
+/** Arguments of a call for an account. */
 export type For<T = object> = T & { readonly caller: Caller };
 
 /**
@@ -23,13 +23,13 @@ export type For<T = object> = T & { readonly caller: Caller };
  * - MUST have `finishRegistration` and `finishShare` durable before they resolve, and MAY keep the account's older key
  *   until then;
  * - MUST reject with a CodedError, and with no other error;
- * - MUST NOT tell an unknown account from a known one, by answer or by time, but to whoever holds its access token;
+ * - MUST NOT show by its answer or its timing whether an account is known, except to whoever holds its access token;
  * - MAY reject any call with `unavailable`, `overloaded` or `rate-limited`, and then nothing was spent;
  * - MAY answer calls in another order than they came in.
  *
  * A caller
- * - MUST NOT take a call that was cut off (`unavailable`: the keeper ended meanwhile) for one that had no effect;
- * - MAY call at any time, also while the keeper stands by.
+ * - MUST NOT assume that a call that was cut off (`unavailable`: the keeper ended meanwhile) had no effect;
+ * - MAY call at any time, even while the keeper stands by.
  *
  * Exchange ids are 16 bytes as 22 base64url characters; a dealing is 16 bytes as 32 hexadecimal digits.
  */
@@ -38,7 +38,7 @@ export interface KeeperApi {
   identity(): Promise<{
     serverPublicKey: Uint8Array;
     maxAttempts: number;
-    /** that the second message of an exchange is waited for, 1 to 3600 */
+    /** how long the second message of an exchange is waited for, 1 to 3600 */
     exchangeSeconds: number;
   }>;
   /** @throws CodedError unauthorized, as every method for an account */
@@ -52,8 +52,8 @@ export interface KeeperApi {
     call: For<RegistrationRequest>,
   ): Promise<{ registrationId: string; registrationResponse: Uint8Array; limit: number; mac?: Uint8Array }>;
   /**
-   * Where the account has a key, only a call with `replace` puts another in its place. The same message again is answered
-   * the same. @throws CodedError key-exists, unknown-exchange, exchange-expired, invalid-message
+   * If the account has a key, only a call with `replace` replaces it. The same message, sent again, gets the
+   * same answer. @throws CodedError key-exists, unknown-exchange, exchange-expired, invalid-message
    */
   finishRegistration(call: For<RegistrationFinish>): Promise<undefined>;
   /** @returns transportKey: E, 33 bytes; limit; mac, 32 bytes @throws CodedError invalid-message */

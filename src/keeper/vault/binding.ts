@@ -19,7 +19,7 @@ const KEEP_MS = 1000;
 const name = (serverPublicKey: Uint8Array): string => Buffer.from(serverPublicKey).toString('base64url');
 
 /**
- * What the database remembers of the ledger; `undefined` when no vault has claimed it.
+ * What the database remembers about the ledger; `undefined` if no vault has claimed the database.
  * @param serverPublicKey the token's, 33 bytes
  * @throws ForeignDatabase when database and token are of two vaults
  */
@@ -41,8 +41,8 @@ export async function knownMark(
 }
 
 /**
- * For a database that no vault has claimed yet. Either it is empty and the token new, or both belong to one vault. Looks before the
- * ledger is taken over: a vault that serves goes on.
+ * For a database that no vault has claimed yet. Either it is empty and the token new, or both belong to one
+ * vault. This is checked before the ledger is taken over, so that a vault that is serving goes on.
  * @param held what the token's ledger holds @throws ForeignDatabase
  */
 async function assertOneVault(
@@ -77,7 +77,10 @@ async function opensAny(token: Token, records: Records): Promise<boolean> {
   return false;
 }
 
-/** Keeps in the database how new the ledger is, so that a token that was put back to an older state is known by it. */
+/**
+ * Keeps in the database how new the ledger is, so that a token that was put back to an older state is
+ * recognised.
+ */
 export class Marks {
   readonly #ledger: Ledger;
   readonly #records: Records;
@@ -106,7 +109,9 @@ export class Marks {
     await this.#soon();
   }
 
-  /** A mark that cannot be written now is written later. The mark of a writer that is fenced off is of no use. */
+  /**
+   * A mark that cannot be written now is written later. The mark of a writer that is fenced off is useless.
+   */
   #soon(): Promise<void> {
     return this.#keeping.take(async () => {
       if (!this.#ledger.usable || this.#ledger.sequence === this.#kept) return;

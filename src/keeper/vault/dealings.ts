@@ -23,7 +23,7 @@ export interface ShareRequest {
   readonly keyshare: Uint8Array;
 }
 
-/** How it ends that. */
+/** How the client ends it. */
 export interface ShareFinish {
   readonly registrationId: string;
   /** share·G, 33 bytes */
@@ -43,12 +43,15 @@ interface ShareExchange {
   readonly dealing: string;
   /** X, 65 bytes */
   readonly keyshare: Uint8Array;
-  /** E: the share travels under it, and it is nowhere else */
+  /** E: the share travels under it; it is kept nowhere else */
   readonly transport: WrappedKey;
   readonly bound: Bound;
 }
 
-/** Keys of one account that are not ended: more are refused until one of them is committed, or the account deleted. */
+/**
+ * Most keys that one account may have: more are refused until one of them is committed, or the account is
+ * deleted.
+ */
 const MAX_KEYS = 4;
 
 /**
@@ -87,7 +90,7 @@ export class Dealings {
     this.#finishes.close();
   }
 
-  /** Has the token make a pair E that one share travels under. @throws InvalidMessage */
+  /** Has the token make the key pair E, under which one share travels. @throws InvalidMessage */
   async start({ name, subject }: Account, { dealing, index, keyshare }: ShareRequest) {
     const shared = await this.#agreement.agree(keyshare);
     const transport = await this.#token.call('generateWrapped');
@@ -110,9 +113,10 @@ export class Dealings {
   }
 
   /**
-   * Keeps a share beside the account's other keys, in place of one that was proven by nobody. It begins with the
-   * attempts that are spent on them.
-   * @throws InvalidMessage, UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay, VaultUnavailable
+   * Keeps a share beside the account's other keys. It replaces a share against which no password was proven.
+   * It begins with the attempts that are spent on the other keys.
+   * @throws InvalidMessage, UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay,
+   * VaultUnavailable
    */
   async finish({ name: account, requestId }: Account, message: ShareFinish): Promise<void> {
     const { registrationId, sharePublicKey, wrappedShare, registrationRecord, encryptedBackupKey, mac } =
@@ -133,7 +137,7 @@ export class Dealings {
     });
   }
 
-  /** @returns what is to be done for it, which may be called again when it failed */
+  /** @returns the work to be done, which may be called again if it failed */
   #keep(
     { account, dealing, keyshare, transport }: ShareExchange,
     { wrappedShare, registrationRecord, encryptedBackupKey }: ShareFinish,
@@ -145,7 +149,7 @@ export class Dealings {
     const store = async () => {
       const live = await this.#accounts.held({ name: account, requestId });
       const kept = { dealing, publicKey, registrationRecord };
-      // A try that failed may have had its effect.
+      // An earlier try that failed may have taken effect.
       if (!live.some((row) => isSame(row, kept))) {
         this.#admit(dealing, live);
         wrappedKey ??= await this.#token.call('importShare', transport, share);
@@ -164,7 +168,7 @@ export class Dealings {
     return () => this.#accounts.inTurn(account, store);
   }
 
-  /** @throws DealingConflict, AttemptsUnderWay when these keys of an account allow no further one */
+  /** @throws DealingConflict, AttemptsUnderWay when the account's keys do not allow another one */
   #admit(dealing: string, rows: readonly OpenRow[]): void {
     const kept = rows.filter((row) => this.#isProven(row));
     if (kept.some((row) => row.dealing === dealing))

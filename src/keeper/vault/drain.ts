@@ -14,15 +14,15 @@ export interface Drained {
   readonly lifecycle: Lifecycle;
   readonly ledger: Ledger;
   readonly recoveries: Exchanges<Recovery>;
-  /** of keys and of shares */
+  /** those of keys, and those of shares */
   readonly registrations: readonly { readonly size: number }[];
 }
 
 /**
- * Begins no exchange any more, and waits for the second messages of those that are open. A recovery that is cut off keeps its
- * attempt as spent, though its password is right: that comes back with the next proof, but after the last attempt none
- * can come. So last attempts, and proofs that the token could not take down yet, are waited for as long as
- * an exchange lives; all others for {@link PATIENCE_MS}.
+ * Begins no more exchanges, and waits for the second messages of those that are open. If a recovery is cut
+ * off, its attempt stays spent, even if its password is right. The next proof gives the attempt back, but
+ * after the last attempt there is no next proof. So last attempts, and proofs that could not be written to
+ * the token yet, are waited for as long as an exchange lives. All others are waited for {@link PATIENCE_MS}.
  * @param hurry ends the wait
  */
 export async function drain(

@@ -25,8 +25,8 @@ export interface DutyOptions {
 const RETRY_MS = 1000;
 
 /**
- * Of several daemons on one database and token one is on duty: it opens the vault and answers. The others stand by
- * and take over when it goes.
+ * If several daemons share one database and token, one is on duty: it opens the vault and answers. The others
+ * stand by, and one takes over when it ends.
  */
 export class Duty {
   readonly #options: DutyOptions;
@@ -67,7 +67,7 @@ export class Duty {
     return this.#vault ? this.#vault.trouble : 'standing by';
   }
 
-  /** As {@link Vault.drain}, where this daemon is on duty. */
+  /** As {@link Vault.drain}, if this daemon is on duty. */
   async drain(hurry: AbortSignal): Promise<void> {
     await this.#vault?.drain(hurry);
   }

@@ -1,6 +1,6 @@
 import { CodedError } from '../../protocol/terms.js';
 
-/** What a request may end with; every other error is a failure of token, ledger or database. */
+/** The errors that a request may end with; every other error is a failure of token, ledger or database. */
 export abstract class Answer extends CodedError {}
 
 /** The password was not proven, or the account is unknown: the two are not told apart. */
@@ -23,7 +23,7 @@ export class AccountLocked extends Answer {
   }
 }
 
-/** No attempt is left unless one of those that are under way proves the password. Nothing was spent. */
+/** All attempts are spent, but some are still under way and may prove the password. Nothing was spent. */
 export class AttemptsUnderWay extends Answer {
   constructor() {
     super('attempts-under-way', 'every attempt that is left is under way; try again when those have ended', {
@@ -47,14 +47,14 @@ export class ExchangeExpired extends Answer {
   }
 }
 
-/** What is asked for is refused while the account's dealings are as they are. Nothing was changed. */
+/** The state of the account's dealings does not allow the request. Nothing was changed. */
 export class DealingConflict extends Answer {
   constructor(message: string) {
     super('dealing-conflict', message);
   }
 }
 
-/** The account has a key, and the registration may not take its place. Nothing has changed. */
+/** The account has a key, and the registration may not replace it. Nothing has changed. */
 export class KeyExists extends Answer {
   constructor() {
     super(

@@ -4,12 +4,13 @@ import { log } from '../log/index.js';
 import { KEY_LABELS, TokenError } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 
-/** Waits between two probes, milliseconds; the last one stays. */
+/** Milliseconds between two probes; the last one repeats. */
 const PROBE_MS = [500, 1000, 2000, 5000, 10_000] as const;
 
 /**
- * Whether the token evaluates. A token may fail at that while its objects can be read and written: then nobody recovers,
- * and readiness must say so. After a failure a login of no account is tried, again and again until it succeeds.
+ * Watches whether the token evaluates. A token may fail at that while its objects can be read and written.
+ * Then nobody recovers, and readiness must say so. After a failure a login without an account is tried again
+ * and again until it succeeds.
  */
 export class Evaluation {
   readonly #token: Token;
@@ -30,7 +31,7 @@ export class Evaluation {
     clearTimeout(this.#probing);
   }
 
-  /** Runs an evaluation, and looks into the token when it is the token that fails. @throws what `work` throws */
+  /** Runs an evaluation, and probes the token if it is the token that fails. @throws what `work` throws */
   async run<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
@@ -52,7 +53,10 @@ export class Evaluation {
     }, ms).unref();
   }
 
-  /** A login with a key of its own, which takes the calls that an account's takes. A token that is away tells by itself. */
+  /**
+   * A login with its own key, which makes the same calls as an account's login. A token that is away reports
+   * that by itself.
+   */
   async #probe(): Promise<boolean> {
     const ecdh = createECDH('prime256v1');
     ecdh.generateKeys();

@@ -1,13 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { ExchangeExpired, UnknownExchange, VaultUnavailable } from './errors.js';
 
-/** Exchanges of one kind that may be open at the same time, and expired ones that are remembered as such. */
+/**
+ * Most exchanges of one kind that may be open at the same time, and most expired ones that are remembered.
+ */
 const LIMIT = 100_000;
 
 /** @returns a random id, 16 bytes as 22 base64url characters */
 export const newExchangeId = (): string => randomBytes(16).toString('base64url');
 
-/** First halves of two-message exchanges, in memory, each to be taken once and within a time that no clock can alter. */
+/**
+ * First halves of two-message exchanges, in memory. Each can be taken once, and within a time that is
+ * measured by a monotonic clock.
+ */
 export class Exchanges<T extends { readonly account: string }> {
   readonly #open = new Map<string, { value: T; expires: number }>();
   readonly #byAccount = new Map<string, Set<T>>();
@@ -31,7 +36,7 @@ export class Exchanges<T extends { readonly account: string }> {
     return [...this.#open.values()].map(({ value }) => value);
   }
 
-  /** Those of one account: as fast with many accounts as with one. */
+  /** The exchanges of one account, found in the same time however many accounts there are. */
   of(account: string): T[] {
     return [...(this.#byAccount.get(account) ?? [])];
   }
@@ -49,7 +54,7 @@ export class Exchanges<T extends { readonly account: string }> {
     this.#byAccount.set(account, (this.#byAccount.get(account) ?? new Set()).add(value));
   }
 
-  /** @throws UnknownExchange when there is none of that id, or it is another account's; ExchangeExpired */
+  /** @throws UnknownExchange when no exchange has that id, or it is another account's; ExchangeExpired */
   get(id: string, account: string): T {
     const found = this.find(id, account);
     if (found) return found;

@@ -2,11 +2,11 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { VaultUnavailable } from './errors.js';
 import { Exchanges } from './exchanges.js';
 
-/** What a message that ends an exchange comes to. */
+/** The result of a message that ends an exchange. */
 export interface Ending<T> {
   /** answers the message, each time it comes */
   answer(): Promise<T>;
-  /** is called once it is answered no more */
+  /** is called once the message is no longer answered */
   forget?(): void;
 }
 
@@ -15,7 +15,7 @@ interface Finish<T> extends Ending<T> {
   readonly digest: Uint8Array;
 }
 
-/** Exchanges that were finished: the same message, sent again within the lifetime, is answered as the first was. */
+/** Exchanges that were finished: the same message, sent again within the lifetime, gets the same answer. */
 export class Finishes<T> {
   readonly #known: Exchanges<Finish<T>>;
 
@@ -31,7 +31,7 @@ export class Finishes<T> {
   /**
    * Answers the first message that ends an exchange, and the same message when it is sent again.
    * @param fields all that is in the message
-   * @param begin is called for a message that was not seen; what it throws is not remembered
+   * @param begin is called for a message that was not seen before; what it throws is not remembered
    */
   async once(id: string, account: string, fields: readonly Uint8Array[], begin: () => Ending<T>): Promise<T> {
     const digest = digestOf(fields);
@@ -45,8 +45,8 @@ export class Finishes<T> {
 }
 
 /**
- * Remembers the result once the work is done or refused. If the vault could not do it, it is tried again each time.
- * @param over is called when it is not tried any more
+ * Remembers the result once the work is done or refused. If the vault could not do the work, each call tries
+ * it again. @param over is called when it is no longer tried
  */
 export function untilDone<T>(work: () => Promise<T>, over: () => void = () => undefined): Ending<T> {
   let done: Promise<T> | undefined;

@@ -18,7 +18,7 @@ export interface Bound {
   readonly keys: { start: Uint8Array; finish: Uint8Array };
 }
 
-/** Key shares that are remembered as used. */
+/** How many key shares are remembered as used. */
 const REMEMBERED = 100_000;
 
 /** What a client's key share X and the vault's static key agree on: the keys of a registration's MACs (docs/protocol.md). */
@@ -32,7 +32,7 @@ export class KeyAgreement {
     this.#serverPublicKey = serverPublicKey;
   }
 
-  /** x(s·X), 32 bytes. @throws InvalidMessage when X is no element, or was seen before */
+  /** x(s·X), 32 bytes. @throws InvalidMessage when X is not an element, or was seen before */
   async agree(keyshare: Uint8Array): Promise<Uint8Array> {
     const point = toElement(keyshare);
     const name = Buffer.from(keyshare).toString('base64');
@@ -52,7 +52,7 @@ export class KeyAgreement {
   }
 }
 
-/** @throws InvalidMessage when the message is not that of the client which began */
+/** @throws InvalidMessage when the message does not come from the client that began */
 export function checkFinish({ keys, startMac }: Bound, upload: RegistrationUpload, mac?: Uint8Array): void {
   const expected = finishMac(keys.finish, startMac, upload);
   if (mac?.length !== expected.length || !timingSafeEqual(mac, expected))

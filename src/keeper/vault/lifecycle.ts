@@ -6,7 +6,7 @@ import { InvalidInput, KEY_LABELS, TokenError } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 import { Answer, InvalidMessage, UnknownExchange, VaultUnavailable } from './errors.js';
 
-/** Waits before the token is read again, milliseconds; the last one stays. */
+/** Milliseconds before the token is read again; the last one repeats. */
 const RETRY_MS = [500, 1000, 5000, 10_000, 30_000] as const;
 
 const STOPPING = 'the vault is stopping';
@@ -35,7 +35,7 @@ export class Lifecycle {
     this.#fence = resolve;
   });
 
-  /** @param serverPublicKey the identity that a token must have which comes back, 33 bytes */
+  /** @param serverPublicKey the identity that a token must have when it comes back, 33 bytes */
   constructor(token: Token, ledger: Ledger, serverPublicKey: Uint8Array) {
     this.#token = token;
     this.#ledger = ledger;
@@ -59,7 +59,7 @@ export class Lifecycle {
       : because('the retry counters cannot be written to the token', writeTrouble);
   }
 
-  /** From here on the ledger is read again whenever the token has come back. */
+  /** From now on the ledger is read again whenever the token has come back. */
   watch(): void {
     this.#token.onReopen(() => this.#reload(new TokenError('the token was lost', 'BKV_AWAY')));
   }
@@ -71,7 +71,7 @@ export class Lifecycle {
     this.#token.onReopen(() => undefined);
   }
 
-  /** From here on no exchange begins. */
+  /** From now on no exchange begins. */
   stop(): void {
     this.#stopping = true;
   }
@@ -84,7 +84,7 @@ export class Lifecycle {
     });
   }
 
-  /** A request's work, known to be under way until it ends. */
+  /** Runs a request's work, which counts as under way until it ends. */
   async request<T>(work: () => Promise<T>): Promise<T> {
     while (this.#renewing) await this.#renewing;
     const done = this.#translated(work);
@@ -97,7 +97,7 @@ export class Lifecycle {
     }
   }
 
-  /** Upkeep, of which one runs at a time. */
+  /** Runs upkeep, one at a time. */
   upkeep(work: () => Promise<void>): Promise<void> {
     return this.#upkeep.take(() => this.#translated(work));
   }
@@ -137,7 +137,7 @@ export class Lifecycle {
   #failed(error: Error): void {
     log.error('vault failure', { error: error.name, reason: error.message });
     if (this.#ledger.fenced) this.#fence();
-    // A token that is away says when it is back.
+    // A token that is away reports when it is back.
     else if (!this.#ledger.usable && this.#token.state === 'up' && !this.#closing.signal.aborted)
       this.#reloading ??= setTimeout(() => this.#reload(), backOff(RETRY_MS, this.#retries++)).unref();
   }

@@ -20,7 +20,10 @@ export interface Account {
 /** An account, and the request that asks for it. */
 export type Asked = Pick<Account, 'name' | 'requestId'>;
 
-/** What accounts are called in database, logs and audit log: nobody without the token's key can try ids against them. */
+/**
+ * The names of accounts in database, logs and audit log. Without the token's key nobody can test ids against
+ * them.
+ */
 export class AccountNames {
   readonly #key: Uint8Array;
 
@@ -29,7 +32,7 @@ export class AccountNames {
     this.#key = key;
   }
 
-  /** HMAC-SHA-256 over issuer and subject, each behind its length (4 bytes): 64 hexadecimal digits. */
+  /** HMAC-SHA-256 over issuer and subject, each preceded by its length (4 bytes): 64 hexadecimal digits. */
   of({ issuer, subject }: AccountId): string {
     const hmac = createHmac('sha256', this.#key);
     for (const part of [issuer, subject]) {

@@ -19,13 +19,13 @@ import { keepBackup, tellLost } from './upkeep.js';
 export interface VaultOptions {
   /** wrong passwords until the key is unreachable */
   readonly maxAttempts: number;
-  /** bytes that a data object of the token holds at most; 4,096 unless told */
+  /** most bytes of a data object of the token; 4,096 by default */
   readonly objectBytes?: number;
   /** milliseconds between the two messages of an exchange */
   readonly exchangeLifetime: number;
-  /** what {@link Vault.mark} gave, as it is kept elsewhere than in the database */
+  /** marks of {@link Vault.mark} that are kept outside the database */
   readonly marks?: readonly KeptMark[];
-  /** keeps a backup of the token: called when the vault opens, and whenever its wrapping keys have changed */
+  /** keeps a backup of the token: called when the vault opens, and whenever its page keys have changed */
   readonly keepBackup?: (backup: string) => Promise<void>;
 }
 
@@ -46,7 +46,7 @@ export interface Parts {
   readonly dealings: Dealings;
   readonly evaluation: Evaluation;
   readonly marks: Marks;
-  /** has a fresh backup of the token kept, where one is wanted */
+  /** keeps a fresh backup of the token, if one is wanted */
   keepBackup(): Promise<void>;
 }
 

@@ -16,17 +16,17 @@ import type { Lifecycle } from './lifecycle.js';
 import type { Account, Asked } from './names.js';
 import type { UnknownAccounts } from './unknown.js';
 
-/** What a login is answered from: an account's row, or a fake one. */
+/** What a login is answered with: an account's row, or a fake one. */
 export interface Credential {
   readonly key: PrivateKey;
   /** 129 bytes */
   readonly record: Uint8Array;
   readonly encryptedBackupKey: Uint8Array;
-  /** whether account and vault are bound into it, or it is a plain client's of RFC 9807 */
+  /** whether the names of account and vault are bound into it; a plain RFC 9807 client's record binds none */
   readonly named: boolean;
 }
 
-/** An attempt that was spent, and what is left should it fail. */
+/** An attempt that was spent, and how many are left if it fails. */
 export interface Spent {
   readonly attempt: Attempt;
   readonly attemptsRemaining: number;
@@ -35,7 +35,7 @@ export interface Spent {
 /** A recovery between its two messages. */
 export interface Recovery {
   readonly account: string;
-  /** of the request that began it */
+  /** that of the request that began it */
   readonly requestId: string | undefined;
   /** without cells for an unknown account */
   readonly attempt: Attempt;
@@ -44,10 +44,10 @@ export interface Recovery {
   readonly encryptedBackupKey: Uint8Array;
 }
 
-/** What whoever has proven the password is told. */
+/** What a client that has proven the password is told. */
 export interface Recovered {
   readonly encryptedBackupKey: Uint8Array;
-  /** attempts that ended without a proof since the proof before, 0 to 200 */
+  /** attempts that have failed since the previous proof, 0 to 200 */
   readonly failedAttempts: number;
 }
 
@@ -71,7 +71,8 @@ export function readLogin(KE1: Uint8Array): Login {
 }
 
 /**
- * Of an account's live rows the one that a login asks for, with those after it that an attempt is spent on too.
+ * Puts the row that a login asks for first among an account's live rows. The attempt is spent on the others
+ * too.
  * @throws UnknownExchange when it asks for a dealing that is not held
  */
 function chosen(rows: readonly OpenRow[], dealing: string): readonly OpenRow[] {
@@ -156,7 +157,10 @@ export class Recoveries {
     };
   }
 
-  /** The evaluation is made while the token takes the counter, and leaves only when the token has it. */
+  /**
+   * The evaluation is made while the token writes the counter, and leaves only once the token holds the
+   * counter.
+   */
   async #answer(
     subject: string,
     { KE1, ...elements }: Login,
@@ -195,7 +199,7 @@ export class Recoveries {
     return recovered;
   }
 
-  /** @returns what is to be done for it, which may be called again when it failed */
+  /** @returns the work to be done, which may be called again if it failed */
   #judge(recovery: Recovery, KE3: Uint8Array, requestId: string | undefined): () => Promise<Proven> {
     const { account, attempt, expectedKE3, encryptedBackupKey, attemptsRemaining } = recovery;
     const isProven = KE3.length === expectedKE3.length && timingSafeEqual(KE3, expectedKE3);
@@ -251,7 +255,7 @@ export class Recoveries {
       const [row] = rows as [Place];
       const now = this.#ledger.state(row);
       if (now.state === 'live' && now.open > 0) throw new AttemptsUnderWay();
-      // The last attempts were under way when the vault ended: none of them was proven.
+      // The last attempts were under way when the vault ended, so none of them was proven.
       await this.#ledger.lock(row);
       this.#locked(account, row);
       throw new AccountLocked();

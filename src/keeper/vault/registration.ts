@@ -19,14 +19,14 @@ export interface RegistrationRequest {
   readonly keyshare?: Uint8Array;
 }
 
-/** How a client ends it. */
+/** How the client ends it. */
 export interface RegistrationFinish {
   readonly registrationId: string;
   /** 129 bytes */
   readonly registrationRecord: Uint8Array;
   /** 1 to 512 bytes that the client encrypted; kept as they are */
   readonly encryptedBackupKey: Uint8Array;
-  /** whether the key that the account may have is given up for this one; not unless told */
+  /** whether the key that the account may have is given up for this one; by default it is not */
   readonly replace?: boolean;
   /** 32 bytes; there is one exactly when the start had a key share */
   readonly mac?: Uint8Array;
@@ -108,7 +108,10 @@ export class Registrations {
     }
   }
 
-  /** @throws InvalidMessage, KeyExists, and nothing has changed; UnknownExchange, ExchangeExpired, VaultUnavailable */
+  /**
+   * @throws InvalidMessage, KeyExists, after which nothing has changed; UnknownExchange, ExchangeExpired,
+   * VaultUnavailable
+   */
   finish(account: Account, message: RegistrationFinish): Promise<void> {
     const { registrationId } = message;
     return this.#finishes.once(registrationId, account.name, fieldsOf(message), () => {
@@ -121,7 +124,7 @@ export class Registrations {
     });
   }
 
-  /** @returns what is to be done for it, which may be called again when it failed */
+  /** @returns the work to be done, which may be called again if it failed */
   #keep(
     { account, cell: picked, key, bound }: Registration,
     { registrationRecord, encryptedBackupKey, replace = false }: RegistrationFinish,
@@ -139,7 +142,7 @@ export class Registrations {
     let first: Cell | undefined = picked;
     const store = async () => {
       const live = await this.#accounts.held({ name: account, requestId });
-      // A try that failed may have had its effect.
+      // An earlier try that failed may have taken effect.
       if (live.some((row) => isSame(row, content))) return;
       if (live.length > 0 && !replace) throw new KeyExists();
       const cell = first ?? (await this.#ledger.pick());
@@ -154,13 +157,13 @@ export class Registrations {
   }
 }
 
-/** @throws InvalidMessage when the message is not that of the client which began */
+/** @throws InvalidMessage when the message does not come from the client that began */
 function check(bound: Bound | undefined, { mac, ...upload }: RegistrationFinish): void {
   if (bound) checkFinish(bound, upload, mac);
   else if (mac) throw new InvalidMessage('this registration was started without a key share and has no MAC');
 }
 
-/** All that is in a finish. */
+/** All fields of a finish. */
 const fieldsOf = ({ registrationRecord, encryptedBackupKey, replace = false, mac }: RegistrationFinish) => [
   registrationRecord,
   encryptedBackupKey,

@@ -17,7 +17,7 @@ import {
   sealRow,
 } from '../records/index.js';
 
-/** Of no account: what stands in for a row is opened with it. */
+/** A place of no account: used to open something in place of a row. */
 const NOBODY: Place = { account: '00'.repeat(32), cell: 0, generation: 1 };
 const NOTHING: Content = {
   dealing: '',
@@ -29,7 +29,7 @@ const NOTHING: Content = {
 };
 const STAND_IN = sealRow(NOBODY, NOTHING, new Uint8Array(NONCE_BYTES), new Uint8Array(32));
 
-/** Seals rows and opens them, each by a key that one HMAC of its page's key gives. */
+/** Seals and opens rows. Each row's key is one HMAC under its page's key. */
 export class Rows {
   readonly #token: Token;
   readonly #ledger: Ledger;
@@ -50,8 +50,8 @@ export class Rows {
   }
 
   /**
-   * @param requestId of the request that it is opened for
-   * @returns `undefined` when the row is not one that this vault wrote there: that is counted and audited
+   * @param requestId that of the request for which the row is opened @returns `undefined` when this vault did
+   * not write the row there, which is counted and audited
    */
   async open(row: Row, requestId?: string): Promise<OpenRow | undefined> {
     const opened = await openWith(this.#token, this.#ledger.keyOf(row), row);

@@ -12,7 +12,10 @@ export interface Shredded {
   readonly moved: number;
   /** live counters whose record the database lacks, or that the old key does not open */
   readonly lost: number;
-  /** whether the old key was destroyed; not while a record is lost, since putting it back would be in vain */
+  /**
+   * whether the old key was destroyed; it is kept while a record is lost, because otherwise putting the
+   * record back would be useless
+   */
   readonly done: boolean;
 }
 
@@ -22,7 +25,7 @@ export interface Shreddable {
   readonly ledger: Ledger;
   readonly records: Records;
   inTurn<T>(account: string, work: () => Promise<T>): Promise<T>;
-  /** whether an exchange between two messages still counts on the rotation's old generation */
+  /** whether an exchange between two messages still needs the rotation's old generation */
   holds(rotation: Rotation): boolean;
   /** resolves when the requests that are under way now have ended */
   settled(): Promise<unknown>;
@@ -32,9 +35,10 @@ export interface Shreddable {
 const POLL_MS = 250;
 
 /**
- * Seals a page's living records again under a fresh key and destroys the old one, while the vault serves: what an ended
- * account left in any copy of the database then opens no more. No account's key is unwrapped for it.
- * @param abandonLost give up the accounts whose records are lost, in place of keeping the old key for them
+ * Seals a page's living records again under a fresh key and destroys the old one, while the vault serves.
+ * Then what an ended account left in any copy of the database cannot be opened any more. No account's key is
+ * unwrapped for this. @param abandonLost give up the accounts whose records are lost, instead of keeping the
+ * old key for them
  */
 export async function shred(vault: Shreddable, page: number, abandonLost: boolean): Promise<Shredded> {
   const { ledger, records, signal } = vault;
@@ -58,7 +62,7 @@ export async function shred(vault: Shreddable, page: number, abandonLost: boolea
       signal.throwIfAborted();
       continue;
     }
-    // A request that began before may still write a record, or use one that it read.
+    // A request that began earlier may still write a record, or use one that it has read.
     await vault.settled();
     if (!vault.holds(rotation) && (await moveAll()) === 0) break;
   }
@@ -97,7 +101,7 @@ async function move(
   );
 }
 
-/** In the account's turn: a registration writes its row before its cell is live. */
+/** Runs in the account's turn, because a registration writes its row before its cell is live. */
 function endIfEnded({ ledger, records, inTurn }: Shreddable, row: Row): Promise<undefined> {
   return inTurn(row.account, async () => {
     const { state } = ledger.state(row);
@@ -107,7 +111,7 @@ function endIfEnded({ ledger, records, inTurn }: Shreddable, row: Row): Promise<
   });
 }
 
-/** Rows that are read at once, of the many that a page has, and that are sealed at once. */
+/** How many rows are read, and how many are sealed, at once: a page has many. */
 const READ_CELLS = 4096;
 const SEALED_ROWS = 64;
 
@@ -119,7 +123,10 @@ async function* rowsOf(records: Records, { cells: [first, last] }: Rotation, gen
   }
 }
 
-/** A record is written before its cell becomes live and deleted after: one that is missing in between is lost. */
+/**
+ * A record is written before its cell becomes live and deleted after the cell has ended. A record that is
+ * missing in between is lost.
+ */
 async function lostCells({ ledger, records, rows }: Shreddable, rotation: Rotation): Promise<number[]> {
   const before = ledger.liveCells(rotation.page);
   const held = new Set<number>();

@@ -11,13 +11,13 @@ export class TokenBackupError extends CodedError {
   }
 }
 
-/** What a backup says of its form: docs/formats/token-backup.md. */
+/** Format and version of a backup: docs/formats/token-backup.md. */
 export const BACKUP = { format: 'bkv token backup', version: 3 } as const;
 const NAME = `${BACKUP.format} ${BACKUP.version}`;
 
-/** What HMAC keys are asked for when a backup is taken and when it is tried. */
+/** The input for HMAC keys when a backup is made and when it is tried. */
 export const BACKUP_CHECK = Buffer.from(`${NAME} check`);
-/** Those that are asked beside the keys of pages; the audit key answers for the whole backup. */
+/** The HMAC keys that are tried besides the page keys. The audit key authenticates the whole backup. */
 const CHECKED = [KEY_LABELS.fake, KEY_LABELS.ledger, KEY_LABELS.names] as const;
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
 
@@ -26,8 +26,8 @@ export const backupMacInput = (content: unknown): Uint8Array =>
   Buffer.from(`${NAME} ${createHash('sha256').update(JSON.stringify(content)).digest('hex')}`);
 
 /**
- * All that a backup token needs to stand in for a vault's token: its keys, wrapped for that one, and which accounts
- * have ended. Nothing in it is secret from whoever holds it; the token's audit key authenticates it.
+ * All that a backup token needs to replace a vault's token: the keys, wrapped for the backup token, and which
+ * accounts have ended. The backup reveals no secret. The token's audit key authenticates it.
  * @throws TokenBackupError when the token was made without a backup token
  */
 export async function backUpToken(token: Token, ledger: Ledger): Promise<string> {

@@ -1,4 +1,4 @@
-/** Work under one name comes one after the other; under different names at the same time. */
+/** Runs work under one name one after the other, and work under different names at the same time. */
 export class Turns {
   readonly #last = new Map<string, Promise<unknown>>();
 

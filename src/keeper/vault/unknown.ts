@@ -3,10 +3,10 @@ import type { Ledger } from '../ledger/index.js';
 import { AccountLocked, AttemptsUnderWay } from './errors.js';
 import type { Credential, Spent } from './recovery.js';
 
-/** Unknown accounts whose attempts are counted. */
+/** How many unknown accounts have their attempts counted. */
 const REMEMBERED = 65_536;
 
-/** Accounts that hold nothing: they are answered, counted and locked as known ones are. */
+/** Accounts that have no key: they are answered, counted and locked in the same way as known ones. */
 export class UnknownAccounts {
   readonly #seed: Uint8Array;
   readonly #ledger: Ledger;
@@ -24,7 +24,7 @@ export class UnknownAccounts {
   credential(account: string): Credential {
     const derive = (label: string) => createHmac('sha256', this.#seed).update(`${label} ${account}`).digest();
     const scalar = derive('OprfKey');
-    // Above the group's order with probability 2^-32; the top bit keeps the scalar below it.
+    // A random scalar is above the group's order with probability 2^-32. Clearing the top bit keeps it below.
     scalar[0] = (scalar[0] as number) & 0x7f;
     return {
       key: { scalar },
@@ -46,7 +46,7 @@ export class UnknownAccounts {
     return { attempt, attemptsRemaining: limit - used - 1 };
   }
 
-  /** Nothing left the vault for an attempt. */
+  /** Gives back an attempt for which nothing left the vault. */
   giveBack(account: string): void {
     const used = this.#used.get(account);
     if (used) this.#used.set(account, used - 1);
@@ -57,7 +57,7 @@ export class UnknownAccounts {
     if ((this.#used.get(account) ?? 0) >= this.#ledger.limit) await this.#ledger.retire([]);
   }
 
-  /** The account is known from now on. */
+  /** From now on the account is known. */
   forget(account: string): void {
     this.#used.delete(account);
   }

@@ -5,7 +5,7 @@ import { type Shreddable, type Shredded, shred } from './shredder.js';
 
 /** Which pages are swept. */
 export interface ShredOptions {
-  /** all, and not only those on which an account has ended */
+  /** all pages, not only those on which an account has ended */
   readonly all?: boolean;
   /** also the pages with lost records, whose accounts then end */
   readonly abandonLost?: boolean;
@@ -31,7 +31,10 @@ export function sweep(
   });
 }
 
-/** Tells of accounts whose rows are gone: they would be told "wrong password", and nobody would know why. */
+/**
+ * Reports accounts whose rows are gone. Without this they would be told "wrong password", and nobody would
+ * know why.
+ */
 export function tellLost(records: number): void {
   lostRecords.set(records);
   if (records > 0)
@@ -41,7 +44,7 @@ export function tellLost(records: number): void {
     );
 }
 
-/** Has a fresh backup of the token kept. A failure is told, and stops nothing. */
+/** Keeps a fresh backup of the token. A failure is reported, and stops nothing. */
 export async function keepBackup(
   backUp: () => Promise<string>,
   keep: (backup: string) => Promise<void>,

@@ -37,7 +37,7 @@ export class Vault {
     return this.#parts.serverPublicKey;
   }
 
-  /** Seconds that the second message of an exchange is waited for. */
+  /** Seconds that the vault waits for the second message of an exchange. */
   get exchangeSeconds(): number {
     return this.#parts.registrations.open.lifetime / 1000;
   }
@@ -54,17 +54,17 @@ export class Vault {
     );
   }
 
-  /** Resolves when another daemon has taken the token's ledger over: this vault answers no more. */
+  /** Resolves when another daemon has taken the token's ledger over. This vault then no longer answers. */
   get fenced(): Promise<void> {
     return this.#parts.lifecycle.fenced;
   }
 
-  /** How new the retry counters are, to be kept where it outlives the token; `undefined` while that is not known. */
+  /** How new the retry counters are, to be kept outside the token; `undefined` while that is not known. */
   async mark(): Promise<Uint8Array | undefined> {
     return this.#parts.ledger.usable ? this.#parts.ledger.mark() : undefined;
   }
 
-  /** What the account is called in database and logs: 64 hexadecimal digits. */
+  /** The account's name in database and logs, 64 hexadecimal digits. */
   nameOf(id: AccountId): string {
     return this.#parts.names.of(id);
   }
@@ -79,9 +79,9 @@ export class Vault {
   }
 
   /**
-   * Replaces what the account had, where the message says so. When this resolves, token and database hold the registration; cut off before,
-   * the account's older one still works. The same message again is answered the same for as long as an exchange lives; after
-   * VaultUnavailable it is tried again.
+   * Replaces what the account had, if the message says so. When this resolves, token and database hold the
+   * registration. If it is cut off before, the account's older registration still works. The same message,
+   * sent again while an exchange lives, gets the same answer; after VaultUnavailable it is tried again.
    * @throws KeyExists, InvalidMessage, UnknownExchange, ExchangeExpired, VaultUnavailable
    */
   async finishRegistration(id: AccountId, message: RegistrationFinish): Promise<void> {
@@ -101,9 +101,11 @@ export class Vault {
   }
 
   /**
-   * Keeps a share of a fleet's key beside the account's older dealings, until {@link commitDealing} ends those. The same
-   * message again is answered the same for as long as an exchange lives; after VaultUnavailable it is tried again.
-   * @throws InvalidMessage when the share is not one for this registration, or is not that of its public key
+   * Keeps a share of a fleet's key beside the account's older dealings, until {@link commitDealing} ends
+   * those. The same message, sent again while an exchange lives, gets the same answer; after VaultUnavailable
+   * it is tried again.
+   * @throws InvalidMessage when the share does not belong to this registration, or does not match its public
+   * key
    * @throws UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay, VaultUnavailable
    */
   async finishShare(id: AccountId, share: ShareFinish): Promise<void> {
@@ -135,8 +137,9 @@ export class Vault {
   /**
    * Spends an attempt and answers the client's KE1. An unknown account is answered like a known one.
    * @param KE1 98 bytes
-   * @param dealing of a fleet's shares which one; each attempt is spent on all that the account has here
-   * @returns an id, KE2 (259 bytes), and the attempts left should this one fail
+   * @param dealing which of a fleet's dealings is asked for; each attempt is spent on all keys that the
+   * account has here
+   * @returns an id, KE2 (259 bytes), and how many attempts are left if this one fails
    * @throws AccountLocked when no attempt is left; InvalidMessage; VaultUnavailable
    */
   async startRecovery(id: AccountId, KE1: Uint8Array, dealing = '') {
@@ -145,9 +148,10 @@ export class Vault {
   }
 
   /**
-   * Gives the attempts back and the encrypted backup key out, when KE3 (32 bytes) proves the password. The same message
-   * again is answered the same for as long as an exchange lives; after VaultUnavailable it is tried again. A proof is not
-   * lost meanwhile, nor the attempt, unless the vault ends before the token can be written to.
+   * If KE3 (32 bytes) proves the password, gives the attempts back and returns the encrypted backup key. The
+   * same message, sent again while an exchange lives, gets the same answer; after VaultUnavailable it is
+   * tried again. Neither the proof nor the attempt is lost meanwhile, unless the vault ends before the token
+   * can be written to.
    * @throws WrongPassword, UnknownExchange, ExchangeExpired, VaultUnavailable
    */
   async finishRecovery(id: AccountId, recoveryId: string, KE3: Uint8Array): Promise<Recovered> {
@@ -172,8 +176,8 @@ export class Vault {
   }
 
   /**
-   * Gives pages a fresh wrapping key and destroys the old one, while serving: those on which an account has ended, or
-   * all.
+   * Gives pages a fresh key and destroys the old one, while serving: the pages on which an account has ended,
+   * or all.
    * @throws VaultUnavailable
    */
   shred(options: ShredOptions = {}, report: (page: Shredded) => void = () => undefined): Promise<void> {
@@ -197,12 +201,15 @@ export class Vault {
     return backUpToken(this.#parts.token, this.#parts.ledger);
   }
 
-  /** Has a fresh backup of the token kept, where one is wanted. A failure is told, and stops nothing. */
+  /** Keeps a fresh backup of the token, if one is wanted. A failure is reported, and stops nothing. */
   keepBackup(): Promise<void> {
     return this.#parts.keepBackup();
   }
 
-  /** Begins no exchange any more, and waits for those that are open: see {@link drain}. @param hurry ends the wait */
+  /**
+   * Begins no more exchanges, and waits for those that are open: see {@link drain}. @param hurry ends the
+   * wait
+   */
   drain(hurry: AbortSignal): Promise<void> {
     const drained = {
       lifecycle: this.#parts.lifecycle,

@@ -3,7 +3,7 @@ import { fromWord, type Word } from '../state.js';
 import type { Fields, Reader } from './frame.js';
 
 /**
- * Many cells in few bytes. Most cells of a vault say the same, so the values that occur are listed once, the most frequent
+ * Packs many cells into few bytes. Most cells of a vault have the same value, so the values that occur are listed once, the most frequent
  * first: count u8 (0 for 256) ‖ 3 bytes each. Then a byte that says how the cells follow, whichever is the shortest:
  *
  * 0: those that are not the first value, in order: gap u8 (cells passed over; 255 passes over 255 and says nothing) ‖

@@ -2,15 +2,18 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { LedgerCorrupt } from '../errors.js';
 
 /**
- * What all objects of the ledger have in common from version 3 on, also those of versions to come: a magic of 4 bytes, the
- * version (u8), and at the end a tag of 32 bytes by the token's ledger key. All integers are big-endian.
+ * What all objects of the ledger have in common, from version 3 on and in versions to come: a magic of 4
+ * bytes, the version (u8), and at the end a tag of 32 bytes by the token's ledger key. All integers are
+ * big-endian.
  */
 export const VERSION = 3;
 export const TAG = 32;
 
 export const PAGE_LABEL = 'bkv.ledger.page.';
 export const JOURNAL_LABEL = 'bkv.ledger.journal';
-/** 16 random bytes. Whoever takes the ledger over destroys the one before: nothing rests on its content but its owner. */
+/**
+ * 16 random bytes. Whoever takes over the ledger destroys the previous one. Its content only tells its owner.
+ */
 export const WRITER_LABEL = 'bkv.ledger.writer';
 export const MARK_LABEL = 'bkv.ledger.mark';
 

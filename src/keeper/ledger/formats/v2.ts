@@ -3,8 +3,8 @@ import { type CellState, DEAD, FREE, LOCKED, RESERVED } from '../state.js';
 import { magicOf, Reader, versionOf } from './frame.js';
 
 /**
- * Version 2, which the first edition wrote: read once, to be written again as version 3. Its objects carry no tag. A page has
- * 4,064 cells, a byte each; a journal object changes cells by cell u32 ‖ value u8.
+ * Version 2, which the first edition wrote. It is read once, and then written again as version 3. Its objects
+ * carry no tag. A page has 4,064 cells, a byte each; a journal object changes cells by cell u32 ‖ value u8.
  */
 export const V2_CELLS = 4064;
 
@@ -46,7 +46,7 @@ export function decodeV2Journal(value: Uint8Array): V2Journal {
 
 const [LAST, SHREDDED, RESERVED_2, DEAD_2, LOCKED_2] = [251, 252, 253, 254, 255];
 
-/** @param limit that the ledger was used with: version 2 did not say it */
+/** @param limit the limit that the ledger was used with, because version 2 did not keep it */
 export function cellOfV2(value: number, limit: number): CellState {
   const live = (used: number): CellState => ({
     state: 'live',

@@ -51,7 +51,7 @@ const PAGE_HEADER = 56;
 const JOURNAL_FRAME = 88 + TAG;
 const CHANGE = 7;
 
-/** Cells that one journal object changes at most. */
+/** Most cells that one journal object can change. */
 export const changesOf = (objectBytes: number): number => Math.floor((objectBytes - JOURNAL_FRAME) / CHANGE);
 
 /** An object of a page, without its tag, and the cells that it holds. */
@@ -61,7 +61,10 @@ export interface Part {
   readonly body: Uint8Array;
 }
 
-/** Cells of a page as one object of `objectBytes` at most with its tag or, where they do not fit, half by half as several. */
+/**
+ * Cells of a page as one object, which has at most `objectBytes` with its tag. If they do not fit, they are
+ * halved into two objects, and so on.
+ */
 export function encodePage(page: PageObject, objectBytes: number): Part[] {
   const { first, words } = page;
   const body = encodeObject(page, objectBytes);
@@ -87,7 +90,7 @@ function encodeObject(page: PageObject, objectBytes: number): Uint8Array | undef
   return encodeCells(page.words, fields, objectBytes - PAGE_HEADER - TAG) ? fields.done() : undefined;
 }
 
-/** More cells than a page has would only be there to exhaust the memory. */
+/** A larger number could only be meant to exhaust the memory. */
 const MOST_CELLS = 2 ** 20;
 
 export function decodePage(value: Uint8Array): PageObject {

@@ -1,6 +1,6 @@
 import { type Kysely, PostgresAdapter } from 'kysely';
 
-/** The table of the first edition, which made it without a migrator: a database of it has it already. */
+/** The table of the first edition. That edition had no migrator, so its databases already have the table. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   const blob = db.getExecutor().adapter instanceof PostgresAdapter ? 'bytea' : 'blob';
   await db.schema
@@ -17,7 +17,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('mac', blob, (column) => column.notNull())
     .addPrimaryKeyConstraint('records_key', ['account', 'slot'])
     .execute();
-  // The step leaves a table alone that the next step has begun to change.
+  // This step leaves a table alone if the next step has begun to change it.
   const tables = await db.introspection.getTables();
   if (!tables.some(({ name, columns }) => name === 'records' && columns.some((one) => one.name === 'slot')))
     return;

@@ -1,8 +1,8 @@
 import { type Kysely, PostgresAdapter } from 'kysely';
 
 /**
- * A slot is PKCS#11's, the ledger has cells; and the database says which vault it belongs to. SQLite does this without a
- * transaction: a step that was cut off goes on where it was.
+ * Renames the ledger's slots to cells, because slots are PKCS#11's. The database now says which vault it
+ * belongs to. SQLite does this without a transaction: a step that was cut off goes on where it stopped.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
   const blob = db.getExecutor().adapter instanceof PostgresAdapter ? 'bytea' : 'blob';

@@ -2,8 +2,8 @@ import { type Kysely, PostgresAdapter } from 'kysely';
 import { isOfFirstEdition } from './first-edition.js';
 
 /**
- * Rows are sealed under keys of the token, in one column. What version 0.1 wrote is not taken over: see
- * docs/formats/records.md. A table without rows is.
+ * Rows are sealed under keys of the token, in one column. Rows of version 0.1 are not taken over (see
+ * docs/formats/records.md), but a table without rows is.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
   const blob = db.getExecutor().adapter instanceof PostgresAdapter ? 'bytea' : 'blob';

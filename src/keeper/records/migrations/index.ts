@@ -16,11 +16,11 @@ const MIGRATIONS: Record<string, Migration> = {
 };
 
 /**
- * Brings the tables of a database into the form that this program knows, whatever older form they have.
+ * Upgrades the tables of a database from any older form to the one that this program knows.
  * @throws NewerDatabase; OlderDatabase; DatabaseError when a step fails: then the tables are as before it
  */
 export async function migrate(db: Kysely<Database>): Promise<void> {
-  // Before the first step: what is refused stays as it is, for the program that wrote it.
+  // Before the first step, so that a refused database stays as it is for the program that wrote it.
   await isOfFirstEdition(db);
   await assertKnown(db);
   const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
