@@ -4,11 +4,11 @@
  * versions made it; with `wipe` destroys all.
  */
 import { join } from 'node:path';
-import SQLite from 'better-sqlite3';
 import pkcs11 from 'pkcs11js';
 import { KEY_LABELS } from '../src/keeper/pkcs11/index.js';
 import { readPin } from '../src/keeper/pkcs11/pin.js';
 import { nonceOf, openRow, type Row, rowKeyInput } from '../src/keeper/records/index.js';
+import { openSqlite } from '../src/keeper/records/sqlite.js';
 import { makeOld } from './old-token.js';
 import { isOpenCryptoki, profileOf } from './token.js';
 
@@ -49,7 +49,7 @@ if (what === 'old-wrap') {
   ]);
   const keyNamed = (label: string) =>
     keys.find((handle) => attribute(handle, pkcs11.CKA_LABEL).toString() === label) as Buffer;
-  const rows = new SQLite(join(data, 'records.sqlite'), { readonly: true })
+  const rows = openSqlite(join(data, 'records.sqlite'), { readonly: true })
     .prepare('SELECT * FROM records')
     .all() as Row[];
   for (const row of rows) {

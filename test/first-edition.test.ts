@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import SQLite from 'better-sqlite3';
 import { Daemon } from '../rig/daemon.js';
 import { freshToken, isOpenCryptoki } from '../rig/token.js';
 import { rehearseToken } from '../src/keeper/custody/index.js';
 import { Records } from '../src/keeper/records/index.js';
+import { openSqlite } from '../src/keeper/records/sqlite.js';
 
 const GOLDEN = 'test/golden/first-edition';
 
@@ -21,7 +21,7 @@ describe('a vault of version 0.1', () => {
   after(() => rmSync(data, { recursive: true, force: true }));
 
   const rows = () => {
-    const db = new SQLite(database, { readonly: true });
+    const db = openSqlite(database, { readonly: true });
     try {
       return db.prepare('SELECT * FROM records').all();
     } finally {
@@ -57,7 +57,7 @@ describe('a vault of version 0.1', () => {
     } finally {
       await records.close();
     }
-    const emptied = new SQLite(database);
+    const emptied = openSqlite(database);
     emptied.exec('DELETE FROM records');
     emptied.close();
     const empty = await Records.open(database);

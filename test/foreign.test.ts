@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import SQLite from 'better-sqlite3';
 import { Daemon } from '../rig/daemon.js';
 import { isOpenCryptoki } from '../rig/token.js';
+import { openSqlite } from '../src/keeper/records/sqlite.js';
 
 const FILES = ['records.sqlite', 'records.sqlite-wal', 'records.sqlite-shm'];
 
@@ -33,7 +33,7 @@ describe('database and token of two vaults', function () {
     await daemon.stop();
     return daemon.serverPublicKey;
   };
-  const unbind = (data: string) => new SQLite(join(data, 'records.sqlite')).exec('DELETE FROM vault').close();
+  const unbind = (data: string) => openSqlite(join(data, 'records.sqlite')).exec('DELETE FROM vault').close();
   const start = (name: string): Promise<unknown> => Daemon.start(folder(name));
 
   it('are refused, and it is said which is whose; put together again, the vault goes on', async function () {

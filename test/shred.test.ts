@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import SQLite from 'better-sqlite3';
 import { Daemon, type HttpFailure } from '../rig/daemon.js';
+import { openSqlite } from '../src/keeper/records/sqlite.js';
 
 const config = 'maxAttempts: 3\nexchangeSeconds: 2\nrateLimit: { account: 1000, address: 100000 }\n';
 const pageKeys = (daemon: Daemon): string[] =>
@@ -20,7 +20,7 @@ describe('page keys are destroyed while the vault serves', () => {
     const { state, attemptsRemaining } = await daemon.status(account);
     return attemptsRemaining === undefined ? { state } : { state, attemptsRemaining };
   };
-  const database = () => new SQLite(join(data, 'records.sqlite'));
+  const database = () => openSqlite(join(data, 'records.sqlite'));
   const take = async (account: string) =>
     database()
       .prepare('SELECT * FROM records WHERE account = ?')

@@ -3,7 +3,6 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import SQLite from 'better-sqlite3';
 import { Daemon } from '../rig/daemon.js';
 import {
   Locked,
@@ -12,6 +11,7 @@ import {
   VaultIdentityMismatch,
   WrongPassword,
 } from '../src/client/index.js';
+import { openSqlite } from '../src/keeper/records/sqlite.js';
 import { generateKE1 } from '../src/protocol/index.js';
 
 const startBody = () => ({ KE1: Buffer.from(generateKE1(Buffer.from('a guess')).KE1).toString('base64url') });
@@ -74,7 +74,7 @@ describe('the vault over HTTP, on a token of its own', () => {
   it('leaves nothing in the database of an account that was locked', async () => {
     const eve = daemon.client('eve');
     await eve.register('right', newBackupKey());
-    const database = new SQLite(join(data, 'records.sqlite'), { readonly: true });
+    const database = openSqlite(join(data, 'records.sqlite'), { readonly: true });
     const name = await daemon.nameOf('eve');
     const bytes = () =>
       database.prepare('SELECT length(sealed) FROM records WHERE account = ?').pluck().get(name);
@@ -206,7 +206,7 @@ describe('the vault over HTTP, on a token of its own', () => {
     await daemon.client('frank').register('right', newBackupKey());
     await daemon.client('grace').register('right', newBackupKey());
     const [frank, grace] = [await daemon.nameOf('frank'), await daemon.nameOf('grace')];
-    const db = new SQLite(join(data, 'records.sqlite'));
+    const db = openSqlite(join(data, 'records.sqlite'));
     db.prepare('DELETE FROM records WHERE account = ?').run(grace);
     db.prepare('UPDATE records SET account = ? WHERE account = ?').run(grace, frank);
     db.close();
@@ -221,7 +221,7 @@ describe('the vault over HTTP, on a token of its own', () => {
     const heidi = daemon.client('heidi');
     await heidi.register('first', newBackupKey());
     const name = await daemon.nameOf('heidi');
-    const db = new SQLite(join(data, 'records.sqlite'));
+    const db = openSqlite(join(data, 'records.sqlite'));
     const row = db.prepare('SELECT * FROM records WHERE account = ?').get(name) as Record<string, unknown>;
     await heidi.register('second', newBackupKey(), { replace: true });
     db.prepare('DELETE FROM records WHERE account = ?').run(row.account);

@@ -9,8 +9,8 @@ import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { threadId } from 'node:worker_threads';
-import SQLite from 'better-sqlite3';
 import pkcs11 from 'pkcs11js';
+import { openSqlite } from '../../src/keeper/records/sqlite.js';
 
 const { BKV_POINTS: points, BKV_COUNT: count, BKV_KILL_AT: killAt } = process.env;
 const { existsSync, fstatSync, openSync, writeFileSync, writeSync } = fs;
@@ -53,7 +53,7 @@ function surround(object: object, isCall: (name: string) => boolean): void {
 surround(pkcs11.PKCS11.prototype, (name) => name.startsWith('C_'));
 surround(fs.promises, (name) => ['open', 'rename'].includes(name));
 syncBuiltinESMExports();
-const database = new SQLite(':memory:');
+const database = openSqlite(':memory:');
 surround(Object.getPrototypeOf(database), (name) => name === 'exec');
 surround(Object.getPrototypeOf(database.prepare('SELECT 1')), (name) =>
   ['run', 'get', 'all', 'iterate'].includes(name),

@@ -1,9 +1,9 @@
-import { chmodSync, existsSync } from 'node:fs';
-import SQLite from 'better-sqlite3';
+import type SQLite from 'better-sqlite3';
 import { Kysely, PostgresDialect, type SqliteDatabase, SqliteDialect } from 'kysely';
 import type pg from 'pg';
 import { DatabaseError } from './errors.js';
 import type { ServerClient } from './servers.js';
+import { keepPrivate, openSqlite, type Sqlite } from './sqlite.js';
 
 export interface Database {
   records: {
@@ -26,10 +26,10 @@ export const loadPostgres = () => import('./servers.js');
 export const isPostgres = (where: string): boolean => /^postgres(ql)?:/.test(where);
 
 export async function open(where: string): Promise<Kysely<Database>> {
-  return isPostgres(where) ? openPostgres(where) : openSqlite(where);
+  return isPostgres(where) ? openPostgres(where) : ofSqlite(where);
 }
 
-function openSqlite(path: string): Kysely<Database> {
+function ofSqlite(path: string): Kysely<Database> {
   const database = openFile(path);
   const statements = new Map<string, SQLite.Statement>();
   const prepare = (sql: string): SQLite.Statement => {
@@ -42,18 +42,11 @@ function openSqlite(path: string): Kysely<Database> {
   });
 }
 
-/** Closes a database of SQLite to all but its owner. What SQLite makes beside it is as it is. */
-export function keepPrivate(path: string): void {
-  for (const file of ['', '-wal', '-shm', '-journal'].map((end) => path + end))
-    if (existsSync(file)) chmodSync(file, 0o600);
-}
-
-function openFile(path: string): SQLite.Database {
+function openFile(path: string): Sqlite {
   try {
-    const database = new SQLite(path);
+    const database = openSqlite(path);
     keepPrivate(path);
-    database.pragma('journal_mode = WAL');
-    database.pragma('synchronous = FULL');
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
     return database;
   } catch (error) {
     throw new DatabaseError(`the database ${path} cannot be opened: ${(error as Error).message}`);

@@ -1,9 +1,9 @@
 import { setTimeout } from 'node:timers/promises';
-import SQLite from 'better-sqlite3';
 import { log } from '../log/index.js';
-import { isPostgres, keepPrivate, loadPostgres } from './database.js';
+import { isPostgres, loadPostgres } from './database.js';
 import { DatabaseError } from './errors.js';
 import type { Servers } from './servers.js';
+import { keepPrivate, openSqlite, type Sqlite } from './sqlite.js';
 
 /** The right to be the only daemon on a database that answers. */
 export interface DutyLock {
@@ -30,27 +30,35 @@ export async function takeDutyLock(
   onWait: () => void,
 ): Promise<DutyLock> {
   const servers = isPostgres(where) ? new (await loadPostgres()).Servers(where) : undefined;
-  for (;;) {
-    let lock = servers ? await tryPostgres(servers) : trySqlite(`${where}.leader`);
-    for (let tried = 1; servers && !lock && tried < servers.count; tried++) lock = await tryPostgres(servers);
-    if (lock) {
-      if (!signal.aborted) return lock;
-      await lock.release();
+  const file = servers ? undefined : openLockFile(`${where}.leader`);
+  try {
+    for (;;) {
+      let lock = file ? trySqlite(file) : undefined;
+      for (let tried = 0; servers && !lock && tried < servers.count; tried++)
+        lock = await tryPostgres(servers);
+      if (lock && !signal.aborted) return lock;
+      await lock?.release();
+      signal.throwIfAborted();
+      onWait();
+      await setTimeout(POLL_MS);
     }
-    signal.throwIfAborted();
-    onWait();
-    await setTimeout(POLL_MS);
+  } catch (error) {
+    file?.close();
+    throw error;
   }
 }
 
-/** A lock on a file of its own, which the system takes back when the process ends. */
-function trySqlite(path: string): DutyLock | undefined {
-  const database = new SQLite(path, { timeout: 0 });
+/** A file of its own: the system takes a lock on it back when the process ends. */
+function openLockFile(path: string): Sqlite {
+  const database = openSqlite(path, { timeout: 0 });
   keepPrivate(path);
+  return database;
+}
+
+function trySqlite(database: Sqlite): DutyLock | undefined {
   try {
     database.exec('BEGIN EXCLUSIVE');
   } catch (error) {
-    database.close();
     if ((error as { code?: string }).code === 'SQLITE_BUSY') return undefined;
     throw error;
   }

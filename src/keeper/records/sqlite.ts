@@ -1,0 +1,29 @@
+import { chmodSync, existsSync } from 'node:fs';
+import SQLite from 'better-sqlite3';
+
+/**
+ * All databases and statements that the process has opened. Node.js 24 aborts when the garbage collector takes one of
+ * better-sqlite3 12, and version 13 needs Node.js 22. So open few.
+ */
+const kept: object[] = [];
+
+function keep<T extends object>(handle: T): T {
+  kept.push(handle);
+  return handle;
+}
+
+/** A database of SQLite, without what makes statements of its own, such as `pragma`. */
+export type Sqlite = Pick<SQLite.Database, 'close' | 'exec' | 'prepare'>;
+
+/** Opens a database. Its handle stays in memory until the process ends, also when it is closed. */
+export function openSqlite(path: string, options?: SQLite.Options): Sqlite {
+  const database = keep(new SQLite(path, options));
+  const prepare = database.prepare.bind(database);
+  return Object.assign(database, { prepare: (sql: string) => keep(prepare(sql)) });
+}
+
+/** Closes a database of SQLite to all but its owner. What SQLite makes beside it is as it is. */
+export function keepPrivate(path: string): void {
+  for (const file of ['', '-wal', '-shm', '-journal'].map((end) => path + end))
+    if (existsSync(file)) chmodSync(file, 0o600);
+}
