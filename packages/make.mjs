@@ -16,6 +16,7 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { gunzipSync, gzipSync } from 'fflate';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 const OUT = 'dist/packages';
@@ -122,6 +123,11 @@ function setModes(folder) {
   }
 }
 
+/** Compresses a tarball again: each version of Node.js does it in its own way, and so makes other bits of the same files. */
+function compressAlike(tarball) {
+  writeFileSync(tarball, gzipSync(gunzipSync(readFileSync(tarball)), { level: 9, mtime: 0 }));
+}
+
 rmSync(OUT, { recursive: true, force: true });
 for (const make of [client, server]) {
   const folder = await make();
@@ -129,3 +135,4 @@ for (const make of [client, server]) {
   setModes(folder);
   execFileSync('npm', ['pack', '--silent', '--pack-destination', OUT, `./${folder}`], { stdio: 'inherit' });
 }
+for (const name of readdirSync(OUT).filter((name) => name.endsWith('.tgz'))) compressAlike(join(OUT, name));
