@@ -1,26 +1,26 @@
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 
-/** Where a value stands, and how what is wrong with it is told. */
+/** Where a value is, and how faults of it are reported. */
 export interface Place {
   /** the field's path, as `tls.cert`; empty for the whole file */
   readonly field: string;
-  /** of the file, for paths relative to it */
+  /** the file's folder, for paths relative to it */
   readonly folder: string;
-  /** the map that the field is in: its line is told where the field is missing */
+  /** the map that the field is in: its line is reported if the field is missing */
   readonly map?: Node | undefined;
   fault(text: string, node?: Node | null): void;
 }
 
-/** Reads one value. Faults are reported to `place`; the result is then of no use. */
+/** Reads one value. Faults are reported to `place`; the result must then not be used. */
 export interface Check<T> extends Described {
   (node: Node | null | undefined, place: Place): T;
 }
-/** What a reference says of a value (docs/config.md). */
+/** What docs/config.md says about a value. */
 export interface Described {
   /** what the field does */
   readonly about?: string;
-  /** what stands for it where it is left out, if it may be */
+  /** its default, if it may be left out */
   readonly leftOut?: { readonly value: unknown };
   /** the fields of a map */
   readonly table?: Fields;
@@ -70,7 +70,7 @@ export const path: Check<string> = (node, place) => {
   return typeof value === 'string' && !isAbsolute(value) ? resolve(place.folder, value) : value;
 };
 
-/** A URL of one of these schemes, as it is; or else a {@link path}. */
+/** A URL of one of these schemes, unchanged; anything else is a {@link path}. */
 export const urlOrPath =
   (...schemes: string[]): Check<string> =>
   (node, place) => {
@@ -83,7 +83,7 @@ export const urlOrPath =
 const like = <T>(described: Described, check: Check<T>, more: Described): Check<T> =>
   Object.assign(check, described, more);
 
-/** A field with what it does. */
+/** A field with a description of what it does. */
 export const field = <T>(check: Check<T>, about: string): Check<T> =>
   like(check, (node, place) => check(node, place), { about });
 
@@ -147,7 +147,7 @@ function didYouMean(name: string, names: readonly string[]): string {
     : '';
 }
 
-/** Letters to insert, delete or replace (Levenshtein). */
+/** How many letters must be inserted, deleted or replaced (Levenshtein). */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {

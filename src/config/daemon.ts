@@ -24,7 +24,7 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** An address as `host:port` or `[IPv6]:port`. `undefined` when it is none. */
+/** An address as `host:port` or `[IPv6]:port`. `undefined` for anything else. */
 function parseHostPort(address: string): HostPort | undefined {
   const [, host, port] = /^(\[[^\]]+\]|[^:]+):(\d{1,5})$/.exec(address) ?? [];
   if (!host || !port || Number(port) > 65_535) return undefined;
@@ -128,7 +128,7 @@ export const daemonFields = fields({
 export type Config = Checked<typeof daemonFields>;
 export type Auth = NonNullable<Config['auth']>;
 
-/** What the command line says in place of the file. */
+/** What the command line sets instead of the file. */
 export interface Overrides {
   readonly listen?: string | undefined;
   readonly admin?: string | undefined;
@@ -136,7 +136,7 @@ export interface Overrides {
 
 /**
  * Reads the daemon's configuration.
- * @param file without one the defaults
+ * @param file if it is missing, the defaults hold
  * @throws CodedError usage, with a line for each thing that is wrong
  */
 export function loadConfig(file: string | undefined, overrides: Overrides = {}): Config {

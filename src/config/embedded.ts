@@ -5,7 +5,10 @@ import { CodedError } from '../protocol/terms.js';
 import type { Auth, Config } from './daemon.js';
 import { isLoopback } from './daemon.js';
 
-/** Its profile. The environment names the data folder to it: BKV_DATA, and SOFTHSM2_CONF to the module. */
+/**
+ * Its profile. Environment variables name the data folder: BKV_DATA for the profile, SOFTHSM2_CONF for the
+ * module.
+ */
 export const EMBEDDED_PROFILE = fileURLToPath(new URL('../../../hsm-config/softhsm2.yaml', import.meta.url));
 
 /** Files of a data folder. */
@@ -22,15 +25,15 @@ export const embeddedFiles = (data: string) => ({
 
 export const EMBEDDED_ISSUER = 'bkv-embedded';
 
-/** Says that the embedded issuer is trusted. */
+/** Configuration that trusts the embedded issuer. */
 export const embeddedAuth = (data: string): Auth => ({
   jwks: embeddedFiles(data).issuerJwks,
   issuer: EMBEDDED_ISSUER,
 });
 
 /**
- * Who says which account a caller acts for. A key in the data folder does only for trials: on the embedded token, where no
- * other machine reaches the vault.
+ * Who says which account a caller acts for. A key in the data folder is acceptable for trials only: on the
+ * embedded token, and if no other machine reaches the vault.
  * @throws CodedError usage
  */
 export function authOf({ auth, profile, listen }: Config, data: string): Auth {

@@ -6,12 +6,12 @@ import { createSecureContext } from 'node:tls';
 import { CodedError } from '../protocol/terms.js';
 import type { Config, HostPort } from './daemon.js';
 
-/** How long a port is waited for, milliseconds. */
+/** How long to wait for a port, milliseconds. */
 const LEAVING_MS = 5000;
 const POLL_MS = 100;
 
 /**
- * Makes sure that the API and the admin address can be served, before a keeper goes on duty in vain.
+ * Makes sure that the API and the admin address can be served before a keeper goes on duty.
  * @throws CodedError usage, with a line for each thing that is wrong
  */
 export async function assertServable({ tls, listen, admin }: Config): Promise<void> {
@@ -61,7 +61,7 @@ const listenFor = ({ host, port }: HostPort): Promise<void> =>
     server.listen(port, host, () => server.close(() => resolve()));
   });
 
-/** Listens for a moment. A daemon that was stopped may still be on its way out. */
+/** Listens for a moment. A daemon that was stopped may still be ending. */
 async function portFaults(field: 'listen' | 'admin', address: HostPort): Promise<string[]> {
   const { host, port } = address;
   if (port === 0) return [];

@@ -4,8 +4,8 @@ import { embeddedFiles } from '../config/index.js';
 import { writeFileAtomic } from '../process/index.js';
 
 /**
- * Prepares a data folder for a token: its folder, and random PINs. The keeper makes the token. A token that is there
- * keeps its PIN, because no new one would open it.
+ * Prepares a data folder for a token: its folder, and random PINs. The keeper makes the token. A token that
+ * already exists keeps its PIN, because a new one would not open it.
  */
 export async function prepareEmbedded(data: string): Promise<void> {
   const files = embeddedFiles(data);

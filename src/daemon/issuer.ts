@@ -10,17 +10,17 @@ export async function makeIssuer(data: string): Promise<void> {
   const { issuerKey, issuerJwks } = embeddedFiles(data);
   if (existsSync(issuerKey)) return;
   mkdirSync(data, { recursive: true, mode: 0o700 });
-  // The vault verifies far more often than the issuer signs: RSA is the cheapest to verify.
+  // The vault verifies far more often than the issuer signs, and RSA is the cheapest to verify.
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const jwk = { ...publicKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' };
-  // The private key last: it says that both are there.
+  // The private key comes last: it shows that both are there.
   await writeFileAtomic(issuerJwks, JSON.stringify({ keys: [jwk] }));
   await writeFileAtomic(issuerKey, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string);
 }
 
 /**
  * A JWT of the embedded issuer, for trying the vault out.
- * @param serverKey of the vault that it is for, base64url; that of the data folder, unless told
+ * @param serverKey that of the vault that the JWT is for, base64url; by default that of the data folder
  * @throws CodedError usage when there is no such issuer, or nobody knows the vault's key yet
  */
 export async function embeddedJwt(

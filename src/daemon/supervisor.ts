@@ -20,14 +20,14 @@ export interface ServeOptions {
 
 /** The command itself, by which the processes are started. */
 const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
-/** Waits before a process is started again, milliseconds; the last one stays. */
+/** Milliseconds before a process is started again; the last one repeats. */
 const BACK_OFF = [100, 500, 1000, 5000, 10_000] as const;
-/** How a process says that no second start would go better. */
+/** Exit codes by which a process says that another start would not help. */
 const IN_VAIN = new Set<number>([EXITS.usage.code, EXITS.inVain.code]);
-/** Until a process that was told to stop is killed, milliseconds. */
+/** Milliseconds until a process that was told to stop is killed. */
 const PATIENCE_MS = 25_000;
 
-/** A process of this daemon. Its end is known to `ended`, as an exit code. */
+/** A process of this daemon. `ended` resolves to its exit code. */
 class Part {
   readonly ended: Promise<number>;
   readonly #child: ChildProcess;
@@ -35,13 +35,13 @@ class Part {
 
   constructor(command: string, flags: Readonly<Record<string, string | undefined>>) {
     const given = Object.entries(flags).flatMap(([name, value]) => (value ? [`--${name}`, value] : []));
-    // Over the channel a process learns that its parent has ended.
+    // When the channel closes, a process knows that its parent has ended.
     this.#child = spawn(process.execPath, [...process.execArgv, MAIN, command, ...given], {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     this.ended = new Promise((done) => {
       this.#child.once('exit', (code, signal) => {
-        // It was told to stop before it could listen for that.
+        // It was told to stop before it could handle the signal.
         if (signal === 'SIGTERM' && this.#told) done(EXITS.done.code);
         else done(code ?? EXITS[signal === 'SIGKILL' ? 'killed' : 'terminated'].code);
       });
@@ -54,8 +54,8 @@ class Part {
   }
 
   /**
-   * Ends it, by force when it does not in time.
-   * @param drain milliseconds that it may wait for its callers, unless this process is told a second time
+   * Ends the process, by force if it takes too long. @param drain milliseconds that it may wait for its
+   * callers, unless this daemon is told to stop a second time
    * @returns its exit code
    */
   async stop(drain = 0): Promise<number> {
@@ -108,7 +108,7 @@ async function supervise(
   ];
   const over = Promise.race([keeper.ended, stopped()]).then(() => undefined);
   const refused = await Promise.race([...others, over]);
-  // The keeper first: until it has ended, HTTP brings it the second messages of what is open.
+  // The keeper ends first: until then, HTTP brings it the second messages of open exchanges.
   const code = await keeper.stop(drain);
   ended.abort();
   await Promise.all(others);

@@ -1,4 +1,7 @@
-/** `bkv admin`: metrics, health and upkeep, for the operator. No process that faces clients can reach what it reaches. */
+/**
+ * `bkv admin`: metrics, health and upkeep, for the operator. Processes that face clients cannot reach what it
+ * can.
+ */
 import { join } from 'node:path';
 import { connectAdmin, SOCKETS } from '../keeper/socket/index.js';
 import { stopped } from '../process/index.js';

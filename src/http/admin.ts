@@ -8,8 +8,8 @@ import { answerError } from './problem.js';
 
 /**
  * Metrics, health and upkeep, for an address that only the operator reaches.
- * @param http gives the metrics page of the process that faces clients
- * @param hosts names that the operator calls it by; addresses and `localhost` are good anyhow
+ * @param http gives the metrics page of the process that faces clients @param hosts host names by which the
+ * operator calls it; IP addresses and `localhost` are always accepted
  */
 export function adminApp(
   keeper: KeeperAdmin,
@@ -22,7 +22,7 @@ export function adminApp(
     const [ours, theirs, keepers] = await Promise.all([
       registry.metrics(),
       http(),
-      // A keeper that is away is seen by what is missing.
+      // The missing metrics show that the keeper is away.
       keeper.metrics().catch(() => ({ page: '' })),
     ]);
     response.type(registry.contentType).send(mergePages([keepers.page, ours, ofHttp(theirs)]));
@@ -37,7 +37,7 @@ export function adminApp(
     );
     response.status(trouble ? 503 : 200).send(`${trouble ?? 'ready'}\n`);
   });
-  // Wrapped for the backup token, so that it is secret from whoever fetches it.
+  // The backup is wrapped for the backup token, so whoever fetches it learns nothing.
   server.get('/backup', async (_request, response) => {
     response.type('application/json').send((await keeper.backUp()).backup);
   });
@@ -54,7 +54,10 @@ export function adminApp(
   return server;
 }
 
-/** In DNS rebinding, a page of another site has its own name point here; its requests carry that name. */
+/**
+ * In DNS rebinding, another site's page makes its own name point here. Its requests carry that name, and are
+ * refused.
+ */
 function onlyNamed(hosts: readonly string[]): RequestHandler {
   const good = new Set(['localhost', ...hosts]);
   return (request, _response, next) => {

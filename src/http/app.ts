@@ -14,12 +14,15 @@ export interface AppOptions {
   readonly limit: RequestHandler;
   /** addresses or networks of proxies whose X-Forwarded-For is believed */
   readonly trustedProxies: readonly string[];
-  /** whose pages may ask */
+  /** origins whose pages may ask */
   readonly origins: readonly string[];
   readonly version: string;
 }
 
-/** Requests that a worker has at the keeper at the same time; more would only wait, and their clients give up. */
+/**
+ * Most requests that a worker has at the keeper at the same time. More would only wait until their clients
+ * give up.
+ */
 const ADMITTED = 1024;
 
 /** The public API over a keeper. */
@@ -48,15 +51,18 @@ export function app(keeper: KeeperApi, { limit, trustedProxies, origins, version
 
 type Admit = <T>(work: () => Promise<T>) => Promise<T>;
 
-/** What keeps floods out. */
+/** What keeps out floods of requests. */
 interface Gate {
   readonly limit: RequestHandler;
   readonly admit: Admit;
 }
-/** The message after a start is always let in. If it were refused, its sender would lose the attempt that the start has spent. */
+/**
+ * The message after a start is always let in, because refusing it would cost its sender the attempt that the
+ * start has spent.
+ */
 const OPEN: Gate = { limit: (_request, _response, next) => next(), admit: (work) => work() };
 
-/** Counted once a request is whole, so that slow clients keep nobody out. */
+/** A request is counted only once it is complete, so that slow clients keep nobody out. */
 function admission(most: number): Admit {
   let admitted = 0;
   return async (work) => {

@@ -16,7 +16,7 @@ export const certificates = ({ cert, key, clientCa }: Tls): SecureContextOptions
   ...(clientCa && { ca: readFileSync(clientCa) }),
 });
 
-/** Has a server read its certificates again when they have changed: at SIGHUP, and once a minute. */
+/** Makes a server read its certificates again if they have changed: at SIGHUP, and once a minute. */
 export function renewCertificates(server: Server, tls: Tls): void {
   const stamp = () => [tls.cert, tls.key, tls.clientCa].map((path) => path && statSync(path).mtimeMs).join();
   let used = stamp();

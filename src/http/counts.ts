@@ -3,7 +3,10 @@ import cluster, { type Worker } from 'node:cluster';
 
 export const WINDOW_MS = 60_000;
 
-/** A worker asks for requests that an address may make in this minute; the primary, which counts them, gives some at once. */
+/**
+ * A worker asks how many requests an address may make in this minute. The primary, which counts them, grants
+ * several at once.
+ */
 export interface Question {
   readonly limit: 'ask';
   readonly id: number;
@@ -14,16 +17,18 @@ export interface Answer {
   readonly id: number;
   /** requests that this worker may let through; 0 when the address has had all of this minute */
   readonly granted: number;
-  /** those that all workers were given before */
+  /** requests that all workers were granted before */
   readonly before: number;
-  /** milliseconds of this minute that are left, by a clock that nobody sets */
+  /** milliseconds of this minute that are left, by a monotonic clock */
   readonly left: number;
 }
 
 export const isFor = (message: unknown, kind: Question['limit'] | Answer['limit']): boolean =>
   (message as { limit?: unknown } | undefined)?.limit === kind;
 
-/** A fortieth of the limit: few messages, and little that one worker holds while another has run out. */
+/**
+ * A fortieth of the limit: this takes few messages, and one worker holds little while another has run out.
+ */
 const leaseOf = (limit: number): number => Math.max(1, Math.floor(limit / 40));
 
 /** Counts the requests of addresses for all workers. To be called once in the primary. @param limit requests a minute */

@@ -1,8 +1,8 @@
 import type { RequestHandler } from 'express';
 
 /**
- * Leaves the ports out of X-Forwarded-For, which some load balancers add: each connection would count as an address of its
- * own.
+ * Removes ports from X-Forwarded-For. Some load balancers add them, and then each connection would count as
+ * an address of its own.
  */
 export const withoutPorts: RequestHandler = ({ headers }, _response, next) => {
   const forwarded = headers['x-forwarded-for'];

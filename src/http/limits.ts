@@ -63,7 +63,7 @@ class LeasedCounts implements Store {
   }
 }
 
-/** Lets each address make so many requests a minute at all workers together. */
+/** Lets each address make `limit` requests a minute at all workers together. */
 export const addressLimit = (limit: number): RequestHandler =>
   rateLimit({
     windowMs: WINDOW_MS,
@@ -72,7 +72,7 @@ export const addressLimit = (limit: number): RequestHandler =>
     keyGenerator: (request: Request) => ipKeyGenerator(request.ip ?? ''),
     standardHeaders: 'draft-7',
     legacyHeaders: false,
-    // X-Forwarded-For of an address that is no trusted proxy is ignored, and is no reason for a warning.
+    // X-Forwarded-For from an address that is not a trusted proxy is ignored, without a warning.
     validate: { xForwardedForHeader: false },
     handler: (_request, response) =>
       sendProblem(response, new CodedError('rate-limited', 'wait as Retry-After says, then try again')),

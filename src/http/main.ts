@@ -12,11 +12,14 @@ import { METRICS_SOCKET, serveMetrics } from './metrics-socket.js';
 import { stop } from './serve.js';
 import { Workers } from './workers.js';
 
-/** Runs the primary of the cluster, or in a process that it forked a worker, until it is to stop. @throws CodedError */
+/**
+ * Runs the primary of the cluster or, in a process that the primary forked, a worker, until it is to stop.
+ * @throws CodedError
+ */
 export async function runHttp(args: string[]): Promise<void> {
   const { config, sockets } = begin(args);
   measureProcess(cluster.isWorker ? `http-worker-${process.env.BKV_HTTP_WORKER}` : 'http');
-  // The primary, which answers no client, loads nothing that does.
+  // The primary answers no client, so it does not load what does.
   if (cluster.isWorker)
     await (await import('./worker.js')).serveApi(config, sockets, Number(process.env.BKV_HTTP_PORT));
   else await lead(config, sockets);

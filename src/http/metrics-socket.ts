@@ -3,18 +3,18 @@ import { createServer, request, type Server } from 'node:http';
 import { dirname } from 'node:path';
 import { CodedError, codeOf } from '../protocol/terms.js';
 
-/** Where the process that faces clients gives its metrics out, in the folder of the sockets. */
+/** Where the process that faces clients serves its metrics, in the folder of the sockets. */
 export const METRICS_SOCKET = 'http/metrics.sock';
 
-/** Longer than workers are waited for. */
+/** Longer than the primary waits for its workers. */
 const TIMEOUT_MS = 10_000;
-/** Characters of a page: more would only be there to exhaust the memory. */
+/** Most characters of a page: a longer one could only be meant to exhaust the memory. */
 const LARGEST = 2 ** 22;
 
 /** Gives a page of metrics to whoever asks at the socket. The socket is its owner's alone, unless its folder lets a group in. */
 export async function serveMetrics(path: string, page: () => Promise<string>): Promise<Server> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  // Left behind by a process that was killed.
+  // The socket was left behind by a process that was killed.
   rmSync(path, { force: true });
   const server = createServer((_request, response) => {
     page().then(
@@ -31,7 +31,7 @@ export async function serveMetrics(path: string, page: () => Promise<string>): P
 
 /**
  * Asks for the page at a socket.
- * @returns an empty page when nobody answers there @throws CodedError unavailable when it is not whole
+ * @returns an empty page when nobody answers there @throws CodedError unavailable when the page is incomplete
  */
 export const readMetrics = (path: string): Promise<string> =>
   new Promise((resolve, reject) => {

@@ -5,11 +5,13 @@ import { mergePages } from './page.js';
 
 /** What the HTTP side tells Prometheus. Label values are closed sets; no account, address or secret among them. */
 export const registry = new Registry();
-// In a worker it answers the primary, which adds the workers' samples up.
+// In a worker this answers the primary, which adds up the workers' samples.
 AggregatorRegistry.setRegistries(registry);
 const workers = new AggregatorRegistry();
 
-/** Has what this process needs of the machine measured. @param name that its samples are told apart by */
+/**
+ * Measures what this process uses of the machine. @param name distinguishes its samples from other processes'
+ */
 export const measureProcess = (name: string): void =>
   collectDefaultMetrics({ register: registry, prefix: 'bkv_', labels: { process: name } });
 
@@ -39,5 +41,5 @@ export const vaultOperations = new Counter({
   registers,
 });
 
-/** Those of the API, for the reference. */
+/** Metrics of the API, for the reference. */
 export const apiMetrics = [httpRequests, vaultOperations];

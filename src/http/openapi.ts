@@ -7,7 +7,7 @@ export interface Route {
   readonly operation: string;
   readonly summary: string;
   readonly authenticated: boolean;
-  /** whether it follows a start, which was counted: then it is not */
+  /** whether it follows a start; only the start counts towards limits */
   readonly follows?: true;
   readonly body?: z.ZodType;
   readonly answer?: z.ZodType;

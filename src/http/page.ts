@@ -1,6 +1,6 @@
 /**
- * One page of Prometheus' text format from several: the samples of a metric stand together, under its HELP and TYPE, as
- * the format demands.
+ * Merges several pages of Prometheus' text format: the format demands that the samples of a metric are
+ * together, under its HELP and TYPE.
  */
 export function mergePages(pages: readonly string[]): string {
   const families = new Map<string, { head: string[]; samples: string[] }>();
@@ -25,7 +25,10 @@ const OF_HTTP =
   /^bkv_(?:(?:http_request_duration_seconds_(?:bucket|sum|count)|vault_operations_total)\{[^{}]*|(?:process|nodejs)_\w+\{(?:[^{}]*,)?process="http(?:-worker-\d+)?"[^{}]*)\} \S+$/;
 const HEAD = /^# (?:HELP|TYPE) bkv_\w+ /;
 
-/** What the process that faces clients may say. Whoever takes it over would forge the keeper's numbers otherwise, and hide alerts. */
+/**
+ * The samples that the process facing clients may report. Otherwise whoever takes it over could forge the
+ * keeper's numbers, and hide alerts.
+ */
 export const ofHttp = (page: string): string =>
   page
     .split('\n')

@@ -14,7 +14,10 @@ export function sendProblem(response: Response, { code, message, details }: Code
     .send(JSON.stringify({ type: `urn:bkv:problem:${code}`, title, status, detail: message, ...members }));
 }
 
-/** What a caller learns of an error. Of one that is not in the table it learns only that it was logged. */
+/**
+ * What a caller learns about an error. If the error is not in the table, the caller learns only that it was
+ * logged.
+ */
 export function toProblem(error: unknown): CodedError {
   if (error instanceof CodedError) return error;
   const { status = 500, type } = error as { status?: number; type?: string };

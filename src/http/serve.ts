@@ -20,7 +20,8 @@ export async function listen(
   const timeouts = {
     requestTimeout: 15_000,
     headersTimeout: 10_000,
-    // Longer than the minute for which proxies keep idle connections: they would send a request into one that is being closed.
+    // Longer than the minute for which proxies keep idle connections. Otherwise they would send a request
+    // into a connection that is being closed.
     keepAliveTimeout: 75_000,
     connectionsCheckingInterval: 1000,
     maxHeaderSize: 16_384,

@@ -7,7 +7,10 @@ import { app } from './app.js';
 import { addressLimit } from './limits.js';
 import { listen, stop } from './serve.js';
 
-/** Serves the API in a worker of the cluster until it is to stop. @param port which the primary has chosen */
+/**
+ * Serves the API in a worker of the cluster until it is to stop. @param port the one that the primary has
+ * chosen
+ */
 export async function serveApi(config: Config, sockets: string, port: number): Promise<void> {
   const keeper = connectKeeper(join(sockets, SOCKETS.api));
   const api = app(keeper, {

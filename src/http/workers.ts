@@ -4,12 +4,12 @@ import type { HostPort } from '../config/index.js';
 import { backOff, stopSignal } from '../process/index.js';
 import { log } from './log.js';
 
-// Workers accept by themselves: no connection waits in the primary for one that has just died.
+// Workers accept connections themselves, so that none waits in the primary for a worker that has just died.
 cluster.schedulingPolicy = cluster.SCHED_NONE;
 
-/** Waits before a worker that ended is started again, milliseconds; the last one stays. */
+/** Milliseconds before a worker that ended is started again; the last one repeats. */
 const BACK_OFF = [100, 500, 1000, 5000, 10_000] as const;
-/** A worker that served so long was a good one, milliseconds. */
+/** After serving for this many milliseconds a worker counts as good. */
 const GOOD_MS = 60_000;
 
 /** The workers that serve the API. One that ends is started again; the others go on meanwhile. */
@@ -19,7 +19,7 @@ export class Workers {
 
   #port = 0;
 
-  /** @param address its port is 0 for any free one, which all then have in common */
+  /** @param address if its port is 0, all workers share any free one */
   constructor(
     readonly count: number,
     readonly address: HostPort,
@@ -27,14 +27,14 @@ export class Workers {
 
   /** Starts all. @returns their address @throws Error when the first one ends before it serves */
   async start(): Promise<string> {
-    // A cluster would choose another one when its last worker is started again.
+    // The cluster would choose another port when its last worker is started again.
     this.#port = this.address.port || (await freePort(this.address.host));
     const first = await this.#start(1);
     await Promise.all(Array.from({ length: this.count - 1 }, (_, i) => this.#start(i + 2)));
     return first;
   }
 
-  /** Has all read their certificates again. */
+  /** Makes all workers read their certificates again. */
   hangUp(): void {
     for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGHUP');
   }

@@ -2,10 +2,10 @@ import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from 'node:
 import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-/** Two processes may write the same file: each what is its own. */
+/** A temporary name for each process, because two may write the same file. */
 const besideOf = (path: string): string => `${path}.${process.pid}.tmp`;
 
-/** Writes a file for its owner alone, whole or not at all, and durably. */
+/** Writes a file that only its owner can read, completely or not at all, and durably. */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
   const beside = besideOf(path);
   const file = await open(beside, 'w', 0o600);
@@ -24,7 +24,7 @@ export async function writeFileAtomic(path: string, text: string): Promise<void>
   }
 }
 
-/** The same for who cannot wait. */
+/** The same, synchronously. */
 export function writeFileAtomicSync(path: string, content: string | Uint8Array): void {
   const beside = besideOf(path);
   const file = openSync(beside, 'w', 0o600);

@@ -1,7 +1,10 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** A path below this user's home; `undefined` for a user of a service or a container, who may have none. */
+/**
+ * A path below this user's home; `undefined` if there is no home folder, as for some users of services and
+ * containers.
+ */
 export function inHome(...names: string[]): string | undefined {
   try {
     return join(homedir(), ...names);

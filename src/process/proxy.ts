@@ -5,10 +5,10 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 const LOOPBACK = /^(localhost|.+\.localhost|127(\.\d+){3}|::1)$/;
 
-/** A variable by its name in capitals; where both are set, the one in small letters counts, as for curl. */
+/** A variable by its upper-case name. If the lower-case one is set too, that one counts, as for curl. */
 const read = (env: Environment, name: string): string => env[name.toLowerCase()] || env[name] || '';
 
-/** @throws CodedError usage; it leaves the value out, which may hold a password */
+/** @throws CodedError usage, without the value, which may contain a password */
 function proxyOf(env: Environment, name: string): string | undefined {
   const value = read(env, name);
   if (!value) return undefined;
@@ -34,7 +34,7 @@ function isInBlock(host: string, block: string): boolean {
   return list.check(host, family);
 }
 
-/** Whether an entry of NO_PROXY is about an address: a name stands for the names below it, too. */
+/** Whether an entry of NO_PROXY matches an address: a name also matches all names below it. */
 function names(entry: string, { hostname, port, protocol }: URL): boolean {
   if (entry === '*') return true;
   if (entry.includes('/')) return isInBlock(bare(hostname), entry.replace(/[[\]]/g, ''));
@@ -44,7 +44,7 @@ function names(entry: string, { hostname, port, protocol }: URL): boolean {
   return name !== '' && (bare(hostname) === name || bare(hostname).endsWith(`.${name}`));
 }
 
-/** The proxy that an address is reached by. Loopback is reached directly. @throws CodedError usage */
+/** The proxy through which an address is reached. Loopback is reached directly. @throws CodedError usage */
 export function proxyFor(url: URL, env: Environment): string | undefined {
   const direct = read(env, 'NO_PROXY').split(/[,\s]+/);
   if (LOOPBACK.test(bare(url.hostname)) || direct.some((entry) => names(entry, url))) return undefined;
@@ -52,7 +52,8 @@ export function proxyFor(url: URL, env: Environment): string | undefined {
 }
 
 /**
- * Has `fetch` of this process use the proxies that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. Loads nothing where none is named.
+ * Makes `fetch` of this process use the proxies that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. Loads nothing
+ * if none is named.
  * @throws CodedError usage
  */
 export async function useProxies(env: Environment = process.env): Promise<void> {

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 
 /**
- * Who can read a file beside its owner, root and this process's user, in words; `undefined` when nobody can. A group that
- * nobody else is in reads it for nobody: so files come from systemd's LoadCredential and from Kubernetes.
+ * Who can read a file besides its owner, root and this process's user, in words; `undefined` if nobody can. A
+ * group without other members does not count: systemd's LoadCredential and Kubernetes make such files.
  */
 export function whoElseReads(path: string): string | undefined {
   const { mode, uid, gid } = statSync(path);
@@ -39,17 +39,18 @@ function membersOf(group: number): Set<number> {
   return new Set([...named, ...first]);
 }
 
-/** The mode's bits of a file with an access list hide who is in it; `ls` marks such a file. */
+/** The mode of a file with an access list does not show whom the list names; `ls` marks such a file. */
 const hasAccessList = (path: string): boolean =>
   /^\S{10}\+/.test(execFileSync('ls', ['-ldL', '--', path], { encoding: 'utf8' }));
 
-/** Whom a file's access list names beside owner and group; an unknown user where that cannot be known. */
+/** Whom a file's access list names besides owner and group; an unknown user if that cannot be found out. */
 function accessList(path: string): { users: number[]; groups: number[] } {
   let text: string;
   try {
     text = execFileSync('getfacl', ['-cnpE', '--', path], { encoding: 'utf8', stdio: 'pipe' });
   } catch {
-    // Without getfacl (Debian's package acl) only who made the folder can be trusted: systemd names one user there.
+    // Without getfacl (Debian's package acl) only a folder that systemd made can be trusted: its list names
+    // one user.
     const isCredential = path.startsWith(`${process.env.CREDENTIALS_DIRECTORY}/`);
     return { users: isCredential ? [] : [Number.NaN], groups: [] };
   }

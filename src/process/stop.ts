@@ -6,13 +6,16 @@ const hurrying = new AbortController();
 /** Aborts when this process is to stop: see {@link listenForStop}. */
 export const stopSignal: AbortSignal = stopping.signal;
 
-/** Aborts when this process is to stop without waiting for anybody: it was told a second time, or its parent has ended. */
+/**
+ * Aborts when this process is to stop without waiting for anybody, because it was told a second time or its
+ * parent has ended.
+ */
 export const hurrySignal: AbortSignal = hurrying.signal;
 
 /**
- * Has {@link stopSignal} abort at SIGTERM, when the parent ends, and, in a process without a parent of ours, at SIGINT and
- * when the terminal goes away. A terminal sends its signals to all processes at once; then the supervisor alone decides
- * their order.
+ * Makes {@link stopSignal} abort at SIGTERM, and when the parent ends. In a process without a parent of ours,
+ * it also aborts at SIGINT and when the terminal goes away. A terminal sends its signals to all processes at
+ * once, so only the supervisor reacts to those, and decides the order of stopping.
  */
 export function listenForStop(): void {
   const stop = () => (stopSignal.aborted ? hurrying : stopping).abort();
@@ -27,12 +30,15 @@ export function listenForStop(): void {
 
 const STDERR = 2;
 
-/** SIGHUP says that the terminal has gone away, or has the HTTP side read its certificates again and ends nothing. */
+/**
+ * SIGHUP means that the terminal has gone away. Without a terminal it only makes the HTTP side read its
+ * certificates again.
+ */
 function whenTerminalIsGone(stop: () => void): () => void {
   const hadTerminal = isatty(STDERR);
   return () => {
     if (!hadTerminal || isatty(STDERR)) return;
-    // Node.js aborts when it ends without the terminal that it began with.
+    // Node.js aborts at its end if the terminal that it began with is gone.
     process.once('exit', () => {
       process.removeAllListeners('SIGHUP');
       process.kill(process.pid, 'SIGHUP');

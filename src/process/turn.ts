@@ -2,14 +2,14 @@
 export class Turn {
   #last: Promise<unknown> = Promise.resolve();
 
-  /** Runs `work` once all that came before has ended, however it ended. */
+  /** Runs `work` once everything that came before has ended, whether it succeeded or failed. */
   take<T>(work: () => Promise<T>): Promise<T> {
     const mine = this.#last.then(work);
     this.#last = mine.catch(() => undefined);
     return mine;
   }
 
-  /** Resolves when all that came until now has ended. */
+  /** Resolves when everything that came until now has ended. */
   async ended(): Promise<void> {
     await this.#last;
   }

@@ -33,9 +33,8 @@ export class ServerAuthenticationError extends Error {
 }
 
 /**
- * The password randomized by the OPRF and stretched (RFC 9807, sections 5.2.3 and 6.3.3), 32 bytes: the same from every
- * evaluation of it under one key.
- * @param evaluated 33 bytes
+ * The password randomized by the OPRF and stretched (RFC 9807, sections 5.2.3 and 6.3.3), 32 bytes: every
+ * evaluation of the password under one key gives the same result. @param evaluated 33 bytes
  */
 export async function randomizePassword(
   password: Uint8Array,
@@ -135,7 +134,7 @@ export function generateKE1(
   return { password, blind, ...createKE1(blinded, random) };
 }
 
-/** A KE1 (98 bytes) around an element that is blinded already (33 bytes), with a key share of its own. */
+/** A KE1 (98 bytes) with an element that is blinded already (33 bytes) and a fresh key share. */
 export function createKE1(
   blindedElement: Uint8Array,
   random: { nonce?: RandomBytes; seed?: RandomBytes } = {},
@@ -167,7 +166,7 @@ export async function generateKE3(
 }
 
 /**
- * What of {@link generateKE3} follows the OPRF. The key share's secret is zeroed.
+ * The part of {@link generateKE3} that follows the OPRF. The key share's secret is zeroed.
  * @param randomizedPassword 32 bytes
  * @throws EnvelopeRecoveryError, ServerAuthenticationError
  */

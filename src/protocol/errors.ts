@@ -1,6 +1,6 @@
 import type { Exit } from './exits.js';
 
-/** What the table says of one code. */
+/** What the table says about one code. */
 interface ErrorRow {
   /** number on the keeper's socket; never given to another code */
   readonly wire: number;
@@ -87,7 +87,7 @@ export class CodedError extends Error {
   }
 }
 
-/** The code of any error; `internal` for one that is not of the table. */
+/** The code of any error; `internal` for one that is not in the table. */
 export const codeOf = (error: unknown): ErrorCode => (error instanceof CodedError ? error.code : 'internal');
 
 const byWire = new Map<number, ErrorCode>(

@@ -7,10 +7,10 @@ export interface Hashing {
   mac(key: Uint8Array, data: Uint8Array): Uint8Array;
 }
 
-/** For browsers, which have these only behind promises. */
+/** For browsers, whose own functions are asynchronous. */
 export const portable: Hashing = { hash: sha256, mac: (key, data) => hmac(sha256, key, data) };
 
-/** What is used of `node:crypto`: the client's package is compiled without Node's types. */
+/** The part of `node:crypto` that is used: the client's package is compiled without Node's types. */
 interface NodeCrypto {
   createHash(name: string): Digesting;
   createHmac(name: string, key: Uint8Array): Digesting;
@@ -21,11 +21,14 @@ interface Digesting {
 
 const { process } = globalThis as { process?: { getBuiltinModule?(name: string): unknown } };
 
-/** Node's own, which a keeper's main thread has a third of the work with; `undefined` in a browser, and in an old Node. */
+/**
+ * Node's own functions, which take a keeper's main thread a third of the time; `undefined` in a browser, and
+ * in an old Node.
+ */
 export const native = nodes(process?.getBuiltinModule?.('node:crypto') as NodeCrypto | undefined);
 
 function nodes(crypto: NodeCrypto | undefined): Hashing | undefined {
-  // A plain array: what a Buffer's slice() gives is no copy.
+  // A plain array, because a Buffer's slice() does not copy.
   const plain = ({ buffer, byteOffset, length }: Uint8Array) => new Uint8Array(buffer, byteOffset, length);
   return (
     crypto && {

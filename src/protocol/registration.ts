@@ -1,12 +1,13 @@
 import { bytes, concat, hkdfExpand, hkdfExtract, mac, prefixed } from './suite.js';
 
 /**
- * Wire protocol 2: the two MACs that make a registration one exchange between the client and the vault whose key is
- * pinned. Whoever stands between the two can pass its messages on, and can alter none of them. docs/protocol.md has every byte.
+ * Wire protocol 2: the two MACs that make a registration one exchange between the client and the vault whose
+ * key is pinned. Whoever stands between the two can only pass on their messages, and can alter none of them.
+ * docs/protocol.md has every byte.
  */
 export const WIRE_VERSION = 2;
 
-/** What the vault answers a start with, and what it was asked. Byte lengths where not said: elements 33. */
+/** A start of a registration and the vault's answer. Elements have 33 bytes. */
 export interface RegistrationStart {
   readonly serverPublicKey: Uint8Array;
   /** X, the client's key share, fresh for this registration */
@@ -32,7 +33,9 @@ export interface RegistrationUpload {
   /** 129 bytes */
   readonly registrationRecord: Uint8Array;
   readonly encryptedBackupKey: Uint8Array;
-  /** whether the key that the account may have is given up for this one; a dealt key never is in another's place */
+  /**
+   * whether the key that the account may have is given up for this one; a dealt key never replaces another
+   */
   readonly replace?: boolean;
   /** of a dealt key: the wrapped share, and share·G (33 bytes) */
   readonly share?: { readonly wrapped: Uint8Array; readonly publicKey: Uint8Array };
@@ -44,7 +47,8 @@ const fields = (...all: readonly Uint8Array[]): Uint8Array => concat(...all.map(
 
 /**
  * The keys of both MACs, 32 bytes each.
- * @param shared x(s·X), 32 bytes, zeroed here: the vault has it by its static key, the client by its key share's secret
+ * @param shared x(s·X), 32 bytes, zeroed here: the vault computes it with its static key, the client with its
+ * key share's secret
  */
 export function registrationKeys(shared: Uint8Array): { start: Uint8Array; finish: Uint8Array } {
   const prk = hkdfExtract(shared, bytes('bkv registration 2'));

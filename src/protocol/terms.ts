@@ -1,4 +1,7 @@
-/** What the protocol is told in, and nothing that computes: for whoever passes its messages on, and starts in less time without. */
+/**
+ * The protocol's codes and sizes, and nothing that computes. Processes that only pass its messages on import
+ * this, and start faster.
+ */
 export { audienceOf } from './audience.js';
 export { parseBase64url, toBase64url } from './base64url.js';
 export { CodedError, codeOf, codeOfWire, ERRORS, type ErrorCode, type ErrorDetails } from './errors.js';

@@ -1,9 +1,9 @@
 import { p256 } from '@noble/curves/nist.js';
 
 /**
- * The threshold form of the OPRF: Shamir's sharing of its key over the order of P-256, and evaluations combined in the
- * exponent (Lagrange), so that no party but the dealer ever holds the whole key. What comes out is byte-exact with the
- * evaluation of RFC 9497 under the whole key.
+ * The threshold form of the OPRF: Shamir's sharing of its key over the order of P-256, and evaluations
+ * combined in the exponent (Lagrange), so that no party but the dealer ever holds the whole key. The result
+ * is byte for byte the evaluation of RFC 9497 under the whole key.
  */
 const { Point } = p256;
 const { Fn } = Point;
@@ -49,7 +49,7 @@ export function dealKey(threshold: number, parties: number): { key: Uint8Array; 
       const x = Fn.create(BigInt(i + 1));
       return coefficients.reduceRight((sum, coefficient) => Fn.add(Fn.mul(sum, x), coefficient), Fn.ZERO);
     });
-    // Of negligible probability, but no share may be the identity's scalar.
+    // The probability is negligible, but no share may be zero.
     if (shares.some((scalar) => Fn.is0(scalar))) continue;
     return {
       key: Fn.toBytes(coefficients[0] as bigint),
@@ -71,7 +71,7 @@ export function interpolate(evaluations: readonly Evaluation[], at = 0): Uint8Ar
   const indices = evaluations.map(({ index }) => index);
   const sum = evaluations.reduce<Element>((total, { index, element }) => {
     const coefficient = lagrange(index, indices, at);
-    // Evaluations are public to who combines them: variable time is no leak.
+    // Evaluations are public to whoever combines them, so variable time leaks nothing.
     return Fn.is0(coefficient) ? total : total.add(Point.fromBytes(element).multiplyUnsafe(coefficient));
   }, Point.ZERO);
   if (sum.is0()) throw new RangeError('the evaluations combine to the identity: one of them is wrong');

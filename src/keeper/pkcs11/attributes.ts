@@ -19,10 +19,10 @@ export function ulongs(...values: readonly number[]): Buffer {
 }
 
 /**
- * A template as the value of an attribute such as CKA_UNWRAP_TEMPLATE: an array of CK_ATTRIBUTE, which pkcs11js passes on
- * as it is. The values that it points to lie behind it in the same memory, and live as long as the result does.
- * @param template of booleans and numbers
- * @throws TokenError where koffi, which tells where a buffer lies, has no build for this machine
+ * A template as the value of an attribute such as CKA_UNWRAP_TEMPLATE: an array of CK_ATTRIBUTE, which
+ * pkcs11js passes on as it is. The values that it points to follow it in the same memory, and live as long as
+ * the result does. @param template has booleans and numbers only @throws TokenError when koffi, which gives a
+ * buffer's address, has no build for this machine
  */
 export function attributeArray(template: pkcs11.Template): Buffer {
   const structs = 3 * WORD * template.length;
@@ -40,7 +40,7 @@ export function attributeArray(template: pkcs11.Template): Buffer {
   return memory.subarray(0, structs);
 }
 
-/** CK_KEY_DERIVATION_STRING_DATA: where bytes lie, and how many. They must live as long as it is used. */
+/** CK_KEY_DERIVATION_STRING_DATA: address and number of the bytes. These must live as long as it is used. */
 export function stringData(bytes: Buffer): Buffer {
   const struct = Buffer.alloc(2 * WORD);
   write(struct, addressOf(bytes), 0);
@@ -48,7 +48,7 @@ export function stringData(bytes: Buffer): Buffer {
   return struct;
 }
 
-/** Loaded only where a key is made that needs it: a running vault has no use for it. */
+/** koffi is loaded only when a key is made that needs it: a running vault does not. */
 function addressOf(memory: Buffer): bigint {
   let koffi: typeof import('koffi');
   try {
@@ -59,7 +59,7 @@ function addressOf(memory: Buffer): bigint {
   return koffi.address(memory);
 }
 
-/** An attribute that makes a key safer, and that not every module takes. */
+/** An attribute that makes a key safer, but that not every module accepts. */
 export interface Hardening {
   readonly name: string;
   readonly type: number;
@@ -76,9 +76,9 @@ const isRefused = (error: unknown): boolean =>
   TEMPLATE_REFUSED.has((error as pkcs11.Pkcs11Error).code) || (error as TokenError).reason === 'BKV_NO_FFI';
 
 /**
- * Makes a key with as many of the hardenings as the module takes.
- * @param hardenings in the order in which the module gets them: SoftHSM2 2.6.1 wants CKA_MODIFIABLE=false to be the last
- * @returns what was made, by which template, and the names of the attributes that it lacks
+ * Makes a key with as many of the hardenings as the module accepts. @param hardenings in the order in which
+ * the module gets them: SoftHSM2 2.6.1 wants CKA_MODIFIABLE=false last @returns what was made, the template
+ * that was used, and the names of the attributes that it lacks
  */
 export function harden<T>(
   template: pkcs11.Template,
@@ -103,7 +103,7 @@ export function harden<T>(
   throw refusal;
 }
 
-/** All of them first, none of them last. */
+/** All subsets: the whole set comes first, the empty set last. */
 function subsets<T>(all: readonly T[]): T[][] {
   const every = Array.from({ length: 2 ** all.length }, (_, mask) =>
     all.filter((_, i) => (mask & (1 << i)) === 0),

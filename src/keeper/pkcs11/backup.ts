@@ -13,7 +13,7 @@ import { openMade } from './setup.js';
 import { backupKey, backupKeyHardenings, backupPublicKey } from './templates.js';
 
 /**
- * The long-lived keys of a token, wrapped for the token of its backup. Byte strings are base64.
+ * The long-lived keys of a token, wrapped for its backup token. Byte strings are base64.
  *
  * `kek` is an AES-256 key under the backup token's RSA key (OAEP, 384 bytes); it wraps each key (RFC 5649).
  */
@@ -30,8 +30,8 @@ export const ESCROW_LABEL = 'bkv.backup.keys';
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
 
 /**
- * Makes a backup token, where it is missing, and its key pair, whose secret half never leaves it.
- * @param profile its PIN is the one that the token gets
+ * Makes a backup token, if it is missing, and its key pair, whose private half never leaves it. @param
+ * profile its PIN becomes the token's
  * @returns the public key, SubjectPublicKeyInfo (DER)
  */
 export function initializeBackupToken(profile: Profile, soPin: string): Uint8Array {
@@ -55,11 +55,12 @@ export function initializeBackupToken(profile: Profile, soPin: string): Uint8Arr
 }
 
 /**
- * Has a token trust the public key of its backup, and keeps its long-lived keys, wrapped for that one, in a data
- * object. Only the security officer can do it: PKCS#11 lets nobody else set CKA_TRUSTED. Done again, it changes
- * nothing.
+ * Makes a token trust the public key of its backup token, and keeps the token's long-lived keys, wrapped for
+ * the backup token, in a data object. Only the security officer can do this, because PKCS#11 lets nobody else
+ * set CKA_TRUSTED. A repeated call changes nothing.
  * @param publicKey SubjectPublicKeyInfo (DER)
- * @throws TokenError when the keys were made to never leave the token, or it trusts another key already
+ * @throws TokenError when the keys were made never to leave the token, or when the token already trusts
+ * another key
  */
 export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Array): void {
   withModule(profile, (module) => {
@@ -84,7 +85,7 @@ export function escrowKeys(profile: Profile, soPin: string, publicKey: Uint8Arra
       session.login(soPin, graphene().UserType.SO);
       const trusted =
         keysNamed(session, graphene().ObjectClass.PUBLIC_KEY, BACKUP_LABEL)[0] ?? trust(session, publicKey);
-      // A session object that is not private outlives the change of user.
+      // A session object that is not private survives the change of user.
       const kek = session.generateKey(graphene().KeyGenMechanism.AES, {
         token: false,
         private: false,

@@ -5,15 +5,18 @@ import { octetString, pointOfAttribute } from './point.js';
 import type { Profile } from './profile.js';
 
 const CKS_RW_USER_FUNCTIONS = 3;
-/** RFC 5649, since PKCS#11 3.1; modules without it mean the same by CKM_AES_KEY_WRAP_PAD, those with it another padding. */
+/**
+ * RFC 5649, since PKCS#11 3.1. In modules without this mechanism CKM_AES_KEY_WRAP_PAD means the same; in
+ * modules with it CKM_AES_KEY_WRAP_PAD is another padding.
+ */
 const CKM_AES_KEY_WRAP_KWP = 0x210b;
 
-/** Of an attribute that an object does not have, or does not show. */
+/** Return values for an attribute that an object does not have, or does not show. */
 const UNREADABLE: ReadonlySet<number> = new Set([
   pkcs11.CKR_ATTRIBUTE_SENSITIVE,
   pkcs11.CKR_ATTRIBUTE_TYPE_INVALID,
 ]);
-/** How modules refuse a point in a form that they do not take. */
+/** Return values by which modules refuse a point in a form that they do not accept. */
 const REFUSED_POINT: ReadonlySet<number> = new Set([
   pkcs11.CKR_MECHANISM_PARAM_INVALID,
   pkcs11.CKR_ARGUMENTS_BAD,
@@ -22,13 +25,16 @@ const REFUSED_POINT: ReadonlySet<number> = new Set([
   pkcs11.CKR_DOMAIN_PARAMS_INVALID,
 ]);
 
-/** An object of the token, found. */
+/** An object that was found in the token, with its label. */
 export interface Labelled {
   readonly handle: pkcs11.Handle;
   readonly label: string;
 }
 
-/** A session of a module that is logged in to the profile's token, and what every part of {@link Session} asks it. */
+/**
+ * A session of a module, logged in to the profile's token, with the calls that every part of {@link Session}
+ * needs.
+ */
 export class Binding {
   readonly p11: pkcs11.PKCS11;
   readonly slot: pkcs11.Handle;
@@ -91,7 +97,7 @@ export class Binding {
     return attribute.value as Buffer;
   }
 
-  /** Empty where an object has none, as those of other programs. */
+  /** An object's label; empty if it has none, like objects of other programs. */
   labelOf(handle: pkcs11.Handle): string {
     try {
       return this.attribute(handle, pkcs11.CKA_LABEL).toString('utf8');
@@ -117,8 +123,9 @@ export class Binding {
   }
 
   /**
-   * C_DeriveKey by CKM_ECDH1_DERIVE without a derivation function: the x-coordinate of k·P. A module may want the point as
-   * it is, or in a DER OCTET STRING: what this one takes is learned from its first refusal.
+   * C_DeriveKey by CKM_ECDH1_DERIVE without a derivation function: the x-coordinate of k·P. A module may want
+   * the point as it is, or in a DER OCTET STRING. Which form this module accepts is learned from its first
+   * refusal.
    * @param point P, 65 bytes
    */
   agree(key: pkcs11.Handle, point: Uint8Array, template: pkcs11.Template): pkcs11.Handle {
@@ -139,7 +146,7 @@ export class Binding {
     this.p11.C_DestroyObject(this.session, handle);
   }
 
-  /** Does `work` with a session object, and destroys that. */
+  /** Does `work` with a session object, and then destroys the object. */
   using<T>(handle: pkcs11.Handle, work: (handle: pkcs11.Handle) => T): T {
     try {
       return work(handle);
@@ -149,7 +156,10 @@ export class Binding {
   }
 }
 
-/** @throws TokenError for a file that is no module, or one of another machine: the loader's own words mislead there */
+/**
+ * @throws TokenError for a file that is not a module, or that is for another machine; the loader's own
+ * message would mislead
+ */
 export function load<T>(module: string, loading: () => T): T {
   try {
     return loading();
@@ -178,12 +188,12 @@ export function loadModule({ module }: Profile, onCall?: () => void): pkcs11.PKC
   return p11;
 }
 
-/** Ends the module for the whole process: the next session finds it as it is then. */
+/** Finalizes the module for the whole process. The next session initializes it again. */
 export function finalize(module: pkcs11.PKCS11): void {
   try {
     module.C_Finalize();
   } catch {
-    // It was not initialized, or has lost its device: C_Initialize tells.
+    // It was not initialized, or has lost its device; C_Initialize will tell.
   }
 }
 

@@ -13,12 +13,12 @@ import { wrapKeyHardenings } from './templates.js';
 import type { WrappedKey } from './wrapping.js';
 
 /**
- * A pair that `bkv.wrap` wraps and nobody uses, in a data object that `bkv.ledger` authenticates. Whoever puts another
- * `bkv.wrap` in place is noticed, since it does not unwrap this one; and what an insider could do to an account's key is
- * tried on it.
+ * A key pair that `bkv.wrap` wraps and nobody uses, in a data object that `bkv.ledger` authenticates. It
+ * serves two purposes. If somebody replaces `bkv.wrap`, this is noticed, because the new key does not unwrap
+ * the canary. And what an insider could do to an account's key is tried on it.
  */
 export interface Canary extends WrappedKey {
-  /** the hardenings that the token's keys had when it was made: they have them for ever */
+  /** the hardenings that the token's keys had when the canary was made; they must keep them for ever */
   readonly hardened: ReadonlySet<number>;
 }
 
@@ -44,7 +44,7 @@ export function sealCanary(
   return Buffer.concat([body, mac(tagInput(body))]);
 }
 
-/** @returns `undefined` for a value that this token's ledger key does not vouch for */
+/** @returns `undefined` for a value that this token's ledger key did not authenticate */
 function openCanary(value: Uint8Array, mac: (data: Uint8Array) => Uint8Array): Canary | undefined {
   if (value.length <= 2 + POINT + TAG || value[0] !== VERSION) return undefined;
   const body = value.subarray(0, value.length - TAG);
@@ -82,7 +82,7 @@ export function makeCanary(
   for (const handle of before) binding.destroy(handle);
 }
 
-/** The readable hardenings that no key lacks which is to have them. */
+/** The readable hardenings that every key has which should have them. */
 function heldByAll(binding: Binding, keys: ReadonlyMap<string, pkcs11.Handle>): Hardening[] {
   const lacked = new Set<number>();
   for (const label of Object.values(KEY_LABELS)) {
@@ -93,7 +93,7 @@ function heldByAll(binding: Binding, keys: ReadonlyMap<string, pkcs11.Handle>): 
   return readable(wrapKeyHardenings(binding.keyWrap.mechanism)).filter(({ type }) => !lacked.has(type));
 }
 
-/** The token's canary. @param strange hears of objects of that name which others put there */
+/** The token's canary. @param strange is told about objects of that name that others put there */
 export function findCanary(
   binding: Binding,
   ledgerKey: pkcs11.Handle,
@@ -108,14 +108,14 @@ export function findCanary(
   return found.find((canary) => canary !== undefined);
 }
 
-/** Both halves of a pair agree with a stranger on one secret. @param publicKey 65 bytes */
+/** Whether both halves of a pair agree with a stranger on the same secret. @param publicKey 65 bytes */
 export function isPair(binding: Binding, key: pkcs11.Handle, publicKey: Uint8Array): boolean {
   const stranger = createECDH('prime256v1');
   const point = stranger.generateKeys();
   try {
     return timingSafeEqual(deriveX(binding, key, point), stranger.computeSecret(publicKey));
   } catch (error) {
-    // A point that is none. A module's error has a number as its code.
+    // The point is not on the curve. A module's error would have a number as its code.
     if (String((error as NodeJS.ErrnoException).code).startsWith('ERR_CRYPTO')) return false;
     throw error;
   }

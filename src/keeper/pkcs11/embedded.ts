@@ -6,8 +6,8 @@ import { hasPin } from './pin.js';
 import { loadProfile, type Profile } from './profile.js';
 
 /**
- * The SoftHSM2 token of a data folder. Where it lies is told to the module from where the folder is now, whatever
- * SOFTHSM2_CONF says: a copied or moved folder serves from its own token.
+ * The SoftHSM2 token of a data folder. The module is given the token's path below the present folder,
+ * whatever SOFTHSM2_CONF says. So a copied or moved folder uses its own token.
  * @throws ProfileError when the folder has no place for a token, or the PIN is lost
  */
 export function embeddedProfile(data: string): Profile {

@@ -14,7 +14,7 @@ export class TokenError extends CodedError {
   }
 }
 
-/** Bytes from outside that are not what they must be: no point of P-256 in SEC1 form, the identity, no share. */
+/** Bytes from outside that are invalid: not a point of P-256 in SEC1 form, the identity, or not a share. */
 export class InvalidInput extends CodedError {
   constructor(message: string) {
     super('invalid-message', message);
@@ -28,16 +28,16 @@ export class ProfileError extends CodedError {
   }
 }
 
-/** A file with a secret that others than its owner can read. */
+/** A file with a secret that others besides its owner can read. */
 export class ReadableByOthers extends ProfileError {}
 
-/** What to do about a PIN that is right and is not taken. */
+/** What to do about a PIN that is right but not accepted. */
 const REMEDIES: ReadonlyMap<string, string> = new Map([
   ['CKR_PIN_LOCKED', "it is locked: only the security officer can set a new one, with the vendor's tool"],
   ['CKR_PIN_EXPIRED', "it has expired: change it with the vendor's tool, and then where the profile says"],
 ]);
 
-/** The token does not take the PIN. It is never tried again by itself: that could lock the token. */
+/** The token refused the PIN. It is never tried again automatically, because that could lock the token. */
 export class PinRefused extends TokenError {
   constructor(message: string, reason?: string) {
     super(message, reason, 'pin-refused');
@@ -51,7 +51,10 @@ export class PinRefused extends TokenError {
     );
   }
 
-  /** @param flags of CK_TOKEN_INFO @throws PinRefused when one more wrong PIN would lock the token, or has */
+  /**
+   * @param flags of CK_TOKEN_INFO @throws PinRefused when one more wrong PIN would lock the token, or the
+   * token is locked
+   */
   static check(flags: number): void {
     if (flags & CKF_USER_PIN_LOCKED) throw PinRefused.because('CKR_PIN_LOCKED');
     if (flags & CKF_USER_PIN_FINAL_TRY)

@@ -8,14 +8,20 @@ import type { WrappedKey, Wrapping } from './wrapping.js';
 
 /** A P-256 private key that a scalar multiplication uses. */
 export type PrivateKey =
-  /** a key pair that lies in the token */
+  /** a key pair in the token */
   | { readonly label: string }
   /** an account's key: unwrapped into a session object for this one use */
   | WrappedKey
-  /** a scalar (32 bytes) that is not secret from the host (fake records, test vectors): takes the same calls as a wrapped key */
+  /**
+   * a scalar (32 bytes) that the host may know (fake records, test vectors): it takes the same calls as a
+   * wrapped key
+   */
   | { readonly scalar: Uint8Array };
 
-/** What a client's login brings to be multiplied: elements of 33 bytes, or of 65 when they were decompressed before. */
+/**
+ * The elements of a client's login that are to be multiplied: 33 bytes each, or 65 if they are already
+ * decompressed.
+ */
 export interface LoginElements {
   readonly blindedElement: Uint8Array;
   readonly clientKeyshare: Uint8Array;

@@ -8,7 +8,7 @@ export interface Failure {
   /** the name of the PKCS#11 return value, where there was one */
   readonly reason: string | undefined;
   readonly message: string;
-  /** a handle that was good when the session began is not any more */
+  /** a handle that was valid when the session began no longer is */
   readonly stale: boolean;
 }
 
@@ -22,7 +22,7 @@ const STALE: ReadonlySet<number> = new Set([
 
 export function failureOf(error: unknown): Failure {
   const { message } = error as Error;
-  // Of a PKCS#11 return value pkcs11js makes the name the message.
+  // pkcs11js gives the name of a PKCS#11 return value as the message.
   if (error instanceof pkcs11.Pkcs11Error)
     return { code: 'token-failed', reason: message, message, stale: STALE.has(error.code) };
   const code = error instanceof CodedError ? error.code : 'token-failed';
@@ -30,10 +30,10 @@ export function failureOf(error: unknown): Failure {
   return { code, reason, message, stale: false };
 }
 
-/** Whether the token failed; else what it was given is wrong. */
+/** Whether the token failed; otherwise its input was wrong. */
 export const isOfToken = ({ code }: Failure): boolean => code !== 'invalid-message';
 
-/** The error that a failure was. @param what stands before its message */
+/** The error that a failure was made from. @param what is put before its message */
 export function errorOf({ code, reason, message }: Failure, what = ''): Error {
   if (code === 'pin-refused') return new PinRefused(message, reason);
   const text = what + message;

@@ -3,9 +3,9 @@ import { type Hardening, ulongs } from './attributes.js';
 import type { Binding } from './binding.js';
 
 interface Vouching {
-  /** it came out of a backup: where it was before the token cannot know, and the ceremony vouches for it */
+  /** it came out of a backup: the token cannot know where it was before, so the ceremony vouches for it */
   readonly restored?: boolean;
-  /** what it must have beside its template */
+  /** what it must have besides its template */
   readonly hardenings?: readonly Hardening[];
 }
 
@@ -14,7 +14,7 @@ const NAMES = new Map(
     .filter(([name]) => name.startsWith('CKA_'))
     .map(([name, type]) => [type as number, name]),
 );
-/** Some modules do not tell what else a key may be used for; what it really does is tried. */
+/** Some modules do not say what else a key may be used for. What it really does is tried. */
 const USES: ReadonlySet<number> = new Set([
   pkcs11.CKA_ENCRYPT,
   pkcs11.CKA_DECRYPT,
@@ -56,8 +56,9 @@ export function faultOf(
 }
 
 /**
- * The hardenings that a key tells of. What an array of attributes points to is filled in by the module that is asked for it:
- * openCryptoki writes to wherever the bytes of an empty buffer point, and the process crashes. It is tried instead.
+ * The hardenings that can be read from a key. Attributes that are templates are not read, because the module
+ * fills in the memory that the template points to. openCryptoki writes to wherever an empty buffer points,
+ * and the process crashes. So what such a template forbids is tried instead.
  */
 export const readable = (hardenings: readonly Hardening[]): Hardening[] =>
   hardenings.filter(({ type }) => type !== pkcs11.CKA_UNWRAP_TEMPLATE);
@@ -86,7 +87,7 @@ function encoded(value: pkcs11.Template[number]['value']): Buffer {
   return Buffer.from(value as string | Buffer);
 }
 
-/** Attributes by their types: all at once, or one by one from a module that does not know them all. */
+/** Attributes by type: read all at once, or one by one if the module does not know them all. */
 function read(binding: Binding, key: pkcs11.Handle, types: readonly number[]): Map<number, Buffer> {
   const { p11, session } = binding;
   const ask = (some: readonly number[]) =>

@@ -15,8 +15,8 @@ import { inHome } from '../../process/index.js';
 import { TokenError } from './errors.js';
 
 /**
- * What a software token keeps in files. SoftHSM2 2.6.1 neither syncs what it writes nor looks whether a write failed:
- * what is believed of its objects is believed of the files.
+ * The files of a software token. SoftHSM2 2.6.1 neither syncs what it writes nor checks whether a write
+ * failed. So not its answers but its files show which objects exist.
  */
 export const TOKEN = 'token.object';
 const COPY = 'token.copy';
@@ -40,7 +40,7 @@ export function softhsmFolder(): string {
   );
 }
 
-/** Folders of the tokens in one of {@link softhsmFolder}, and not others, such as `lost+found`. */
+/** The tokens' folders in {@link softhsmFolder}, without others such as `lost+found`. */
 export const tokensIn = (folder: string): string[] =>
   readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
@@ -49,7 +49,9 @@ export const tokensIn = (folder: string): string[] =>
 
 const read = (path: string): Buffer | undefined => (existsSync(path) ? readFileSync(path) : undefined);
 
-/** Bytes of a value of each kind that SoftHSM2 writes into an object file; `undefined` where the length comes first. */
+/**
+ * Length of a value of each kind in SoftHSM2's object files; `undefined` if the value begins with its length.
+ */
 const LENGTHS: Readonly<Record<number, number | undefined>> = { 1: 1, 2: 8, 3: undefined };
 
 /** Whether an object file of SoftHSM2 is complete: a counter, then type, kind and value of each attribute (u64 each). */
@@ -69,7 +71,9 @@ function isWhole(file: Buffer | undefined): file is Buffer {
 const isSame = (file: Buffer, copy: Buffer | undefined): boolean =>
   copy?.subarray(8).equals(file.subarray(8)) ?? false;
 
-/** The file of a token, or its copy where a login is just writing it again. @throws TokenError when neither is complete */
+/**
+ * The file of a token, or its copy while a login is rewriting it. @throws TokenError when neither is complete
+ */
 export function readToken(token: string): Buffer {
   const whole = [read(join(token, TOKEN)), read(join(token, COPY))].find(isWhole);
   if (whole) return whole;
@@ -77,8 +81,8 @@ export function readToken(token: string): Buffer {
 }
 
 /**
- * Each login has SoftHSM2 empty the file of the token itself and write it again; on a full disk, or cut off there, the
- * token is lost with everything in it. So a copy lies beside it before anybody logs in.
+ * At each login SoftHSM2 empties the token's own file and writes it again. If the disk is full or the process
+ * is cut off then, the token is lost with everything in it. So a copy is made before anybody logs in.
  * @throws TokenError when there is no room for one
  */
 export function copyTokens(folder: string): void {
@@ -100,7 +104,9 @@ export function copyTokens(folder: string): void {
   }
 }
 
-/** Puts the copy of {@link copyTokens} in the place of a token's file that a login has damaged; takes no room. */
+/**
+ * Replaces a token's file that a login has damaged by the copy of {@link copyTokens}; needs no disk space.
+ */
 export function restoreTokens(folder: string): void {
   for (const token of tokensIn(folder)) {
     const copy = read(join(token, COPY));
@@ -111,16 +117,18 @@ export function restoreTokens(folder: string): void {
   }
 }
 
-/** Removes objects behind the module's back, which then is to be reopened. @throws when one of them stays */
+/**
+ * Removes objects behind the module's back; the module must be reopened afterwards. @throws when one of them
+ * cannot be removed
+ */
 export function removeObjects(paths: Iterable<string>): void {
   for (const path of paths)
     for (const file of [path, path.replace(/\.object$/, '.lock')]) rmSync(file, { force: true });
 }
 
 /**
- * Puts a copy in the place of a file that the system may show though it never reached the disk: of a failed sync it tells
- * once, and a second one says nothing of it.
- * @returns whether the file is there
+ * Replaces a file by a copy, because the system may show the file though it never reached the disk: a failed
+ * sync is reported only once, and a second sync succeeds. @returns whether the file is there
  */
 export function writeAnew(path: string): boolean {
   if (!existsSync(path)) return false;
@@ -131,7 +139,7 @@ export function writeAnew(path: string): boolean {
   return true;
 }
 
-/** @returns whether the file is there: one that is gone meanwhile is not an error */
+/** @returns whether the file is there: a file that has gone meanwhile is not an error */
 export function sync(path: string): boolean {
   let file: number;
   try {

@@ -5,9 +5,9 @@ import { KEY_LABELS } from './labels.js';
 const RECORD_KEY = 'bkv.record';
 
 /**
- * Keys of version 0.1 are not taken over: an insider could take them away, and what they open has other account names and
- * other envelopes. docs/operator.md says how a vault of that version goes on.
- * @param labels of the token's keys @throws TokenError of a token that version 0.1 made
+ * Keys of version 0.1 are not taken over: an insider could take them away, and the records that they open
+ * have other account names and other envelopes. docs/operator.md says how a vault of that version goes on.
+ * @param labels of the token's keys @throws TokenError for a token that version 0.1 made
  */
 export function refuseFirstEdition(labels: Iterable<string>): void {
   const all = new Set(labels);

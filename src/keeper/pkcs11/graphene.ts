@@ -6,7 +6,7 @@ import { findSlot, initialize, login, lookForSlot } from './login.js';
 import type { Profile } from './profile.js';
 
 const require = createRequire(import.meta.url);
-/** Loaded when it is used first: a keeper does without. */
+/** Loaded when it is first used: a keeper does not need it. */
 export const graphene = () => require('graphene-pk11') as typeof Graphene;
 
 const CKF_OS_LOCKING_OK = 2;
@@ -20,7 +20,7 @@ export function listKeys(session: Graphene.Session, template: Graphene.ITemplate
   }));
 }
 
-/** Empty where an object has none, as those of other programs. */
+/** A key's label; empty if it has none, like objects of other programs. */
 function labelOf(key: Graphene.SessionObject): string {
   try {
     return String(key.getAttribute({ label: null }).label);
@@ -43,7 +43,7 @@ export function slotOf(module: Graphene.Module, profile: Profile): Graphene.Slot
 export function withModule(profile: Profile, use: (module: Graphene.Module) => void): void {
   const module = load(profile.module, () => graphene().Module.load(profile.module, profile.name));
   initialize(module.lib, profile);
-  // Done again it changes nothing; graphene-pk11 learns what it tells of the module.
+  // A repeated call changes nothing, but graphene-pk11 needs it to learn about the module.
   module.initialize({ flags: CKF_OS_LOCKING_OK });
   use(module);
 }

@@ -11,21 +11,21 @@ import { BACKUP_LABEL, KEY_LABELS, type KeyLabel, PAGE_KEY_PREFIX } from './labe
 import { listPageKeys } from './page-keys.js';
 import { generateWrapped, unwrapAccountKey, type WrappedKey } from './wrapping.js';
 
-/** What a session works with, and what was seen beside it. */
+/** What a session works with, and what else was seen. */
 export interface Inspected extends SessionKeys {
   /** ways in which whoever has the PIN can take keys away through the module */
   readonly exposures: readonly string[];
-  /** the label of each object that others put there: they are passed over */
+  /** the labels of objects that others put there; they are skipped */
   readonly strange: readonly string[];
 }
 
 const { CKO_DATA, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY } = pkcs11;
 
 /**
- * Looks at every key of the token, tries what an insider would do to an account's key, and finds the keys that a session
- * may use. No other key is one.
+ * Looks at every key of the token, tries what an insider would do to an account's key, and finds the keys
+ * that a session may use. The session uses no other key.
  * @param restored whether they came out of a backup
- * @throws TokenError naming a key that is missing, there twice, made by others, altered, or not the one that it was
+ * @throws TokenError naming a key that is missing, there twice, made by others, altered, or replaced
  */
 export function inspect(binding: Binding, restored: boolean): Inspected {
   const found = privateKeys(binding);
@@ -65,7 +65,10 @@ function privateKeys(binding: Binding): Labelled[] {
   return [CKO_PRIVATE_KEY, CKO_SECRET_KEY].flatMap((objectClass) => named(binding, objectClass, true));
 }
 
-/** Secret keys and data that need no PIN to be made, and have a name as the vault's have: the label of each. */
+/**
+ * The labels of secret keys and data objects that have a name like the vault's, but can be made without a
+ * PIN.
+ */
 const publicTwins = (binding: Binding): string[] =>
   [CKO_PRIVATE_KEY, CKO_SECRET_KEY, CKO_DATA].flatMap((objectClass) =>
     named(binding, objectClass, false).map(({ label }) => label),
@@ -88,7 +91,7 @@ function refuseBackupToken(found: readonly Labelled[]): void {
     );
 }
 
-/** @throws TokenError unless there is one of that label, as the vault makes it */
+/** @throws TokenError unless there is exactly one key of that label, as the vault makes it */
 function longLivedKey(
   binding: Binding,
   found: readonly Labelled[],
@@ -120,8 +123,8 @@ const altered = (label: string, fault: string): TokenError =>
   );
 
 /**
- * The hardenings that a key lacks, and lacked from the beginning.
- * @throws TokenError when it had them once: then it is not the key that was made
+ * The hardenings that a key lacks, and has lacked from the beginning. @throws TokenError when the key once
+ * had them: then it is not the key that was made
  */
 function softKeys(
   binding: Binding,
@@ -141,7 +144,10 @@ function softKeys(
   return soft;
 }
 
-/** @throws TokenError when `bkv.wrap` is not the key that the canary is under, or once refused what it lets pass now */
+/**
+ * @throws TokenError when `bkv.wrap` is not the key that wrapped the canary, or when it once refused what it
+ * allows now
+ */
 function ways(binding: Binding, wrappingKey: pkcs11.Handle, canary: Canary): string[] {
   if (!isCanarysKey(binding, wrappingKey, canary))
     throw new TokenError(
@@ -162,16 +168,16 @@ function isCanarysKey(binding: Binding, wrappingKey: pkcs11.Handle, canary: Cana
   try {
     return isUnder(canary);
   } catch {
-    // Whatever a module calls it. A device that fails does so with a pair that was made just now, too.
+    // Error codes differ between modules. A device that fails also fails with a pair that was made just now.
     isUnder(generateWrapped(binding, wrappingKey));
     return false;
   }
 }
 
 /**
- * The only key that others may leave the token under. Only the security officer can make a key trusted, and what is wrapped
- * with trusted keys only leaves under those.
- * @throws TokenError when keys may leave the token, and it trusts another one, or a second
+ * The only key under which other keys may leave the token. Only the security officer can mark a key as
+ * trusted, and a key with CKA_WRAP_WITH_TRUSTED leaves only under such keys.
+ * @throws TokenError when keys may leave the token, and it trusts a different key, or a second one
  */
 function trustedKey(binding: Binding, backedUp: boolean): pkcs11.Handle | undefined {
   const trusted = [CKO_PUBLIC_KEY, CKO_SECRET_KEY].flatMap((objectClass) =>
@@ -191,7 +197,8 @@ function trustedKey(binding: Binding, backedUp: boolean): pkcs11.Handle | undefi
 }
 
 /**
- * The public half of a pair. Anybody can make a public key of that name, so it is the one that agrees with the secret half.
+ * The public half of a pair. Anybody can make a public key of that name, so this finds the one that matches
+ * the private half.
  * @throws TokenError when there is none
  */
 function publicHalf(

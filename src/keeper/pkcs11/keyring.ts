@@ -7,7 +7,10 @@ import { BACKUP_LABEL } from './labels.js';
 import { findPageKey, listPageKeys, type PageKey, type PageKeyRules } from './page-keys.js';
 import { FIXED, hmacKey } from './templates.js';
 
-/** SHA-1, since SoftHSM2 knows no other here; OAEP does not rest on its resistance to collisions (RFC 8017, B.1). */
+/**
+ * SHA-1, because SoftHSM2 knows no other hash here. OAEP does not rely on its collision resistance (RFC 8017,
+ * B.1).
+ */
 export const OAEP = {
   mechanism: pkcs11.CKM_RSA_PKCS_OAEP,
   parameter: {
@@ -18,7 +21,7 @@ export const OAEP = {
   } as pkcs11.RsaOAEP,
 };
 
-/** The keys that a session may use: those that were inspected, by their labels, and no others. */
+/** The keys that a session may use, by label: only those that were inspected. */
 export interface SessionKeys {
   readonly keys: ReadonlyMap<string, pkcs11.Handle>;
   /** public halves of pairs, 65 bytes */
@@ -46,7 +49,8 @@ export class Keyring {
 
   /** A secret or private key. @throws TokenError `BKV_KEY` when the token has none of that label */
   key(label: string): pkcs11.Handle {
-    // Another session made this page's key, and its handles mean nothing here; or the cluster has copied the key meanwhile.
+    // Either another session made this page's key, and its handles mean nothing here, or the cluster has
+    // copied the key meanwhile.
     if (!this.#handles.has(label)) this.find(label);
     const handle = this.#handles.get(label);
     if (!handle) throw new TokenError(`the token holds no key named ${label}`, 'BKV_KEY');
@@ -60,12 +64,12 @@ export class Keyring {
     return point;
   }
 
-  /** HMAC-SHA-256, 32 bytes, in a buffer of its own. */
+  /** HMAC-SHA-256, 32 bytes, in its own buffer. */
   hmac(label: string, data: Uint8Array): Uint8Array {
     return hmac(this.#binding, this.key(label), data);
   }
 
-  /** Every session must {@link learn} it. @returns its handle */
+  /** Makes a page's key, which every session must {@link learn}. @returns its handle */
   generatePageKey(label: string): string {
     const { p11, session } = this.#binding;
     const { made } = harden(
@@ -86,7 +90,7 @@ export class Keyring {
     return Uint8Array.from(p11.C_WrapKey(session, OAEP, this.#backupKey, this.key(label), Buffer.alloc(512)));
   }
 
-  /** Hears of a page's key that another session made, or (without a handle) destroyed. */
+  /** Learns about a page's key that another session made or, without a handle, destroyed. */
   learn(label: string, handle?: string): void {
     if (handle) this.#handles.set(label, Buffer.from(handle, 'hex'));
     else this.#handles.delete(label);

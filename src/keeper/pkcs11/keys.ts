@@ -18,14 +18,17 @@ export function templateOf(kind: KeyLabel, use: Use, label: string = kind): pkcs
   return kind === KEY_LABELS.wrap ? wrapKey(label, use) : hmacKey(label, use);
 }
 
-/** What makes it safer, where the module takes that. @param keyWrap the module's mechanism for RFC 5649 */
+/**
+ * Attributes that make the key safer, if the module accepts them. @param keyWrap the module's mechanism for
+ * RFC 5649
+ */
 export const hardeningsOf = (kind: KeyLabel, keyWrap: number): readonly Hardening[] =>
   kind === KEY_LABELS.wrap ? wrapKeyHardenings(keyWrap) : FIXED;
 
 /**
  * Makes a key in the token, of the kind that the vault has for one of {@link KEY_LABELS}.
- * @param backedUp whether it may leave the token under a key that the security officer trusts; else it never does
- * @returns the attributes that the module did not take
+ * @param backedUp whether it may leave the token under a key that the security officer trusts; otherwise it
+ * never does @returns the attributes that the module did not accept
  */
 export function makeKey(binding: Binding, kind: KeyLabel, label: string, backedUp = false): string[] {
   const make = (template: pkcs11.Template): unknown => generate(binding, kind, label, template);
@@ -36,7 +39,7 @@ export function makeKey(binding: Binding, kind: KeyLabel, label: string, backedU
 const GENERIC = pkcs11.CKM_GENERIC_SECRET_KEY_GEN;
 const GENERATED_BY: Partial<Record<KeyLabel, number>> = { [KEY_LABELS.wrap]: pkcs11.CKM_AES_KEY_GEN };
 
-/** Has the token make a key of a kind; a secret one has 32 bytes. @returns the private or secret half */
+/** Has the token make a key of a kind; a secret key has 32 bytes. @returns the private or secret half */
 export function generate(
   { p11, session }: Binding,
   kind: KeyLabel,
@@ -51,6 +54,6 @@ export function generate(
       template,
     ).privateKey;
   const length = { type: pkcs11.CKA_VALUE_LEN, value: 32 };
-  // Before all others: what makes a key unchangeable must come last.
+  // This comes before all others, because what makes a key unchangeable must come last.
   return p11.C_GenerateKey(session, { mechanism: GENERATED_BY[kind] ?? GENERIC }, [length, ...template]);
 }

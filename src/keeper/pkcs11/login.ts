@@ -14,7 +14,7 @@ const PIN_REFUSALS: ReadonlySet<number> = new Set([
   pkcs11.CKR_USER_PIN_NOT_INITIALIZED,
 ]);
 
-/** Those of a PIN that was tried. */
+/** Return values for a PIN that was tried. */
 const TRIES: ReadonlySet<number> = new Set([
   pkcs11.CKR_PIN_INCORRECT,
   pkcs11.CKR_PIN_INVALID,
@@ -22,7 +22,7 @@ const TRIES: ReadonlySet<number> = new Set([
 ]);
 
 /**
- * Initializes the module for this process, where that was not done; without CKF_OS_LOCKING_OK SoftHSM2 turns its
+ * Initializes the module for this process, unless that was done. Without CKF_OS_LOCKING_OK SoftHSM2 turns its
  * mutexes off.
  */
 export function initialize(p11: pkcs11.PKCS11, profile: Profile): void {
@@ -70,7 +70,7 @@ export function findSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle {
   );
 }
 
-/** What the tokens that are there are named. */
+/** The labels of the tokens that are there. */
 const labelsOf = (p11: pkcs11.PKCS11): string[] =>
   p11.C_GetSlotList(true).map((slot) => {
     const { label, flags } = p11.C_GetTokenInfo(slot);
@@ -78,8 +78,8 @@ const labelsOf = (p11: pkcs11.PKCS11): string[] =>
   });
 
 /**
- * Logs the token's user in, unless the process is logged in.
- * @throws PinRefused, also when a wrong PIN now would lock the token; ProfileError when there is no PIN
+ * Logs in the token's user, unless the process is logged in. @throws PinRefused, also when one more wrong PIN
+ * would lock the token; ProfileError when there is no PIN
  */
 export function login(
   p11: pkcs11.PKCS11,

@@ -12,7 +12,7 @@ export interface DataObject {
 /** The data object that shows who writes; its value is random. */
 export type Writer = Pick<DataObject, 'handle' | 'value'>;
 
-/** An object of a session, to try whether another session knows it by its handle. */
+/** A session object that shows whether another session knows it by the same handle. */
 export type Lent = Pick<DataObject, 'handle' | 'value'>;
 
 /** CKA_APPLICATION of the vault's data objects. */
@@ -36,7 +36,7 @@ export class DataObjects {
   readonly #binding: Binding;
   readonly #epoch: number;
 
-  /** @param epoch grows with every C_Initialize of the process; handles are good in one of them only */
+  /** @param epoch grows with every C_Initialize of the process; handles are valid in one epoch only */
   constructor(binding: Binding, epoch: number) {
     this.#binding = binding;
     this.#epoch = epoch;
@@ -54,7 +54,7 @@ export class DataObjects {
   /** @throws TokenError `BKV_FENCED` when the writer is gone: then nothing is destroyed */
   supersede(superseded: readonly string[], writer?: Writer): void {
     if (writer !== undefined && !this.#exists(writer)) {
-      // Only what was looked for and is not there was destroyed by another program.
+      // Only an object that was looked for and not found was destroyed by another program.
       const value = { type: pkcs11.CKA_VALUE, value: Buffer.from(writer.value) };
       if (this.#binding.find([...OURS, value]).length > 0)
         throw new TokenError('the handle of the writer object does not lead to it', 'BKV_STALE');
@@ -63,7 +63,7 @@ export class DataObjects {
     for (const old of superseded) this.destroy(old);
   }
 
-  /** One that is gone already is not an error. */
+  /** An object that is gone already is not an error. */
   destroy(handle: string): void {
     try {
       this.#binding.destroy(this.#handle(handle));
@@ -90,7 +90,7 @@ export class DataObjects {
     });
   }
 
-  /** Makes an object that is gone with the session. @returns undefined when the module makes none */
+  /** Makes an object that ends with the session. @returns undefined when the module cannot make one */
   lend(): Lent | undefined {
     const value = randomBytes(16);
     try {
@@ -132,7 +132,7 @@ export class DataObjects {
     return `${this.#epoch}.${handle.toString('hex')}`;
   }
 
-  /** A handle from before the module was initialized again could be another object's now. */
+  /** A handle from before the module was last initialized could now be another object's. */
   #handle(name: string): pkcs11.Handle {
     const [epoch, handle] = name.split('.') as [string, string];
     if (Number(epoch) !== this.#epoch)

@@ -2,14 +2,15 @@ import type { Writer } from './objects.js';
 import type { Session } from './session.js';
 
 interface Operation {
-  /** what its time goes to, for the metrics */
+  /** what it spends its time on, for the metrics */
   readonly mechanism: string;
   /**
-   * It looks through the token's objects, or makes or destroys some, and so runs alone and on the first token: a list
-   * would name what is gone when it is read, and SoftHSM2 fails writes while another session searches.
+   * The operation looks through the token's objects, or makes or destroys some. So it runs alone and on the
+   * first token. Otherwise a list could name an object that is gone when it is read, and SoftHSM2 fails
+   * writes while another session searches.
    */
   readonly objects?: true;
-  /** it leaves session objects behind in a module that never frees those */
+  /** it leaves session objects behind, if the module never frees them */
   readonly wears?: true;
 }
 
@@ -35,13 +36,13 @@ export const OPERATIONS = {
 export type OperationName = keyof typeof OPERATIONS;
 export const operation = (name: OperationName): Operation => OPERATIONS[name];
 
-/** What the token runs: the operations, and one that is made of several. */
+/** What the token can be asked for: the operations, and one call that is made of several. */
 export interface Calls extends Pick<Session, OperationName> {
   /**
-   * Writes a private data object; once the witness has seen it, and `writer` is still there, destroys those that it
-   * stands in for. @returns its handle
-   * @throws TokenError `BKV_NOT_WRITTEN` when the token did not keep it, `BKV_FENCED` when another program is the
-   * writer: then nothing was destroyed
+   * Writes a private data object. Once the witness has seen it and `writer` is still there, destroys the
+   * objects that it replaces. @returns its handle
+   * @throws TokenError `BKV_NOT_WRITTEN` when the token did not keep it, `BKV_FENCED` when another program is
+   * the writer: then nothing was destroyed
    */
   replaceData(label: string, value: Uint8Array, superseded: readonly string[], writer?: Writer): string;
 }

@@ -3,11 +3,11 @@ import type { Binding } from './binding.js';
 import { faultOf } from './faults.js';
 import { FIXED, hmacKey } from './templates.js';
 
-/** A key of a page, or several of one label. */
+/** A page's key, or several keys of one label. */
 export interface PageKey {
   readonly label: string;
   readonly handles: readonly string[];
-  /** why it is not to be used: a crash while it was made leaves one so, and so does whoever alters or copies one */
+  /** why it must not be used: a crash while it was made, or somebody who altered or copied it */
   readonly fault?: string;
 }
 

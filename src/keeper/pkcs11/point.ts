@@ -24,9 +24,9 @@ export function decompress(bytes: Uint8Array): Uint8Array {
 export const octetString = (bytes: Uint8Array): Uint8Array => Uint8Array.of(0x04, bytes.length, ...bytes);
 
 /**
- * The point in a CKA_EC_POINT, 65 bytes. PKCS#11 wants SEC1 in a DER OCTET STRING; modules are known that leave that out,
- * have a BIT STRING in its place, or compress the point.
- * @throws TokenError when there is none of P-256
+ * The point in a CKA_EC_POINT, 65 bytes. PKCS#11 wants SEC1 in a DER OCTET STRING. Some modules omit the
+ * OCTET STRING, use a BIT STRING instead, or compress the point. @throws TokenError when there is no point of
+ * P-256
  */
 export function pointOfAttribute(value: Uint8Array): Uint8Array {
   const [tag, length] = value;
@@ -38,7 +38,7 @@ export function pointOfAttribute(value: Uint8Array): Uint8Array {
     try {
       return toPoint(bytes).toBytes(false);
     } catch {
-      // In another form, or none.
+      // It is in another form, or not a point.
     }
   }
   throw new TokenError(
@@ -70,7 +70,7 @@ function toPoint(sec1: Uint8Array): Point {
   });
 }
 
-/** The only thing a PKCS#11 token gives: x(k·P), 32 bytes, of an uncompressed (65 bytes) point P. */
+/** The only result that a PKCS#11 token gives: x(k·P), 32 bytes, for an uncompressed point P, 65 bytes. */
 export type DeriveX = (point: Uint8Array) => Uint8Array;
 
 /** A point M to be multiplied, and M + G. */
@@ -79,15 +79,15 @@ export interface Multiplicand {
   readonly shifted: Point;
 }
 
-/** PK = k·G, with 1/(2·y) once and for all. */
+/** PK = k·G, with 1/(2·y), which is computed only once. */
 export interface PublicPoint {
   readonly point: Point;
   readonly inverse: bigint;
 }
 
 /**
- * Checks elements and the public keys they are multiplied with, and readies them for {@link multiply}, at the price of
- * one field inversion for all. @throws InvalidInput
+ * Checks elements and the public keys of the scalars that multiply them, and prepares them for {@link
+ * multiply}. One field inversion serves for all. @throws InvalidInput
  */
 export function prepare<const E extends readonly Uint8Array[], const K extends readonly Uint8Array[]>(
   elements: E,
@@ -110,11 +110,12 @@ export function prepare<const E extends readonly Uint8Array[], const K extends r
 }
 
 /**
- * k·M as a compressed point (33 bytes), from a key that only tells x-coordinates.
+ * k·M as a compressed point (33 bytes), with a key that only gives x-coordinates.
  *
- * x_R = x(k·M) leaves the sign of y_R open; x_S = x(k·(M+G)) = x(R + PK), with PK = k·G public, closes it. The addition
- * law says (y_R - y_PK)² = (x_R - x_PK)²·(x_R + x_PK + x_S), in which y_R² is known from the curve's equation: what is
- * left is linear in y_R. That y_R is on the curve then proves that both answers came from PK's key.
+ * x_R = x(k·M) leaves the sign of y_R open; x_S = x(k·(M+G)) = x(R + PK), with PK = k·G public, closes it.
+ * The addition law says (y_R - y_PK)² = (x_R - x_PK)²·(x_R + x_PK + x_S), in which y_R² is known from the
+ * curve's equation: what is left is linear in y_R. That y_R is on the curve then proves that both answers
+ * came from PK's key.
  *
  * M = ±G is answered from PK, since x_R - x_PK, or M + G, would vanish.
  */

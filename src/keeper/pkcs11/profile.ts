@@ -32,7 +32,7 @@ const tokenName: Check<TokenName> = (node, place) => {
   return Object.fromEntries(Object.entries(name).filter(([, value]) => value !== undefined));
 };
 
-/** One path, or several of which the first that exists is taken. */
+/** One path, or several, of which the first that exists is used. */
 const module: Check<readonly string[]> = (node, place) =>
   isSeq(node) ? list(text, 1)(node, place) : [text(node, place)];
 
@@ -85,7 +85,7 @@ export const profileFields = fields({
 
 type PinFile = { readonly file: string } | { readonly env: string } | { readonly credential: string };
 
-/** The last kind is never read from a file: a PIN that custodians hold. */
+/** The last kind, a PIN that custodians hold, is never read from a file. */
 export type PinSource = PinFile | { readonly held: string };
 
 export interface TokenName {
@@ -104,22 +104,26 @@ export interface Profile {
   /** whether evaluations run on the standby tokens too, while the first one is there */
   readonly spread: boolean;
   readonly slot?: number;
-  /** the vendor's mechanism for RFC 5649, where it is neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD */
+  /** the vendor's mechanism for RFC 5649, if it is neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD */
   readonly keyWrap?: number;
   readonly pin: readonly PinSource[];
-  /** whether the token's keys came out of a backup: it then cannot vouch that they were never outside */
+  /**
+   * whether the token's keys came out of a backup: then the token cannot vouch that they were never outside
+   */
   readonly restored: boolean;
-  /** whether no session is opened on a token whose keys whoever has the PIN can take away */
+  /** whether the daemon refuses a token from which whoever has the PIN can take keys away */
   readonly requireNonExportable: boolean;
   /** worker threads, each with one session */
   readonly sessions: number;
   /** seconds until a call into the module counts as hung */
   readonly callTimeout: number;
-  /** evaluations after which the module is initialized again, for one that never frees the objects of a session */
+  /**
+   * evaluations after which the module is initialized again, for a module that never frees session objects
+   */
   readonly renewAfter?: number;
   /** LibraryParameters of C_Initialize, as NSS wants them */
   readonly initialize?: string;
-  /** bytes that a data object of the token holds at most */
+  /** most bytes that a data object of the token can hold */
   readonly objectBytes: number;
   /** a software token keeps its objects in files as SoftHSM2 does: what is written there is synced */
   readonly files?: 'softhsm2';

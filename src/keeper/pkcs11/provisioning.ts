@@ -13,14 +13,14 @@ import { generateWrapped } from './wrapping.js';
 export interface Provisioned {
   /** labels of the keys that were made */
   readonly made: readonly string[];
-  /** attributes that the module did not take, by the keys that lack them */
+  /** attributes that the module did not accept, by the keys that lack them */
   readonly lacks: ReadonlyMap<string, readonly string[]>;
 }
 
 /**
- * Makes the long-lived keys that a token lacks, and its canary. Done again, it changes nothing.
- * @param backedUp whether the keys may leave it under a trusted key
- * @throws TokenError when the token was in use but lacks a key: a new one would end every account; when version 0.1 made it
+ * Makes the long-lived keys that a token lacks, and its canary. A repeated call changes nothing. @param
+ * backedUp whether the keys may leave the token under a trusted key @throws TokenError when the token was in
+ * use but lacks a key, because a new key would end every account; when version 0.1 made the token
  */
 export function provision(binding: Binding, backedUp: boolean): Provisioned {
   refuseFirstEdition(secretLabels(binding));
@@ -34,7 +34,7 @@ export function provision(binding: Binding, backedUp: boolean): Provisioned {
     );
   const lacks = new Map<string, readonly string[]>();
   for (const label of missing) {
-    // Half of a pair, left by a start that was cut off.
+    // Half of a pair, left behind by a start that was cut off.
     for (const half of keysNamed(binding, label)) binding.destroy(half);
     const lacking = makeKey(binding, label, label, backedUp);
     if (lacking.length > 0) lacks.set(label, lacking);
@@ -43,7 +43,10 @@ export function provision(binding: Binding, backedUp: boolean): Provisioned {
   return { made: missing, lacks };
 }
 
-/** Gives the token a canary, unless it has one. If a key is there twice it gives none, and then no session opens. */
+/**
+ * Gives the token a canary, unless it has one. If a key is there twice it makes no canary, and then no
+ * session opens.
+ */
 function watchKeys(binding: Binding, keys: ReadonlyMap<string, pkcs11.Handle>): void {
   const [wrappingKey, ledgerKey] = [keys.get(KEY_LABELS.wrap), keys.get(KEY_LABELS.ledger)];
   if (!wrappingKey || !ledgerKey || findCanary(binding, ledgerKey, () => undefined)) return;
@@ -65,7 +68,10 @@ const secretLabels = (binding: Binding): string[] =>
     ])
     .map(({ label }) => label);
 
-/** By their labels. A key whose making was cut off counts as missing: its value may be there before its attributes. */
+/**
+ * The long-lived keys by label. A key whose making was cut off counts as missing: it may have a value but
+ * lack attributes.
+ */
 function longLivedKeys(binding: Binding, backedUp: boolean): Map<string, pkcs11.Handle> {
   const keys = new Map<string, pkcs11.Handle>();
   const inUse = isInUse(binding);

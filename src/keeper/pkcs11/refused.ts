@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { PinRefused } from './errors.js';
 import type { Profile } from './profile.js';
 
-/** A refused PIN is remembered by one byte of its hash: that tells it from another PIN, and gives next to nothing away. */
+/**
+ * A refused PIN is remembered by one byte of its hash. That distinguishes it from another PIN, and reveals
+ * next to nothing.
+ */
 interface Refusal {
   readonly token: string;
   readonly salt: string;
@@ -13,7 +16,8 @@ interface Refusal {
 }
 
 /**
- * Remembers in the data folder that a token refused a PIN, so that no container that restarts for ever locks the token.
+ * Remembers in the data folder that a token refused a PIN, so that a container which restarts for ever does
+ * not lock the token.
  */
 export class RefusedPins {
   readonly #path = process.env.BKV_DATA && join(process.env.BKV_DATA, 'pin-refused.json');

@@ -14,14 +14,14 @@ import { hasToken } from './setup.js';
 import { backupKek, FIXED, hmacKey, staticPublicKey } from './templates.js';
 import { unwrapAccountKey } from './wrapping.js';
 
-/** All that a backup token takes in. Strings are base64, but for labels. */
+/** Everything that a backup token takes in. Strings are base64, except labels. */
 export interface TokenSecrets {
   readonly long: EscrowedKeys;
   /** the keys of pages, each under the backup token's RSA key (OAEP, 384 bytes) */
   readonly pages: readonly { readonly label: string; readonly wrapped: string }[];
-  /** a pair that `bkv.wrap` wraps, to try that with: 80 and 65 bytes */
+  /** a pair that `bkv.wrap` wraps, which shows that it is the right key: 80 and 65 bytes */
   readonly pair: { readonly wrapped: string; readonly publicKey: string };
-  /** what HMAC keys answer, 32 bytes */
+  /** HMACs under the HMAC keys, 32 bytes each */
   readonly macs: readonly { readonly label: string; readonly data: Uint8Array; readonly mac: Uint8Array }[];
 }
 
@@ -46,10 +46,13 @@ export function rehearseSecrets(profile: Profile, secrets: TokenSecrets): void {
 }
 
 /**
- * Has the token that a backup is for stand in for the one that is lost: with its keys, each one tried. Last of all the
- * key is destroyed that could take them in again in another way. Cut off before that, it is begun again.
- * @param objects data objects that are written with the keys, by what the ledger key makes of bytes (HMAC-SHA-256)
- * @throws TokenError when a key is not what the backup says, or the token holds another vault: then it is as it was
+ * Makes the token that a backup is for replace the lost one: takes in its keys, and tries each one. Last of
+ * all it destroys the key that could take them in again in another way. If it is cut off before that, it must
+ * be begun again.
+ * @param objects makes the data objects that are written with the keys; it gets HMAC-SHA-256 under the ledger
+ * key
+ * @throws TokenError when a key is not what the backup says, or the token holds another vault; the token is
+ * then as before
  */
 export function restoreSecrets(
   profile: Profile,
@@ -167,7 +170,7 @@ function backupKeyOf(binding: Binding): pkcs11.Handle {
   return found[0].handle;
 }
 
-/** Whether a restore has ended in it, or it is a vault of its own. */
+/** Whether a restore has finished in the token, or it is a vault's own token. */
 const isRestored = (binding: Binding): boolean => {
   const labels = ours(binding, SECRET_HALF).map(({ label }) => label);
   return labels.includes(KEY_LABELS.static) && !labels.includes(BACKUP_LABEL);

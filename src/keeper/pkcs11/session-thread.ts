@@ -18,7 +18,7 @@ export interface Call {
 export interface Reply {
   readonly value?: unknown;
   readonly failure?: Failure;
-  /** the session is of no use any more */
+  /** the session can no longer be used */
   readonly lost?: boolean;
   readonly ms: number;
 }
@@ -35,14 +35,17 @@ export interface Begun {
   readonly strange: readonly string[];
 }
 
-/** What the thread is told to do with its session, beside its calls. */
+/** What the thread is told to do with its session, besides its calls. */
 export type Command =
   /** answers with {@link Begun}; `standbyFor` is the identity that a standby token must have */
   | { do: 'begin'; token: TokenName; epoch: number; standbyFor?: Uint8Array }
-  /** ends the session; the last of all threads then ends the module for the whole process */
+  /** ends the session; the last of all threads then finalizes the module for the whole process */
   | { do: 'end' }
   | { do: 'finalize' }
-  /** answers with an object for {@link Session.borrows} of another session; `undefined` when the module makes none */
+  /**
+   * answers with an object for {@link Session.borrows} of another session; `undefined` if the module cannot
+   * make one
+   */
   | { do: 'lend' }
   | { do: 'borrow'; lent: Lent }
   | { do: 'learn'; key: Parameters<Session['learn']> };
@@ -63,7 +66,8 @@ function run({ method, args }: Call): Reply {
     return { value, ms: performance.now() - start };
   } catch (error) {
     const failure = failureOf(error);
-    // A module may name any reason for the first failure after its device went away: the session itself is asked.
+    // After its device went away, a module may give any reason for the first failure. So the session itself
+    // is asked.
     const lost = isOfToken(failure) && (failure.stale || !session?.alive);
     return { failure, lost, ms: performance.now() - start };
   }
@@ -97,7 +101,7 @@ function obey(command: Command): unknown {
   return undefined;
 }
 
-/** The memory of an answer's bytes is handed over: no copy of a secret stays on this thread. */
+/** The memory of an answer's bytes is handed over, so that no copy of a secret stays on this thread. */
 function ownBuffers(value: unknown): ArrayBuffer[] {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return [];
   const bytes = value instanceof Uint8Array ? [value] : Object.values(value);

@@ -18,17 +18,17 @@ import { type WrappedKey, Wrapping } from './wrapping.js';
 const PROBE = Buffer.from('037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978', 'hex');
 
 export interface SessionOptions {
-  /** grows with every C_Initialize of the process; handles of data objects are good in one of them only */
+  /** grows with every C_Initialize of the process; handles of data objects are valid in one epoch only */
   readonly epoch?: number;
-  /** the module, where the thread has loaded it already */
+  /** the module, if the thread has loaded it already */
   readonly module?: pkcs11.PKCS11;
-  /** keys that are used in place of the vault's, which then are not inspected */
+  /** keys that are used instead of the vault's keys, which are then not inspected */
   readonly keys?: (binding: Binding) => SessionKeys;
 }
 
 /** How whoever has the PIN can take keys of the token away. */
 export interface Exposure {
-  /** whether the keys lie in files of the host: then they can be taken there */
+  /** whether the keys are in files of the host, where they can be taken */
   readonly files: boolean;
   /** ways through the module; each was tried */
   readonly ways: readonly string[];
@@ -43,14 +43,14 @@ export class Session {
   readonly #shares: Shares;
   readonly #objects: DataObjects;
 
-  /** labels of objects that others put into the token: they are passed over */
+  /** labels of objects that others put into the token; they are skipped */
   readonly strange: readonly string[];
   readonly exposure: Exposure;
 
   /**
-   * Opens a session, and inspects the keys that it will use: no other one is used.
-   * @throws TokenError when module, token or login fails, a key is not the one that the vault made, or keys can be taken
-   * away though the profile says `requireNonExportable`; ProfileError when there is no PIN
+   * Opens a session, and inspects the keys that it will use. It uses no others.
+   * @throws TokenError when module, token or login fails, a key is not the one that the vault made, or keys
+   * can be taken away though the profile says `requireNonExportable`; ProfileError when there is no PIN
    */
   constructor(profile: Profile, { epoch = 0, module, keys }: SessionOptions = {}) {
     const binding = new Binding(profile, module);
@@ -79,8 +79,8 @@ export class Session {
   }
 
   /**
-   * Tries whether the session is there. @param thorough whether it also works: by an HMAC and an evaluation
-   * @throws TokenError when it is of no use
+   * Tries whether the session is there. @param thorough also tries an HMAC and an evaluation @throws
+   * TokenError when the session cannot be used
    */
   probe(thorough: boolean): void {
     if (!this.alive) throw new TokenError('the session has ended', 'BKV_CLOSED');
@@ -139,7 +139,10 @@ export class Session {
     return this.#keyring.wrapForBackup(label);
   }
 
-  /** Makes a page's key, for HMAC-SHA-256; it leaves the token for its backup only. Every session must {@link learn} it. */
+  /**
+   * Makes a page's key for HMAC-SHA-256, which can leave the token only for its backup. Every session must
+   * {@link learn} it.
+   */
   generatePageKey(label: string): string {
     return this.#keyring.generatePageKey(label);
   }
@@ -164,7 +167,7 @@ export class Session {
     return this.#keyring.find(label);
   }
 
-  /** Whether the token holds the key now that made this HMAC (32 bytes). */
+  /** Whether the token now holds the key that made this HMAC (32 bytes). */
   holdsHmacKey(label: string, data: Uint8Array, mac: Uint8Array): boolean {
     return this.#keyring.find(label) && timingSafeEqual(this.#keyring.hmac(label, data), mac);
   }
@@ -175,15 +178,15 @@ export class Session {
   }
 
   /**
-   * Destroys data objects that another one stands in for.
-   * @param writer an object that must still be there; another program destroys it to end this one's writing
+   * Destroys data objects that another one has replaced. @param writer an object that must still be there;
+   * another program destroys it to end this program's writing
    * @throws TokenError `BKV_FENCED` when it is gone: then nothing is destroyed
    */
   supersede(superseded: readonly string[], writer?: Writer): void {
     this.#objects.supersede(superseded, writer);
   }
 
-  /** Destroys a data object; one that is gone already is not an error. */
+  /** Destroys a data object; an object that is gone already is not an error. */
   destroyData(handle: string): void {
     this.#objects.destroy(handle);
   }

@@ -14,10 +14,10 @@ export function hasToken(profile: Profile): boolean {
 }
 
 /**
- * Makes the token (when the module has none of that label) and its long-lived keys. Done again, it changes nothing.
- * @param soPin of the token that is to be made
- * @param backedUp whether the keys may leave it under a trusted key: see `escrowKeys`
- * @throws TokenError when the token was in use but lacks a key: a new one would end every account
+ * Makes the token, if the module has none of that label, and its long-lived keys. A repeated call changes
+ * nothing. @param soPin that of the token that is to be made @param backedUp whether the keys may leave it
+ * under a trusted key: see `escrowKeys` @throws TokenError when the token was in use but lacks a key, because
+ * a new key would end every account
  */
 export function initializeToken(profile: Profile, soPin: string, backedUp = false): Provisioned {
   const binding = openMade(profile, soPin);
@@ -29,8 +29,8 @@ export function initializeToken(profile: Profile, soPin: string, backedUp = fals
 }
 
 /**
- * Logs in to the token. Makes it first when the module has none of that label, and its PIN when it has none, as after a
- * start that was cut off.
+ * Logs in to the token. First makes the token if the module has none of that label, and sets its PIN if it
+ * has none, which can happen after a start that was cut off.
  * @throws TokenError
  */
 export function openMade(profile: Profile, soPin: string): Binding {

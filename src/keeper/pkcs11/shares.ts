@@ -5,7 +5,7 @@ import { type WrappedKey, type Wrapping, wrapScalar } from './wrapping.js';
 
 /** A share of a fleet's key, on its way from the client that made it. Byte lengths in brackets. */
 export interface TravellingShare {
-  /** the client's point X (65), by which the share travels */
+  /** the client's point X (65), which the wrapping key is derived from */
   readonly keyshare: Uint8Array;
   /** the share as PKCS#8, under x(X·E) (RFC 5649; 80) */
   readonly wrapped: Uint8Array;
@@ -24,15 +24,16 @@ export class Shares {
   }
 
   /**
-   * @param transport the pair E that the token made for this share
-   * @returns the share under `bkv.wrap`, 80 bytes: the host sees nothing of it in clear
-   * @throws InvalidInput when the share is not one for E and X, or not that of its public key
+   * @param transport the pair E that the token made for this share @returns the share under `bkv.wrap`, 80
+   * bytes; the host never sees it in clear @throws InvalidInput when the share was not wrapped for E and X,
+   * or does not match its public key
    */
   take(transport: WrappedKey, share: TravellingShare): Uint8Array {
     try {
       return this.#take(transport, share);
     } catch (error) {
-      // A module's error does not tell a bad share from a failure of its own. So a share that is known to be good is tried.
+      // A module's error does not distinguish a bad share from a failure of the module. So a share that is
+      // known to be good is tried.
       this.#takeGood(transport, error);
       throw new InvalidInput(
         'the share was not wrapped for this registration, or does not match its public key',
@@ -42,8 +43,8 @@ export class Shares {
 
   #take(transport: WrappedKey, { keyshare, wrapped: travelling, publicKey }: TravellingShare): Uint8Array {
     const wrapped = this.#wrapping.importShare(transport, keyshare, travelling);
-    // An evaluation that ends on the curve proves that the share is the public key's. Of an element that a client chose it
-    // would not: that of G is the public key itself.
+    // An evaluation that ends on the curve proves that the share matches the public key. With an element that
+    // the client chose it would not: the evaluation of G is the public key itself.
     this.#evaluation.multiply({ wrapped, publicKey }, newPair().getPublicKey());
     return wrapped;
   }

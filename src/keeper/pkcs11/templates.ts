@@ -6,9 +6,11 @@ import { BACKUP_LABEL } from './labels.js';
 export const OID_P256 = Buffer.from('06082a8648ce3d030107', 'hex');
 
 export interface Use {
-  /** whether the key may leave its token under a key that the security officer trusts; else it never does */
+  /**
+   * whether the key may leave its token under a key that the security officer trusts; otherwise it never does
+   */
   readonly backedUp: boolean;
-  /** whether it stays in the token; else it is gone with its session */
+  /** whether it stays in the token; otherwise it ends with its session */
   readonly token?: boolean;
 }
 
@@ -90,7 +92,7 @@ export const backupKey: pkcs11.Template = [
   { type: pkcs11.CKA_SIGN, value: false },
 ];
 
-/** What a key may be that {@link backupKey} unwraps: the key of a page, or the one that the long-lived keys are under. */
+/** What {@link backupKey} may unwrap: a page's key, or the key that wraps the long-lived keys. */
 const backedUpKey: pkcs11.Template = [
   { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
   { type: pkcs11.CKA_PRIVATE, value: true },
@@ -101,7 +103,7 @@ const backedUpKey: pkcs11.Template = [
   { type: pkcs11.CKA_WRAP, value: false },
 ];
 
-/** The key of the long-lived keys (AES-256), while they are unwrapped. */
+/** The key that wraps the long-lived keys (AES-256), while they are unwrapped. */
 export const backupKek: pkcs11.Template = [
   ...backedUpKey,
   { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_AES },
@@ -117,10 +119,10 @@ const sessionKey: pkcs11.Template = [
   { type: pkcs11.CKA_DERIVE, value: true },
 ];
 
-/** An account's key that is made, to be wrapped at once. */
+/** An account's new key, which is wrapped at once. */
 export const newAccountKey: pkcs11.Template = [...sessionKey, { type: pkcs11.CKA_EXTRACTABLE, value: true }];
 
-/** An account's key that is unwrapped, to be used; hardened by {@link FIXED}. */
+/** An account's key that is unwrapped for use; {@link FIXED} hardens it. */
 export const accountKey: pkcs11.Template = [
   { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
   { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
@@ -135,7 +137,7 @@ const no = (name: 'CKA_COPYABLE' | 'CKA_MODIFIABLE'): Hardening => ({
   value: () => false,
 });
 
-/** Of every key: no copy of it outlives it, and what it may be used for stays. */
+/** For every key: it cannot be copied, and what it may be used for cannot be changed. */
 export const FIXED: readonly Hardening[] = [no('CKA_COPYABLE'), no('CKA_MODIFIABLE')];
 
 const allowed = (mechanism: number): Hardening => ({
@@ -151,7 +153,7 @@ const unwraps = (template: pkcs11.Template): Hardening => ({
 });
 
 /**
- * Of {@link wrapKey}: what it wraps can be unwrapped as an account's key to be used, and in no other way.
+ * For {@link wrapKey}: what it wraps can only be unwrapped as an account's key for use.
  * @param keyWrap the module's mechanism for RFC 5649
  */
 export const wrapKeyHardenings = (keyWrap: number): readonly Hardening[] => [
@@ -160,14 +162,17 @@ export const wrapKeyHardenings = (keyWrap: number): readonly Hardening[] => [
   ...FIXED,
 ];
 
-/** Of {@link backupKey}. @param oaep the mechanism that it unwraps by */
+/** For {@link backupKey}. @param oaep the mechanism by which it unwraps */
 export const backupKeyHardenings = (oaep: number): readonly Hardening[] => [
   allowed(oaep),
   unwraps(backedUpKey),
   ...FIXED,
 ];
 
-/** A share that a client sent, to be wrapped at once. Some modules have CKA_EXTRACTABLE=true as a default that cannot be said. */
+/**
+ * A share that a client sent, to be wrapped at once. Some modules have CKA_EXTRACTABLE=true as a default, but
+ * refuse it in a template.
+ */
 export const share = (saysExtractable: boolean): pkcs11.Template => [
   { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
   { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },

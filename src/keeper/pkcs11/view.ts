@@ -3,9 +3,12 @@ import { basename, join } from 'node:path';
 import { readToken, softhsmFolder, sync, TOKEN, tokensIn, writeAnew } from './files.js';
 
 const VIEW = 'witness.';
-/** Tells SoftHSM2 by its number whether objects have come or gone. It looks where it finds none; where there is no file it complains to syslog. */
+/**
+ * A file whose number tells SoftHSM2 whether objects have come or gone. If the file has no number, SoftHSM2
+ * looks; if there is no file, it complains to syslog.
+ */
 const GENERATION = 'generation';
-/** What is older, milliseconds, has reached the disk by itself. */
+/** A file that is older than this, in milliseconds, has reached the disk by itself. */
 const YOUNG = 60_000;
 const isObject = (name: string): boolean => name.endsWith('.object') && name !== TOKEN;
 
@@ -21,23 +24,27 @@ export class Unsynced extends Error {
 }
 
 /**
- * The witness's view of SoftHSM2's tokens: of all their objects only those that have come since its last look, at
- * first those of the last minute. SoftHSM2
- * opens every object of a token to find one; here a look costs the same however many there are.
+ * The witness's view of SoftHSM2's tokens. It shows only the objects that have come since the last look; the
+ * first look shows those of the last minute. SoftHSM2 opens every object of a token to find one. With the
+ * view a look costs the same, however many objects there are.
  *
- * It is a folder within a token's own, where SoftHSM2 does not look, and which surely has room and the right owner. While
- * a look lasts it holds links to the new objects, else nothing: no link keeps a key alive that is destroyed.
+ * The view is a folder within a token's own folder: SoftHSM2 does not look there, and it is sure to have room
+ * and the right owner. During a look it holds links to the new objects, and otherwise nothing, so that no
+ * link keeps a destroyed key alive.
  */
 export class View {
   readonly #tokens: readonly string[];
   /** objects that were there when it began */
   readonly #older: ReadonlySet<string>;
-  /** those of them that could not be synced, and are shown all the same */
+  /** those of them that could not be synced, and are shown nevertheless */
   readonly #failed = new Set<string>();
   readonly #folder: string;
   readonly #known: Map<string, ReadonlySet<string>>;
 
-  /** Has this process's module find the view in place of the tokens, until {@link entered}. @throws TokenError */
+  /**
+   * Makes this process's module find the view instead of the tokens, until {@link entered}. @throws
+   * TokenError
+   */
   constructor() {
     this.#tokens = tokensIn(softhsmFolder());
     for (const token of this.#tokens) removeLeftOver(token);
@@ -51,7 +58,7 @@ export class View {
     this.#folder = join(this.#tokens[0] ?? softhsmFolder(), `${VIEW}${process.pid}`);
     for (const token of this.#tokens) {
       mkdirSync(this.#of(token), { recursive: true, mode: 0o700 });
-      // A login writes this file again, so it is no link.
+      // A login writes this file again, so it must not be a link.
       writeFileSync(join(this.#of(token), TOKEN), readToken(token), { mode: 0o600 });
     }
     const conf = join(this.#folder, 'softhsm2.conf');
@@ -59,14 +66,14 @@ export class View {
     process.env.SOFTHSM2_CONF = conf;
   }
 
-  /** The module is logged in, and asks for the files of the tokens no more. */
+  /** The module is logged in, and no longer asks for the files of the tokens. */
   entered(): void {
     rmSync(this.#folder, { recursive: true });
   }
 
   /**
-   * Syncs the objects that have come or gone since the last time, and has the module see those that have come.
-   * @param all whether those of before are shown too
+   * Syncs the objects that have come or gone since the last time, and shows the module those that have come.
+   * @param all whether older objects are shown too
    * @throws Unsynced
    */
   during<T>(look: () => T, all = false): T {
@@ -81,7 +88,7 @@ export class View {
       try {
         this.#clear();
       } catch {
-        // The next look tries again. What this one found is worth more.
+        // The next look tries again. The result of this look matters more.
       }
     }
   }
@@ -101,7 +108,7 @@ export class View {
     if (come.length > 0 || names.size !== known.size) this.#sync(token, paths);
   }
 
-  /** @param objects that are lost with it, but for those that were synced by another one before */
+  /** @param objects those that are lost with it, except those that another sync has saved before */
   #sync(path: string, objects: readonly string[]): boolean {
     try {
       return this.#older.has(path) ? this.#syncOlder(path) : sync(path);
@@ -113,7 +120,10 @@ export class View {
     }
   }
 
-  /** The token may hang on it, so it is not taken back when it cannot be synced, but written again until it can. */
+  /**
+   * The token may depend on the object. So if it cannot be synced, it is not removed, but written again until
+   * it can.
+   */
   #syncOlder(path: string): boolean {
     try {
       if (!this.#failed.has(path)) return sync(path);
@@ -134,7 +144,7 @@ const objectsOf = (token: string): string[] => readdirSync(token).filter(isObjec
 const isOld = (path: string): boolean =>
   Math.abs(Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0)) > YOUNG;
 
-/** What a kill left behind: views, and objects that were being written again. */
+/** Removes what a kill left behind: views, and objects that were being written again. */
 function removeLeftOver(token: string): void {
   for (const name of readdirSync(token))
     if (name.startsWith(VIEW) || name.endsWith('.object.new'))

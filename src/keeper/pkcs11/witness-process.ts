@@ -1,4 +1,7 @@
-/** The process behind {@link Witness}: its first message is the profile of its token, each other one a question. */
+/**
+ * The process behind {@link Witness}. Its first message is the profile of its token, every other message a
+ * question.
+ */
 import type { SessionKeys } from './keyring.js';
 import type { Profile } from './profile.js';
 import { Session } from './session.js';
@@ -8,7 +11,7 @@ import type { Answer, Question, Testimony } from './witness.js';
 let session: Session | undefined;
 let view: View | undefined;
 
-/** It looks for keys of pages, each when it is asked for. */
+/** The witness looks for page keys only, each when it is asked about it. */
 const pageKeysOnly = ({ restored }: Profile): SessionKeys => ({
   keys: new Map(),
   points: new Map(),
@@ -26,7 +29,7 @@ function open(profile: Profile): Testimony {
   return undefined;
 }
 
-/** Also the key that shall be gone is sought among all. */
+/** A key that should be gone is searched for among all objects, not only the new ones. */
 const lookIntoView = (asked: Session, question: Question): Testimony =>
   view ? view.during(() => look(asked, question), 'noKey' in question) : look(asked, question);
 
@@ -40,7 +43,7 @@ function look(asked: Session, question: Question): Testimony {
   return undefined;
 }
 
-// The inspector is not to be opened by a signal; nothing outlives the daemon.
+// A signal must not open the inspector, and this process must not outlive the daemon.
 process.on('SIGUSR1', () => undefined);
 process.on('disconnect', () => process.exit());
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);

@@ -13,24 +13,28 @@ export type Question =
   /** no key of this label any more */
   | { readonly noKey: string };
 
-/** `undefined` when it is so, else what was seen instead. */
+/** `undefined` if the token holds it, otherwise what was seen instead. */
 export type Testimony = string | undefined;
 
 export interface Answer {
   readonly seen: Testimony;
-  /** files of objects that are shown, and not on the disk */
+  /** files of objects that are shown but not on the disk */
   readonly unsynced?: readonly string[];
 }
 
-/** A process, its module and its login take longer to begin than a call. */
+/** Starting a process, its module and its login takes longer than a call. */
 const START_SECONDS = 60;
-/** SoftHSM2 frees no object that it has once seen: 10 KB a look. */
+/**
+ * Looks before the process is replaced: SoftHSM2 never frees an object that it has seen, which is 10 KB a
+ * look.
+ */
 const LOOKS = 5000;
 
 /**
- * A second look at the token. A module may say that an object is written, and show it from its cache, though nothing
- * reached the disk. The witness is a process of its own, with its own instance of the module and its own login, which
- * writes nothing: what it sees is in the token. Where a module keeps its objects in files it also syncs them.
+ * A second look at the token. A module may say that an object is written, and show it from its cache, though
+ * nothing reached the disk. The witness is a process of its own, with its own instance of the module and its
+ * own login, which writes nothing: what it sees is in the token. If a module keeps its objects in files, the
+ * witness also syncs them.
  */
 export class Witness {
   #profile: Profile;
@@ -39,12 +43,12 @@ export class Witness {
   #looks = 0;
   readonly #turn = new Turn();
 
-  /** @param profile whose token is the one to look into */
+  /** @param profile that of the token to look into */
   constructor(profile: Profile) {
     this.#profile = profile;
   }
 
-  /** Has it look into another token from now on. */
+  /** From now on looks into another token. */
   turnTo(profile: Profile): void {
     if (
       profile.token.label !== this.#profile.token.label ||
@@ -55,7 +59,8 @@ export class Witness {
   }
 
   /**
-   * Begins to look: what comes from here on is new to it. Whatever could not be synced has to be gone before.
+   * Begins to look: what comes from now on is new to it. Everything that could not be synced must be gone
+   * before.
    * @throws TokenError `BKV_NOT_WRITTEN`
    */
   ready(): Promise<void> {
@@ -66,8 +71,8 @@ export class Witness {
   }
 
   /**
-   * Removes objects that a failed sync has left: the system shows them, so that they would be believed after the module was
-   * reopened, and loses them with the power.
+   * Removes objects whose sync failed. The system still shows them, so they would be believed after the
+   * module is reopened, but they would be lost at a power cut.
    * @throws TokenError `BKV_NOT_WRITTEN`
    */
   removeUnsynced(): void {
@@ -82,7 +87,9 @@ export class Witness {
     }
   }
 
-  /** @throws TokenError `BKV_NOT_WRITTEN` when the token does not hold what is asked for, or it cannot be known */
+  /**
+   * @throws TokenError `BKV_NOT_WRITTEN` when the token does not hold what is asked for, or nobody can know
+   */
   confirm(question: Question): Promise<void> {
     return this.#turn.take(async () => {
       this.#child ??= await this.#start();
@@ -100,7 +107,7 @@ export class Witness {
   }
 
   async #start(): Promise<ChildProcess> {
-    // Nothing that is loaded before the daemon comes with it.
+    // The child does not preload what was preloaded for the daemon.
     const child = fork(new URL('./witness-process.js', import.meta.url), {
       execArgv: [],
       serialization: 'advanced',

@@ -15,15 +15,18 @@ export interface WrappedKey {
 
 export const KWP_IV = Buffer.from('a65959a6', 'hex');
 
-/** Keys of accounts: the token makes them, and they are nowhere but wrapped under `bkv.wrap` (RFC 5649). */
+/** Keys of accounts: the token makes them, and they are kept only wrapped under `bkv.wrap` (RFC 5649). */
 export class Wrapping {
   readonly #binding: Binding;
   readonly #keyring: Keyring;
   readonly #importSecret = randomBytes(32);
   #importKey: pkcs11.Handle | undefined;
-  /** whether the module takes CKA_EXTRACTABLE=true for a key that is unwrapped; some only have it as their default */
+  /**
+   * whether the module accepts CKA_EXTRACTABLE=true for a key that is unwrapped; some only have it as their
+   * default
+   */
   #saysExtractable = true;
-  /** by what template the module unwraps an account's key */
+  /** the template by which the module unwraps an account's key */
   #accountKey: pkcs11.Template | undefined;
 
   constructor(binding: Binding, keyring: Keyring) {
@@ -33,7 +36,7 @@ export class Wrapping {
 
   close(): void {
     this.#importSecret.fill(0);
-    // A token may keep what it was told to keep for the session only.
+    // Some tokens keep what they were told to keep for the session only.
     if (this.#importKey) this.#binding.destroy(this.#importKey);
     this.#importKey = undefined;
   }
@@ -60,7 +63,7 @@ export class Wrapping {
   }
 
   /**
-   * Takes in a share that a client made: the host sees nothing of it in clear.
+   * Takes in a share that a client made; the host never sees it in clear.
    * @param transport the pair that the token made for this share
    * @param keyshare the client's point X, 65 bytes: the AES-256 key that wraps the share is x(E·X)
    * @param wrappedShare a P-256 key, PKCS#8 under that key (RFC 5649), 80 bytes
@@ -90,7 +93,10 @@ export class Wrapping {
     }
   }
 
-  /** Brings a host's scalar (32 bytes) in by the way a stored key comes, so that both cost the same. @returns as {@link unwrap} */
+  /**
+   * Imports a scalar of the host (32 bytes) in the same way as a stored key, so that both cost the same.
+   * @returns as {@link unwrap}
+   */
   importScalar(scalar: Uint8Array): pkcs11.Handle {
     this.#importKey ??= this.#binding.p11.C_CreateObject(this.#binding.session, [
       { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
@@ -137,7 +143,10 @@ const wrap = (
   key: pkcs11.Handle,
 ): Uint8Array => Uint8Array.from(p11.C_WrapKey(session, keyWrap, wrappingKey, key, Buffer.alloc(256)));
 
-/** @returns an account's key as a session object, to be destroyed after its use, and by what template it came */
+/**
+ * @returns an account's key as a session object, to be destroyed after its use, and the template that was
+ * used
+ */
 export const unwrapAccountKey = (
   { p11, session, keyWrap }: Binding,
   wrappingKey: pkcs11.Handle,

@@ -10,7 +10,7 @@ import { unwrapAccountKey, type WrappedKey } from '../wrapping.js';
 import { succeeds, withOwnKey, wrapAway } from './leak.js';
 import { OTHER_MECHANISMS } from './unwrapping.js';
 
-/** Keys to be thrown away, one of each kind that the vault has. */
+/** Throw-away keys, one of each kind that the vault has. */
 export interface Target {
   readonly binding: Binding;
   /** their labels begin with it */
@@ -25,7 +25,7 @@ export interface Target {
   readonly account: WrappedKey;
 }
 
-/** What an insider does to the token's keys, who knows its PIN. It may leave the keys changed. */
+/** What an insider who knows the PIN does to the token's keys. It may leave the keys changed. */
 export interface KeyAttack {
   readonly name: string;
   /** @returns which key, and how; `undefined` when the module refuses all of it */
@@ -104,7 +104,7 @@ const CHANGES: readonly [string, pkcs11.Attribute][] = [
   ['CKA_LABEL', { type: pkcs11.CKA_LABEL, value: 'bkv.doctor.renamed' }],
 ];
 
-/** Blocks of the insider's choice under the key, and back: then what it wraps is no secret. */
+/** Encrypts and decrypts blocks of the insider's choice. If that works, what the key wraps is not secret. */
 const encrypts: KeyAttack = {
   name: 'bkv.wrap encrypts or decrypts what the insider chooses (C_Encrypt, C_Decrypt)',
   run: ({ binding, wrap }) => {
@@ -146,7 +146,9 @@ const wrapsOtherwise: KeyAttack = {
   },
 };
 
-/** What is derived from a key by joining bytes to it, or cutting it, gives it away byte by byte. */
+/**
+ * A key that is derived by appending bytes to another key, or by cutting it, reveals that key byte by byte.
+ */
 const derives: KeyAttack = {
   name: 'a key is cut or joined into another key (C_DeriveKey)',
   run: (target) => {
@@ -192,7 +194,7 @@ const onAnotherCurve: KeyAttack = {
     }),
 };
 
-/** A key that the insider knows, in the place of one of the vault. */
+/** Plants a key that the insider knows in place of one of the vault's. */
 const planted: KeyAttack = {
   name: 'a key made outside looks as if the token had made it (CKA_LOCAL, CKA_ALWAYS_SENSITIVE)',
   run: ({ binding, prefix }) => {
@@ -215,7 +217,7 @@ const planted: KeyAttack = {
   },
 };
 
-/** An object that is not private is there for everybody who reaches the module, and needs no PIN to be made. */
+/** Everybody who reaches the module sees an object that is not private, and can make one without a PIN. */
 const seenThoughPublic: KeyAttack = {
   name: 'an object that is not private is found among the private ones (CKA_PRIVATE)',
   run: ({ binding, prefix }) => {
@@ -239,7 +241,7 @@ const seenThoughPublic: KeyAttack = {
   },
 };
 
-/** Each is tried by `bkv doctor`, on keys that are thrown away. */
+/** `bkv doctor` tries each of these, on throw-away keys. */
 export const KEY_ATTACKS: readonly KeyAttack[] = [
   read,
   wrappedAway,

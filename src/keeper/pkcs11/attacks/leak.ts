@@ -3,7 +3,7 @@ import pkcs11 from 'pkcs11js';
 import type { Binding } from '../binding.js';
 import { KWP_IV } from '../wrapping.js';
 
-/** A call that the module refused, or whose result is worthless, gives the insider no key. */
+/** Whether a call succeeds: if the module refuses it, or its result is worthless, the insider gets no key. */
 export function succeeds(call: () => unknown): boolean {
   try {
     return call() !== false;
@@ -12,7 +12,9 @@ export function succeeds(call: () => unknown): boolean {
   }
 }
 
-/** Does something with a secret of the insider's, 32 bytes, as a key of the module that may be wrapped. */
+/**
+ * Does something with a secret of the insider, 32 bytes, that the module holds as a key which may be wrapped.
+ */
 export function withOwnKey<T>(binding: Binding, use: (key: pkcs11.Handle) => T): T {
   const own = binding.p11.C_CreateObject(binding.session, [
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
@@ -25,15 +27,19 @@ export function withOwnKey<T>(binding: Binding, use: (key: pkcs11.Handle) => T):
 }
 
 /**
- * Whether the private key of a public one (65 bytes) can be had from an object: its value is read, or leaves the module
- * under a key of the host. What is had is compared with the public key; no attribute is believed.
+ * Whether the private key of a public key (65 bytes) can be taken from an object, either by reading its value
+ * or by wrapping it under a key of the host. The result is compared with the public key; attributes are not
+ * believed.
  */
 export const isCarriedAway = (binding: Binding, handle: pkcs11.Handle, publicKey: Uint8Array): boolean =>
   [() => binding.attribute(handle, pkcs11.CKA_VALUE), () => wrapAway(binding, handle)].some((way) =>
     succeeds(() => holdsPrivateKey(way(), publicKey)),
   );
 
-/** An object under an AES-256 key of the host (the module's mechanism for RFC 5649), and then in the open. */
+/**
+ * Wraps an object under an AES-256 key of the host (the module's mechanism for RFC 5649), and unwraps it in
+ * the open.
+ */
 export function wrapAway(binding: Binding, handle: pkcs11.Handle): Buffer {
   const { p11, session, keyWrap } = binding;
   const secret = randomBytes(32);
@@ -51,7 +57,7 @@ export function wrapAway(binding: Binding, handle: pkcs11.Handle): Buffer {
   return Buffer.concat([cipher.update(wrapped), cipher.final()]);
 }
 
-/** Whether 32 bytes of these, wherever, are the scalar of the public key. */
+/** Whether 32 consecutive bytes of these are the scalar of the public key. */
 function holdsPrivateKey(bytes: Buffer, publicKey: Uint8Array): boolean {
   for (let i = 0; i + 32 <= bytes.length; i++) {
     const pair = createECDH('prime256v1');

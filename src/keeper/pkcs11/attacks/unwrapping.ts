@@ -4,11 +4,11 @@ import { accountKey, FIXED } from '../templates.js';
 import type { WrappedKey } from '../wrapping.js';
 import { isCarriedAway, succeeds, withOwnKey } from './leak.js';
 
-/** What an insider does to an account's key, with the key that wraps it. It leaves the token as it was. */
+/** What an insider does to an account's key with the key that wraps it. It leaves the token unchanged. */
 export interface UnwrapAttack {
   /** "an account's key is unwrapped ..." */
   readonly name: string;
-  /** an object lies in the token while it is tried: not for each start */
+  /** it puts an object into the token, so it is not tried at each start */
   readonly writes?: true;
   succeeds(binding: Binding, wrappingKey: pkcs11.Handle, pair: WrappedKey): boolean;
 }
@@ -16,19 +16,22 @@ export interface UnwrapAttack {
 type Changes = pkcs11.Template;
 const whole: pkcs11.Template = [...accountKey, ...FIXED.map(({ type }) => ({ type, value: false }))];
 
-/** Templates with these attributes changed: the vault's own first, and last the fewest that a module must be given. */
+/**
+ * Templates with these attributes changed. The first is based on the vault's own; the last has only the
+ * attributes that a module must be given.
+ */
 function* templates(changes: Changes): Generator<pkcs11.Template> {
   const changed = new Set(changes.map(({ type }) => type));
   const rest = (all: pkcs11.Template) => all.filter(({ type }) => !changed.has(type));
   yield [...rest(whole), ...changes];
   yield [...rest(accountKey), ...changes];
   yield [...rest(accountKey.filter(({ type }) => MUST.has(type))), ...changes];
-  // Not every module lets that be said which it does anyhow.
+  // Some modules refuse to be told what they do anyhow.
   yield rest(accountKey.filter(({ type }) => MUST.has(type)));
 }
 const MUST: ReadonlySet<number> = new Set([pkcs11.CKA_CLASS, pkcs11.CKA_KEY_TYPE, pkcs11.CKA_TOKEN]);
 
-/** Whether it can be unwrapped in this way, and whether `gain` gets something out of the result. */
+/** Whether the key can be unwrapped in this way, and whether `gain` gets something out of the result. */
 function unwraps(
   binding: Binding,
   wrappingKey: pkcs11.Handle,
@@ -67,7 +70,7 @@ const toBeWrappedAgain: UnwrapAttack = {
     ),
 };
 
-/** HMAC and CONCATENATE carve a secret out byte by byte, however sensitive it is. */
+/** HMAC and CONCATENATE carve a secret out byte by byte, even if it is marked sensitive. */
 const asAnotherKey: UnwrapAttack = {
   name: 'as another kind of key (CKK_GENERIC_SECRET, CKK_AES)',
   succeeds: (binding, wrappingKey, { wrapped }) =>
@@ -119,7 +122,10 @@ const toSign: UnwrapAttack = {
     ),
 };
 
-/** A mechanism that is not refused at once is a padding oracle: of 256 random blocks one ends in good padding. */
+/**
+ * A mechanism that is not refused at once is a padding oracle: one of 256 random blocks ends in valid
+ * padding.
+ */
 const byAnotherMechanism: UnwrapAttack = {
   name: 'by another mechanism (CKM_AES_CBC_PAD, CKM_AES_CBC, CKM_AES_ECB, CKM_AES_KEY_WRAP)',
   succeeds: (binding, wrappingKey, { wrapped }) =>
@@ -145,7 +151,7 @@ function decrypts(
   }
 }
 
-/** A key of the insider is wrapped by the mechanism, and unwrapped. */
+/** Whether a key of the insider can be wrapped by the mechanism, and unwrapped again. */
 function goesAndComes(binding: Binding, wrappingKey: pkcs11.Handle, mechanism: pkcs11.Mechanism): boolean {
   const wrapped = withOwnKey(binding, (key) =>
     binding.p11.C_WrapKey(binding.session, mechanism, wrappingKey, key, Buffer.alloc(512)),
@@ -158,7 +164,7 @@ function goesAndComes(binding: Binding, wrappingKey: pkcs11.Handle, mechanism: p
 }
 
 const IV = Buffer.alloc(16);
-/** Those that AES keys wrap and encrypt by, beside the one of the vault. */
+/** Mechanisms by which AES keys wrap and encrypt, other than the vault's. */
 export const OTHER_MECHANISMS: readonly pkcs11.Mechanism[] = [
   { mechanism: pkcs11.CKM_AES_CBC_PAD, parameter: IV },
   { mechanism: pkcs11.CKM_AES_CBC, parameter: IV },
@@ -173,7 +179,7 @@ const DECRYPTED: ReadonlySet<number> = new Set([
   pkcs11.CKR_DATA_INVALID,
 ]);
 
-/** Each is tried by `bkv doctor`. */
+/** `bkv doctor` tries each of these. */
 export const UNWRAP_ATTACKS: readonly UnwrapAttack[] = [
   inTheOpen,
   toBeWrappedAgain,

@@ -1,7 +1,7 @@
 /** One thing that was tried on a token. */
 export interface Finding {
   readonly name: string;
-  /** `safe`: an insider tried it in vain */
+  /** `safe`: what an insider would try failed */
   readonly result: 'works' | 'missing' | 'safe' | 'unsafe' | 'note';
   readonly detail: string;
   /** milliseconds of one call, median */
@@ -20,7 +20,7 @@ export class Findings {
 
   /**
    * Does what the vault does, and measures it.
-   * @returns what came of it; `undefined` when it failed
+   * @returns its result; `undefined` when it failed
    */
   attempt<T>(name: string, work: () => T, times = 1, detail?: (value: T) => string): T | undefined {
     const spent: number[] = [];

@@ -14,8 +14,8 @@ import { throwAway, throwAwayKeys } from './throw-away.js';
 export type { Finding } from './findings.js';
 
 /**
- * Tries on a token all that the vault needs, and all that an insider could do, with keys and objects that are thrown away.
- * @param accounts how many one data object of the ledger counts for
+ * Tries on a token everything that the vault needs, and everything that an insider could do, with throw-away
+ * keys and objects. @param accounts how many accounts one data object of the ledger serves
  * @param objects how many data objects to try to hold at once
  */
 export function examine(profile: Profile, accounts: number, objects = 300): readonly Finding[] {
@@ -30,7 +30,7 @@ export function examine(profile: Profile, accounts: number, objects = 300): read
   );
   if (!binding) return findings.all;
   try {
-    // What a doctor left behind that was cut off.
+    // Objects of an earlier doctor that was cut off.
     throwAway(binding);
     if (keysLieInFiles(profile, binding))
       findings.add(
@@ -101,7 +101,7 @@ function lookAtKeys(profile: Profile, findings: Findings): void {
   }
 }
 
-/** What module and token say of themselves. */
+/** What module and token say about themselves. */
 function describe({ p11, slot }: Binding): string {
   const { libraryDescription, libraryVersion } = p11.C_GetInfo();
   const { manufacturerID, model, firmwareVersion } = p11.C_GetTokenInfo(slot);

@@ -7,8 +7,8 @@ import type { Findings } from './findings.js';
 import { PREFIX, throwAway, throwAwayKeys } from './throw-away.js';
 
 /**
- * Does with keys what somebody may do who has the PIN and wants to take them away. No attribute is believed: what counts is
- * what the module does.
+ * Does with keys what somebody would do who has the PIN and wants to take them away. Attributes are not
+ * believed: what counts is what the module does.
  */
 export function tryAttacks(binding: Binding, findings: Findings): void {
   const targets = new Targets(binding);
@@ -27,20 +27,24 @@ export function tryAttacks(binding: Binding, findings: Findings): void {
   if (passed.length > 0) findings.add('an insider', 'unsafe', 'whoever has the PIN can take keys away');
 }
 
-/** @returns whether the attack passed */
+/** @returns whether the attack succeeded */
 function tell(findings: Findings, name: string, attack: () => string | undefined): boolean {
   try {
     const how = attack();
     findings.add(name, how === undefined ? 'safe' : 'unsafe', how ?? 'the module refuses it');
     return how !== undefined;
   } catch (error) {
-    // It was not the attack that failed, but its preparation: what the vault needs, which is tried by itself.
+    // Not the attack failed but its preparation. That is something the vault needs, which is tried
+    // separately.
     findings.add(name, 'note', `not tried, because ${(error as Error).message}`);
     return false;
   }
 }
 
-/** The keys that are attacked: made again after each attack that passed, since it may have changed them. */
+/**
+ * The keys that are attacked. They are made again after each attack that succeeded, because it may have
+ * changed them.
+ */
 class Targets {
   readonly #binding: Binding;
   #target: Target | undefined;

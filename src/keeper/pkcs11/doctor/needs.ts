@@ -9,7 +9,7 @@ import { wrapScalar } from '../wrapping.js';
 import type { Findings } from './findings.js';
 import { PREFIX } from './throw-away.js';
 
-/** What the vault's keys are, of which one of each kind is made. */
+/** The kinds of the vault's keys; one of each kind is made. */
 const KINDS = {
   static: 'key agreement key (CKM_EC_KEY_PAIR_GEN, P-256)',
   wrap: 'wrapping key (CKM_AES_KEY_GEN)',
@@ -25,7 +25,7 @@ const MECHANISMS = {
   CKM_SHA256_HMAC: pkcs11.CKM_SHA256_HMAC,
 } as const;
 
-/** Names what the module does not list, and what in the profile would help. */
+/** Names mechanisms that the module does not list, and what to change in the profile. */
 export function lookAtMechanisms({ p11, slot, keyWrap }: Binding, findings: Findings): void {
   const listed = new Set(p11.C_GetMechanismList(slot));
   for (const [name, mechanism] of Object.entries(MECHANISMS))

@@ -6,7 +6,7 @@ import { PREFIX } from './throw-away.js';
 
 /**
  * Writes, reads and replaces data objects as the ledger does.
- * @param room `objects`: how many to try to hold at once; `accounts`: how many one of them counts for
+ * @param room `objects`: how many to try to hold at once; `accounts`: how many accounts one of them serves
  */
 export function tryObjects(
   session: Session,
@@ -57,7 +57,8 @@ function holding(
   session: Session,
   { accounts, objects, objectBytes }: { accounts: number; objects: number; objectBytes: number },
 ): string {
-  // Unless many guess. Some eight objects are journal, writer and what is being replaced.
+  // This holds unless many people guess. About eight objects are journal, writer and objects that are being
+  // replaced.
   const counted = (held: number) => (Math.max(0, held - 8) * accounts).toLocaleString('en');
   const bytes = objectBytes.toLocaleString('en');
   let held = 0;

@@ -3,7 +3,7 @@ import type { Binding } from '../binding.js';
 import type { SessionKeys } from '../keyring.js';
 import { KEY_LABELS } from '../labels.js';
 
-/** What the labels of all keys and objects begin with that a doctor makes, and throws away. */
+/** Prefix of the labels of all keys and objects that a doctor makes and throws away. */
 export const PREFIX = 'bkv.doctor.';
 
 const CLASSES = [pkcs11.CKO_PRIVATE_KEY, pkcs11.CKO_SECRET_KEY, pkcs11.CKO_PUBLIC_KEY, pkcs11.CKO_DATA];
@@ -18,7 +18,7 @@ const made = (binding: Binding) =>
       .map((found) => ({ ...found, objectClass })),
   ).filter(({ label }) => label.startsWith(PREFIX));
 
-/** The keys that were made: no vault's, so that it does not matter whose they are. A session wraps under one of them. */
+/** The keys that were made, for a session to use. They belong to no vault, so they are not inspected. */
 export function throwAwayKeys(binding: Binding): SessionKeys {
   const keys = made(binding);
   const publicKeys = keys.filter(({ objectClass }) => objectClass === pkcs11.CKO_PUBLIC_KEY);
