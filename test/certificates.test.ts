@@ -7,6 +7,7 @@ import { setTimeout } from 'node:timers/promises';
 import { connect, type PeerCertificate } from 'node:tls';
 import { Daemon } from '../rig/daemon.js';
 import { discardData } from '../rig/token.js';
+import { VaultClient } from '../src/client/index.js';
 
 describe('the certificate of the API', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-tls-'));
@@ -49,6 +50,16 @@ describe('the certificate of the API', () => {
 
   it('is read again at SIGHUP, which ends nothing; one of no use leaves the old one', async () => {
     assert.equal(await served(), 'first');
+    const client = new VaultClient({
+      url: daemon.url,
+      serverPublicKey: Buffer.alloc(33, 2),
+      account: 'alice',
+      accessToken: () => 'none',
+    });
+    await assert.rejects(client.status(), {
+      status: 0,
+      message: /did not answer \(DEPTH_ZERO_SELF_SIGNED_CERT\)/,
+    });
     make('second');
     daemon.child.kill('SIGHUP');
     await until('second');

@@ -33,6 +33,10 @@ const parseUrl = (url: string): URL => {
   return parsed;
 };
 
+/** Why no answer came, as Node.js names it: `ECONNREFUSED`, `CERT_HAS_EXPIRED`. Empty in browsers, which do not tell. */
+const reasonOf = (error: unknown): string =>
+  (error as { cause?: { code?: string } } | undefined)?.cause?.code ?? '';
+
 export interface ConnectionOptions {
   /** 33 bytes, pinned */
   readonly serverPublicKey: Uint8Array;
@@ -143,9 +147,12 @@ export class Connection {
         signal: AbortSignal.timeout(this.#options.timeout ?? 30_000),
       });
     } catch (cause) {
-      throw new VaultError(0, `the vault at ${this.url} did not answer; check the address and the network`, {
-        cause,
-      });
+      const reason = reasonOf(cause);
+      throw new VaultError(
+        0,
+        `the vault at ${this.url} did not answer${reason && ` (${reason})`}; check the address and the network`,
+        { cause },
+      );
     }
   }
 
