@@ -17,9 +17,9 @@ export type Progress = (done: number, total: number) => void;
 export interface BackupSummary extends Identity {
   readonly snapshot: string;
   readonly files: number;
-  /** of all files together */
+  /** those of all files together */
   readonly bytes: number;
-  /** files that were read, since they are new or have changed */
+  /** files that were read, because they are new or have changed */
   readonly changed: number;
   /** what could not be read, or changed each time that it was read */
   readonly leftOut: readonly Problem[];
@@ -28,11 +28,11 @@ export interface BackupSummary extends Identity {
 export interface BackupOptions extends Origin {
   readonly progress?: Progress;
   readonly cipher?: Cipher;
-  /** reads every file, also when size and times are as they were */
+  /** reads every file, even if its size and times are unchanged */
   readonly force?: boolean;
-  /** a source without files is meant to be empty: it is no disk that is missing */
+  /** accepts a source without files: it is meant to be empty, and not a disk that is missing */
   readonly allowEmpty?: boolean;
-  /** nothing is written where the storage hides the epoch that was seen */
+  /** nothing is written if the storage hides the epoch that was seen */
   readonly seenEpoch?: SeenEpoch;
 }
 
@@ -40,10 +40,10 @@ export interface BackupOptions extends Origin {
 const ROUNDS = 5;
 
 /**
- * Encrypts entries into a backup, in constant memory. Files whose size and times are as in the newest snapshot are not
- * read; parts that are there already are not written. Cut off, it leaves no snapshot, and the next run goes on with its
- * parts.
- * @param source gives the entries, again when a part that they rely on was deleted meanwhile
+ * Encrypts entries into a backup, in constant memory. Files whose size and times are the same as in the
+ * newest snapshot are not read. Parts that are there already are not written. A run that is cut off leaves no
+ * snapshot, and the next run uses its parts. @param source gives the entries; it is called again if a part
+ * that they rely on was deleted meanwhile
  * @param total bytes of all files together, for `progress`
  * @throws BackupError, StorageError
  */

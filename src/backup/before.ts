@@ -16,13 +16,13 @@ export class Before {
     this.#entries = entries;
   }
 
-  /** @param snapshot what was there last, where it is asked at all */
+  /** @param snapshot the last one, if it is to be used at all */
   static async open(
     repository: Repository,
     run: Run,
     snapshot: Pick<Snapshot, 'list' | 'version'> = { list: [], version: 2 },
   ): Promise<Before> {
-    // What cannot be read of it is stored again.
+    // Whatever cannot be read from it is stored again.
     const before = new Before(
       run,
       readEntries(repository, snapshot, () => undefined),
@@ -49,7 +49,7 @@ export class Before {
   }
 }
 
-/** Version 1 knew the time to the millisecond alone. */
+/** Version 1 kept times only to the millisecond. */
 function isSame(known: FileEntry, { size, mtime, ctime }: FileEntry): boolean {
   const sameTime =
     known.ctime === undefined

@@ -11,11 +11,11 @@ import { join, writeEpoch, writeWrap } from './successor.js';
 const ROUNDS = 5;
 
 export interface ChangeOptions {
-  /** nothing is written where the storage hides the epoch that was seen */
+  /** nothing is written if the storage hides the epoch that was seen */
   readonly seenEpoch?: SeenEpoch;
 }
 
-/** @throws BackupError where there is no epoch, or nothing may be written */
+/** @throws BackupError when there is no epoch, or nothing may be written */
 async function openToChange(
   storage: Storage,
   opener: Opener,
@@ -27,7 +27,7 @@ async function openToChange(
     checkSeen(keyring, seenEpoch);
     const head = keyring.headToWrite;
     if (keyring.heads.length === 1) return { keyring, head };
-    // Two devices began this backup at once. From here on it has one history.
+    // Two devices may have begun this backup at once. From now on it has one history.
     await join(storage, keyring);
   }
   throw new BackupError('other devices keep changing the keys of this backup; try again later');
@@ -39,7 +39,10 @@ export async function listOpeners(storage: Storage, key: BackupKey): Promise<Ope
   return head ? oldestFirst(await openersOf(await readAllWraps(storage), head)) : [];
 }
 
-/** The same for everybody who has the backup: 16 hexadecimal digits. @param opener its secret has 32 bytes */
+/**
+ * An opener's id, the same for everybody who has the backup: 16 hexadecimal digits. @param opener its secret
+ * has 32 bytes
+ */
 export const openerId = async (opener: BackupKey): Promise<string> => (await describe(openerOf(opener))).id;
 
 /** The kinds of openers that a backup has. Whoever sees the storage sees them. */
@@ -48,9 +51,8 @@ export async function openerKinds(storage: Storage): Promise<Set<string>> {
 }
 
 /**
- * Adds an opener, which then opens everything that there is. Nothing is uploaded again. Cut off, it is added or not.
- * @param key what opens the backup now
- * @returns the openers that there are then
+ * Adds an opener, which then opens everything in the backup. Nothing is uploaded again. If this is cut off,
+ * the opener is either added or not. @param key what opens the backup now @returns the openers afterwards
  * @throws BackupError, StorageError
  */
 export async function addOpener(
@@ -75,11 +77,10 @@ export async function addOpener(
 }
 
 /**
- * Removes an opener by beginning a new epoch for those that stay: what is backed up later is closed to it. It still opens
- * what was there before. Cut off, it is removed or not.
- * @param key what opens the backup now, and may be what is removed
- * @param id of {@link listOpeners}
- * @returns the openers that there are then
+ * Removes an opener by beginning a new epoch for those that stay. The removed opener cannot open what is
+ * backed up later, but still opens what was there before. If this is cut off, the opener is either removed or
+ * not. @param key what opens the backup now; it may be the opener that is removed @param id one of {@link
+ * listOpeners} @returns the openers afterwards
  * @throws BackupError when there is no such opener, or it is the last; StorageError
  */
 export async function removeOpener(
@@ -93,7 +94,7 @@ export async function removeOpener(
   return beginEpoch(storage, openerOf(key), options, (info) => info.id !== id);
 }
 
-/** Begins a new epoch for the openers that there are. Nothing is uploaded again. @throws BackupError, StorageError */
+/** Begins a new epoch for the same openers. Nothing is uploaded again. @throws BackupError, StorageError */
 export async function rotate(
   storage: Storage,
   key: BackupKey,

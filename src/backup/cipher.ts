@@ -1,24 +1,28 @@
 /** Bytes of plaintext in a full part. */
 export const PART_BYTES = 4 * 1024 * 1024;
 
-/** Bytes that a sealed part is longer than its plaintext. */
+/** By how many bytes a sealed part is longer than its plaintext. */
 export const TAG_BYTES = 16;
 
 export const NONCE_BYTES = 12;
 
 /**
- * What is done to whole parts. WebCrypto does it in browsers; a program with threads lends its own. Buffers that are
- * given to it are used up.
+ * Cryptography on whole parts. Browsers use WebCrypto; a program with threads supplies its own. The caller
+ * must not use a buffer again after passing it here.
  */
 export interface Cipher {
   /** Memory for a part and its tag. */
   buffer(): Uint8Array;
   /** SHA-256, 32 bytes. */
   digest(plaintext: Uint8Array): Promise<Uint8Array>;
-  /** AES-256-GCM with a nonce of zeros. @param key 32 bytes, of this one plaintext @param about associated data */
+  /**
+   * AES-256-GCM with a nonce of zeros. @param key 32 bytes, used for this one plaintext @param about
+   * associated data
+   */
   seal(key: Uint8Array, about: Uint8Array, plaintext: Uint8Array): Promise<Uint8Array>;
   /**
-   * Seals into an open file, where there are files: what is written while it is in the processor's cache costs half.
+   * Seals into an open file, if there are files: writing data that is still in the processor's cache costs
+   * half.
    * @throws what the system refuses
    */
   sealInto?(file: number, key: Uint8Array, about: Uint8Array, plaintext: Uint8Array): Promise<void>;

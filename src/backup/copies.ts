@@ -1,6 +1,6 @@
 import { ObjectError, type Storage } from '../storage/storage.js';
 
-/** Where the second copy of an object lies: without epochs and openers nothing opens. */
+/** The name of an object's second copy: epochs and openers have one, because nothing opens without them. */
 export const copyOf = (name: string): string => `copies/${name}`;
 
 /** Writes an object and its second copy, which has the same bytes. */
@@ -14,7 +14,7 @@ export async function deleteTwice(storage: Storage, name: string): Promise<void>
   await storage.delete(copyOf(name));
 }
 
-/** Names of the objects of a folder that are there once or twice. */
+/** Names of a folder's objects of which at least one copy is there. */
 export async function listTwice(storage: Storage, folder: string): Promise<Set<string>> {
   const list = async (below: string, cut: number) => {
     const names: string[] = [];

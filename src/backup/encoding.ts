@@ -4,12 +4,12 @@ import { BackupError } from './errors.js';
 
 export const text = (plain: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(plain);
 
-/** @param bytes how many, twice as many digits */
+/** @param bytes how many; the result has twice as many digits */
 export const randomHex = (bytes: number): string => bytesToHex(randomBytes(bytes));
 
 export { toBase64url };
 
-/** @throws BackupError when it is no base64url, or of another length */
+/** @throws BackupError when it is not base64url, or has another length */
 export function fromBase64url(encoded: unknown, length?: number): Uint8Array<ArrayBuffer> {
   const bytes = parseBase64url(encoded);
   if (!bytes || (length !== undefined && bytes.length !== length))
@@ -17,7 +17,7 @@ export function fromBase64url(encoded: unknown, length?: number): Uint8Array<Arr
   return bytes;
 }
 
-/** @throws BackupError when it is no JSON object */
+/** @throws BackupError when it is not a JSON object */
 export function parseObject(bytes: Uint8Array, what: string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(new TextDecoder().decode(bytes));

@@ -14,7 +14,7 @@ const HEAD_BYTES = 17;
 export const derive = (secret: Uint8Array, info: string): Uint8Array =>
   hkdf(sha256, secret, undefined, text(info), 32);
 
-/** What opens parts. Parts of version 1 have an epoch of their own, {@link V1}. */
+/** Keys that open parts. Parts of version 1 belong to an epoch of their own, {@link V1}. */
 export interface PartKeys {
   /** associated data of its parts */
   readonly about: Uint8Array;
@@ -40,7 +40,7 @@ export class V1Keys implements PartKeys {
     return new V1Keys(key('part key'), key('snapshot'));
   }
 
-  /** Tells the backup from others: 16 hexadecimal digits. */
+  /** Identifies the backup: 16 hexadecimal digits. */
   get id(): string {
     return bytesToHex(hmac(sha256, this.snapshot, text('bkv id'))).slice(0, 16);
   }
@@ -65,7 +65,7 @@ export function epochOf(sealed: Uint8Array): string | undefined {
     : undefined;
 }
 
-/** A master key, and what follows from it. */
+/** A master key, and the keys derived from it. */
 export class Epoch implements PartKeys {
   readonly about = text('bkv part v2');
   readonly #nameKey: Uint8Array;
@@ -91,17 +91,20 @@ export class Epoch implements PartKeys {
     return hmac(sha256, this.#partKey, hexToBytes(name));
   }
 
-  /** PSK of the wraps of an epoch that comes after this one, 32 bytes. */
+  /** PSK for the wraps of a later epoch, 32 bytes. */
   get successorKey(): Uint8Array {
     return derive(this.masterKey, 'bkv 2 successor');
   }
 
-  /** What a device keeps to know it again; it tells nothing of the key. 64 hexadecimal digits. */
+  /**
+   * What a device keeps in order to recognise the epoch: 64 hexadecimal digits, which reveal nothing about
+   * the key.
+   */
   get mark(): string {
     return bytesToHex(derive(this.masterKey, 'bkv 2 mark'));
   }
 
-  /** @param name of the object, with its folder */
+  /** @param name that of the object, with its folder */
   async seal(name: string, plaintext: Uint8Array): Promise<Uint8Array> {
     const head = concatBytes(Uint8Array.of(VERSION), hexToBytes(this.id));
     const nonce = randomBytes(NONCE_BYTES);

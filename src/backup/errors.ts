@@ -1,15 +1,15 @@
-/** A backup that cannot be made or read: damaged, of another key, of a later version, or used wrongly. */
+/** A backup cannot be made or read: it is damaged, has another key or a later version, or is used wrongly. */
 export class BackupError extends Error {
   override name = 'BackupError';
 }
 
-/** The key opens no such object: it is another one's, or the object was changed. */
+/** The key does not open the object: it is another object's key, or the object was changed. */
 export class Unopened extends BackupError {
-  /** @param what as the message names it */
+  /** @param what the object's name in the message */
   constructor(what: string) {
     super(`${what} is damaged, or of another key`);
   }
 }
 
-/** A part that cannot be had as the list of files says it is. */
+/** A part is missing, or is not as the list of files describes it. */
 export class BadPart extends BackupError {}

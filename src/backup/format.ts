@@ -34,7 +34,7 @@ interface WithMode extends Common {
 }
 export interface FileEntry extends WithMode {
   type: 'file';
-  /** when its attributes changed last, where a system says */
+  /** when its attributes last changed, if the system tells */
   ctime?: number;
   size: number;
   /** the same for hard links of one file */
@@ -65,11 +65,11 @@ export interface Snapshot extends Origin {
   readonly bytes: number;
   /** how many things could not be read */
   readonly leftOut: number;
-  /** the parts of the list of files, and the path of each one's first entry, where it is known */
+  /** the parts of the list of files, and the path of each one's first entry, if known */
   readonly list: readonly { readonly part: Part; readonly first?: string }[];
 }
 
-/** What a snapshot says of its backup. */
+/** What a snapshot says about its backup. */
 export interface Summary extends Origin {
   readonly files: number;
   readonly bytes: number;

@@ -15,7 +15,7 @@ export interface Keys {
 
 /**
  * Looks at both copies of each epoch and opener.
- * @param repair writes a missing or damaged one again, where the other is sound
+ * @param repair writes a missing or damaged copy again, if the other is sound
  * @throws StorageError
  */
 export async function checkKeys(storage: Storage, keyring: Keyring, repair: boolean): Promise<Keys> {
@@ -31,7 +31,7 @@ export async function checkKeys(storage: Storage, keyring: Keyring, repair: bool
       [second, first],
     ] as const) {
       if (copy.state === 'sound') continue;
-      // Backups that were begun earlier have no second copies.
+      // Older backups have no second copies.
       const isLess = copy === second && copy.state === 'missing';
       const problem = { path: '', reason: `${copy.name} is ${copy.state}` };
       if (repair && other.state === 'sound') {
@@ -57,7 +57,9 @@ async function look(storage: Storage, keyring: Keyring, object: string, name: st
   return { name, content, state: whole ? 'sound' : isThere ? 'damaged' : 'missing' };
 }
 
-/** Whether an object is sound. An epoch that is not opened here cannot be checked, and is taken to be sound. */
+/**
+ * Whether an object is sound. An epoch that this opener does not open cannot be checked, and counts as sound.
+ */
 async function isWhole(keyring: Keyring, name: string, content: Uint8Array): Promise<boolean> {
   const isEpoch = name.startsWith('epochs/');
   const epoch = keyring.epochOf(isEpoch ? name.slice('epochs/'.length) : idOf({ name }));

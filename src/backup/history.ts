@@ -15,10 +15,10 @@ import {
 
 const EPOCH = /^epochs\/([0-9a-f]{32})$/;
 const OPENER = /^openers\/([0-9a-f]{32})-[0-9a-f]{16}$/;
-/** More than a wrap or an epoch has, bytes: a reader takes no more. */
+/** Most bytes that a reader accepts: more than any wrap or epoch has. */
 export const MOST_OF_KEYS = 1024 * 1024;
 
-/** An epoch as its object tells it. */
+/** An epoch as its object describes it. */
 export interface History {
   readonly epoch: Epoch;
   readonly parents: readonly string[];
@@ -26,10 +26,10 @@ export interface History {
   readonly self: boolean;
 }
 
-/** What an opener opens of a storage. */
+/** What an opener opens in a storage. */
 export interface Opened {
   readonly histories: readonly History[];
-  /** known from the histories */
+  /** epochs that are known from the histories */
   readonly older: readonly Epoch[];
   readonly v1: V1Keys | undefined;
 }
@@ -48,7 +48,7 @@ export async function listEpochs(storage: Storage): Promise<Set<string>> {
 export const listWraps = async (storage: Storage): Promise<string[]> =>
   [...(await listTwice(storage, 'openers'))].filter((name) => OPENER.test(name));
 
-/** Those that are nobody's parent, by name. */
+/** The epochs that are nobody's parent, ordered by name. */
 export function headsOf(histories: readonly History[]): History[] {
   const parents = new Set(histories.flatMap((history) => history.parents));
   return histories
@@ -56,7 +56,7 @@ export function headsOf(histories: readonly History[]): History[] {
     .sort((a, b) => (a.epoch.id < b.epoch.id ? -1 : 1));
 }
 
-/** @param names of openers, or of second copies */
+/** @param names those of openers, or of second copies */
 export async function readWraps(storage: Storage, names: readonly string[]): Promise<Wrap[]> {
   const wraps = await Promise.all(
     names.map(async (name) => {
@@ -71,17 +71,17 @@ export async function readWraps(storage: Storage, names: readonly string[]): Pro
   return wraps.filter((wrap) => wrap !== undefined);
 }
 
-/** Both copies of each: an opener must not get lost because one is damaged. */
+/** Reads both copies of each opener, so that none is lost because one copy is damaged. */
 export async function readAllWraps(storage: Storage): Promise<Wrap[]> {
   const names = await listWraps(storage);
   return readWraps(storage, [...names, ...names.map(copyOf)]);
 }
 
-/** The epoch of an opener. */
+/** The epoch of a wrap. */
 export const idOf = ({ name }: Pick<Wrap, 'name'>): string =>
   (OPENER.exec(name) as RegExpExecArray)[1] as string;
 
-/** Opens what an opener opens, the newest epochs by those before them. */
+/** Opens every epoch that an opener can, newer epochs through older ones. */
 export async function unwrapAll(storage: Storage, wraps: readonly Wrap[], opener: Opener): Promise<Opened> {
   const histories = new Map<string, History>();
   const older = new Map<string, Epoch>();
@@ -108,7 +108,7 @@ export async function unwrapAll(storage: Storage, wraps: readonly Wrap[], opener
   return { histories: [...histories.values()], older: [...older.values()], v1 };
 }
 
-/** @returns `undefined` when the epoch was not written whole, or both copies are damaged */
+/** @returns `undefined` when the epoch was not written completely, or both copies are damaged */
 async function readEpoch(storage: Storage, id: string, masterKey: Uint8Array) {
   const name = `epochs/${id}`;
   for (const copy of [name, copyOf(name)]) {

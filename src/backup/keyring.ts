@@ -7,10 +7,10 @@ import { describe, type Opener } from './openers.js';
 import { join, writeEpoch } from './successor.js';
 
 interface Contents {
-  /** those that are no other one's parent; new things are written under the first. None in version 1 */
+  /** epochs that are nobody's parent; new objects are written under the first. None in version 1 */
   readonly heads: readonly Epoch[];
   readonly epochs: Iterable<Epoch>;
-  /** names of all epochs that the storage has, also of those that this opener does not open */
+  /** names of all epochs in the storage, including those that this opener does not open */
   readonly seen: ReadonlySet<string>;
   readonly v1: V1Keys | undefined;
 }
@@ -29,7 +29,7 @@ export class Keyring {
     this.v1 = v1;
   }
 
-  /** Of a backup of version 1. */
+  /** The keyring of a backup of version 1. */
   static ofV1(v1: V1Keys): Keyring {
     return new Keyring({ heads: [], epochs: [], seen: new Set(), v1 });
   }
@@ -44,7 +44,10 @@ export class Keyring {
     return this.#epochs.get(id);
   }
 
-  /** The epoch under which new things are written. @throws BackupError where there is one that is not opened */
+  /**
+   * The epoch under which new objects are written. @throws BackupError when there is an epoch that is not
+   * opened
+   */
   get headToWrite(): Epoch {
     const [head] = this.heads;
     if (!head) throw new BackupError('a backup of version 1 is only read; run bkv migrate first');
@@ -55,7 +58,7 @@ export class Keyring {
     return head;
   }
 
-  /** Whether each epoch of the storage is opened: what is not known may need any part. */
+  /** Whether every epoch of the storage is opened. If not, unknown snapshots may need any part. */
   get complete(): boolean {
     return [...this.seen].every((id) => this.#epochs.has(id));
   }
@@ -67,7 +70,9 @@ export class Keyring {
     return keys;
   }
 
-  /** Opens an object of this version. @throws BackupError @returns it, and the epoch that sealed it */
+  /**
+   * Opens an object of this version. @throws BackupError @returns its content, and the epoch that sealed it
+   */
   async open(name: string, sealed: Uint8Array): Promise<{ epoch: Epoch; plaintext: Uint8Array }> {
     const id = epochOf(sealed);
     const epoch = id === undefined ? undefined : this.#epochs.get(id);
@@ -83,29 +88,29 @@ export class Keyring {
 /** There is an epoch that is not opened, so nothing is written. */
 export class NewerKey extends BackupError {}
 
-/** It is sealed by an epoch that is there, and that this opener does not open. */
+/** The object is sealed under an epoch that is there but that this opener does not open. */
 export class UnknownEpoch extends BackupError {}
 
 /**
- * Opens what an opener opens. Where two devices rotated at once it writes the epoch that joins them.
+ * Opens every epoch that an opener can. If two devices rotated at once, writes the epoch that joins them.
  * @returns `undefined` when there is no epoch yet
  * @throws BackupError when the opener opens none; StorageError
  */
 export async function openKeyring(storage: Storage, opener: Opener): Promise<Keyring | undefined> {
-  // In this order: an epoch is written after its openers.
+  // In this order, because an epoch is written after its openers.
   const seen = await listEpochs(storage);
   const names = await listWraps(storage);
   const wraps = await readWraps(storage, names);
   let unwrapped = await unwrapAll(storage, wraps, opener);
   const isOpen = (id: string) => unwrapped.histories.some(({ epoch }) => epoch.id === id);
   if (![...seen].every(isOpen)) {
-    // What does not open may be damaged: then its second copy does.
+    // A wrap that does not open may be damaged; then its second copy opens.
     wraps.push(...(await readWraps(storage, names.filter((name) => !isOpen(idOf({ name }))).map(copyOf))));
     unwrapped = await unwrapAll(storage, wraps, opener);
   }
   const { histories, v1, older } = unwrapped;
   if (histories.length === 0) {
-    // An opener without its epoch was cut off.
+    // An opener without its epoch was left by a beginning that was cut off.
     if (!wraps.some((wrap) => seen.has(idOf(wrap)))) return undefined;
     throw new Unopened(storage.location);
   }
@@ -121,7 +126,10 @@ export async function openKeyring(storage: Storage, opener: Opener): Promise<Key
   return openKeyring(storage, opener);
 }
 
-/** Begins a backup with an epoch of its own, or moves one of version 1 there. @param v1 the keys of version 1 */
+/**
+ * Begins a backup with its first epoch, or moves a backup of version 1 to version 2. @param v1 the keys of
+ * version 1
+ */
 export async function beginKeyring(storage: Storage, opener: Opener, v1?: V1Keys): Promise<void> {
   const before = await listEpochs(storage);
   const { id, masterKey } = await writeEpoch(storage, {
@@ -138,7 +146,8 @@ export async function beginKeyring(storage: Storage, opener: Opener, v1?: V1Keys
     [...(await listEpochs(storage))].every((other) => before.has(other) || other === id)
   )
     return;
-  // Another key began a backup here at the same time. Neither is destroyed by the other, even if one is left unused.
+  // Somebody with another key may have begun a backup here at the same time. Neither destroys the other,
+  // though one is left unused.
   for (const name of await listWraps(storage)) if (idOf({ name }) === id) await deleteTwice(storage, name);
   await deleteTwice(storage, `epochs/${id}`);
   throw new BackupError(`another key began a backup in ${storage.location} at the same time; try again`);

@@ -7,22 +7,22 @@ import type { Entry, FileEntry, Part, Piece, Snapshot } from './format.js';
 import { comparePaths, hashPath } from './paths.js';
 import type { Repository } from './repository.js';
 
-/** Bytes from which on a list may end, and at which it must. */
+/** Bytes after which a list may end, and bytes at which it must. */
 const LEAST = 64 * 1024;
 const MOST = 1024 * 1024;
-/** Of so many paths one may end a list. */
+/** One of this many paths may end a list. */
 const ONE_OF = 1024;
-/** Lists that are read before they are wanted. */
+/** How many lists are read ahead. */
 const AHEAD = 3;
-/** Lists that are stored at the same time. */
+/** How many lists are stored at the same time. */
 const AT_ONCE = 4;
-/** Pieces of a file in one line. */
+/** Most pieces of a file in one line. */
 const PIECES = 10_000;
 
 /** A list of files as it is stored. */
 export type Listed = Snapshot['list'][number];
 
-/** Writes entries, in order, into parts: lists that each are read by themselves. */
+/** Writes entries, in order, into lists: parts that can each be read separately. */
 export class ListWriter {
   readonly #lists: Promise<Listed>[] = [];
   #lines: string[] = [];
@@ -31,7 +31,7 @@ export class ListWriter {
   readonly #parts = new Map<string, number>();
   #rows: string[] = [];
 
-  /** @param epoch of the lists @param put stores a list */
+  /** @param epoch that of the lists @param put stores a list */
   constructor(
     readonly epoch: string,
     readonly put: (plaintext: Uint8Array) => Promise<Part>,
@@ -75,7 +75,7 @@ export class ListWriter {
     this.#length += line.length;
   }
 
-  /** Stores what is written until now, beside the work of going on. */
+  /** Stores what is written until now, while writing goes on. */
   async #end(): Promise<void> {
     if (this.#lines.length === 0) return;
     const plaintext = text(`{"parts":[${this.#rows.join(',')}]}\n${this.#lines.join('\n')}\n`);
@@ -97,8 +97,8 @@ export class ListWriter {
 
 /**
  * The entries of a snapshot, in their order.
- * @param wanted tells of a list, by its first path and the next one's, whether it is read
- * @param onDamage is told of a list that cannot be read; the rest follows. Without it, that throws.
+ * @param wanted decides whether a list is read, by its first path and that of the next list @param onDamage
+ * is told about a list that cannot be read, and the rest follows; without it, such a list throws.
  * @throws BackupError, StorageError
  */
 export async function* readEntries(
@@ -223,7 +223,7 @@ function parse(line: string): Record<string, unknown> {
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 const NAME = /^[0-9a-f]{64}$/;
 
-/** @throws BackupError when it is no part */
+/** @throws BackupError when it is not a part */
 export function partOf([name, length, epoch]: readonly unknown[], own: string): Part {
   const of = epoch ?? own;
   if (typeof name === 'string' && NAME.test(name) && isCount(length) && length <= PART_BYTES)
@@ -265,7 +265,7 @@ function entryOf(value: Record<string, unknown>): Entry {
 /** Whether a list may hold something within a path. */
 export const mayHold = (first: string, next: string | undefined, path: string): boolean =>
   path === '' ||
-  // It ends before the path begins, or begins after all that lies below it.
+  // The list ends before the path, or begins after everything below it.
   !(
     (next !== undefined && comparePaths(next, path) < 0) ||
     (comparePaths(first, path) > 0 && !first.startsWith(`${path}/`))

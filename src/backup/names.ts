@@ -14,5 +14,5 @@ export function* unpackNames(packed: Uint8Array): Generator<string> {
     yield bytesToHex(packed.subarray(at, at + NAME_BYTES));
 }
 
-/** Bytes that a claim or a mark may have: 8 million names. */
+/** Most bytes of a claim or a mark: 8 million names. */
 export const MOST_NAMES = 256 * 1024 * 1024;

@@ -8,21 +8,21 @@ import { BackupError } from './errors.js';
 const suite = new CipherSuite(KEM_DHKEM_P256_HKDF_SHA256, KDF_HKDF_SHA256, AEAD_AES_256_GCM);
 const SUITE = 'P256-SHA256-AES256GCM';
 
-/** The sealed part of a wrap has a multiple of so many bytes. */
+/** The length of a wrap's sealed part is a multiple of this. */
 const ABOUT_BYTES = 512;
 
-/** What can be seen of an opener, besides its label, once the backup is open. */
+/** What is known about an opener, besides its label, once the backup is open. */
 export interface OpenerDetails {
-  /** of the kind `key`: where its person keeps it */
+  /** for the kind `key`: how its owner keeps it */
   readonly form?: 'password' | 'digits';
-  /** of the kind `passkey`: the credential's id, base64url */
+  /** for the kind `passkey`: the credential's id, base64url */
   readonly credential?: string;
-  /** of the kind `contacts`: how many pieces there are, and how many open */
+  /** for the kind `contacts`: how many pieces there are, and how many open the backup */
   readonly pieces?: number;
   readonly threshold?: number;
 }
 
-/** A secret that opens a backup, and of what kind it is. */
+/** A secret that opens a backup, with its kind. */
 export interface Opener extends OpenerDetails {
   readonly kind: 'key' | 'passkey' | 'contacts';
   /** 32 bytes */
@@ -37,12 +37,12 @@ export type BackupKey = Uint8Array | Opener;
 export const openerOf = (key: BackupKey): Opener =>
   key instanceof Uint8Array ? { kind: 'key', secret: key } : key;
 
-/** What is known of an opener by whoever has the master key. */
+/** What whoever has the master key knows about an opener. */
 export interface OpenerInfo extends OpenerDetails {
-  /** tells it from others: 16 hexadecimal digits of its public key's hash */
+  /** identifies it: 16 hexadecimal digits of its public key's hash */
   readonly id: string;
   readonly kind: string;
-  /** 65 bytes, which wrap a master key for it */
+  /** 65 bytes; a master key is wrapped under it for this opener */
   readonly publicKey: Uint8Array;
   readonly label: string;
   readonly added: string;
@@ -50,7 +50,7 @@ export interface OpenerInfo extends OpenerDetails {
 
 const idOf = (publicKey: Uint8Array): string => bytesToHex(sha256(publicKey)).slice(0, 16);
 
-/** Who vouches for a wrap: the opener's own secret, or an older epoch's master key. */
+/** What authenticates a wrap: the opener's own secret, or an older epoch's master key. */
 export type Voucher = Opener | Epoch;
 
 const pskOf = (voucher: Voucher) =>
@@ -66,7 +66,7 @@ const contextOf = (name: string, kind: string, by: string, voucher: Voucher) => 
 
 const keyPair = ({ secret }: Opener) => suite.DeriveKeyPair(derive(secret, 'bkv 2 opener key pair'));
 
-/** What an opener tells others, made of its secret. */
+/** The public description of an opener, derived from its secret. */
 export async function describe(opener: Opener): Promise<OpenerInfo> {
   const { kind, label = '', secret: _, ...details } = opener;
   const publicKey = await suite.SerializePublicKey((await keyPair(opener)).publicKey);
@@ -79,7 +79,10 @@ function padded(json: string): string {
   return json + ' '.repeat(-length & (ABOUT_BYTES - 1));
 }
 
-/** Wraps an epoch's master key for an opener. @param name of the object @returns its content, JSON */
+/**
+ * Wraps an epoch's master key for an opener. @param name that of the object @returns the object's content,
+ * JSON
+ */
 export async function wrap(
   name: string,
   epoch: Epoch,
@@ -109,7 +112,7 @@ export async function wrap(
   );
 }
 
-/** A wrap as it lies in the storage. */
+/** A wrap as it is in the storage. */
 export interface Wrap {
   readonly name: string;
   readonly kind: string;
@@ -120,7 +123,7 @@ export interface Wrap {
   readonly about: Uint8Array;
 }
 
-/** @throws BackupError when it is damaged, or of a kind that is not known */
+/** @throws BackupError when it is damaged, or of an unknown kind */
 export function parseWrap(name: string, content: Uint8Array): Wrap {
   const { version, kind, suite: of, by, enc, key, about } = parseObject(content, name);
   if (version !== 2 || typeof kind !== 'string' || of !== SUITE || typeof by !== 'string')
@@ -135,7 +138,10 @@ export function parseWrap(name: string, content: Uint8Array): Wrap {
   };
 }
 
-/** @returns the master key, 32 bytes; `undefined` when it is wrapped for another opener, or by another voucher */
+/**
+ * @returns the master key, 32 bytes; `undefined` when it is wrapped for another opener, or authenticated by
+ * another voucher
+ */
 export async function unwrap(wrap: Wrap, opener: Opener, voucher: Voucher): Promise<Uint8Array | undefined> {
   try {
     const context = contextOf(wrap.name, wrap.kind, wrap.by, voucher);
@@ -154,7 +160,7 @@ export async function isSound(name: string, content: Uint8Array, epoch: Epoch): 
   try {
     const wrap = parseWrap(name, content);
     const { digest } = parseObject(await epoch.open(name, wrap.about), name);
-    // The first ones had none.
+    // The first wraps had no digest.
     return digest === undefined || digest === digestOf(wrap);
   } catch (error) {
     if (error instanceof BackupError) return false;
@@ -172,7 +178,7 @@ export async function openAbout(wrap: Wrap, epoch: Epoch): Promise<OpenerInfo> {
     ...details
   } = parseObject(await epoch.open(wrap.name, wrap.about), wrap.name);
   const key = fromBase64url(publicKey, 65);
-  // What this program does not know is carried on to later epochs as it is.
+  // Fields that this program does not know are copied to later epochs unchanged.
   return {
     ...details,
     id: idOf(key),

@@ -2,8 +2,8 @@ import { type Cipher, PART_BYTES } from './cipher.js';
 import type { Part, Piece } from './format.js';
 
 /**
- * Puts contents one behind the other into parts, and stores those beside the work of filling the next; tells each
- * content's place in their order.
+ * Puts contents one after another into parts, and stores each part while the next is being filled. Reports
+ * each content's place, in order.
  */
 export class Packer {
   #buffer: Uint8Array;
@@ -15,7 +15,8 @@ export class Packer {
 
   /**
    * @param put stores a part @param atOnce how many at the same time
-   * @param onPart is called when a part is full; what it returns, once the part is stored
+   * @param onPart is called when a part is full; the function that it returns is called once the part is
+   * stored
    */
   constructor(
     readonly cipher: Cipher,
@@ -42,7 +43,7 @@ export class Packer {
     if (this.#length === PART_BYTES) await this.flush();
   }
 
-  /** Places a hole behind what is stored; the part is empty. */
+  /** Places a hole after what is stored; the current part must be empty. */
   hole(length: number, place: (piece: Piece) => void): void {
     this.#placed = this.#placed.then(() => place({ part: undefined, offset: 0, length }));
     this.#placed.catch(() => undefined);

@@ -7,9 +7,9 @@ import { Packer } from './packer.js';
 import type { Run } from './run.js';
 import type { FileInfo, OpenFile, Problem, SourceEntry } from './source.js';
 
-/** Entries that wait for the part in which their last bytes lie. */
+/** Most entries that wait for the part with their last bytes. */
 const MAX_PENDING = 10_000;
-/** How often a file that changes is read. */
+/** How often a file that keeps changing is read. */
 const READINGS = 3;
 
 /** What a pass over the source has stored. */
@@ -35,7 +35,7 @@ async function reading<T>(work: () => Promise<T> | T): Promise<T> {
   }
 }
 
-/** Goes once through a source, and stores it. */
+/** Goes through a source once, and stores it. */
 export class Pass {
   readonly #before: Before;
   readonly #data: Packer;
@@ -141,7 +141,7 @@ export class Pass {
       path: entry.path,
       reason: 'it changed each time that it was read; what was read last is stored',
     });
-    // Not taken for unchanged next time.
+    // So that it does not count as unchanged next time.
     entry.ctime = 0;
   }
 
@@ -151,7 +151,8 @@ export class Pass {
     const data = this.#data;
     // A file that does not fit into the rest of a part begins a new one, so that it has the same parts next time.
     if (entry.size >= PART_BYTES) await data.flush();
-    // A file that grows faster than it is read would have no end. A file whose size the system does not know has content all the same.
+    // A file that grows faster than it is read would never end. A file whose size the system does not know
+    // may still have content.
     const most = entry.size === 0 ? Number.POSITIVE_INFINITY : entry.size;
     entry.size = 0;
     while (entry.size < most) {

@@ -13,7 +13,7 @@ export function comparePaths(a: string, b: string): number {
 
 const SLASH = 0x2f;
 
-/** Whether a path is, or lies below, another. `''` holds all. */
+/** Whether a path is the folder or lies below it. `''` contains everything. */
 export const isWithin = (path: string, folder: string): boolean =>
   folder === '' || path === folder || path.startsWith(`${folder}/`);
 
@@ -27,7 +27,7 @@ export function hashPath(path: string): number {
 const WINDOWS_DEVICE = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\.|$)/i;
 
 /**
- * Why a path may not be restored on a system, for which its characters can mean another place.
+ * Why a path may not be restored on a system where its characters can mean another place.
  * @param platform as `process.platform`
  * @returns `undefined` when it may
  */

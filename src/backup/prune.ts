@@ -10,14 +10,17 @@ import { keepReserve, useReserve } from './reserve.js';
 import { checkSeen, type SeenEpoch } from './seen.js';
 import { listSnapshots, snapshotPath } from './snapshots.js';
 
-/** Younger parts may belong to a backup that is being made now; marked ones are deleted by a prune so much later. */
+/**
+ * Younger parts may belong to a backup that is being made now. Marked parts are deleted by a prune that comes
+ * this much later.
+ */
 const GRACE_MS = 24 * 3_600_000;
-/** Older claims were left by runs that ended; older marks have done their work. */
+/** Older claims were left behind by runs that have ended; older marks have done their work. */
 const LIFE_MS = 7 * 24 * 3_600_000;
-/** A prune deletes nothing by a list that is older. */
+/** A prune deletes nothing on the basis of an older list. */
 const STALE_MS = 24 * 3_600_000;
 
-/** Names in the first mark of a prune: few enough for half of the reserved room. */
+/** Most names in the first mark of a prune: they fit into half of the reserve. */
 const FIRST_MARK = 4000;
 
 export interface Pruned {
@@ -32,11 +35,11 @@ export interface Pruned {
 }
 
 /**
- * Deletes all but the newest snapshots of each host and source, and the parts that no snapshot needs: those are marked
- * first, and deleted by a prune a day later.
- * @param keep how many snapshots of each host and source stay, at least 1; the newest that lacks nothing stays too
- * @param graceMs how long parts are young, and marks wait; 0 where no other device waits for the storage
- * @throws BackupError, and deletes nothing, when something is under a key that this one does not open
+ * Deletes all but the newest snapshots of each host and source, and the parts that no snapshot needs. Such
+ * parts are marked first, and deleted by a prune a day later.
+ * @param keep how many snapshots of each host and source stay, at least 1; the newest complete one stays too
+ * @param graceMs how long parts count as young, and marks wait; 0 if no other device uses the storage @throws
+ * BackupError, and deletes nothing, when something is sealed under a key that this one does not open
  */
 export async function prune(
   storage: Storage,
@@ -55,7 +58,7 @@ export async function prune(
     throw new BackupError(
       'a part of this backup is under a key that this one does not open; prune with that key',
     );
-  // A list that shows none may not be whole.
+  // A list without snapshots may be incomplete.
   if (snapshots.length === 0)
     throw new BackupError(`${storage.location} shows no snapshot that can be read; nothing was deleted`);
   const sizes = new Map<string, number>();
@@ -70,7 +73,9 @@ export async function prune(
   return { snapshots: over.length, ...swept, damaged };
 }
 
-/** The snapshots that go: of each host and source all but the newest, and but the newest that lacks nothing. */
+/**
+ * The snapshots to delete: for each host and source all except the newest ones and the newest complete one.
+ */
 async function tooMany(
   repository: Repository,
   snapshots: readonly Snapshot[],
@@ -82,7 +87,8 @@ async function tooMany(
   const [only, ...others] = origins;
   const groups = new Map<string, Snapshot[]>();
   for (const snapshot of snapshots) {
-    // Version 1 did not say where a snapshot is from: where there is one origin only, it is an older one of it.
+    // Version 1 did not say where a snapshot is from. If there is only one origin, it is an older snapshot of
+    // that.
     const isOlder = snapshot.version === 1 && only !== undefined && others.length === 0;
     const origin = isOlder ? only : originOf(snapshot);
     groups.set(origin, [...(groups.get(origin) ?? []), snapshot]);
@@ -94,13 +100,16 @@ async function tooMany(
     let good = false;
     for (const snapshot of stay.reverse()) good ||= await isWhole(repository, snapshot, sizes);
     while (!good && go.length > 0) good = await isWhole(repository, go.pop() as Snapshot, sizes);
-    // None of them is good: the newest stay, and so do all before.
+    // None of them is complete: the newest stay, and so do all earlier ones.
     if (good) over.push(...go);
   }
   return over;
 }
 
-/** Whether a snapshot lacks nothing: it left nothing out, is not empty, and all its parts are there in full. */
+/**
+ * Whether a snapshot is complete: it left nothing out, is not empty, and all its parts are there in full
+ * length.
+ */
 async function isWhole(
   repository: Repository,
   snapshot: Snapshot,
@@ -118,7 +127,10 @@ async function isWhole(
   return whole;
 }
 
-/** Tells the parts that a snapshot names. @param onDamage a list that cannot be read; without it, that throws */
+/**
+ * Reports the parts that a snapshot names. @param onDamage gets a list that cannot be read; without it, such
+ * a list throws
+ */
 async function needs(
   repository: Repository,
   snapshot: Snapshot,
@@ -130,7 +142,10 @@ async function needs(
     if (entry.type === 'file') for (const { part } of entry.content) if (part) need(part.name, part.length);
 }
 
-/** What claims and snapshots name. Claims are read first, since a run writes its snapshot before it deletes its claim. */
+/**
+ * What claims and snapshots name. Claims are read first, because a run writes its snapshot before it deletes
+ * its claim.
+ */
 async function needed(repository: Repository, now: number): Promise<Set<string>> {
   const names = new Set<string>();
   const { storage } = repository;
@@ -151,7 +166,7 @@ async function needed(repository: Repository, now: number): Promise<Set<string>>
   return names;
 }
 
-/** The storage's own time: that of an object that is written now. */
+/** The storage's own time, taken from an object that is written now. */
 async function timeOf(repository: Repository): Promise<number> {
   const { storage, head } = repository;
   const name = `marks/${randomHex(16)}`;
@@ -172,7 +187,7 @@ async function mark(repository: Repository, graceMs: number): Promise<void> {
   const over: string[] = [];
   for await (const { part, written } of repository.parts())
     if (!names.has(part) && !marked.has(part) && now - written >= graceMs) over.push(part);
-  // The first mark is small enough for a full storage. What it frees makes room for the others.
+  // The first mark is small enough for a full storage. What it frees makes room for the second.
   for (const some of [over.slice(0, FIRST_MARK), over.slice(FIRST_MARK)]) {
     if (some.length === 0) continue;
     const name = `marks/${randomHex(16)}`;

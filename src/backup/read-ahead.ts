@@ -1,7 +1,7 @@
 import type { FileEntry, Part } from './format.js';
 import type { Repository } from './repository.js';
 
-/** Fetches parts in the order in which they are planned, ahead of whoever takes them. */
+/** Fetches parts in the planned order, before they are taken. */
 export class ReadAhead {
   readonly #repository: Repository;
   readonly #ahead: number;
@@ -23,9 +23,9 @@ export class ReadAhead {
     return this.#planned.length > this.#ahead;
   }
 
-  /** The result is valid until the next call. @throws BackupError when it is missing or damaged */
+  /** The result is valid until the next call. @throws BackupError when the part is missing or damaged */
   take(part: Part): Promise<Uint8Array> {
-    // What was planned before this part has been taken, or is not wanted any more.
+    // Parts planned before this one have been taken, or are no longer wanted.
     const at = this.#planned.findIndex(({ name }) => name === part.name);
     if (at >= 0) this.#planned.splice(0, at);
     else this.#planned.unshift(part);

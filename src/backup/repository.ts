@@ -10,19 +10,19 @@ import { keepReserve } from './reserve.js';
 
 const HEADER = 'bkv-backup.json';
 const HEADER_CONTENT = '{"format":"bkv-backup","version":2}\n';
-/** More than any header, bytes. */
+/** Most bytes of a header. */
 const MOST_HEADER = 65_536;
 const PART = /^parts\/([0-9a-f]{2})\/(\1[0-9a-f]{62})$/;
-/** What a beginning that was cut off leaves. */
+/** Objects that an interrupted beginning may leave. */
 const BEGUN = /^(bkv-backup\.json$|(copies\/)?(epochs|openers)\/)/;
-/** Parts one after the other that cannot be read, before it is called an outage. */
+/** How many unreadable parts in a row count as an outage. */
 const OUTAGE = 3;
 
 export const partPath = (name: string): string => `parts/${name.slice(0, 2)}/${name}`;
 
 /** A backup in a storage, opened. */
 export class Repository {
-  /** parts that could not be read since one could */
+  /** parts that could not be read since the last one that could */
   readonly #unreadable = new Set<string>();
   #head: Epoch | undefined;
 
@@ -33,7 +33,9 @@ export class Repository {
     readonly keyring: Keyring,
   ) {}
 
-  /** Opens a backup of this version, or begins one where the storage is empty. @throws BackupError, StorageError */
+  /**
+   * Opens a backup of this version, or begins one if the storage is empty. @throws BackupError, StorageError
+   */
   static async openOrCreate(storage: Storage, key: BackupKey, cipher: Cipher = webCipher) {
     const opener = openerOf(key);
     const header = await readHeader(storage);
@@ -66,13 +68,13 @@ export class Repository {
     return new Repository(storage, opener, cipher, Keyring.ofV1(V1Keys.of(opener.secret, salt)));
   }
 
-  /** Tells this backup from others, and is the same after a migration: 16 hexadecimal digits. */
+  /** Identifies this backup, also after a migration: 16 hexadecimal digits. */
   get id(): string {
     const { v1, epochs } = this.keyring;
     return v1 ? v1.id : (epochs.at(-1)?.id.slice(0, 16) as string);
   }
 
-  /** The epoch under which new things are written. @throws BackupError where that would be an older one */
+  /** The epoch under which new objects are written. @throws BackupError when that would be an older one */
   get head(): Epoch {
     this.#head ??= this.keyring.headToWrite;
     return this.#head;
@@ -85,12 +87,13 @@ export class Repository {
 
   /**
    * @param into memory that may be used for it: a buffer of the cipher
-   * @throws BackupError when it is missing, damaged or cannot be read; StorageError when nothing can be read
+   * @throws BackupError when the part is missing, damaged or cannot be read; StorageError when nothing can be
+   * read
    */
   async getPart({ name, length, epoch }: Part, into?: Uint8Array): Promise<Uint8Array> {
     const keys = this.keyring.partKeys(epoch);
     const sealed = await this.#read(partPath(name), into);
-    // Where a disk is not mounted any more, everything is missing.
+    // If the disk is no longer mounted, everything is missing.
     if (!sealed && !(await this.#answers()))
       throw new StorageError(`${this.storage.location} is not there any more`);
     if (!sealed) throw new BadPart(`part ${name} is missing`);
@@ -101,7 +104,7 @@ export class Repository {
     return plaintext;
   }
 
-  /** One object that cannot be read is damage; where others cannot be read either, it is an outage. */
+  /** One object that cannot be read is damaged. If others cannot be read either, it is an outage. */
   async #read(name: string, into?: Uint8Array): Promise<Uint8Array | undefined> {
     try {
       const content = await this.storage.read(name, PART_BYTES + TAG_BYTES, into);
@@ -123,7 +126,7 @@ export class Repository {
     );
   }
 
-  /** All parts that are there, and where they lie. */
+  /** All parts that are there, with their objects. */
   async *parts(): AsyncGenerator<Stored & { part: string }> {
     for await (const stored of this.storage.list('parts')) {
       const [, , part] = PART.exec(stored.name) ?? [];
@@ -135,7 +138,7 @@ export class Repository {
     return this.storage.delete(partPath(name));
   }
 
-  /** Objects of a folder, and what they hold: `undefined` for what is damaged. @throws UnknownEpoch */
+  /** Objects of a folder, with their content, which is `undefined` if it is damaged. @throws UnknownEpoch */
   async *sealed(folder: 'claims' | 'marks', most: number): AsyncGenerator<Stored & { content?: Uint8Array }> {
     for await (const stored of this.storage.list(folder)) {
       const sealed = await this.storage.read(stored.name, most);
@@ -156,14 +159,17 @@ export class Repository {
   }
 }
 
-/** Moves a backup of version 1 to this one. No part is read or written. @returns whether it was of version 1 */
+/**
+ * Moves a backup from version 1 to this version. No part is read or written. @returns whether it was of
+ * version 1
+ */
 export async function migrateRepository(storage: Storage, key: BackupKey): Promise<boolean> {
   const opener = openerOf(key);
   if ((await readHeader(storage)) !== 1) return false;
   const salt = await readSalt(storage);
   if (!(await openKeyring(storage, opener)))
     await beginKeyring(storage, opener, V1Keys.of(opener.secret, salt as Uint8Array));
-  // The last step: readers of version 1 work until here, those of version 2 from the first step on.
+  // This is the last step. Readers of version 1 work until it, those of version 2 from the first step on.
   await writeHeader(storage);
   return true;
 }
@@ -197,7 +203,7 @@ async function writeHeader(storage: Storage): Promise<void> {
   await storage.flush();
 }
 
-/** What an earlier beginning left is no reason to refuse. */
+/** Refuses a storage that is not empty, except for what an earlier beginning left. */
 async function checkEmpty(storage: Storage, header: unknown): Promise<void> {
   for await (const { name } of storage.list(''))
     if (!BEGUN.test(name))

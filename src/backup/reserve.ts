@@ -1,14 +1,14 @@
 import { type Storage, StorageError } from '../storage/storage.js';
 
-/** An object that a prune deletes first, so that it has room for its marks where the storage is full. */
+/** An object that a prune deletes first, so that it has room for its marks if the storage is full. */
 const RESERVE = 'reserve';
 const BYTES = 256 * 1024;
-/** What crypto gives at a time. */
+/** Most bytes that `crypto.getRandomValues` gives at a time. */
 const STEP = 65_536;
 
-/** Keeps room for a prune. Where there is none, that is not an error. */
+/** Keeps room for a prune. It is not an error if there is none. */
 export async function keepReserve(storage: Storage): Promise<void> {
-  // Nothing that a disk could store in less room.
+  // Random bytes, which no disk can compress.
   const content = new Uint8Array(BYTES);
   for (let at = 0; at < BYTES; at += STEP) globalThis.crypto.getRandomValues(content.subarray(at, at + STEP));
   try {

@@ -14,12 +14,12 @@ import type { Problem } from './source.js';
 /** A file that could not be restored, or whose parts do not verify. */
 export type Damage = Problem;
 
-/** Nothing at all can be restored to this place. */
+/** Nothing can be restored to this place. */
 export class DestinationError extends BackupError {}
 
 export interface RestoreSummary {
   readonly snapshot: string;
-  /** restored whole, or there already */
+  /** files that were restored completely, or were there already */
   readonly files: number;
   readonly bytes: number;
   /** how many things could not be read when the backup was made */
@@ -30,20 +30,23 @@ export interface RestoreSummary {
 export interface RestoreOptions extends Choice {
   readonly progress?: Progress;
   readonly cipher?: Cipher;
-  /** paths that are wanted, with what lies below them; without it everything */
+  /** wanted paths, with everything below them; without it everything is restored */
   readonly only?: readonly string[];
 }
 
 /** Where the bytes of a file go: `end`, or `discard` when it is damaged. */
 export interface Sink {
   write(piece: Uint8Array): Promise<void> | void;
-  /** So many bytes are zero, and need no room; without it zeros are written. */
+  /** Leaves `length` zero bytes as a hole; without this method zeros are written. */
   hole?(length: number): Promise<void> | void;
   end(): Promise<void> | void;
   discard(): Promise<void> | void;
 }
 
-/** Where entries are restored to. What it throws leaves one entry out, and is named; DestinationError ends all. */
+/**
+ * Where entries are restored to. An error leaves out one entry, which is named; DestinationError ends
+ * everything.
+ */
 export interface Destination {
   /** Makes a directory or a link. */
   make(entry: Exclude<Entry, FileEntry>): Promise<void> | void;
@@ -52,8 +55,9 @@ export interface Destination {
 }
 
 /**
- * Restores a snapshot, in constant memory. What is damaged or refused is left out and named; the rest is restored.
- * @throws BackupError when there is no such snapshot, or the key is another's; StorageError
+ * Restores a snapshot, in constant memory. What is damaged or refused is left out and named; the rest is
+ * restored.
+ * @throws BackupError when there is no such snapshot, or the key belongs to another backup; StorageError
  */
 export async function restoreEntries(
   storage: Storage,
@@ -141,7 +145,7 @@ async function* wanted(
   }
 }
 
-/** The same entries, with those that come next planned. */
+/** The same entries; the parts of those that come next are planned. */
 async function* ahead(entries: AsyncGenerator<Entry>, parts: ReadAhead): AsyncGenerator<Entry> {
   const waiting: Entry[] = [];
   for await (const entry of entries) {

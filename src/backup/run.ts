@@ -9,21 +9,21 @@ import { MOST_NAMES, packNames, unpackNames } from './names.js';
 import { partPath, type Repository } from './repository.js';
 import { snapshotNames, snapshotPath } from './snapshots.js';
 
-/** Parts of other runs that are read back, bytes. */
+/** Bytes of other runs' parts that are read back. */
 const READ_BACK = 32 * 1024 * 1024;
-/** A claim is written again when so many names came, and a quarter of those that it has. */
+/** A claim is written again after this many new names, if they are also a quarter of those that it has. */
 const CLAIM_AFTER = 1000;
 
 /**
- * A run that adds to a backup, beside others: which parts it may rely on, what it relies on, and its end
- * (docs/formats/backup.md, "Several writers").
+ * A run that adds to a backup while others may do so too: which parts it may rely on, what it relies on, and
+ * how it ends (docs/formats/backup.md, "Several writers").
  */
 export class Run {
   readonly #claim = `claims/${randomHex(16)}`;
   /** bytes of the parts that are there and sound */
   readonly #there = new Map<string, number>();
   readonly #tainted = new Set<string>();
-  /** found damaged by this run, which stores them again */
+  /** parts that this run found damaged, and stores again */
   readonly #damaged = new Set<string>();
   readonly #written = new Set<string>();
   readonly #relied = new Map<string, Part>();
@@ -41,7 +41,7 @@ export class Run {
     return this.repository.head;
   }
 
-  /** What is there, and what is about to be deleted. */
+  /** Reads which parts are there, and which are about to be deleted. */
   async #look(): Promise<void> {
     await Promise.all([this.#lookForMarks(), this.#lookForParts()]);
   }
@@ -64,7 +64,10 @@ export class Run {
     return size === undefined ? undefined : size - TAG_BYTES;
   }
 
-  /** Relies on parts of an earlier snapshot. @returns the same, `undefined` when one is not there, or not whole */
+  /**
+   * Relies on parts of an earlier snapshot. @returns the same parts; `undefined` when one is missing or
+   * incomplete
+   */
   rely(parts: readonly Part[]): Part[] | undefined {
     const sound: Part[] = [];
     for (const part of parts) {
@@ -87,7 +90,7 @@ export class Run {
     return part;
   }
 
-  /** The content, where it is there already, in whichever epoch. */
+  /** The part with this content, if it is there already, in any epoch. */
   #find(digest: Uint8Array, length: number): Part | undefined {
     for (const epoch of this.repository.keyring.epochs) {
       const name = epoch.partName(digest, 0);
@@ -122,8 +125,8 @@ export class Run {
   }
 
   /**
-   * Whether all that the run relies on is there and stays. When not, the run begins again, with its own entries as known.
-   * The claim was written before.
+   * Whether everything that the run relies on is there and will stay. If not, the run begins again, and keeps
+   * its entries. The claim must be written before.
    */
   async isSound(): Promise<boolean> {
     const relied = [...this.#relied.values()];
@@ -139,13 +142,16 @@ export class Run {
     return [...epochs].some((id) => !this.repository.keyring.seen.has(id));
   }
 
-  /** Begins to rely on nothing, for another round. */
+  /** Starts another round, which relies on nothing yet. */
   again(): void {
     this.#relied.clear();
     this.#claimed = 0;
   }
 
-  /** Reads some of the older parts back, chosen at random: what is damaged is found while its content is there. */
+  /**
+   * Reads back some older parts, chosen at random, so that damage is found while the content is still at
+   * hand.
+   */
   async #readBack(relied: readonly Part[]): Promise<boolean> {
     const older = relied.filter(({ name }) => !this.#written.has(name));
     const chosen: Part[] = [];
@@ -167,7 +173,7 @@ export class Run {
     }
   }
 
-  /** Writes the snapshot. @returns its name, `undefined` when the claim or the epoch did not hold that long */
+  /** Writes the snapshot. @returns its name; `undefined` when the claim has gone, or a new epoch has come */
   async publish(summary: Summary, lists: readonly Listed[]): Promise<string | undefined> {
     const { storage } = this.repository;
     const { head } = this;
@@ -183,11 +189,11 @@ export class Run {
     ]);
     const content = { created: new Date().toISOString(), ...summary, list };
     const sealed = await head.seal(snapshotPath(name), text(JSON.stringify(content)));
-    // It names parts: they are on the disk before it.
+    // The snapshot names parts, so they must be on the disk before it.
     await storage.flush();
     await storage.write(snapshotPath(name), sealed);
     await storage.flush();
-    // Whoever was removed meanwhile must not read it.
+    // An opener that was removed meanwhile must not read it.
     const [rotated, claim] = await Promise.all([this.#isRotated(), storage.size(this.#claim)]);
     if (!rotated && claim !== undefined) return name;
     await storage.delete(snapshotPath(name));

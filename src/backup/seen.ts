@@ -8,8 +8,8 @@ export class OlderKeys extends BackupError {}
 export type SeenEpoch = (id: string) => string | undefined;
 
 /**
- * Nothing is written where the storage hides an epoch: who was removed since could read it. A forged beginning may have
- * given the backup another id, so each that it could have is looked up.
+ * Nothing is written if the storage hides an epoch, because an opener that was removed since could read it. A
+ * forged beginning may have given the backup another id, so every id that it could have is looked up.
  * @throws BackupError
  */
 export function checkSeen({ epochs, v1 }: Keyring, seen: SeenEpoch): void {

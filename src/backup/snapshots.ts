@@ -8,17 +8,17 @@ import { partOf } from './list.js';
 import type { BackupKey } from './openers.js';
 import { Repository } from './repository.js';
 
-/** 20261125T104233123Z-0123456789abcdef of version 1: a time in UTC to the millisecond. */
+/** A name of version 1, such as 20261125T104233123Z-0123456789abcdef: a time in UTC to the millisecond. */
 const OLD = /^\d{8}T\d{9}Z-[0-9a-f]{16}$/;
 const NAME = /^(\d{4})-(\d{8})-[0-9a-f]{16}$/;
-/** Bytes that a snapshot may have: lists of two hundred million files. */
+/** Most bytes of a snapshot: lists of two hundred million files. */
 const MOST = 64 * 1024 * 1024;
 
 export const snapshotPath = (name: string): string => `snapshots/${name}`;
 
 export interface SnapshotName {
   readonly name: string;
-  /** of the epoch; 0 in version 1 */
+  /** the epoch's number; 0 in version 1 */
   readonly number: number;
   readonly sequence: number;
 }
@@ -36,7 +36,10 @@ export async function snapshotNames(storage: Storage): Promise<SnapshotName[]> {
   return [...old.sort().map((name) => ({ name, number: 0, sequence: 0 })), ...names];
 }
 
-/** @throws BackupError when it is missing, damaged, of another key, or not the one that its name says */
+/**
+ * @throws BackupError when it is missing, damaged, sealed under another key, or not the one that its name
+ * says
+ */
 export async function readSnapshot(
   repository: Repository,
   { name, number }: SnapshotName,
@@ -91,7 +94,7 @@ export interface Listing {
   readonly snapshots: Snapshot[];
   /** names of those that cannot be read */
   readonly damaged: string[];
-  /** names of those that are under a key which this one does not open */
+  /** names of those that are sealed under a key which this one does not open */
   readonly locked: string[];
 }
 
@@ -125,12 +128,12 @@ async function tryRead(repository: Repository, name: SnapshotName) {
   }
 }
 
-/** Whether a snapshot is of a host and a source, where those are named. */
+/** Whether a snapshot comes from the wanted host and source, if these are given. */
 export const isFrom = ({ host, source }: Origin, wanted: Origin): boolean =>
   (wanted.host === undefined || host === wanted.host) &&
   (wanted.source === undefined || source === wanted.source);
 
-/** The newest snapshot that can be read, from an origin where there is one. @throws StorageError */
+/** The newest snapshot that can be read, from the wanted origin if one is given. @throws StorageError */
 export async function newestSnapshot(repository: Repository, origin: Origin): Promise<Snapshot | undefined> {
   let other: Snapshot | undefined;
   for (const name of (await snapshotNames(repository.storage)).reverse()) {
@@ -144,11 +147,14 @@ export async function newestSnapshot(repository: Repository, origin: Origin): Pr
 
 /** Which snapshot is meant. */
 export interface Choice extends Origin {
-  /** its name or the beginning of it, or a time: the newest that is not later. Without it the newest */
+  /**
+   * its name or the beginning of it; or a time, which means the newest snapshot that is not later. Without it
+   * the newest
+   */
   readonly at?: string;
 }
 
-/** @throws BackupError when there is none, several, or it is damaged; StorageError */
+/** @throws BackupError when no snapshot or several are meant, or it is damaged; StorageError */
 export async function chooseSnapshot(repository: Repository, { at, ...origin }: Choice): Promise<Snapshot> {
   const names = await snapshotNames(repository.storage);
   const { location } = repository.storage;
@@ -172,7 +178,7 @@ export async function chooseSnapshot(repository: Repository, { at, ...origin }: 
 
 /** Which backup it is, for a device that remembers it. */
 export interface Identity {
-  /** tells it from others */
+  /** identifies it */
   readonly id: string;
   /** marks of its epochs, the newest first: a device keeps the first, and gives it back as `seenEpoch` */
   readonly epochs: readonly string[];

@@ -1,22 +1,22 @@
 import type { DirectoryEntry, FileEntry, SymlinkEntry } from './format.js';
 
-/** What the system says of a file. */
+/** What the system says about a file. */
 export type FileInfo = Pick<FileEntry, 'mode' | 'mtime' | 'ctime' | 'size' | 'uid' | 'gid'>;
 
 /** A file that is being read. */
 export interface OpenFile {
-  /** Fills what it can of a buffer. @returns how many bytes, 0 at the end */
+  /** Fills as much of a buffer as it can. @returns how many bytes, 0 at the end */
   read(into: Uint8Array): Promise<number> | number;
-  /** Goes on behind so many bytes when they are a hole. @returns whether they are; without it they are read */
+  /** Skips `bytes` if they are a hole. @returns whether they were; without this method everything is read */
   skip?(bytes: number): boolean;
-  /** What the system says of it now, where it does: a file that changes while it is read is read again. */
+  /** What the system says about it now, if it can: a file that changes while it is read is read again. */
   info?(): FileInfo;
   close(): Promise<void>;
 }
 
-/** Something that was not backed up or restored, or not as it was. */
+/** Something that was not backed up or restored, or only with changes. */
 export interface Problem {
-  /** `''` when it is unknown which files it is about */
+  /** `''` when it is unknown which files are affected */
   readonly path: string;
   readonly reason: string;
 }
@@ -27,8 +27,8 @@ export interface LeftOut extends Problem {
 }
 
 /**
- * What is backed up: entries in the order of their paths, folders before what they hold. What `open` and `read` throw
- * leaves the file out, and is named.
+ * What is backed up: entries in the order of their paths, folders before what they hold. If `open` or `read`
+ * throws, the file is left out and named.
  */
 export type SourceEntry =
   | (Omit<FileEntry, 'content'> & { open(): Promise<OpenFile> })

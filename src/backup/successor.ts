@@ -18,7 +18,7 @@ export interface Beginning {
 /** A backup with several newest epochs. */
 export interface Forked {
   readonly heads: readonly Epoch[];
-  /** all that are known, the heads too */
+  /** all known epochs, including the heads */
   readonly epochs: readonly Epoch[];
   readonly v1: V1Keys | undefined;
 }
@@ -29,7 +29,9 @@ export async function writeWrap(storage: Storage, epoch: Epoch, info: OpenerInfo
   await writeTwice(storage, name, await wrap(name, epoch, info, voucher));
 }
 
-/** Writes an epoch with a fresh master key, after its wraps. @returns it; its master key is the caller's to zero */
+/**
+ * Writes an epoch with a fresh master key, after its wraps. @returns it; the caller must zero its master key
+ */
 export async function writeEpoch(
   storage: Storage,
   { openers, voucher, parents, older, v1 }: Beginning,
@@ -51,7 +53,10 @@ export async function writeEpoch(
   return epoch;
 }
 
-/** Two devices rotated at once: only an opener that both kept goes on. @throws BackupError when there is none */
+/**
+ * Joins the epochs of two devices that rotated at once: only openers that both kept stay. @throws BackupError
+ * when there is none
+ */
 export async function join(storage: Storage, { heads, epochs, v1 }: Forked): Promise<void> {
   const wraps = await readAllWraps(storage);
   const [first, ...others] = await Promise.all(heads.map((head) => openersOf(wraps, head)));

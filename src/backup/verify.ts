@@ -25,11 +25,13 @@ export interface Verdict {
 export interface VerifyOptions {
   readonly progress?: Progress;
   readonly cipher?: Cipher;
-  /** heals epochs and openers, and deletes what else is damaged, so that the next backup stores it again */
+  /**
+   * repairs epochs and openers, and deletes other damaged objects, so that the next backup stores them again
+   */
   readonly repair?: boolean;
 }
 
-/** Reads parts once each, several at the same time. */
+/** Reads each part once, several at the same time. */
 class Checker {
   readonly #repository: Repository;
   readonly #checked = new Map<string, Promise<string | undefined>>();
@@ -48,7 +50,10 @@ class Checker {
     return this.#checked.size;
   }
 
-  /** Waits for a place, and begins. @throws StorageError when the storage cannot be reached any more */
+  /**
+   * Waits until fewer parts are being read, and begins. @throws StorageError when the storage cannot be
+   * reached any more
+   */
   async begin(part: Part): Promise<void> {
     if (this.#outage) throw this.#outage;
     if (this.#checked.has(part.name)) return;
@@ -64,7 +69,7 @@ class Checker {
     return this.#checked.get(name);
   }
 
-  /** What looks damaged is read twice: the way may have been. */
+  /** A part that looks damaged is read twice, because the transfer may have failed. */
   async #check(part: Part): Promise<string | undefined> {
     for (let last = false; ; last = true)
       try {
@@ -84,7 +89,7 @@ class Checker {
 }
 
 /**
- * Reads every part that a snapshot names, once, and tells which files of which snapshots are damaged.
+ * Reads every part that a snapshot names once, and reports which files of which snapshots are damaged.
  * @throws BackupError; StorageError when the storage cannot be reached
  */
 export async function verify(
@@ -123,7 +128,7 @@ export async function verify(
       }
     };
     const badList = (error: BackupError) => {
-      // The parts of the list are told above.
+      // Damaged parts of the list are reported above.
       if (!(error instanceof BadPart)) damaged.push({ snapshot, path: '', reason: error.message });
     };
     for await (const entry of readEntries(repository, { list, version }, badList)) {

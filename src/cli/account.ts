@@ -32,7 +32,7 @@ interface VaultName {
   readonly identity: string;
 }
 
-/** What a command prints that is told which vault. @throws UsageError */
+/** The output of a command, which is told for which vault. @throws UsageError */
 function printed(command: string, { url, identity }: VaultName): string {
   const env = { ...process.env, BKV_VAULT_URL: url, BKV_VAULT_IDENTITY: identity };
   try {
@@ -47,14 +47,14 @@ function printed(command: string, { url, identity }: VaultName): string {
   }
 }
 
-/** A vault to ask for an access token of, where any will do. */
+/** A vault to get an access token for, when any will do. */
 async function someVault({ fleet, vault = '', serverKey = '' }: AccountFlags): Promise<VaultName> {
   if (!fleet) return { url: vault, identity: serverKey };
   const [first] = (await import('./fleet-file.js')).loadFleet(fleet).vaults;
   return { url: first?.url ?? '', identity: Buffer.from(first?.serverPublicKey ?? []).toString('base64url') };
 }
 
-/** The account's JWTs: one for each vault, or the one of the vault that is named. */
+/** The account's JWTs: one for each vault, or that of the given vault. */
 async function accessTokens(flags: AccountFlags, vault?: VaultName): Promise<readonly [string, ...string[]]> {
   const { jwtFile } = flags;
   const command = jwtFile ? undefined : process.env.BKV_ACCESS_TOKEN_COMMAND;
@@ -68,7 +68,7 @@ async function accessTokens(flags: AccountFlags, vault?: VaultName): Promise<rea
   return [first, ...others];
 }
 
-/** The one for a vault; the first when none says so, for the vault to refuse. */
+/** The JWT for a vault. If none names the vault, the first one, which the vault will refuse. */
 async function accessTokenFor(flags: AccountFlags, vault: VaultName): Promise<string> {
   const tokens = await accessTokens(flags, vault);
   for (const token of tokens)
@@ -76,7 +76,7 @@ async function accessTokenFor(flags: AccountFlags, vault: VaultName): Promise<st
   return tokens[0];
 }
 
-/** The account that is meant: it should be told, or else it is what the access token says. */
+/** The account that is meant: the one that the user names, or else the one in the access token. */
 async function accountId(flags: AccountFlags): Promise<string> {
   if (flags.account) return flags.account;
   const { sub } = await claims((await accessTokens(flags))[0]);
@@ -106,11 +106,11 @@ export async function accountClient(flags: AccountFlags): Promise<VaultClient | 
   });
 }
 
-/** What tells the account from others on this device. */
+/** What identifies the account on this device. */
 export const accountName = async (flags: AccountFlags): Promise<string> =>
   `${flags.fleet ?? flags.vault} ${await accountId(flags)}`;
 
-/** What the vault says of the account. */
+/** Reports what the vault says about the account. */
 export async function status({ json, ...flags }: AccountFlags & { json?: boolean }): Promise<void> {
   const account = await (await accountClient(flags)).status();
   report(json, account, () => [

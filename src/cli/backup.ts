@@ -26,7 +26,7 @@ const size = (bytes: number): string =>
       ? `${(bytes / 1e6).toFixed(1)} MB`
       : `${(bytes / 1e9).toFixed(2)} GB`;
 
-/** What opens the backup, and the flags that are not about that. */
+/** What opens the backup, and the remaining flags. */
 async function opened<T extends OpenerFlags>(flags: T): Promise<[BackupKey, Omit<T, keyof OpenerFlags>]> {
   const { keyFile: _, pieceFile: __, pieces: ___, ...rest } = flags;
   return [await readOpener(flags), rest];
@@ -192,7 +192,7 @@ export async function move(
   });
 }
 
-/** A name without what could steer the terminal. */
+/** A name without characters that could control the terminal. */
 const printable = (name: string): string =>
   Buffer.from(name)
     .toString()
@@ -203,7 +203,7 @@ const line = ({ path, reason }: Problem): string => printable(path ? `${path} ($
 const listed = (what: string, problems: readonly Problem[]): string[] =>
   problems.map((problem) => `${what}: ${line(problem)}`);
 
-/** The rest is done. */
+/** Ends with exit code 5 if there are problems; the rest is done. */
 function endUnlessAll(problems: readonly Problem[]): void {
   if (problems.length > 0) endAs('incomplete');
 }

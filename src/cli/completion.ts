@@ -9,7 +9,7 @@ interface Place {
   readonly options: readonly string[];
   /** options whose value is the next word */
   readonly valued: readonly string[];
-  /** by option, or `''` for the arguments: the words that it is one of */
+  /** by option, or `''` for the arguments: the allowed words */
   readonly choices: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -31,7 +31,7 @@ function placesOf(command: Command, path = ''): Place[] {
 const perPlace = (places: readonly Place[], line: (place: Place) => string): string =>
   places.map((place) => `    '${place.path}') ${line(place)} ;;`).join('\n');
 
-/** `option:place` and what the option is one of; other values are files. */
+/** `option:place` and the allowed words of the option; other values are files. */
 const choiceCases = (places: readonly Place[]): string =>
   places
     .flatMap(({ path, choices }) =>
@@ -39,7 +39,7 @@ const choiceCases = (places: readonly Place[]): string =>
     )
     .join('\n');
 
-/** Follows the words to a place, as `bkv` does, and offers what it has. */
+/** Follows the words to a place, as `bkv` does, and offers what may follow. */
 const bash = (places: readonly Place[]): string => `_bkv() {
   local current=\${COMP_WORDS[COMP_CWORD]} place= option= words= commands= options= valued= i
   _bkv_at() {
@@ -66,7 +66,7 @@ ${choiceCases(places)}
 complete -o bashdefault -o default -F _bkv bkv
 `;
 
-/** The same function: zsh runs it by its bashcompinit. */
+/** The same function: zsh runs it through bashcompinit. */
 const zsh = (places: readonly Place[]): string => `autoload -Uz compinit bashcompinit
 (( $+functions[compdef] )) || compinit
 bashcompinit

@@ -13,7 +13,7 @@ export function daemonCommands(program: Command): void {
       process.exitCode = await (await import('../daemon/index.js')).serve(options);
     });
 
-  // Dispatched by main.ts before this is loaded; here for the help alone.
+  // main.ts runs these before this file is loaded; they are here only for the help.
   program.command('keeper').description('the trusted half of serve: --config, --data, --sockets FOLDER');
   program.command('http').description('the part that faces clients: --config, --sockets FOLDER, --listen');
   program.command('admin').description('the part for the operator: --config, --sockets FOLDER, --admin');

@@ -14,7 +14,7 @@ export class Interrupted extends CodedError {
   }
 }
 
-/** Has the command end so once it is through. */
+/** Sets the exit code with which the command ends. */
 export function endAs(exit: Exit): void {
   process.exitCode = EXITS[exit].code;
 }

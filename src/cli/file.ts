@@ -4,7 +4,7 @@ import { UsageError } from './errors.js';
 
 const taken = (path: string): UsageError => new UsageError(`${path} already exists; name another file`);
 
-/** Finds out early, before anybody has typed a secret. @throws UsageError */
+/** Checks early, before anybody types a secret, that a file does not exist yet. @throws UsageError */
 export function expectNew(path: string | undefined): void {
   if (path !== undefined && existsSync(path)) throw taken(path);
 }
@@ -19,8 +19,8 @@ function sync(path: string): void {
 }
 
 /**
- * Writes a file that was not there, which only the user reads. It is on the disk, with its name, when this returns.
- * @throws UsageError, and then there is no file
+ * Writes a new file that only the user can read. When this returns, the file and its name are on the disk.
+ * @throws UsageError, and leaves no file
  */
 export function writeNew(path: string, content: string | Uint8Array): void {
   let fd: number | undefined;

@@ -23,7 +23,8 @@ export interface FleetFile extends FleetDefinition {
 }
 
 /**
- * Reads a fleet file (YAML or JSON) and those of its predecessors, which it names by their paths from its own folder.
+ * Reads a fleet file (YAML or JSON) and the files of its predecessors, which it names by paths relative to
+ * its own folder.
  * @throws UsageError
  */
 export function loadFleet(path: string): FleetFile {

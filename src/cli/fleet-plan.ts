@@ -8,12 +8,12 @@ export interface Plan {
   readonly vaults: number;
   readonly threshold: number;
   readonly liars: number;
-  /** how many vaults must take part until a change of password has ended the old one */
+  /** how many vaults must take part before a change of password has ended the old one */
   readonly changeNeeds: number;
   /** guesses at one password between two logins while 0, 1, … vaults are in an attacker's hands */
   readonly guesses: readonly number[];
   readonly predecessors: readonly Move[];
-  /** the same in all while accounts may still be at predecessors */
+  /** the same in total, while accounts may still be at predecessors */
   readonly guessesInAll: number;
 }
 

@@ -10,13 +10,13 @@ const TRIES = 5;
 export interface GiveOutOptions {
   /** a file for the key, in place of standard output */
   readonly out?: string;
-  /** whether the person vouches that what reads standard output keeps the digits */
+  /** whether the user confirms that whatever reads standard output keeps the digits */
   readonly yes?: boolean;
 }
 
 const shows = (): boolean => process.stdout.isTTY === true && isInteractive();
 
-/** Finds out whether a key can be given out for certain, before anything is asked. @throws UsageError */
+/** Makes sure, before anything is asked, that a key can be given out reliably. @throws UsageError */
 export function expectKept({ out, yes }: GiveOutOptions): void {
   expectNew(out);
   if (out !== undefined || yes || shows() || saysToFile()) return;
@@ -25,7 +25,7 @@ export function expectKept({ out, yes }: GiveOutOptions): void {
   );
 }
 
-/** @throws UsageError when no line was typed as it stands there */
+/** @throws UsageError when no line was typed back correctly */
 async function typedBack(key: Uint8Array): Promise<void> {
   const lines = formatKey(key).split('\n');
   const n = (crypto.getRandomValues(new Uint8Array(1))[0] as number) % lines.length;
@@ -39,7 +39,7 @@ async function typedBack(key: Uint8Array): Promise<void> {
 
 /**
  * Gives a key out, and makes sure that it has arrived: written and synced, or a line of it typed back.
- * @throws UsageError, Interrupted when it may not have
+ * @throws UsageError, Interrupted when it may not have arrived
  */
 export async function giveOut(key: Uint8Array, { out, yes }: GiveOutOptions): Promise<void> {
   if (out !== undefined) return writeKey(out, key);

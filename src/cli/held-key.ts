@@ -13,7 +13,7 @@ export type Client = VaultClient | FleetClient;
 /** Vaults of a fleet that hold a key which is not the fleet's. */
 export const othersOf = (status: AccountStatus | FleetStatus): readonly string[] =>
   (status as Partial<FleetStatus>).others ?? [];
-/** Vaults that hold what is left of a registration which was cut off. */
+/** Vaults that hold the remains of a registration that was cut off. */
 export const restOf = (status: AccountStatus | FleetStatus): readonly string[] =>
   (status as Partial<FleetStatus>).rest ?? [];
 
@@ -21,7 +21,7 @@ const warn = (text: string): void => {
   process.stderr.write(`warning: ${text}\n`);
 };
 
-/** Tells of vaults of a fleet that lied, or have not done yet what was asked. */
+/** Reports vaults of a fleet that lied, or that have not done yet what was asked. */
 export function tellOutcome(
   { liars = [], pending = [], silent = [] }: Partial<FleetOutcome>,
   whatIsPending: string,
@@ -35,7 +35,7 @@ export function tellOutcome(
     );
 }
 
-/** Tells of wrong passwords that were tried. @param advice what to do where it was somebody else */
+/** Reports wrong passwords that were tried. @param advice what to do if it was somebody else */
 export function tellFailed(count: number, advice: string): void {
   if (count === 0) return;
   const attempts = count === 1 ? '1 attempt' : `${count} attempts`;

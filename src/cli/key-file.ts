@@ -16,7 +16,8 @@ async function askForKey(): Promise<Uint8Array> {
       if (looksLikePiece(lines[0] as string))
         throw new UsageError('this is a piece, not a key: use --pieces, and give as many as are needed');
       if (!isLine(lines.at(-1) as string) || lines.length === LINES) throw error;
-      // Without a terminal nothing more comes: what is wrong with the digits says more than that.
+      // Without a terminal no more lines come. An error about the digits then says more than an error about
+      // the missing line.
       lines.push(
         await readSecret(`Line ${lines.length + 1}: `).catch((end) => {
           throw isInteractive() ? end : error;
@@ -26,7 +27,7 @@ async function askForKey(): Promise<Uint8Array> {
   }
 }
 
-/** Whether a text is digits, and no more of them than one line of a key has. */
+/** Whether a text is digits, and no more than one line of a key. */
 function isLine(text: string): boolean {
   const { digits, others } = readDigits(text);
   return others === 0 && digits.length > 0 && digits.length <= 20;
@@ -41,7 +42,7 @@ export function readText(file: string): string {
   }
 }
 
-/** What is wrong with the content of a file. */
+/** The error for wrong content of a file. */
 export const inFile = (file: string, error: unknown): unknown =>
   error instanceof BkvError ? new UsageError(`${file}: ${error.message}`) : error;
 

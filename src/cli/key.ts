@@ -33,14 +33,14 @@ async function mayReplace(client: Client, replace: boolean): Promise<boolean> {
   if (replace) return true;
   const status = await client.status();
   const [other] = othersOf(status);
-  // What is left of a registration that was cut off opens nothing.
+  // The remains of a registration that was cut off open nothing.
   if (status.state !== 'registered' && other === undefined) return restOf(status).length > 0;
   const loss = status.state === 'registered' ? LOSS : lossAt(`${other}, by itself,`);
   await confirmLoss(`${loss} Another key would take its place for ever.`, 'replace', '--replace');
   return true;
 }
 
-/** Makes a random key and shows it. @param out file that keeps it, too */
+/** Makes a random key and shows it. @param out a file that also keeps it */
 export function make(out: string | undefined): void {
   const made = newBackupKey();
   if (out) writeKey(out, made);

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
- * The command `bkv`. The processes of a daemon are told apart before anything is loaded: the keeper loads little, and a
- * signal that comes while the rest is read is not lost, not even by the first process of a container.
+ * The command `bkv`. The processes of a daemon are recognised before anything else is loaded. So the keeper
+ * loads little, and a signal that arrives while the rest is being loaded is not lost, even by the first
+ * process of a container.
  */
 import { listenForStop } from '../process/stop.js';
 
@@ -22,6 +23,6 @@ if (run) {
   } catch (error) {
     (await import('../process/fail.js')).failWith(error);
   }
-  // The channel to the parent would hold the process.
+  // The channel to the parent would keep the process alive.
   process.exit();
 } else await (await import('./program.js')).run();

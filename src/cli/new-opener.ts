@@ -16,7 +16,7 @@ export interface NewOpenerFlags {
   readonly needed?: string;
 }
 
-/** An opener that is kept somewhere already, and what takes that back when it opens nothing. */
+/** An opener that is already kept somewhere, and a function that undoes this if the opener is not added. */
 export interface Made {
   readonly opener: Opener;
   readonly undo: () => void;
@@ -24,7 +24,7 @@ export interface Made {
 
 const kept = (opener: Opener): Made => ({ opener, undo: () => undefined });
 
-/** The account's password, or a new one where it has none: a key that the vault holds is never replaced. */
+/** The account's password, or a new one if it has none. A key that the vault holds is never replaced. */
 async function password(flags: AccountFlags): Promise<Made> {
   const client = await accountClient(flags);
   const { state } = await client.status();

@@ -7,7 +7,7 @@ import { readSecret } from './terminal.js';
 /** A piece has three lines, or is typed in one. */
 const PIECE_LINES = 3;
 
-/** A file as bkv opener add contacts writes it, or the piece alone. */
+/** The piece in a file, which `bkv opener add contacts` has written or which has the piece alone. */
 function pieceOf(file: string): string {
   const text = readText(file);
   return /<pre>([^<]*)<\/pre>/.exec(text)?.[1] ?? text;

@@ -16,7 +16,7 @@ import { lastUsed, look, seenEpoch } from './seen.js';
 import { withStorage } from './storages.js';
 import { confirmLoss } from './terminal.js';
 
-/** Those that this program knows. */
+/** The kinds that this program knows. */
 const KINDS = ['key', 'passkey', 'contacts'];
 
 /** What a person calls an opener. */
@@ -53,7 +53,7 @@ export async function list(
   });
 }
 
-/** Has a browser add a passkey: nothing that opens the backup is asked for here. */
+/** Has a browser add a passkey; nothing that opens the backup is asked for here. */
 function addPasskey(backup: string, page: string | undefined): Promise<void> {
   return withStorage(backup, async (storage) => {
     if ((await openerKinds(storage)).size === 0)
@@ -72,7 +72,7 @@ export async function add(
   if (kind === 'passkey') return addPasskey(backup, page);
   const key = await readOpener(flags);
   await withStorage(backup, async (storage) => {
-    // What cannot be changed is told before anybody types or keeps anything.
+    // If the backup cannot be changed, this is reported before anybody types or keeps anything.
     await listOpeners(storage, key);
     const { opener, undo } = await makeOpener(kind, flags);
     const named: Opener = { ...opener, ...(flags.label !== undefined && { label: flags.label }) };
@@ -104,7 +104,7 @@ export async function remove(
     tell(stay, json);
     if (found.form === 'password')
       process.stderr.write('The vault still holds its key; where it opens nothing else: bkv key delete\n');
-    // What opened the backup may be what was removed.
+    // The opener that was removed may be the one that opened the backup.
     await look(storage, key).catch(() => undefined);
   });
 }

@@ -1,18 +1,18 @@
 import { spawn } from 'node:child_process';
 import { UsageError } from './errors.js';
 
-/** Whoever is there sees a browser: a desktop, and not a session from elsewhere. */
+/** Whether the user would see a browser: there is a desktop, and the session is local. */
 const hasDesktop = ({ DISPLAY, WAYLAND_DISPLAY, SSH_CONNECTION }: NodeJS.ProcessEnv): boolean =>
   process.platform === 'linux' ? Boolean(DISPLAY || WAYLAND_DISPLAY) : !SSH_CONNECTION;
 
-/** What opens an address in the person's browser. No shell sees it. */
+/** The program that opens an address in the user's browser, without a shell. */
 const OPENERS: Partial<Record<NodeJS.Platform, readonly [string, ...string[]]>> = {
   darwin: ['open'],
   win32: ['rundll32', 'url.dll,FileProtocolHandler'],
 };
 const ELSEWHERE = ['xdg-open'] as const;
 
-/** Browsers make passkeys for `https:` alone, and for this device by its name. @throws UsageError */
+/** The page's address. Browsers make passkeys only for `https:`, and for `localhost`. @throws UsageError */
 function addressOf(page: string): string {
   if (!URL.canParse(page)) throw new UsageError(`${page} is not the address of a page`);
   const { protocol, hostname, href } = new URL(page);
@@ -24,8 +24,8 @@ function addressOf(page: string): string {
 }
 
 /**
- * Opens the page that adds a passkey, which a browser alone can make. The address is printed as well, and holds nothing of
- * the backup: the person opens that on the page.
+ * Opens the page that adds a passkey, because only a browser can make one. The address is also printed. It
+ * contains nothing of the backup: the user opens the backup on the page.
  * @throws UsageError
  */
 export async function openPage(page: string | undefined, backup: string): Promise<void> {
@@ -41,7 +41,7 @@ export async function openPage(page: string | undefined, backup: string): Promis
   const [program, ...args] = OPENERS[process.platform] ?? ELSEWHERE;
   await new Promise<void>((resolve) => {
     const opening = spawn(program, [...args, address], { stdio: 'ignore', detached: true });
-    // The person has the address, so a desktop that opens nothing is no failure.
+    // The user has the address, so it is not a failure if the desktop opens nothing.
     opening.once('error', () => resolve()).once('spawn', () => resolve());
     opening.unref();
   });

@@ -6,7 +6,7 @@ import { isInteractive, readSecret } from './terminal.js';
 const WORDS = ['very weak', 'weak', 'fair', 'good', 'strong'];
 const TRIES = 3;
 
-/** What cannot be a password is found here, before a vault counts it. @throws UsageError, BkvError */
+/** Refuses what cannot be a password, before a vault counts an attempt. @throws UsageError, BkvError */
 function checked(password: string): string {
   preparePassword(password).fill(0);
   if (looksLikeKey(password))
@@ -20,7 +20,7 @@ function checked(password: string): string {
 export const readOldPassword = async (prompt = 'Password: '): Promise<string> =>
   checked(await readSecret(prompt));
 
-/** The password, from a file or as any secret. */
+/** The password, from a file or asked for like any secret. */
 export async function readPassword({ passwordFile }: { passwordFile?: string }): Promise<string> {
   if (passwordFile === undefined) return readOldPassword();
   let text: string;
@@ -35,7 +35,7 @@ export async function readPassword({ passwordFile }: { passwordFile?: string }):
   return checked(text.replace(/\r?\n$/, ''));
 }
 
-/** @throws UsageError when it is too weak, or typed in two ways */
+/** @throws UsageError when it is too weak, or typed differently the second time */
 async function askOnce(least: number): Promise<string> {
   const password = checked(await readSecret('New password: '));
   const { score, advice } = await passwordStrength(password);
@@ -53,12 +53,13 @@ async function askOnce(least: number): Promise<string> {
 }
 
 /**
- * Asks for a new password, twice on a terminal, and says how strong it is. A person may try three times.
- * @param least the lowest score taken, 0 to 4
+ * Asks for a new password, twice on a terminal, and says how strong it is. The user may try three times.
+ * @param least the lowest accepted score, 0 to 4
  * @throws UsageError when it is too weak; BkvError as preparePassword
  */
 export async function readNewPassword(least = 1): Promise<string> {
-  // Its word lists are loaded now, so that nobody types while the terminal echoes between the two prompts.
+  // The word lists are loaded now: otherwise the terminal would echo what is typed while they load between
+  // the two prompts.
   await passwordStrength('');
   for (let tries = isInteractive() ? TRIES : 1; ; tries--) {
     try {

@@ -22,9 +22,9 @@ ${encodeQR(codeOfPiece(piece), 'svg', { ecc: 'medium', border: 4 })}
 `;
 
 /**
- * Writes a file for each person, which only the user reads. They are on the disk when this returns.
- * @returns what deletes them
- * @throws UsageError where a file is there already or cannot be written; then none is left
+ * Writes a file for each person that only the user can read. The files are on the disk when this returns.
+ * @returns a function that deletes them @throws UsageError when a file exists already or cannot be written;
+ * then none is left
  */
 export function writePieces(
   folder: string,

@@ -25,13 +25,13 @@ fleetCommands(program);
 tokenCommands(program);
 completionCommand(program);
 
-/** Does what the command line says. What a command needs is loaded when it is its turn. */
+/** Does what the command line says. What a command needs is loaded only when the command runs. */
 export async function run(): Promise<void> {
   try {
     await useProxies();
     await program.parseAsync();
   } catch (error) {
-    // Commander has told of its own.
+    // Commander has reported its own errors already.
     if (error instanceof CommanderError) process.exit((error.exitCode ? EXITS.usage : EXITS.done).code);
     if (error instanceof CodedError) failWith(error);
     const { exitCode, told } = await import('./told.js');

@@ -6,15 +6,13 @@ import { readState, removeState, writeState } from './state.js';
 const nameOf = (account: string): string =>
   `reminder-${createHash('sha256').update(account).digest('hex').slice(0, 16)}`;
 
-/**
- * Keeps on this device what tells later whether a password is still known, when that is wanted or was before.
- */
+/** Keeps a reminder of a password on this device, if that is wanted or was wanted before. */
 export async function keep(account: string, password: string, wanted: boolean): Promise<void> {
   if (!wanted && !readState(nameOf(account))) return;
   writeState(nameOf(account), await makeReminder(password));
 }
 
-/** @throws UsageError when this device keeps nothing of the account */
+/** @throws UsageError when this device keeps nothing for the account */
 export async function check(account: string, password: string): Promise<boolean> {
   const reminder = readState(nameOf(account));
   if (!reminder)

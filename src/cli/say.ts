@@ -12,14 +12,14 @@ function writeAll(content: Buffer): void {
     try {
       done += writeSync(STDOUT, content, done);
     } catch (error) {
-      // A pipe or terminal that is full, and does not wait.
+      // EAGAIN: a non-blocking pipe or terminal is full.
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
       Atomics.wait(pause, 0, 0, 10);
     }
   }
 }
 
-/** Prints a line, and has all of it written when it returns. @throws UsageError when nobody takes it */
+/** Prints a line, which is completely written when this returns. @throws UsageError when nobody reads it */
 export const say: Say = (text) => {
   try {
     writeAll(Buffer.from(`${text}\n`));
@@ -28,10 +28,10 @@ export const say: Say = (text) => {
   }
 };
 
-/** Whether standard output is a file, whose content can be made sure of. */
+/** Whether standard output is a file, whose content can be synced. */
 export const saysToFile = (): boolean => fstatSync(STDOUT).isFile();
 
-/** @throws UsageError when what was said to a file may not be on the disk */
+/** Syncs standard output. @throws UsageError when what was printed to a file may not be on the disk */
 export function syncSaid(): void {
   try {
     fsyncSync(STDOUT);

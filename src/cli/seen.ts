@@ -15,7 +15,7 @@ import { readState, writeState } from './state.js';
 interface Seen {
   /** name of the newest snapshot, by backup */
   newest: Record<string, string>;
-  /** which backup was where */
+  /** which backup was at which place */
   places: Record<string, string>;
   /** mark of the newest epoch, by backup */
   epochs?: Record<string, string>;
@@ -44,13 +44,14 @@ export const seenEpoch =
   (id) =>
     read(nameOf(key)).epochs?.[id];
 
-/** {@link compareWithSeen} of what the storage shows now. */
+/** {@link compareWithSeen} with what the storage shows now. */
 export const look = async (storage: Storage, key: BackupKey): Promise<void> =>
   compareWithSeen(storage, key, await snapshots(storage, key));
 
 /**
- * Warns when the storage shows an older state than this device has seen, or another backup: each file of it would verify.
- * What was seen is kept in the user's state folder, under a name that only who has the backup key can tell.
+ * Warns when the storage shows an older state than this device has seen, or another backup. All files of such
+ * a state would verify. What was seen is kept in the user's state folder, under a name that only whoever has
+ * the backup key can compute.
  */
 export async function compareWithSeen(
   { location, folder }: Storage,

@@ -3,7 +3,7 @@ import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { writeFileAtomicSync } from '../process/index.js';
 
-/** A file in the user's state folder (XDG Base Directory Specification), which only the user reads. */
+/** A file in the user's state folder (XDG Base Directory Specification), which only the user can read. */
 const statePath = (name: string): string =>
   join(process.env.XDG_STATE_HOME ?? join(homedir(), '.local', 'state'), 'bkv', name);
 
@@ -16,12 +16,12 @@ export function readState(name: string): Buffer | undefined {
   }
 }
 
-/** Keeps what makes later commands safer; where it cannot be kept, this one goes on with a warning. */
+/** Keeps what makes later commands safer. If it cannot be kept, this command goes on with a warning. */
 export function writeState(name: string, content: Uint8Array): void {
   try {
     const path = statePath(name);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    // In one step: another command may read it.
+    // In one step, because another command may read it meanwhile.
     writeFileAtomicSync(path, content);
   } catch (error) {
     process.stderr.write(`warning: ${(error as Error).message}; nothing is kept for later on this device\n`);
@@ -32,6 +32,6 @@ export function removeState(name: string): void {
   try {
     rmSync(statePath(name), { force: true });
   } catch {
-    // Whoever has no home has kept nothing.
+    // Without a home folder nothing was kept.
   }
 }

@@ -4,7 +4,7 @@ import { Writable } from 'node:stream';
 import { ReadStream, WriteStream } from 'node:tty';
 import { Interrupted, UsageError } from './errors.js';
 
-/** A terminal that a person sits at: what they type comes from `input`, what they are asked goes to `output`. */
+/** A terminal with a user: what they type comes from `input`, what they are asked goes to `output`. */
 interface Terminal {
   readonly input: ReadStream;
   readonly output: Writable;
@@ -14,7 +14,7 @@ interface Terminal {
 /** Whether a person can be asked: standard input is a terminal. */
 export const isInteractive = (): boolean => process.stdin.isTTY === true;
 
-/** The terminal of the process, even when another program has taken its standard input or error. @throws UsageError */
+/** The terminal of the process, even if its standard input or error is redirected. @throws UsageError */
 function openTerminal(): Terminal {
   const opened: (ReadStream | WriteStream)[] = [];
   const open = <T extends ReadStream | WriteStream>(make: (fd: number) => T, flags: string): T => {
@@ -45,10 +45,16 @@ async function pipedLine(): Promise<string | undefined> {
   return done ? undefined : value;
 }
 
-/** Lines that came with an earlier one, as when several are pasted, and what was typed after the last of them. */
+/**
+ * Lines that came together with an earlier one, for example when several are pasted, and what was typed after
+ * the last of them.
+ */
 const ahead: { lines: string[]; begun: string } = { lines: [], begun: '' };
 
-/** readline deletes one code point; what one key typed may be several (an accent, a family of emoji). */
+/**
+ * Makes Backspace delete a whole character: readline deletes one code point, but one key may have typed
+ * several (an accent, a family of emoji).
+ */
 function deleteWholeCharacters(lines: Interface, input: ReadStream): () => void {
   const segmenter = new Intl.Segmenter();
   let rest = 0;
@@ -72,7 +78,10 @@ function deleteWholeCharacters(lines: Interface, input: ReadStream): () => void 
   };
 }
 
-/** Keys do what they do in a shell. Nothing is kept in a history, and nothing is shown unless `echo` says so. */
+/**
+ * Asks on the terminal. Keys work as in a shell. Nothing is kept in a history, and nothing is shown unless
+ * `echo` is set.
+ */
 async function askTerminal(prompt: string, echo = false): Promise<string> {
   const next = ahead.lines.shift();
   if (next !== undefined) return next;
@@ -90,17 +99,18 @@ async function askTerminal(prompt: string, echo = false): Promise<string> {
     historySize: 0,
     prompt,
   });
-  // Only now, as the terminal has ceased to echo.
+  // Only now has the terminal ceased to echo.
   if (echo) lines.prompt();
   else output.write(prompt);
   lines.write(ahead.begun);
-  // Where it is false, as within a paste, readline adds characters at the line's end wherever the cursor stands.
+  // If this is false, as within a paste, readline adds characters at the end of the line, wherever the cursor
+  // is.
   Object.defineProperty(lines, 'isCompletionEnabled', { get: () => true, set: () => undefined });
   const restoreKeys = deleteWholeCharacters(lines, input);
   let answered = false;
   try {
     return await new Promise<string>((resolve, reject) => {
-      // What was pasted behind the line is read before the prompt ends.
+      // What was pasted after the line is read before the prompt ends.
       lines.once('line', (line) => {
         answered = true;
         lines.on('line', (more) => ahead.lines.push(more));
@@ -120,21 +130,23 @@ async function askTerminal(prompt: string, echo = false): Promise<string> {
   }
 }
 
-/** Reads a secret from the terminal without echo, or a line of standard input when that is no terminal and has one. */
+/**
+ * Reads a secret from the terminal without echo, or a line of standard input if that is not a terminal and
+ * has one.
+ */
 export async function readSecret(prompt: string): Promise<string> {
   const line = isInteractive() ? undefined : await pipedLine();
   return line ?? askTerminal(prompt);
 }
 
-/** Has a person at a terminal type something that can be seen. @throws UsageError without a terminal */
+/** Has the user at a terminal type something visible. @throws UsageError without a terminal */
 export function readLine(prompt: string): Promise<string> {
   return askTerminal(prompt, true);
 }
 
 /**
- * Has a person at a terminal agree to a loss.
- * @param instead what a script says in place of it
- * @throws UsageError without a terminal, or when they do not agree
+ * Has the user at a terminal agree to a loss. @param instead the option that a script gives instead @throws
+ * UsageError without a terminal, or when they do not agree
  */
 export async function confirmLoss(loss: string, word: string, instead: string): Promise<void> {
   if (!isInteractive()) throw new UsageError(`${loss} If you want that, use ${instead}`);

@@ -45,7 +45,7 @@ function profileOf({ profile, data }: TokenFlags): Profile {
   return loadProfile(profile);
 }
 
-/** Reads an audit log through. Ends with exit code 1 when something is wrong with it. */
+/** Checks an audit log. Ends with exit code 1 when something is wrong with it. */
 export async function auditVerify(
   flags: TokenFlags,
   file: string | undefined,
@@ -68,7 +68,7 @@ export async function auditVerify(
 }
 
 /**
- * Makes a token and its keys, where they are missing, and has it trust its backup token.
+ * Makes a token and its keys, if they are missing, and makes it trust its backup token.
  * @param backupKey file with the public key of the backup token
  * @throws TokenError, ProfileError
  */
@@ -94,7 +94,7 @@ export async function init(
   ]);
 }
 
-/** Has the token trust its backup token. @param file its public key @returns its fingerprint */
+/** Makes the token trust its backup token. @param file its public key @returns its fingerprint */
 function trust(profile: Profile, soPin: string, file: string): string {
   const publicKey = createPublicKey(readFileSync(file)).export({ type: 'spki', format: 'der' });
   escrowKeys(profile, soPin, publicKey);
@@ -106,7 +106,7 @@ async function readSoPin(flags: CustodyFlags, file: string | undefined): Promise
   return file ? readFileSync(file, 'utf8').trim() : readSecret('PIN of the security officer: ');
 }
 
-/** A file of custodians, and who can be asked for their passphrases. */
+/** A file of custodians, whose passphrases can be asked for. */
 export interface CustodyFlags {
   readonly custodians?: string;
 }
@@ -121,7 +121,7 @@ function custody({ custodians }: CustodyFlags): Promise<Custody> {
 const fingerprint = (publicKey: Uint8Array): string =>
   (createHash('sha256').update(publicKey).digest('hex').match(/.{4}/g) as string[]).join(' ');
 
-/** Shares the PINs of a ceremony out among custodians. */
+/** Shares out the PINs of a ceremony among custodians. */
 export async function appoint(file: string, threshold: number, count: number, json?: boolean): Promise<void> {
   expectNew(file);
   const passphrases: string[] = [];
@@ -135,7 +135,7 @@ export async function appoint(file: string, threshold: number, count: number, js
   ]);
 }
 
-/** The profile with the PIN that custodians hold, for a token that nothing serves from. */
+/** The profile with the PIN that custodians hold, for a token that no daemon uses. */
 const heldBy = (profile: Profile, { backupPin }: Custody): Profile => ({
   ...profile,
   pin: [{ held: backupPin }],
@@ -210,7 +210,7 @@ interface ShredFlags {
   readonly json?: boolean;
 }
 
-/** Has a running vault destroy page keys, and tells page by page. @throws UsageError */
+/** Has a running vault destroy page keys, and reports page by page. @throws UsageError */
 export async function shred({ json, ...flags }: ShredFlags): Promise<void> {
   const pages: Shredded[] = [];
   const tell = json ? () => undefined : say;
@@ -235,7 +235,7 @@ export async function shred({ json, ...flags }: ShredFlags): Promise<void> {
   ]);
 }
 
-/** What the vault says of each page, as it goes. @throws UsageError when none answers */
+/** The vault's report on each page, as it comes. @throws UsageError when no vault answers */
 async function* shredded({ admin, all = false, abandonLost = false }: ShredFlags): AsyncGenerator<Shredded> {
   const response = await fetch(new URL('/shred', `http://${admin}`), {
     method: 'POST',

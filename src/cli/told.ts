@@ -4,7 +4,10 @@ import { systemFault } from '../process/index.js';
 import { CodedError, ERRORS, EXITS, type Exit } from '../protocol/terms.js';
 import { StorageError } from '../storage/index.js';
 
-/** How the command ends with what the client library throws; as failed with all others. docs/cli.md is made from this. */
+/**
+ * How the command ends for errors of the client library; all others end as `failed`. docs/cli.md is made from
+ * this.
+ */
 export const CLIENT_EXITS: Readonly<Record<string, Exit>> = {
   EmptyPassword: 'usage',
   InvalidFleet: 'usage',
@@ -22,7 +25,7 @@ export const CLIENT_EXITS: Readonly<Record<string, Exit>> = {
   Undecided: 'undecided',
 };
 
-/** An error as a person is told of it: its name as well when nobody foresaw it. */
+/** An error as it is told to the user, with its name if it is unexpected. */
 export function told(error: Error): string {
   const known = [CodedError, BkvError, BackupError, StorageError].some((kind) => error instanceof kind);
   return known ? error.message : (systemFault(error) ?? `${error.name}: ${error.message}`);

@@ -22,19 +22,22 @@ const STICKY = 0o1000;
 /** Extended attributes that anyone may set on their own files. */
 const ORDINARY = /^(user\.|system\.posix_acl_default$)/;
 
-/** Node.js takes a number before 1970 for now, and a Date as it is. */
+/** Node.js mistakes a number before 1970 for the present time, but accepts a Date. */
 const timeOf = (ms: number): number | Date => (ms < 0 ? new Date(ms) : ms / 1000);
 
 /**
- * Gives what is restored its owner, mode, times and extended attributes. What the system refuses is named: the content is
- * there all the same.
+ * Gives what is restored its owner, mode, times and extended attributes. What the system refuses is named;
+ * the content is restored nevertheless.
  */
 export class Attributes {
   readonly problems: Problem[] = [];
   #privileged = 0;
   #system = 0;
 
-  /** @param owners also owners, the bits setuid and setgid, and the attributes that only the system may set */
+  /**
+   * @param owners whether to restore owners, the bits setuid and setgid, and attributes that only the system
+   * may set
+   */
   constructor(readonly owners: boolean) {}
 
   file(file: number, entry: FileEntry): void {
@@ -65,7 +68,7 @@ export class Attributes {
     this.attempt(entry.path, () => lutimesSync(place, timeOf(entry.mtime), timeOf(entry.mtime)));
   }
 
-  /** Names what was not asked for, once for all. */
+  /** Reports, once for all entries, what was not restored because it was not asked for. */
   finish(): void {
     const note = (reason: string) => void this.problems.push({ path: '', reason });
     if (this.#privileged > 0)
@@ -76,7 +79,7 @@ export class Attributes {
       );
   }
 
-  /** Does what the system may refuse without harm to the content. */
+  /** Does something that the system may refuse without harm to the content. */
   attempt(path: string, work: () => void): void {
     try {
       work();
@@ -100,7 +103,7 @@ export class Attributes {
     return permissions & (type === 'directory' ? 0o777 | STICKY : 0o777);
   }
 
-  /** Before the mode, which may forbid them. */
+  /** To be called before the mode is set, because that may forbid attributes. */
   #xattr(file: number, { path, xattr = {} }: FileEntry | DirectoryEntry): void {
     for (const [name, content] of Object.entries(xattr)) {
       if (name === ACL) continue;
@@ -109,7 +112,7 @@ export class Attributes {
     }
   }
 
-  /** After the mode, which would change it. */
+  /** To be called after the mode is set, because that would change the ACL. */
   #acl(file: number, { path, xattr }: FileEntry | DirectoryEntry): void {
     const acl = xattr?.[ACL];
     if (acl !== undefined) this.attempt(path, () => writeXattr(file, ACL, acl));

@@ -30,7 +30,7 @@ import { type Existing, replaces } from './overwrite.js';
 import { Room, Writer } from './writer.js';
 
 export interface FolderOptions extends Existing {
-  /** restores owners too, the bits setuid and setgid, and what else the system alone sets */
+  /** restores owners too, the bits setuid and setgid, and other attributes that only the system may set */
   readonly owners?: boolean;
 }
 
@@ -42,19 +42,19 @@ const PRIVATE_FOLDER = 0o700;
 const lookAt = (place: Place): Stats | undefined => lstatSync(place, { throwIfNoEntry: false });
 
 /**
- * A folder that entries are restored into, and never beside it: it goes through no link, and makes links last. Nothing is
- * open to others before it has its own mode.
+ * A folder into which entries are restored, and never outside it: no link is followed, and links are made
+ * last. Nothing is accessible to others before it has its own mode.
  */
 export class FolderDestination implements Destination {
   /** folders that were looked at, and whether they were made here */
   readonly #made = new Map<string, boolean>();
-  /** names that were in a folder before, of the folders that are being filled */
+  /** for the folders that are being filled: names that were there before */
   readonly #before = new Map<string, ReadonlySet<string>>();
-  /** modes of folders that were there, and could not be written to */
+  /** modes of existing folders that were not writable */
   readonly #unlocked = new Map<string, number>();
   readonly #directories: DirectoryEntry[] = [];
   readonly #links: SymlinkEntry[] = [];
-  /** a name of files that have several, and which file it is */
+  /** for files with several names: one name, and which file it is */
   readonly #inodes = new Map<number, { path: string; ino: number }>();
   readonly #attributes: Attributes;
   readonly #room = new Room();
@@ -68,12 +68,12 @@ export class FolderDestination implements Destination {
     this.#attributes = new Attributes(options.owners === true);
   }
 
-  /** what the system refused, of entries that are there otherwise */
+  /** what the system refused for entries that were restored otherwise */
   get problems(): readonly Problem[] {
     return this.#attributes.problems;
   }
 
-  /** @throws DestinationError when there is something in the folder, and it is not said what happens to that */
+  /** @throws DestinationError when the folder is not empty, and neither `overwrite` nor `resume` is given */
   begin(entry: FileEntry): Sink | undefined {
     this.#prepare(entry.path);
     const there = lookAt(this.#folders.entry(entry.path));
@@ -116,7 +116,10 @@ export class FolderDestination implements Destination {
     this.#directories.push(entry);
   }
 
-  /** Makes the links, and gives folders their modes and times: from the inside out, since writing changes both. */
+  /**
+   * Makes the links, and gives folders their modes and times, from the inside out, because writing changes
+   * both.
+   */
   finish(): void {
     if (!this.#made.has('')) this.#begin();
     for (const link of this.#links) this.#attributes.attempt(link.path, () => this.#makeLink(link));
@@ -131,7 +134,7 @@ export class FolderDestination implements Destination {
     this.#folders.close();
   }
 
-  /** Looks at the folder itself. @throws DestinationError */
+  /** Checks the folder itself. @throws DestinationError */
   #begin(): void {
     let { root } = this.#folders;
     try {
@@ -160,7 +163,7 @@ export class FolderDestination implements Destination {
     if (reason !== undefined) throw new Error(`it is not restored: ${reason}`);
   }
 
-  /** Sees that an entry may be, and that there is its folder. */
+  /** Makes sure that an entry is allowed, and that its folder exists. */
   #prepare(path: string): void {
     this.#check(path);
     this.#folder(parentOf(path));
@@ -172,7 +175,7 @@ export class FolderDestination implements Destination {
     return folder === '' ? name : `${folder}/${name}`;
   }
 
-  /** Makes a folder, or looks at what is there: no link is followed. */
+  /** Makes a folder, or checks the existing one: no link is followed. */
   #folder(path: string): void {
     if (this.#made.has(path)) return;
     this.#folder(parentOf(path));
@@ -188,7 +191,7 @@ export class FolderDestination implements Destination {
     this.#enter(path, there ? readdirSync(folder) : []);
   }
 
-  /** Has a folder that is there be written to. Where the system refuses, what is within is named. */
+  /** Makes an existing folder writable. If the system refuses, what is within is named. */
   #unlock(path: string): void {
     const folder = this.#folders.folder(path);
     const mode = statSync(folder).mode & 0o7777;
@@ -201,7 +204,7 @@ export class FolderDestination implements Destination {
     } catch {}
   }
 
-  /** Gives a folder the mode back that it had. */
+  /** Gives a folder its old mode back. */
   #lock(path: string): void {
     const mode = this.#unlocked.get(path);
     if (mode !== undefined) chmodSync(this.#folders.folder(path), mode);
@@ -209,14 +212,17 @@ export class FolderDestination implements Destination {
 
   /** Begins to fill a folder. */
   #enter(path: string, names: readonly string[]): void {
-    // Those of another branch are complete: entries are sorted.
+    // Folders of another branch are complete, because entries are sorted.
     for (const other of this.#before.keys())
       if (other !== '' && !path.startsWith(`${other}/`)) this.#before.delete(other);
     this.#before.set(path, new Set(names));
     this.#tidy(path, names);
   }
 
-  /** @throws when what is there was restored under another name just now: some disks take `A` for `a` */
+  /**
+   * @throws when the existing file was just restored under another name: some disks treat `A` and `a` as the
+   * same
+   */
   #checkName(path: string): void {
     const before = this.#before.get(parentOf(path));
     const name = path.slice(path.lastIndexOf('/') + 1);
@@ -224,7 +230,7 @@ export class FolderDestination implements Destination {
       throw new Error('this disk treats its name as the name of another file');
   }
 
-  /** Removes what a restore that was cut off has left. */
+  /** Removes what an interrupted restore has left behind. */
   #tidy(path: string, names: readonly string[]): void {
     for (const name of names) if (TEMPORARY.test(name)) this.#remove(path === '' ? name : `${path}/${name}`);
   }
@@ -233,7 +239,7 @@ export class FolderDestination implements Destination {
     rmSync(this.#folders.entry(path), { force: true });
   }
 
-  /** Puts a whole file in its place. */
+  /** Moves a complete file to its place. */
   #put(temporary: string, { path, inode }: FileEntry): void {
     const place = this.#folders.entry(temporary);
     if (inode !== undefined) this.#inodes.set(inode, { path, ino: lstatSync(place).ino });

@@ -1,4 +1,7 @@
-/** What a pattern means: `*` and `?` within a name, `**` over folders; with a `/` it is anchored at the source. */
+/**
+ * The meaning of a pattern: `*` and `?` match within a name, `**` across folders; a pattern with `/` is
+ * anchored at the source.
+ */
 function toRegExp(pattern: string): RegExp {
   const body = pattern.replace(/^\.?\/|\/$/g, '');
   const anchored = pattern.replace(/\/$/, '').includes('/');
@@ -12,7 +15,7 @@ function toRegExp(pattern: string): RegExp {
 }
 
 /**
- * Whether a path is left out, and with it what lies below.
+ * Whether a path, and so everything below it, is left out.
  * @param patterns `*.tmp`, `node_modules`, `/cache`, `pictures/**\/*.raw`
  */
 export function excluder(patterns: readonly string[]): (path: string) => boolean {

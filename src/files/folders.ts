@@ -1,12 +1,12 @@
 import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync } from 'node:fs';
 import { toBytes } from './names.js';
 
-/** Linux names an open folder here, whatever its path leads to by now. */
+/** Linux: an open folder can be named here, whatever its path leads to by now. */
 const DESCRIPTORS = '/proc/self/fd';
-/** Linux: names a place, and asks for no right to read it. */
+/** Linux: opens a place without the right to read it. */
 const O_PATH = 0o10_000_000;
 const { O_DIRECTORY = 0, O_NOFOLLOW = 0 } = constants;
-/** Folders that are kept open, the last used ones. */
+/** How many folders are kept open: those that were used last. */
 const OPEN_AT_ONCE = 64;
 
 export const parentOf = (path: string): string =>
@@ -23,29 +23,29 @@ interface Identity {
 }
 
 /**
- * The folders of a tree, whatever another program puts in their place meanwhile: none is reached through a link, and none
- * is another one than before. Linux does that by open folders, which also takes paths of any length. Elsewhere each folder
- * above is looked at before every use, which leaves an instant between.
+ * The folders of a tree, even if another program replaces them meanwhile: none is reached through a link, and
+ * none is a different folder than before. On Linux the folders are held open, which also allows paths of any
+ * length. Elsewhere all folders above are checked before every use, which leaves a short gap.
  */
 export class Folders {
   readonly #known = new Map<string, Identity>();
-  /** the last used one last */
+  /** ordered by use: the last used folder comes last */
   readonly #open = new Map<string, number>();
 
-  /** @param root what it is reached by, which may be a link */
+  /** @param root path of the tree, which may be a link */
   constructor(
     readonly root: string,
     readonly byDescriptor = process.platform === 'linux' && existsSync(DESCRIPTORS),
   ) {}
 
-  /** The folder itself. @throws when it is none, or another one than before */
+  /** The folder itself. @throws when it is not a folder, or not the same as before */
   folder(path: string): string | Buffer {
     if (this.byDescriptor) return `${DESCRIPTORS}/${this.#descriptor(path)}`;
     this.#look(path);
     return this.#plain(path);
   }
 
-  /** Something in its folder: not for calls that follow links. @throws as {@link folder} */
+  /** An entry in its folder, not for calls that follow links. @throws as {@link folder} */
   entry(path: string): string | Buffer {
     if (path === '') return this.folder('');
     if (!this.byDescriptor) {
@@ -93,7 +93,7 @@ export class Folders {
     return file;
   }
 
-  /** Looks at a folder and those above it. */
+  /** Checks a folder and those above it. */
   #look(path: string): void {
     if (path !== '') this.#look(parentOf(path));
     const info = lstatSync(this.#plain(path));

@@ -1,6 +1,6 @@
 import { libc, once } from './libc.js';
 
-/** Linux: where the next content begins. */
+/** Linux: seeks to where the next content begins. */
 const SEEK_DATA = 3;
 
 const seek = once(
@@ -11,11 +11,11 @@ const seek = once(
 );
 
 /**
- * Whether so many bytes of an open file, from an offset on, are a hole, which needs no reading. Where the system cannot
- * say they are none.
+ * Whether `length` bytes of an open file from `offset` on are a hole, which needs no reading. If the system
+ * cannot tell, they are not.
  */
 export function isHole(file: number, offset: number, length: number): boolean {
   const content = seek()?.(file, offset, SEEK_DATA) ?? offset;
-  // Behind the last content there is none.
+  // There is no content after the last one.
   return content < 0 ? libc()?.error() === 'ENXIO' : content >= offset + length;
 }

@@ -29,9 +29,9 @@ export type { Overwrite } from './overwrite.js';
 export interface SourceOptions extends Omit<BackupOptions, 'cipher'> {
   /** patterns of what is left out: `*.tmp`, `node_modules`, `/cache` */
   readonly exclude?: readonly string[];
-  /** takes folders that are marked as caches (CACHEDIR.TAG), too */
+  /** includes folders that are marked as caches (CACHEDIR.TAG) */
   readonly withCaches?: boolean;
-  /** told of what is left out on purpose */
+  /** is told what is left out on purpose */
   readonly onSkip?: (path: string, reason: string) => void;
 }
 
@@ -71,12 +71,12 @@ export async function backup(
 
 const plainly = ({ path, reason }: Problem): Problem => ({ path, reason: withoutPlace(reason) });
 
-/** The folder in which a storage lies, where it is one of this machine. */
+/** The folder that a storage is in, if it is on this machine. */
 function folderOf({ folder }: Storage): Stats | undefined {
   return folder === undefined ? undefined : statSync(folder, { throwIfNoEntry: false });
 }
 
-/** Whether a place, which need not be there yet, is a folder or lies in it. */
+/** Whether a place, which need not exist yet, is this folder or lies in it. */
 function isWithin(place: string, { dev, ino }: Stats): boolean {
   for (let at = resolve(place); ; at = dirname(at)) {
     const there = statSync(at, { throwIfNoEntry: false });
@@ -87,12 +87,13 @@ function isWithin(place: string, { dev, ino }: Stats): boolean {
 }
 
 export interface FolderSummary extends RestoreSummary {
-  /** what the system refused, or was not asked to do, of files that are there otherwise */
+  /** what the system refused, or was not asked to do, for files that were restored otherwise */
   readonly notes: readonly Problem[];
 }
 
 /**
- * Restores a snapshot into a folder: see {@link restoreEntries}. Without `overwrite` or `resume` it is new or empty.
+ * Restores a snapshot into a folder: see {@link restoreEntries}. Without `overwrite` or `resume` the folder
+ * must be new or empty.
  * @throws BackupError also when the folder is not empty; StorageError
  */
 export async function restore(

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 export interface Libc {
   /** @param prototype as C declares it */
   call(prototype: string): (...args: never[]) => number;
-  /** the code of the last call's failure: `ENODATA` */
+  /** the error code of the last call, such as `ENODATA` */
   error(): string;
 }
 
@@ -17,7 +17,7 @@ export function once<T>(make: () => T): () => T {
   };
 }
 
-/** @returns `undefined` where it cannot be asked */
+/** @returns `undefined` where the C library cannot be called */
 export const libc = once((): Libc | undefined => {
   if (process.platform !== 'linux') return undefined;
   try {

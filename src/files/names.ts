@@ -8,10 +8,10 @@ const REPLACEMENT = '\ufffd';
 /** Whether a name that the system gave as text may have lost bytes. */
 export const isDoubtful = (name: string): boolean => name.includes(REPLACEMENT);
 
-/** Whether the system gives a name back as it was given. */
+/** Whether a name is plain text, without escaped bytes. */
 export const isPlain = (name: string): boolean => !ESCAPED.test(name) && !isDoubtful(name);
 
-/** Lengths of what the first byte of a character in UTF-8 begins. */
+/** The length of a UTF-8 character, by its first byte. */
 const lengthOf = (first: number): number => (first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4);
 
 /** The text of a name's bytes, from which {@link toBytes} makes the same bytes again. */
@@ -29,7 +29,7 @@ export function fromBytes(bytes: Buffer): string {
   return name;
 }
 
-/** What the system is given for a name: the text itself, where that is enough. */
+/** The form of a name that the system is given: the text itself, if that is enough. */
 export function toBytes(name: string): string | Buffer {
   // In a string that is not well formed a low half may also belong to a character.
   if (!ESCAPED.test(name)) return name;

@@ -1,17 +1,20 @@
 import type { Stats } from 'node:fs';
 import type { FileEntry, SymlinkEntry } from '../backup/index.js';
 
-/** What happens to a file that is there already. */
+/** What happens to a file that already exists. */
 export type Overwrite = 'never' | 'older' | 'always';
 
 export interface Existing {
   /** without it the folder must be empty or new */
   readonly overwrite?: Overwrite;
-  /** goes on with a restore that was cut off: what is there whole stays */
+  /** continues an interrupted restore: complete files stay */
   readonly resume?: boolean;
 }
 
-/** Whether an entry takes the place of what is there. @throws when it may not, and that was not asked for */
+/**
+ * Whether an entry replaces an existing file. @throws when it must not, although nobody asked to keep the
+ * file
+ */
 export function replaces(
   there: Stats,
   { type, path, mtime, ...rest }: FileEntry | SymlinkEntry,

@@ -2,32 +2,35 @@ import { createCipheriv, createDecipheriv, createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 
-/** What a thread is asked: what a {@link Cipher} does, in place or into a file. */
+/** A request to a thread: what a {@link Cipher} does, in place or into a file. */
 export interface Request {
   readonly id: number;
   readonly work: 'digest' | 'seal' | 'open';
-  /** of this one part, 32 bytes; not for a digest */
+  /** this part's key, 32 bytes; not for a digest */
   readonly key?: Uint8Array;
   /** associated data */
   readonly about?: Uint8Array;
   /** the plaintext in a buffer with room for the tag, or the sealed part: changed in place unless there is a file */
   readonly bytes: Uint8Array;
-  /** an open one that takes what is sealed */
+  /** an open file that gets the sealed part */
   readonly file?: number;
 }
 export interface Answer {
   readonly id: number;
-  /** nothing where a tag is wrong, or a file took it */
+  /** absent if the tag is wrong, or if the result was written to a file */
   readonly bytes?: Uint8Array;
-  /** of the system: an error loses its code on the way to another thread */
+  /** an error of the system; as an Error it would lose its code on the way to another thread */
   readonly failure?: { readonly message: string; readonly code: string | undefined };
 }
 
-/** Bytes that a cipher is given at a time: few calls, and what it answers is used while it is in the processor's cache. */
+/**
+ * Bytes that a cipher is given at a time. This takes few calls, and results are used while they are in the
+ * processor's cache.
+ */
 const SLICE = 262_144;
-/** Of AES-GCM, bytes; a thread loads no more of this program than this file. */
+/** Bytes of an AES-GCM tag. It is repeated here because a thread loads only this file of the program. */
 const TAG_BYTES = 16;
-/** Of zeros: a key has one plaintext. */
+/** All zeros, because each key has only one plaintext. */
 const NONCE = Buffer.alloc(12);
 const NOTHING = new Uint8Array();
 
@@ -35,7 +38,7 @@ function* inSlices(cipher: { update(slice: Uint8Array): Buffer }, bytes: Uint8Ar
   for (let at = 0; at < bytes.length; at += SLICE) yield cipher.update(bytes.subarray(at, at + SLICE));
 }
 
-/** A sealed part from its begin to its end; the tag is the last slice. */
+/** A sealed part, slice by slice; the tag is the last slice. */
 function* seal({ key = NOTHING, about = NOTHING, bytes }: Request): Generator<Buffer> {
   const cipher = createCipheriv('aes-256-gcm', key, NONCE).setAAD(about);
   yield* inSlices(cipher, bytes);

@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { type Cipher, PART_BYTES, TAG_BYTES, webCipher } from '../backup/index.js';
 import type { Answer, Request } from './thread.js';
 
-/** A smaller part costs less than the way to another thread and back. */
+/** For smaller parts the work costs less than the way to another thread and back. */
 const SMALL = 256 * 1024;
 
 interface Thread {
@@ -12,7 +12,7 @@ interface Thread {
   readonly waiting: Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>;
 }
 
-/** A {@link Cipher} that works in place, in threads of its own. */
+/** A {@link Cipher} that works in place, in its own threads. */
 class ThreadedCipher implements Cipher {
   readonly #threads: Thread[] = [];
   #count = 0;
@@ -82,7 +82,7 @@ function begin(): Thread {
   return { worker, waiting };
 }
 
-/** The same bytes where the tag fits behind them. */
+/** The same bytes, in a buffer with room for the tag after them. */
 function withRoom(bytes: Uint8Array): Uint8Array {
   if (bytes.byteOffset + bytes.length + TAG_BYTES <= bytes.buffer.byteLength) return bytes;
   const roomy = new Uint8Array(new SharedArrayBuffer(bytes.length + TAG_BYTES));
@@ -90,7 +90,7 @@ function withRoom(bytes: Uint8Array): Uint8Array {
   return roomy.subarray(0, bytes.length);
 }
 
-/** Lends what uses a backup a {@link Cipher} with threads, which end with it. */
+/** Lends `use` a {@link Cipher} with threads, which end afterwards. */
 export async function withThreads<T>(use: (cipher: Cipher) => Promise<T>): Promise<T> {
   const cipher = new ThreadedCipher();
   try {

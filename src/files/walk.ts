@@ -16,27 +16,27 @@ import { isHole } from './holes.js';
 import { fromBytes, isDoubtful, toBytes } from './names.js';
 import { type ExtendedAttributes, readXattr } from './xattr.js';
 
-// Files are read on the program's own thread. For thousands of small ones, a trip to another thread costs more than
-// the work there; and the other threads are busy with encryption.
+// Files are read on the main thread. For thousands of small files, a trip to another thread costs more than
+// the reading, and the other threads are busy with encryption.
 
-/** A file that changed within the same tick of the system's clock looks unchanged, milliseconds. */
+/** A tick of the system's clock, milliseconds: a file that changed twice within one looks unchanged. */
 const TICK = 20;
-/** Bytes that are read at a time: files of /proc/sys refuse to fill more. */
+/** Most bytes that are read at a time: files of /proc/sys refuse larger buffers. */
 const MOST_AT_ONCE = 1024 * 1024;
-/** Bytes that the system counts as a block of a file. */
+/** Bytes of a block, as the system counts them. */
 const BLOCK = 512;
-/** Bytes of a path that the system takes surely, names of three bytes a character. */
+/** Characters of a path that the system is sure to accept, even with three bytes a character. */
 const SHORT = 1300;
 const CACHE_TAG = 'Signature: 8a477f597d28d172789f06886806bc55';
 
 export interface WalkOptions {
-  /** whether a path is left out, and with it what lies below */
+  /** whether a path, and so everything below it, is left out */
   readonly isExcluded: (path: string) => boolean;
   /** caches that are marked as such (CACHEDIR.TAG) are not left out */
   readonly withCaches: boolean;
-  /** a folder that is not entered, asked when a walk begins: where the backup lies */
+  /** the folder of the backup, which is not entered; asked when a walk begins */
   readonly except: () => Stats | undefined;
-  /** told of what is left out on purpose */
+  /** is told what is left out on purpose */
   readonly onSkip: (path: string, reason: string) => void;
 }
 
@@ -50,13 +50,13 @@ function kindOf(info: Stats): string {
 }
 
 /**
- * Walks a folder: entries sorted, folders before what they hold. What is read, names and contents, is read through no link
- * that another program puts in a folder's place.
+ * Walks a folder: entries are sorted, folders come before what they hold. If another program replaces a
+ * folder by a link, nothing is read through the link, neither names nor contents.
  */
 export class Walk {
   #folders: Folders;
   readonly #inodes = new Map<string, number>();
-  /** how often the system refused extended attributes, by its code: a network drive may refuse all */
+  /** how often the system refused extended attributes, by error code: a network drive may refuse all */
   readonly #unread = new Map<string, number>();
   #except: Stats | undefined;
 
@@ -110,7 +110,7 @@ export class Walk {
   #names(path: string): string[] {
     const full = this.#folders.folder(path);
     const names = readdirSync(full);
-    // As text, a name loses bytes that are not UTF-8. Then its bytes are asked for.
+    // As text, a name loses bytes that are not UTF-8. In that case its bytes are read.
     return (names.some(isDoubtful) ? readdirSync(full, { encoding: 'buffer' }).map(fromBytes) : names).sort();
   }
 
@@ -173,7 +173,10 @@ export class Walk {
     return xattr ? { xattr } : {};
   }
 
-  /** Where to look at something, without its content: by its path, which is faster, as long as that is short. */
+  /**
+   * The path for looking at an entry without its content. The entry's own path is faster, and is used if it
+   * is short.
+   */
   #near(path: string): string | Buffer {
     const full = `${this.root}/${path}`;
     return full.length < SHORT ? toBytes(full) : this.#folders.entry(path);
@@ -197,7 +200,7 @@ async function openFile(path: string | Buffer): Promise<OpenFile> {
     const info = fstatSync(file);
     sparse = info.blocks * BLOCK < info.size;
     if (!info.isFile()) throw new Error(`it is ${kindOf(info)}`);
-    // A change after this one then has another time.
+    // A later change then has another time.
     if (Math.abs(Date.now() - info.ctimeMs) < TICK) await setTimeout(TICK);
   } catch (error) {
     closeSync(file);

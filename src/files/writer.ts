@@ -8,18 +8,18 @@ const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW = 0 } = constants;
 const isFull = (error: unknown): boolean =>
   ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
 
-/** Room on a disk. Once it was full, a file is begun only if it fits. Smaller ones still may. */
+/** Room on a disk. Once the disk was full, a file is begun only if it fits; smaller files may still fit. */
 export class Room {
   #full = false;
 
-  /** @param bytes that a file has @throws when they do not fit */
+  /** @param bytes the size of a file @throws when it does not fit */
   check(folder: string | Buffer, bytes: number): void {
     if (!this.#full) return;
     const { bavail, bsize } = statfsSync(folder);
     if (bavail * bsize < bytes) throw new Error('the disk is full');
   }
 
-  /** Writes, and says it plainly when there is no room. */
+  /** Writes, and reports clearly if there is no room. */
   use<T>(work: () => T): T {
     try {
       return work();
@@ -31,12 +31,12 @@ export class Room {
   }
 }
 
-/** A new file that only its owner reads, filled from its begin to its end. */
+/** A new file that only its owner can read, filled from the beginning to the end. */
 export class Writer {
   readonly file: number;
   #at = 0;
 
-  /** @throws when there is something at the path, be it a link */
+  /** @throws when something exists at the path, even a link */
   constructor(
     path: string | Buffer,
     readonly room: Room,
@@ -56,7 +56,7 @@ export class Writer {
     this.#at += length;
   }
 
-  /** Gives it its length, also where it ends with a hole. */
+  /** Sets its length, which matters if it ends with a hole. */
   end(): void {
     this.room.use(() => ftruncateSync(this.file, this.#at));
   }

@@ -1,6 +1,6 @@
 import { libc, once } from './libc.js';
 
-/** Bytes of a value, and of a list of names, that Linux has at most. */
+/** Most bytes of a value, and of a list of names, on Linux. */
 const MOST = 65_536;
 
 type Path = string | Buffer;
@@ -37,9 +37,9 @@ const terminated = (path: Path): Path =>
   typeof path === 'string' ? path : Buffer.concat([path, Buffer.of(0)]);
 
 /**
- * What a file or folder has; a link is not followed. One that cannot be read leaves the others as they are.
- * @param onFailure is told of each that cannot be read: the system's code
- * @returns `undefined` when there is nothing, or the file system has no such thing
+ * The extended attributes of a file or folder; a link is not followed. An attribute that cannot be read is
+ * left out. @param onFailure gets the system's error code for each that cannot be read @returns `undefined`
+ * when there are none, or the file system has no extended attributes
  */
 export function readXattr(path: Path, onFailure: (code: string) => void): ExtendedAttributes | undefined {
   const calls = system();
@@ -56,13 +56,13 @@ export function readXattr(path: Path, onFailure: (code: string) => void): Extend
   for (const name of names.toString('utf8', 0, length - 1).split('\0')) {
     const size = calls.get(at, name, value, MOST);
     if (size >= 0) found[name] = value.toString('base64url', 0, size);
-    // It may be gone since it was listed.
+    // It may have gone since it was listed.
     else failed(['ENODATA']);
   }
   return Object.keys(found).length > 0 ? found : undefined;
 }
 
-/** @param file that is open @param content base64url @throws when the system refuses */
+/** @param file an open file @param content base64url @throws when the system refuses */
 export function writeXattr(file: number, name: string, content: unknown): void {
   const calls = system();
   if (typeof content !== 'string' || name.includes('\0'))
@@ -79,8 +79,8 @@ const OWNING_GROUP = 0x04;
 const MASK = 0x10;
 
 /**
- * Permissions without an ACL: with one, the group's bits are those of all whom it names. What the owning group may itself
- * is left of them.
+ * Permissions for a file whose ACL cannot be restored. With an ACL the mode's group bits cover everybody whom
+ * the ACL names. Only what the owning group itself may do is left of them.
  */
 export function modeWithoutAcl(mode: number, acl: unknown): number {
   if (typeof acl !== 'string') return mode;

@@ -7,14 +7,14 @@ import { ObjectError, type Storage, StorageError, type Stored } from './storage.
 
 /** Bytes that are written at a time: ext4 takes several times as long for 4 MiB at once. */
 const SLICE = 512 * 1024;
-/** Files that are synced at the same time: a disk orders what it is asked together. */
+/** How many files are synced at the same time: a disk orders requests that arrive together. */
 const SYNCS = 4;
-/** The system has written to the disk what is older. */
+/** After this time the system itself has written a file to the disk. */
 const WRITTEN_BACK_MS = 3_600_000;
-/** What a write that was cut off leaves, and from when on it is no write under way. */
+/** Names of files that an interrupted write leaves, and the age from which a write is no longer under way. */
 const TEMPORARY = /\.[0-9a-f]{8}\.tmp$/;
 const LEFT_OVER_MS = 24 * 3_600_000;
-/** Some file systems (CIFS, FUSE) have no sync, or none of folders. */
+/** Some file systems (CIFS, FUSE) have no sync, or none for folders. */
 const NO_SYNC = ['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EISDIR', 'EPERM', 'EACCES', 'EBADF'];
 
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? '';
@@ -32,7 +32,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EROFS: 'name a place that can be written to',
 };
 
-/** Asks the system without another thread: of many small questions the way there costs most. */
+/** Asks the system on this thread: for many small questions the way to another thread costs most. */
 function now<T>(ask: () => T): T | undefined {
   try {
     return ask();
@@ -47,7 +47,10 @@ function failed(error: unknown): StorageError {
   return new StorageError(remedy ? `${message}; ${remedy}` : message);
 }
 
-/** Makes a folder and those above it. On a read-only disk Node.js says of its own way that one is missing. */
+/**
+ * Makes a folder and those above it. On a read-only disk Node.js's own function would say that a folder is
+ * missing.
+ */
 async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path);
@@ -59,14 +62,14 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** A folder of this machine, or one that is mounted on it. */
+/** A folder on this machine, or one that is mounted on it. */
 export class FolderStorage implements Storage {
   readonly parallel = availableParallelism() + 2;
-  /** what may be in the memory of the machine alone */
+  /** what may only be in the machine's memory yet */
   readonly #unsynced = new Set<string>();
   /** objects that were written here, and are on the disk or on the way there */
   readonly #own = new Set<string>();
-  /** what is being written to the disk beside other work */
+  /** what is being written to the disk in the background */
   readonly #syncing = new Set<Promise<void>>();
   readonly #leftOver = new Set<string>();
   #failed: Error | undefined;
@@ -83,7 +86,7 @@ export class FolderStorage implements Storage {
     try {
       const { size } = await file.stat();
       if (size > most) throw new ObjectError(`${this.#path(name)} is longer than it can be`);
-      // In one piece, where readFile takes many small ones, and without zeroing it first.
+      // Reads in one piece, while readFile reads many small ones, and without zeroing the buffer first.
       const content =
         into && size <= into.length ? into : new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
       let length = 0;
@@ -97,7 +100,7 @@ export class FolderStorage implements Storage {
     }
   }
 
-  /** Whole or not at all. */
+  /** Writes completely or not at all. */
   write(name: string, content: Uint8Array): Promise<void> {
     return this.#write(name, async (file) => {
       for (let at = 0; at < content.length; ) {
@@ -169,13 +172,13 @@ export class FolderStorage implements Storage {
     try {
       return await open(this.#path(name));
     } catch (error) {
-      // It was deleted since, or is a folder of a system that opens none.
+      // It was deleted since, or is a folder, and this system does not open folders.
       if (codeOf(error) === 'ENOENT' || NO_SYNC.includes(codeOf(error))) return undefined;
       throw error;
     }
   }
 
-  /** Has a file written to the disk, and closes it. */
+  /** Syncs a file to the disk, and closes it. */
   #sync(file: FileHandle): void {
     const syncing = file
       .datasync()

@@ -3,16 +3,16 @@ import { ObjectError } from './storage.js';
 /** A request that takes longer is given up, and tried again. */
 const LONGEST_MS = 300_000;
 
-/** A server answered, and not with what was asked for. */
+/** A server answered, but not with what was asked for. */
 export class HttpError extends Error {
   override name = 'HttpError';
 
   constructor(
     readonly status: number,
     detail: string,
-    /** when the server wants to be asked again, seconds */
+    /** seconds after which the server wants to be asked again */
     readonly retryAfter?: number,
-    /** the server's own word for it, as S3's `NoSuchBucket` */
+    /** the server's own code for the failure, such as S3's `NoSuchBucket` */
     readonly code?: string,
   ) {
     super(`the server answered ${status}${detail && `: ${detail}`}`);
@@ -31,13 +31,13 @@ const ADVICE: Record<number, string> = {
 
 export const timeLimit = (): AbortSignal => AbortSignal.timeout(LONGEST_MS);
 
-/** What a server says of a failure: a word for programs, and a text for people. */
+/** What a server says about a failure: a code for programs, and a text for people. */
 export interface Said {
   readonly code: string;
   readonly text: string;
 }
 
-/** @throws HttpError when the status is none of success */
+/** @throws HttpError when the status is not one of success */
 export async function checked(
   response: Response,
   saidIn: (response: Response) => Promise<Said>,
@@ -48,7 +48,7 @@ export async function checked(
   throw failure(response, said);
 }
 
-/** What a status means. @param said what the server said of it */
+/** What a status means. @param said what the server said about it */
 export function failure(
   {
     status,
@@ -64,8 +64,8 @@ export function failure(
 }
 
 /**
- * The body of an answer, and no more than is wanted of it.
- * @param into memory that may be used for it, where it has room for `most`
+ * The body of an answer, read only up to `most` bytes. @param into memory that may be used for it, if it has
+ * room for `most`
  * @throws ObjectError when it is longer
  */
 export async function bodyOf(
@@ -82,7 +82,7 @@ export async function bodyOf(
   const room = into && into.length >= most ? into : undefined;
   const pieces: Uint8Array[] = [];
   let read = 0;
-  // Leaving the loop gives the rest of the body up.
+  // Leaving the loop abandons the rest of the body.
   for await (const piece of body ?? []) {
     read += piece.length;
     if (read > most || (length ?? 0) > most) throw new ObjectError(`${name} is longer than it can be`);

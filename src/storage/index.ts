@@ -4,12 +4,12 @@ import type { Storage } from './storage.js';
 export { ObjectError, type Storage, StorageError, type Stored } from './storage.js';
 
 /**
- * Opens a storage by the name that a user gives it: a folder, `s3://bucket/prefix`, the address of a WebDAV collection
- * (http or https; BKV_WEBDAV_USER and BKV_WEBDAV_PASSWORD), or `rclone:remote:path`. Close it in the end.
- * @throws StorageError
+ * Opens a storage by the name that a user gives it: a folder, `s3://bucket/prefix`, the address of a WebDAV
+ * collection (http or https; BKV_WEBDAV_USER and BKV_WEBDAV_PASSWORD), or `rclone:remote:path`. The caller
+ * must close it. @throws StorageError
  */
 export async function openStorage(location: string): Promise<Storage> {
-  // Each is loaded when it is wanted: a folder needs none of their libraries.
+  // Each is loaded only when it is needed: a folder needs none of their libraries.
   if (location.startsWith('s3://')) return new (await import('./s3.js')).S3Storage(location);
   if (location.startsWith('rclone:')) return (await import('./rclone.js')).openRclone(location);
   if (!/^https?:\/\//.test(location)) return new FolderStorage(location);

@@ -2,9 +2,9 @@ import { setTimeout } from 'node:timers/promises';
 import pRetry, { AbortError } from 'p-retry';
 import { ObjectError, StorageError } from './storage.js';
 
-/** Timeout, locked (RFC 4918), too early (RFC 8470), too many requests: a second try may change these. */
+/** Timeout, locked (RFC 4918), too early (RFC 8470), too many requests: a second try may succeed. */
 const PASSING = [408, 423, 425, 429];
-/** The storage is full: so it stays for as long as tries go on. */
+/** The storage is full, which will not change while tries go on. */
 const FULL = 507;
 /** The longest that a server may ask to wait, seconds. */
 const PATIENCE = 60;
@@ -12,14 +12,14 @@ const PATIENCE = 60;
 const isFinal = (status: number): boolean =>
   status === FULL || (status >= 400 && status < 500 && !PASSING.includes(status));
 
-/** The status that a server answered with, when it did. */
+/** The status that a server answered with, if it answered. */
 export function statusOf(error: unknown): number | undefined {
   const { status, cause } = error as { status?: number; cause?: unknown };
   return status ?? (cause === undefined ? undefined : statusOf(cause));
 }
 
 /**
- * Tries up to six times within half a minute, waiting twice as long each time, and as long as the server asks.
+ * Tries up to six times within half a minute, waiting twice as long each time, or as long as the server asks.
  * @throws StorageError naming the storage
  */
 export async function attempt<T>(location: string, work: () => Promise<T>): Promise<T> {
@@ -29,7 +29,7 @@ export async function attempt<T>(location: string, work: () => Promise<T>): Prom
         try {
           return await work();
         } catch (error) {
-          // A socket that broke is a TypeError with a cause; without one it is a fault of this program.
+          // A broken socket is a TypeError with a cause; without a cause it is a fault of this program.
           const isOurs = error instanceof TypeError && error.cause === undefined;
           if (error instanceof StorageError || isOurs || isFinal(statusOf(error) ?? 0))
             throw new AbortError(error as Error);

@@ -18,7 +18,7 @@ export class S3Storage implements Storage {
   /** @throws StorageError when the variables are not set */
   constructor(readonly location: string) {
     const [, bucket, prefix] = /^s3:\/\/([^/]+)\/?(.*?)\/?$/.exec(location) ?? [];
-    // A variable that is set to nothing is not set.
+    // An empty variable counts as unset.
     const variable = (name: string) => process.env[name] || undefined;
     const region = variable('AWS_REGION') ?? variable('AWS_DEFAULT_REGION') ?? 'us-east-1';
     const accessKeyId = variable('AWS_ACCESS_KEY_ID');
@@ -101,7 +101,7 @@ export class S3Storage implements Storage {
           .update(body ?? '')
           .digest('hex'),
       },
-      // A copy: memory that threads share is not sent.
+      // A copy, because `fetch` does not send memory that threads share.
       ...(body && { body: Uint8Array.from(body) }),
     });
     return checked(response, async (answer) => {
@@ -114,20 +114,20 @@ export class S3Storage implements Storage {
     return attempt(this.location, work);
   }
 
-  /** The server has it when it has answered. */
+  /** Nothing to do: once the server has answered, it has the object. */
   async flush(): Promise<void> {}
 
   async close(): Promise<void> {}
 }
 
-/** Bytes of a page of a list, which has at most 1,000 names, and of an error. */
+/** Most bytes of an error, and of a page of a list, which has at most 1,000 names. */
 const MOST_LISTED = 8 * 1024 * 1024;
 const MOST_SAID = 65_536;
 
 /**
- * A page of a list. What is not listed would be taken for missing, and what only that needs for superfluous.
- * @param continuation of this page
- * @throws StorageError when it is none, or the list ends before its end
+ * A page of a list. It must be complete: objects that are not listed would count as missing, and what only
+ * they need as superfluous. @param continuation that of this page @throws StorageError when it is not such a
+ * page, or the list stops before its end
  */
 function pageOf(xml: string, continuation: string | undefined): string {
   if (!xml.includes('<ListBucketResult') || !xml.includes('</ListBucketResult>'))
@@ -154,7 +154,7 @@ async function unlessMissing(asked: Promise<Response>): Promise<Response | undef
   try {
     return await asked;
   } catch (error) {
-    // A bucket that is not there is told, and is no missing object.
+    // A missing bucket is reported; it is not a missing object.
     if (error instanceof HttpError && error.status === 404 && error.code !== 'NoSuchBucket') return undefined;
     throw error;
   }

@@ -3,7 +3,9 @@ import { bodyOf, failure, timeLimit } from './http.js';
 import { attempt, statusOf } from './retry.js';
 import { type Storage, StorageError, type Stored } from './storage.js';
 
-/** Folders that are listed at the same time: parts lie in 256 of them, and an answer takes little room. */
+/**
+ * How many folders are listed at the same time: parts are in 256 of them, and an answer takes little room.
+ */
 const LISTINGS = 16;
 
 export interface Credentials {
@@ -11,20 +13,20 @@ export interface Credentials {
   readonly password: string;
 }
 
-/** Bytes of an answer that is no content: a list of some 16,000 names. */
+/** Most bytes of an answer without an object's content: a list of about 16,000 names. */
 const MOST_SAID = 16 * 1024 * 1024;
 
-// The library brings a `fetch` of its own, which knows no proxy, and it reads answers to their end, be there one or not.
+// The library has its own `fetch`, which knows no proxies, and reads answers to the end, even endless ones.
 getPatcher().patch('fetch', async (...call) => {
   const [url, options] = call as Parameters<typeof fetch>;
   const response = await fetch(url, options);
-  // Contents are read here, no further than they may be long.
+  // Objects' contents are read by this program, up to their longest length.
   if (options?.method === 'GET' || !response.body) return response;
   const body = await bodyOf(response, 'an answer', MOST_SAID);
   return new Response(body as Uint8Array<ArrayBuffer>, response);
 });
 
-/** A collection on a WebDAV server (RFC 4918), as Nextcloud and many others have it. */
+/** A collection on a WebDAV server (RFC 4918), such as Nextcloud. */
 export class WebDavStorage implements Storage {
   readonly parallel = 8;
   readonly #client: WebDAVClient;
@@ -98,12 +100,12 @@ export class WebDavStorage implements Storage {
     await this.#unlessMissing((signal) => this.#client.deleteFile(`/${name}`, { signal }));
   }
 
-  /** The server has it when it has answered. */
+  /** Nothing to do: once the server has answered, it has the object. */
   async flush(): Promise<void> {}
 
   async close(): Promise<void> {}
 
-  /** Makes a collection and those above it, each once. */
+  /** Makes a collection and those above it, each only once. */
   #folder(folder: string): Promise<void> {
     const known = this.#made.get(folder);
     if (known) return known;
@@ -113,7 +115,7 @@ export class WebDavStorage implements Storage {
         try {
           await this.#client.createDirectory(`/${folder}`, { signal });
         } catch (error) {
-          // 405: it is there (RFC 4918, section 9.3.1). Some servers refuse to make what is their root.
+          // 405: it exists (RFC 4918, section 9.3.1). Some servers refuse to make their own root.
           const refused = statusOf(error) !== 405 && statusOf(error) !== 409;
           if (statusOf(error) === 409 || (refused && (folder || !(await this.#client.exists('/')))))
             throw error;

@@ -7,10 +7,15 @@ import { Problem, texts } from './words.js';
 /** Milliseconds for one request. */
 const TIMEOUT = 30_000;
 
-/** Who is signed in, and what opened the backup that was last made or opened here, as the messenger's own program has them. */
+/**
+ * Who is signed in, and what opened the backup that was last made or opened here. A messenger's own program
+ * would have these.
+ */
 class Account {
   name = '';
-  /** tries that failed before the password was right, but for those of the person at this page: to be told */
+  /**
+   * tries that failed before the password was right, without those of the user at this page; to be reported
+   */
   guesses = 0;
   #mistyped = 0;
   #opener: Opener | undefined;
@@ -54,7 +59,7 @@ class Account {
 
   /**
    * Has the vault hold a key under a password.
-   * @param replace whether the key that it holds may be lost for it
+   * @param replace whether the key that the vault holds may be lost for this one
    * @throws KeyExists, VaultError, Problem
    */
   register(password: string, key: Uint8Array, replace: boolean): Promise<void> {
@@ -74,7 +79,7 @@ class Account {
     });
   }
 
-  /** What the messenger's own program has built in: the vault's public key. */
+  /** The vault's public key, which a messenger's own program has built in. */
   async #config(): Promise<{ serverPublicKey: string }> {
     try {
       return await (await fetch('demo/config', { signal: AbortSignal.timeout(TIMEOUT) })).json();

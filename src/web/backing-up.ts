@@ -28,13 +28,13 @@ import { type Way, wayOf } from './way-of.js';
 import { showWays } from './ways.js';
 import { filesAre, Problem, texts } from './words.js';
 
-/** Bytes that a backup of one file may have: it is made in memory. */
+/** Most bytes of a backup in one file, because it is made in memory. */
 const ARCHIVE_LIMIT = 1e9;
 
 let storage: ArchiveStorage | DirectoryStorage;
-/** whether there is a backup at the destination, which has a key already */
+/** whether there is a backup at the destination; it then has a key already */
 let isThere = false;
-/** what opens the backup besides that with which it is made */
+/** what else opens the backup, besides the opener with which it is made */
 let others: Opener[] = [];
 
 export function beginBackup(): void {
@@ -64,7 +64,7 @@ async function takeDestination(): Promise<void> {
   show('opener');
 }
 
-/** Contacts come as a second way: who makes a backup should be able to open it alone. */
+/** Contacts are offered as a second way only: whoever makes a backup should be able to open it alone. */
 const waysToMake = async () =>
   (await passkeysMayOpen())
     ? (['password', 'digits', 'passkey'] as const)
@@ -82,11 +82,14 @@ const making = (more: readonly Opener[] = []): Making => ({
   },
 });
 
-/** New digits; when a password holds a key, the person says whether it is to open this backup, too. */
+/**
+ * Makes new digits. If the vault holds a key under a password, the user says whether that is to open this
+ * backup too.
+ */
 async function takeDigits(): Promise<void> {
   const { opener } = account;
   if (opener?.form === 'digits') return makeDigits(making(), opener);
-  // Digits need no vault: when it does not answer, they are all.
+  // Digits need no vault: if it does not answer, they are the only opener.
   const state = await account.status().then(
     (status) => status.state,
     () => 'unknown',
@@ -135,7 +138,7 @@ function showSaved(count: number): void {
   showAnew('saved');
 }
 
-/** What follows the step `opener` of a backup. */
+/** Goes on from the step `opener` of a backup. */
 export async function chooseOpener(): Promise<void> {
   const way = chosenWay();
   others = [];

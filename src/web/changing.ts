@@ -4,7 +4,7 @@ import { askPassword } from './opening.js';
 import { element, onClick, showAnew } from './steps.js';
 import { texts } from './words.js';
 
-/** Has the person choose another password. The key that the vault holds stays, and so does every backup. */
+/** Has the user choose another password. The key that the vault holds stays, and so does every backup. */
 export function changePassword(): void {
   askPassword({
     passwordNote: texts.forChange,
@@ -17,7 +17,7 @@ export function changePassword(): void {
   });
 }
 
-/** Tells at the end of a task of wrong passwords that somebody tried. */
+/** At the end of a task, reports wrong passwords that somebody tried. */
 export function tellGuesses(step: string): void {
   const note = element('#guesses');
   note.hidden = account.guesses === 0;

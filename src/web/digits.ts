@@ -8,7 +8,7 @@ let lines: string[] = [];
 let asked = 0;
 let confirmed: () => Promise<void>;
 
-/** Shows a key as 64 digits, and goes on when a line of it was typed back. */
+/** Shows a key as 64 digits, and goes on once a line of it was typed back. */
 export function showDigits(key: Uint8Array, then: () => Promise<void>): void {
   const digits = formatKey(key);
   lines = digits.split('\n');

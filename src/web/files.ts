@@ -2,7 +2,7 @@ import { type Chosen, choose, size } from './selection.js';
 import { element, input, onClick, onSubmit, run, show } from './steps.js';
 import { FieldProblem, Problem, texts } from './words.js';
 
-/** Names that are shown of what was chosen. */
+/** How many names of chosen files are shown. */
 const SHOWN = 200;
 
 let files: Chosen[] = [];
@@ -45,7 +45,7 @@ function add(field: HTMLInputElement): void {
   });
 }
 
-/** The step in which files and folders are chosen, as often as the person likes. */
+/** The step in which files and folders are chosen, as often as the user likes. */
 export function prepareFiles(): void {
   for (const id of ['choose-files', 'choose-folder'])
     input(id).addEventListener('change', () => add(input(id)));

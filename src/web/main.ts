@@ -59,7 +59,7 @@ onHome(() => {
   account.guesses = 0;
   clearRestored();
 });
-// A page that the browser keeps to go back to must not keep secrets.
+// The browser may keep the page in order to go back to it; it must not keep secrets.
 addEventListener('pagehide', () => {
   forget();
   account.opener = undefined;

@@ -8,24 +8,24 @@ import { drawCode } from './qr.js';
 import { element, input, nameButton, type Outlet, onBack, onClick, onSubmit, show } from './steps.js';
 import { FieldProblem, Problem, texts } from './words.js';
 
-/** What something is made for that opens a backup from now on. */
+/** The purpose for which a new opener is made. */
 export interface Making {
-  /** what the last button of the way there says */
+  /** text of the last button */
   readonly button: string;
-  /** why the password is asked for that the account has */
+  /** why the account's present password is asked for */
   readonly existing: string;
-  /** ids of the passkeys that there are */
+  /** ids of the existing passkeys */
   readonly passkeys?: readonly string[];
   made(opener: Opener): Promise<void>;
 }
 
-/** Steps whose button ends the making. */
+/** Steps whose button finishes making an opener. */
 const LAST = ['new-password', 'digits-confirm', 'passkey-new', 'pieces-show'];
 
 let making: Making;
-/** the key that gets a new password; a new one unless set */
+/** the key that gets a new password; if unset, a new key is made */
 let renewed: Uint8Array | undefined;
-/** The person has agreed to lose what the old password opened. */
+/** Whether the user has agreed to lose what the old password opened. */
 let replacing = false;
 
 function begin(what: Making): void {
@@ -74,7 +74,7 @@ async function register(outlet: Outlet): Promise<void> {
   try {
     await account.register(password, secret, replacing);
   } catch (error) {
-    // Another tab or device was faster, or the answer to an earlier try was lost.
+    // Another tab or device was faster, or the answer to an earlier try got lost.
     if (!(error instanceof KeyExists)) throw error;
     clearNewPassword();
     return makePassword(making);
@@ -84,7 +84,7 @@ async function register(outlet: Outlet): Promise<void> {
   await making.made({ kind: 'key', form: 'password', secret });
 }
 
-/** @param digits those that are shown again; new ones unless told */
+/** @param digits those to show again; by default new ones are made */
 export function makeDigits(what: Making, digits?: Opener): void {
   begin(what);
   const opener = digits ?? { kind: 'key', form: 'digits', secret: newBackupKey() };

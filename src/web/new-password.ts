@@ -4,7 +4,7 @@ import { FieldProblem, Problem, sentence, texts } from './words.js';
 
 const WORDS = ['very weak', 'weak', 'fair', 'good', 'strong'];
 
-/** A weak one is taken when it is sent a second time. */
+/** The weak password that was warned of: it is accepted when it is sent a second time. */
 let warnedOf: string | undefined;
 
 async function strengthOf(password: string) {
@@ -26,7 +26,7 @@ async function rate(): Promise<void> {
   }
 }
 
-/** The new password, once it was typed twice and is strong enough. @throws FieldProblem, Problem */
+/** The new password, once it is strong enough and was typed twice. @throws FieldProblem, Problem */
 export async function takeNewPassword(): Promise<string> {
   const password = input('new-secret').value;
   if (password === '') throw new FieldProblem('new-secret', texts.emptyPassword);

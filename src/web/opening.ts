@@ -21,9 +21,9 @@ import { FieldProblem, Problem, sentence, texts } from './words.js';
 /** Why a backup is opened, and what follows. */
 export interface Purpose {
   readonly passwordNote: string;
-  /** what the person can do who does not know the password any more */
+  /** what a user can do who no longer knows the password */
   readonly forgotten?: () => void;
-  /** @throws Problem when it is another backup's */
+  /** @throws Problem when the opener is another backup's */
   opened(opener: Opener, outlet: Outlet): Promise<void>;
   /** after too many wrong passwords */
   readonly closed: () => void;
@@ -34,7 +34,7 @@ let pieces: string[] = [];
 
 const field = (id: string): HTMLTextAreaElement => element<HTMLTextAreaElement>(`#${id}`);
 
-/** The choices of the step `opener`. @param ways those that there are; the first is chosen */
+/** Fills in the choices of the step `opener`. @param ways the possible ones; the first is preselected */
 export function offerWays(ways: readonly Way[]): void {
   for (const choice of document.querySelectorAll<HTMLInputElement>('input[name=opener]')) {
     (choice.closest('label') as HTMLElement).hidden = !ways.includes(choice.value as Way);
@@ -42,7 +42,7 @@ export function offerWays(ways: readonly Way[]): void {
   }
 }
 
-/** Those that a backup has, as far as its storage tells. */
+/** The ways to open a backup, as far as its storage shows. */
 export async function waysOf(storage: Storage): Promise<Way[]> {
   const kinds = await openerKinds(storage);
   return [
@@ -53,7 +53,7 @@ export async function waysOf(storage: Storage): Promise<Way[]> {
 
 export const chosenWay = (): Way => chosen('opener') as Way;
 
-/** Goes on only where the opener is one of this backup. @throws Problem */
+/** Goes on only if the opener opens this backup. @throws Problem */
 export async function expectOpens(storage: Storage, opener: Opener): Promise<void> {
   if (!(await opens(storage, opener))) {
     opener.secret.fill(0);
@@ -62,7 +62,7 @@ export async function expectOpens(storage: Storage, opener: Opener): Promise<voi
   account.opener = opener;
 }
 
-/** Has the person open a backup in the way that they chose. */
+/** Has the user open a backup in the way that they chose. */
 export function ask(way: Way, why: Purpose): void {
   purpose = why;
   if (way === 'password') askPassword(why);
@@ -75,7 +75,7 @@ export function ask(way: Way, why: Purpose): void {
   }
 }
 
-/** Has the person type the password. */
+/** Has the user type the password. */
 export function askPassword(why: Purpose): void {
   purpose = why;
   element('#password-note').textContent = why.passwordNote;
@@ -84,14 +84,14 @@ export function askPassword(why: Purpose): void {
   void tellLastTry(why);
 }
 
-/** Says before it is spent that a try is the last one. */
+/** Warns before a try if it is the last one. */
 async function tellLastTry(why: Purpose): Promise<void> {
   const status = await account.status().catch(() => undefined);
   const isLast = status?.state === 'registered' && status.attemptsRemaining === 1;
   if (isLast && purpose === why) element('#password-note').textContent = texts.lastTry;
 }
 
-/** Has the person type or scan the 64 digits. */
+/** Has the user type or scan the 64 digits. */
 export function askDigits(why: Purpose): void {
   purpose = why;
   placeScanner('digits-enter', (text) => fill('typed-digits', text, parseKey, 18));
@@ -146,7 +146,7 @@ async function recover(password: string): Promise<Uint8Array | undefined> {
   }
 }
 
-/** Digits never go to the vault as a password: they are put where they belong. */
+/** Digits never go to the vault as a password: they are moved to the field for digits. */
 function moveDigits(text: string): void {
   input('secret').value = '';
   askDigits(purpose);
@@ -155,7 +155,7 @@ function moveDigits(text: string): void {
   field('typed-digits').focus();
 }
 
-/** Says of what was typed what is wrong with it. */
+/** Reads what was typed, and shows errors at its field. */
 function inField<T>(id: string, read: () => T): T {
   try {
     return read();
@@ -165,7 +165,7 @@ function inField<T>(id: string, read: () => T): T {
   }
 }
 
-/** Puts what a QR code says into a field, in lines of so many characters, if it is what belongs there. */
+/** Puts the content of a QR code into a field, in lines of a given length, if it belongs there. */
 function fill(id: string, text: string, read: (text: string) => unknown, line: number): boolean {
   try {
     read(text);

@@ -3,7 +3,7 @@ import { decodeQR } from 'qr/decode.js';
 
 /** Modules of white on every side (ISO/IEC 18004). */
 const QUIET_ZONE = 4;
-/** Pixels of a picture's longer side: a code stays readable, and reading stays quick. */
+/** Pixels of a picture's longer side, at which a code is readable and reading is quick. */
 const SIDES = [800, 1600];
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -13,7 +13,7 @@ const shape = (name: string, attributes: Record<string, string>): SVGElement => 
   return made;
 };
 
-/** A QR code, black on white whatever the page's colours are. */
+/** A QR code, black on white, whatever the page's colours. */
 export function drawCode(text: string, label: string): SVGElement {
   const modules = encodeQR(text, 'raw', { ecc: 'medium', border: QUIET_ZONE });
   const side = String(modules.length);
@@ -33,7 +33,7 @@ export function drawCode(text: string, label: string): SVGElement {
 
 type Picture = HTMLVideoElement | ImageBitmap;
 
-/** What the QR code in a picture says, if there is one that can be read. */
+/** The content of the QR code in a picture, if there is a readable one. */
 export function readCode(picture: Picture, sides = SIDES): string | undefined {
   const [width, height] =
     picture instanceof HTMLVideoElement
@@ -59,7 +59,10 @@ export function readCode(picture: Picture, sides = SIDES): string | undefined {
   return undefined;
 }
 
-/** Reads from the camera until it sees a code that is taken, or is told to stop. @throws DOMException */
+/**
+ * Reads from the camera until it sees a code that is accepted, or until it is told to stop. @throws
+ * DOMException
+ */
 export async function readCamera(
   video: HTMLVideoElement,
   signal: AbortSignal,

@@ -1,7 +1,7 @@
 import { type BackupKey, openerId, type SeenEpoch, snapshots } from '../backup/index.js';
 import type { Storage } from '../storage/storage.js';
 
-/** What this device keeps of backups: nothing that opens one. */
+/** What this device keeps about backups. Nothing of it opens one. */
 interface Remembered {
   /** mark of the newest epoch, by backup */
   readonly epochs: Record<string, string>;
@@ -27,7 +27,10 @@ export function lastUsed(id: string): Date | undefined {
   return time === undefined ? undefined : new Date(time);
 }
 
-/** Keeps that an opener was used, and how new the backup is. An older copy of it does not take that back. */
+/**
+ * Remembers that an opener was used, and how new the backup is. Opening an older copy of the backup does not
+ * undo that.
+ */
 export async function remember(storage: Storage, opener: BackupKey): Promise<void> {
   const { id, epochs } = await snapshots(storage, opener);
   const { epochs: seen, used } = read();
@@ -38,6 +41,6 @@ export async function remember(storage: Storage, opener: BackupKey): Promise<voi
   try {
     localStorage.setItem(NAME, JSON.stringify({ epochs: seen, used }));
   } catch {
-    // A private window may keep nothing: the backup works without.
+    // A private window may keep nothing; the backup works without this.
   }
 }

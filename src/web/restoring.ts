@@ -39,7 +39,7 @@ async function takeSource(): Promise<void> {
   if (file) storage = openArchive(await file.arrayBuffer());
   else if (folder) storage = folder;
   else throw new Problem(texts.noBackupChosen);
-  // Told before a password is asked for.
+  // Checked before a password is asked for.
   if ((await contentOf(storage)) !== 'backup')
     throw new Problem(file ? texts.notABackup : texts.noBackupInFolder);
   element('#opener-title').textContent = 'How do you open it?';
@@ -65,7 +65,7 @@ const purpose: Purpose = {
   closed: () => showAnew('closed'),
 };
 
-/** What follows the step `opener` of a restore. */
+/** Goes on from the step `opener` of a restore. */
 export async function openRestore(): Promise<void> {
   const way = chosenWay();
   if (way !== 'password') return ask(way, purpose);

@@ -2,7 +2,7 @@ import { readCamera, readCode } from './qr.js';
 import { element, input, onClick, run } from './steps.js';
 import { texts } from './words.js';
 
-/** Takes what a QR code says. @returns whether it was what is looked for */
+/** Takes the content of a QR code. @returns whether it was what is looked for */
 type Take = (text: string) => boolean;
 
 let take: Take = () => false;

@@ -4,11 +4,12 @@ import { comparePaths, type SourceEntry } from '../backup/index.js';
 export interface Chosen {
   readonly path: string;
   readonly file: File;
-  /** its name was taken */
+  /** whether it was renamed, because its name was taken */
   readonly renamed: boolean;
 }
 
-// Names that differ by capitals or composition alone are one name to many disks, where the backup may be restored.
+// Many disks treat names that differ only in case or Unicode composition as one, and the backup may be
+// restored there.
 const sameness = (path: string): string => path.normalize('NFC').toLowerCase();
 
 const pathOf = (file: File): string => file.webkitRelativePath || file.name;
@@ -20,7 +21,7 @@ const foldersOf = (path: string): string[] =>
     .slice(0, -1)
     .map((_, i, segments) => segments.slice(0, i + 1).join('/'));
 
-/** Gives each file a path of its own, a number behind the names that are taken: `image.jpg`, `image (2).jpg`. */
+/** Gives each file a path of its own, with a number if the name is taken: `image.jpg`, `image (2).jpg`. */
 export function choose(files: readonly File[]): Chosen[] {
   const taken = new Set(files.flatMap((file) => foldersOf(pathOf(file)).map(sameness)));
   return files.map((file) => {
@@ -37,7 +38,7 @@ export function choose(files: readonly File[]): Chosen[] {
   });
 }
 
-/** The chosen files as a backup takes them. */
+/** The chosen files as entries of a backup. */
 export function entries(files: readonly Chosen[]): SourceEntry[] {
   return [...files]
     .sort((a, b) => comparePaths(a.path, b.path))

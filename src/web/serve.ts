@@ -1,6 +1,6 @@
 /**
- * Serves the page with a vault behind it, on loopback: `npm run demo:web`. It stands in for a messenger: whoever names an
- * account is logged in as it. The data folder is gone when it ends.
+ * Serves the page with a vault behind it, on loopback: `npm run demo:web`. It takes the place of a messenger:
+ * whoever names an account is logged in as that account. The data folder is deleted at the end.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -25,7 +25,7 @@ const POLICY = [
   "worker-src 'self'",
   "style-src 'self'",
   "connect-src 'self'",
-  // The stylesheet's own marks are data, restored pictures are blobs.
+  // The stylesheet's icons are data: URLs, restored pictures are blobs.
   'img-src blob: data:',
   "form-action 'none'",
   "base-uri 'none'",

@@ -2,18 +2,18 @@ import { zipSync } from 'fflate';
 import type { Destination } from '../backup/index.js';
 
 const PICTURE = /\.(jpe?g|png|gif|webp|avif)$/i;
-/** More would fill the memory of a phone. */
+/** Most previews: more would fill the memory of a phone. */
 const PREVIEWS = 100;
 const basename = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 
-/** Has the browser save a file. The link can be pressed again until it is let go. */
+/** Has the browser save a file. The link can be pressed again until it is released. */
 export function offer(link: HTMLAnchorElement, name: string, content: Blob): void {
   if (link.href) URL.revokeObjectURL(link.href);
   link.href = URL.createObjectURL(content);
   link.download = name;
 }
 
-/** Restored files, shown with a link each, pictures as such. */
+/** Restored files, each shown with a link, pictures as pictures. */
 export class Shelf implements Destination {
   readonly #list: HTMLElement;
   readonly #files = new Map<string, Blob>();
@@ -26,7 +26,7 @@ export class Shelf implements Destination {
     return this.#files.size;
   }
 
-  /** Lets go of all that stands on it. */
+  /** Releases everything on the shelf. */
   clear(): void {
     for (const link of this.#list.querySelectorAll('a')) URL.revokeObjectURL(link.href);
     this.#list.replaceChildren();

@@ -1,14 +1,14 @@
 import { Way } from './way.js';
 import { FieldProblem, words } from './words.js';
 
-/** Looks an element of the page up; the page is fixed, so it is there. */
+/** Looks up an element of the page. The page is fixed, so the element is there. */
 export const element = <T extends HTMLElement = HTMLElement>(selector: string): T =>
   document.querySelector(selector) as T;
 export const input = (id: string): HTMLInputElement => element<HTMLInputElement>(`#${id}`);
 export const chosen = (name: string): string =>
   element<HTMLInputElement>(`input[name=${name}]:checked`).value;
 
-/** What stands under the button that was pressed: what is going on, how far it is, and what went wrong. */
+/** The text under the button that was pressed: what is going on, how far it has come, and what went wrong. */
 export interface Outlet {
   say(text: string): void;
   progress(done: number, total: number): void;
@@ -40,13 +40,13 @@ export function show(step: string): void {
   reveal(step);
 }
 
-/** Shows a step from which no way leads back to those before, but to the first. */
+/** Shows a step from which Back leads only to the first step. */
 export function showAnew(step: string): void {
   way.anew(step);
   reveal(step);
 }
 
-/** Says which task is under way, for steps that both have. */
+/** Says which task is under way, for steps that both tasks have. */
 export function setTask(begun: Task): void {
   task = begun;
 }
@@ -92,14 +92,14 @@ function make(form: HTMLFormElement): Parts {
 const submitOf = (form: HTMLFormElement): HTMLElement =>
   form.querySelector('button[type=submit]') as HTMLElement;
 
-/** Says on a step's button what it does. */
+/** Sets the text of a step's button. */
 export const nameButton = (step: string, text: string): void => {
   submitOf(formOf(step)).textContent = text;
 };
 
 const formOf = (step: string): HTMLFormElement => element<HTMLFormElement>(`#${step} form`);
 
-/** Takes away what a form said before. */
+/** Removes a form's earlier messages. */
 function quiet(form: HTMLFormElement): void {
   const { status, bar, alert } = parts.get(form) ?? make(form);
   status.textContent = '';
@@ -111,7 +111,7 @@ function quiet(form: HTMLFormElement): void {
   }
 }
 
-/** Says under a step's button what is wrong. */
+/** Shows under a step's button what is wrong. */
 export function complain(step: string, error: unknown): void {
   const form = formOf(step);
   const { alert, status, bar } = parts.get(form) ?? make(form);
@@ -126,7 +126,7 @@ export function complain(step: string, error: unknown): void {
   field.focus();
 }
 
-/** Runs what a step's button does, one at a time, and says under it what comes of that. */
+/** Runs what a step's button does, one at a time, and shows the outcome under the button. */
 export async function run(step: string, work: (outlet: Outlet) => Promise<void>): Promise<void> {
   if (running > 0) return;
   const form = formOf(step);
@@ -141,7 +141,7 @@ export async function run(step: string, work: (outlet: Outlet) => Promise<void>)
       bar.value = total === 0 ? 1 : done / total;
     },
   };
-  // Not `disabled`: a button that is would lose the focus of a keyboard.
+  // Not `disabled`, because a disabled button loses keyboard focus.
   const buttons = element(`#${step}`).querySelectorAll('button');
   running++;
   form.setAttribute('aria-busy', 'true');
@@ -160,7 +160,7 @@ export async function run(step: string, work: (outlet: Outlet) => Promise<void>)
   next?.();
 }
 
-/** Goes on, once what is running is done, with a step that begins by itself and from which no way leads back. */
+/** Once what is running is done, goes on with a step that starts by itself and has no way back. */
 export function follow(step: string, work: (outlet: Outlet) => Promise<void>): void {
   showAnew(step);
   following = () => void run(step, work);
@@ -177,7 +177,7 @@ export function onSubmit(
   });
 }
 
-/** What a button does that is no form's own: nothing while something is running. */
+/** Sets what a button outside a form does; it does nothing while something is running. */
 export function onClick(selector: string, work: () => void): void {
   for (const button of document.querySelectorAll(selector))
     button.addEventListener('click', () => {
@@ -185,17 +185,17 @@ export function onClick(selector: string, work: () => void): void {
     });
 }
 
-/** What a step forgets when the person goes back from it. */
+/** Sets what a step forgets when the user goes back from it. */
 export function onBack(step: string, work: () => void): void {
   whenBack.set(step, work);
 }
 
-/** What is forgotten whenever the first step is shown. */
+/** Sets what is forgotten whenever the first step is shown. */
 export function onHome(work: () => void): void {
   atHome = work;
 }
 
-/** Shows a list of files with which something went wrong, if there are any. */
+/** Shows a list of the files with which something went wrong, if there are any. */
 export function listProblems(
   id: string,
   title: string,
@@ -209,7 +209,10 @@ export function listProblems(
   element(`#${id} ul`).replaceChildren(...items);
 }
 
-/** Gives each form its two buttons, and has back, "show the password" and the question before the page is left in the middle work. */
+/**
+ * Gives each form its two buttons, and sets up Back, "show the password" and the question before the page is
+ * left halfway.
+ */
 export function prepareSteps(): void {
   const { content } = element<HTMLTemplateElement>('#actions');
   for (const form of document.querySelectorAll<HTMLFormElement>('form[data-button]')) {

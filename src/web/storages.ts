@@ -2,7 +2,10 @@ import { unzipSync, zipSync } from 'fflate';
 import { type BackupKey, snapshots, Unopened } from '../backup/index.js';
 import { ObjectError, type Storage, type Stored } from '../storage/storage.js';
 
-/** What lies in a storage: a backup, one that was begun and has its key, or nothing yet, or what is no backup. */
+/**
+ * What is in a storage: a backup; a backup that was begun and has its key; nothing yet; or something that is
+ * not a backup.
+ */
 export async function contentOf(
   storage: Storage,
 ): Promise<'backup' | 'unfinished' | 'nothing' | 'something else'> {
@@ -31,13 +34,13 @@ function checkLength<T>(name: string, object: T | undefined, length: (object: T)
   return object;
 }
 
-/** A backup in the memory of the page, which goes out and comes in as one file. */
+/** A backup in the memory of the page, which is saved and loaded as one file. */
 export class ArchiveStorage implements Storage {
   readonly location = 'the file';
   readonly parallel = 1;
   readonly #objects: Map<string, Uint8Array<ArrayBuffer>>;
 
-  /** @param archive what {@link archive} gave. @throws when it is not such a file */
+  /** @param archive a file from {@link archive} @throws when it is not such a file */
   constructor(archive?: Uint8Array) {
     const entries = archive ? Object.entries(unzipSync(archive)) : [];
     this.#objects = new Map(entries.map(([name, content]) => [name, Uint8Array.from(content)]));
@@ -75,7 +78,7 @@ export class ArchiveStorage implements Storage {
 const isMissing = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'NotFoundError';
 
-/** A folder that the person has chosen (File System Access). */
+/** A folder that the user has chosen (File System Access). */
 export class DirectoryStorage implements Storage {
   readonly location: string;
   readonly parallel = 4;
@@ -88,7 +91,7 @@ export class DirectoryStorage implements Storage {
     this.location = `the folder ${root.name}`;
   }
 
-  /** Where it was chosen to be read, the person is asked. @throws DOMException `NotAllowedError` */
+  /** Asks the user, if the folder was chosen only for reading. @throws DOMException `NotAllowedError` */
   async allowWriting(): Promise<void> {
     const root = this.#root as { requestPermission?(what: { mode: 'readwrite' }): Promise<string> };
     if ((await root.requestPermission?.({ mode: 'readwrite' })) === 'denied')
@@ -100,7 +103,7 @@ export class DirectoryStorage implements Storage {
     return file && new Uint8Array(await file.arrayBuffer());
   }
 
-  /** The browser puts it in place when it is whole. */
+  /** Writes an object; the browser puts it in place when it is complete. */
   async write(name: string, content: Uint8Array): Promise<void> {
     const folder = await this.#folder(name.split('/').slice(0, -1), true);
     const handle = await folder?.getFileHandle(name.split('/').at(-1) as string, { create: true });

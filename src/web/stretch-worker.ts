@@ -1,6 +1,6 @@
 import { argon2 } from '../client/index.js';
 
-// A thread of its own: the page lives on, and the memory goes back with the thread.
+// Runs in its own thread: the page stays responsive, and the memory is freed when the thread ends.
 
 export interface Request {
   readonly password: Uint8Array;

@@ -2,7 +2,7 @@ import type { StretchPassword } from '../client/index.js';
 import type { Answer } from './stretch-worker.js';
 import { Problem, texts } from './words.js';
 
-/** Lends Argon2id in a thread of its own, which ends with its use: 64 MiB go back to the system then. */
+/** Lends Argon2id in its own thread. The thread ends afterwards, which returns 64 MiB to the system. */
 export async function withStretch<T>(use: (stretch: StretchPassword) => Promise<T>): Promise<T> {
   const worker = new Worker('stretch-worker.js', { type: 'module' });
   const stretch: StretchPassword = (password, salt) =>

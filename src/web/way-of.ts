@@ -1,6 +1,9 @@
-/** What a person opens a backup with. */
+/** The ways in which a user opens a backup. */
 export type Way = 'password' | 'digits' | 'passkey' | 'contacts';
 
-/** Of what kind an opener is to a person. Those of the first backups did not say whether they were digits. */
+/**
+ * The kind of an opener, as the user sees it. Openers of the first backups did not say whether they were
+ * digits.
+ */
 export const wayOf = ({ kind, form }: { kind: string; form?: 'password' | 'digits' }): Way =>
   kind === 'passkey' || kind === 'contacts' ? kind : (form ?? 'digits');

@@ -1,19 +1,22 @@
 /**
- * The steps that lead to the one that is shown, and the browser's history, which has an entry for each: so its Back button
- * goes one step back, and leaves the page from the first. An entry holds its place, and no more.
+ * The steps that lead to the current one, and the browser's history, which has an entry for each. So the
+ * browser's Back button goes one step back, and leaves the page at the first step. An entry holds only its
+ * position.
  */
 export class Way {
   /** from `home` to the step that is shown */
   readonly #steps: string[] = [];
-  /** what the browser's entries stand for, those ahead included */
+  /** the steps that the browser's entries stand for, including those ahead */
   #entries: string[] = [];
   /** which of them the browser is at */
   #at: number;
   #moving = false;
 
-  /** @param whenBack is called when the browser has gone back: it takes steps away until only so many are left */
+  /**
+   * @param whenBack is called when the browser has gone back: it must remove steps until only `left` remain
+   */
   constructor(whenBack: (left: number) => void) {
-    // After a reload the entries of before are still there.
+    // After a reload the old entries are still there.
     const { state } = history;
     this.#at = typeof state === 'number' ? state : 0;
     this.#entries = ['home'];
@@ -41,20 +44,23 @@ export class Way {
     this.#follow();
   }
 
-  /** Goes on to a step from which the way leads back to `home` alone. */
+  /** Goes on to a step from which Back leads only to `home`. */
   anew(step: string): void {
     this.#steps.splice(0, Infinity, ...new Set(['home', step]));
     this.#follow();
   }
 
-  /** @param left how many steps stay @returns those that were left, the last one first */
+  /** @param left how many steps stay @returns the steps that were removed, the last one first */
   back(left = this.#steps.length - 1): string[] {
     const gone = this.#steps.splice(left).reverse();
     this.#follow();
     return gone;
   }
 
-  /** Brings the browser's history to the steps. Going to another entry takes it a moment, and it says when it is there. */
+  /**
+   * Adjusts the browser's history to the steps. Going to another entry takes the browser a moment; an event
+   * tells when it is there.
+   */
   #follow(): void {
     if (this.#moving) return;
     const differs = this.#steps.findIndex((step, i) => step !== this.#entries[i]);

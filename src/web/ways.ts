@@ -24,7 +24,7 @@ let isChanged = false;
 
 const opener = (): Opener => account.opener as Opener;
 
-/** Shows what opens a backup: that which was just made or opened, with what opened it. */
+/** Shows what opens the backup that was just made or opened, including the opener that was used. */
 export function showWays(of: ArchiveStorage | DirectoryStorage): void {
   storage = of;
   isChanged = false;
@@ -71,7 +71,7 @@ function askRemoval(info: OpenerInfo): void {
   show('remove-way');
 }
 
-/** Shows what there is after a change. A backup in one file is saved again. */
+/** Shows the openers after a change. A backup in one file is saved again. */
 async function changed(openers: readonly OpenerInfo[]): Promise<void> {
   await remember(storage, opener());
   clearDigits();

@@ -23,7 +23,7 @@ export class FieldProblem extends Error {
   }
 }
 
-/** Something that the person can be told as it is. */
+/** An error whose message can be shown to the user as it is. */
 export class Problem extends Error {}
 
 export const filesAre = (count: number): string => (count === 1 ? '1 file is' : `${count} files are`);
@@ -130,7 +130,7 @@ export const texts = {
   scanning: 'Hold the code in front of the camera.',
 } as const;
 
-/** What the browser's own errors say to a person. */
+/** What to tell the user about the browser's own errors. */
 const BROWSER: Readonly<Record<string, string>> = {
   AbortError: 'No folder was chosen.',
   NotAllowedError: 'The browser was not allowed to do that. Try again, and allow it.',
@@ -149,7 +149,7 @@ export const sentence = (text: string): string => (/[.!?]$/.test(text) ? upper(t
 const dateOf = (date: Date): string =>
   Number.isNaN(date.getTime()) ? 'an unknown day' : date.toLocaleDateString('en', { dateStyle: 'long' });
 
-/** What a person calls something that opens a backup. */
+/** What users call an opener of a backup. */
 export function nameOf({ label, threshold, pieces, ...info }: OpenerInfo): string {
   const names: Record<Way, string> = {
     password: 'Your password',
@@ -160,7 +160,7 @@ export function nameOf({ label, threshold, pieces, ...info }: OpenerInfo): strin
   return names[wayOf(info)];
 }
 
-/** What went wrong, for a person. */
+/** What went wrong, in words for the user. */
 export function words(error: unknown): string {
   if (error instanceof FieldProblem || error instanceof Problem) return error.message;
   if (error instanceof WrongPassword) {
