@@ -1,5 +1,7 @@
+import { closeSync, constants, openSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { type IPty, spawn } from '@lydell/node-pty';
+import { isAlive } from '../../rig/processes.js';
 
 /** Keys as a terminal sends them. */
 export const KEYS = {
@@ -31,6 +33,19 @@ export class Person {
     this.#pty.onExit((exit) => {
       this.#exit = exit;
     });
+    void this.#holdOpen();
+  }
+
+  /**
+   * Keeps the terminal from ending with the program: what the program wrote last may arrive after its end, and libuv
+   * gives that up when the terminal has ended.
+   */
+  async #holdOpen(): Promise<void> {
+    const { ptsName, pid } = this.#pty as IPty & { ptsName: string };
+    const held = openSync(ptsName, constants.O_RDWR | constants.O_NOCTTY);
+    while (isAlive(pid)) await setTimeout(10);
+    await setTimeout(50);
+    closeSync(held);
   }
 
   /** All that the terminal showed so far. */
