@@ -29,7 +29,7 @@ export interface StartOptions {
   /** a module loaded before each process of the daemon, on every thread */
   readonly preload?: string;
   readonly env?: NodeJS.ProcessEnv;
-  /** the module of `bkv`, where it is installed elsewhere */
+  /** the module of `bkv`, if it is installed elsewhere */
   readonly main?: string;
 }
 
@@ -42,7 +42,7 @@ export class HttpFailure extends Error {
   }
 }
 
-/** A daemon in processes of its own, on the embedded default. `child` is the supervisor. */
+/** A daemon in its own processes, on the embedded default. `child` is the supervisor. */
 export class Daemon extends TestedVault {
   readonly #agent = new Agent({ keepAlive: true });
   url = '';
@@ -87,7 +87,7 @@ export class Daemon extends TestedVault {
     return daemon;
   }
 
-  /** Ends it: at once, whatever exchange is open, unless it is `patient`. */
+  /** Ends the daemon: at once, even if an exchange is open, unless `patient` is set. */
   async stop(signal: NodeJS.Signals = 'SIGTERM', { patient = false } = {}): Promise<number | null> {
     if (!patient) this.#agent.destroy();
     if (this.child.exitCode !== null) return this.child.exitCode;
@@ -101,15 +101,18 @@ export class Daemon extends TestedVault {
     return ended;
   }
 
-  /** A second signal ends the wait for what is open. One that comes when the process is just ending would kill it. */
+  /**
+   * A second signal ends the wait for open exchanges. If it came while the process is ending, it would kill
+   * it.
+   */
   async #hurry(signal: NodeJS.Signals): Promise<void> {
     for (let i = 0; i < 50 && !this.logs.includes('waiting for what is open'); i++) await setTimeout(20);
     this.child.kill(signal);
   }
 
-  /** As a power cut ends it. */
+  /** Ends all processes, as a power cut does. */
   async #killAll(): Promise<void> {
-    // The supervisor first, which would start others again.
+    // The supervisor first, because it would start others again.
     const { all } = this.processes();
     for (const pid of all) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
     while (all.some(isAlive)) await setTimeout(5);
@@ -129,7 +132,7 @@ export class Daemon extends TestedVault {
     return embeddedJwt(this.data, account, 3600);
   }
 
-  /** Its client, that does not stretch. */
+  /** A client that does not stretch. */
   client(account: string, serverPublicKey = this.serverPublicKey): VaultClient {
     return new VaultClient({
       stretch: cheapStretch,
@@ -149,7 +152,7 @@ export class Daemon extends TestedVault {
     });
   }
 
-  /** What database and logs call an account: told by the line of a request that asks for its status. */
+  /** An account's name in database and logs, read from the log line of a status request. */
   async nameOf(account: string): Promise<string> {
     const id = (await this.fetch(account, 'GET', '/v1/account')).headers.get('x-request-id') as string;
     for (let i = 0; i < 200; i++) {
@@ -160,7 +163,7 @@ export class Daemon extends TestedVault {
     throw new Error('the request was not logged');
   }
 
-  /** What the vault says of an account. */
+  /** What the vault says about an account. */
   async status(account: string): Promise<{ state: string; attemptsRemaining: number }> {
     const response = await this.fetch(account, 'GET', '/v1/account');
     return (await response.json()) as { state: string; attemptsRemaining: number };
@@ -242,7 +245,7 @@ export class Daemon extends TestedVault {
     );
   }
 
-  /** How a fleet file names this vault; `url` where it is reached through a proxy. */
+  /** This vault's entry in a fleet file; `url` is given if the vault is reached through a proxy. */
   fleetEntry(url = this.url): FleetVault {
     return { url, serverPublicKey: Buffer.from(this.serverPublicKey, 'base64url') };
   }

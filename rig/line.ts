@@ -3,10 +3,10 @@ import type { AddressInfo } from 'node:net';
 import { p256 } from '@noble/curves/nist.js';
 import type { Daemon } from './daemon.js';
 
-/** Stands between client and vault: cuts the line, stretches it, or turns the vault into a liar. */
+/** Stands between client and vault: cuts the connection, delays it, or turns the vault into a liar. */
 export class Line {
   mode: 'open' | 'cut' | 'slow' | 'lie' = 'open';
-  /** requests are cut after so many more */
+  /** how many more requests pass before the connection is cut */
   remaining = Number.POSITIVE_INFINITY;
   readonly #server: Server;
   private constructor(public daemon: Daemon) {

@@ -5,7 +5,7 @@ import { KEY_LABELS, type Profile } from '../src/keeper/pkcs11/index.js';
 import { generate, templateOf } from '../src/keeper/pkcs11/keys.js';
 import type { KeyLabel } from '../src/keeper/pkcs11/labels.js';
 
-/** Makes a key as versions did before 2: without what keeps an insider from taking it away. */
+/** Makes a key as versions before 2 did: without the attributes that keep an insider from taking it away. */
 export const plainKey = (binding: Binding, kind: KeyLabel, label: string = kind): pkcs11.Handle =>
   generate(binding, kind, label, templateOf(kind, { backedUp: false }, label));
 
@@ -21,8 +21,8 @@ export function destroyNamed(binding: Binding, label: string): void {
 }
 
 /**
- * Turns a token into one that a version before 2 made.
- * @param labels of the keys that it makes again so
+ * Turns a token into one that a version before 2 made. @param labels those of the keys that are made again in
+ * this way
  */
 export function makeOld(
   profile: Profile,

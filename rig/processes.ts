@@ -28,7 +28,7 @@ export const childrenOf = (parent: number): number[] =>
     .map(Number)
     .filter((pid) => pid > 0 && Number(stat(pid)[1]) === parent && isAlive(pid));
 
-/** Whether it runs: what has ended and was not waited for does not. */
+/** Whether a process runs. A zombie does not. */
 export function isAlive(pid: number): boolean {
   const state = stat(pid)[0];
   return state !== undefined && state !== '' && state !== 'Z' && state !== 'X';
@@ -55,7 +55,7 @@ export function cpuOf(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
-/** The same of its main thread, and of all its other threads together. */
+/** The same for its main thread, and for all its other threads together. */
 export function threadsCpuOf(pid: number): { main: number; others: number } {
   const fields = read(pid, `task/${pid}/stat`).split(') ').at(-1)?.split(' ') ?? [];
   const main = (Number(fields[11]) + Number(fields[12])) / 100;

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, request, type Server, type ServerRe
 import type { AddressInfo } from 'node:net';
 import { createInterface } from 'node:readline';
 
-/** A program that serves. @returns it, and the port that it says */
+/** Starts a server. @returns its process, and the port that it prints */
 export async function server(
   command: string,
   args: string[],
@@ -38,11 +38,11 @@ export const s3 = (folder: string, buckets: readonly string[]) =>
 /** What a proxy does with a request: `pass` hands it on. */
 export type Behaviour = (request: IncomingMessage, response: ServerResponse, pass: Pass) => void;
 export type Pass = (options?: {
-  /** the client hears nothing of the answer: the request was done, and is sent again */
+  /** the client does not get the answer: the request was done, and will be sent again */
   readonly lost?: boolean;
-  /** the answer ends after so many bytes of its body */
+  /** the answer ends after this many bytes of its body */
   readonly cutAfter?: number;
-  /** is sent on in place of the request's own, which was read */
+  /** is sent on instead of the request's own body, which was read */
   readonly body?: Buffer;
 }) => void;
 

@@ -15,10 +15,10 @@ import {
   xOf,
 } from '../src/protocol/index.js';
 
-/** Stretching is the client's work; where the vault is tested or measured it is left out. */
+/** No stretching: it is the client's work, and is left out when the vault is tested or measured. */
 export const identity = async (output: Uint8Array): Promise<Uint8Array> => output.slice();
 
-/** Bytes are base64url where HTTP brings them. */
+/** Over HTTP, bytes are base64url. */
 type Fields = Record<string, Uint8Array | string | number | boolean | undefined>;
 const bytes = (field: Fields[string]): Uint8Array =>
   typeof field === 'string' ? Buffer.from(field, 'base64url') : (field as Uint8Array);
@@ -32,24 +32,24 @@ export interface Reached {
   ): Promise<Fields>;
 }
 
-/** A vault in processes of its own, asked as clients ask it. */
+/** A vault in its own processes, asked as clients ask it. */
 export abstract class TestedVault {
   /** base64url */
   serverPublicKey = '';
 
   abstract reach(account: string): Promise<Reached>;
   abstract abandon(account: string, recoveryId: string): Promise<{ readonly status: number }>;
-  /** What the vault says of an account. */
+  /** What the vault says about an account. */
   abstract status(account: string): Promise<{ state: string; attemptsRemaining?: number | undefined }>;
   abstract delete(account: string): Promise<void>;
-  /** Has the keys of pages destroyed. @returns what was said of each page */
+  /** Has page keys destroyed. @returns the report on each page */
   abstract shred(options?: { all?: boolean; abandonLost?: boolean }): Promise<Shredded[]>;
   abstract ready(): Promise<boolean>;
   abstract stop(signal?: NodeJS.Signals): Promise<number | null>;
   /** What it logged. */
   logs = '';
 
-  /** Registers without stretching, in the place of a key that is there. @throws HttpFailure, CodedError */
+  /** Registers without stretching, and replaces an existing key. @throws HttpFailure, CodedError */
   async register(account: string, password: string): Promise<void> {
     const vault = await this.reach(account);
     const secret = Buffer.from(password);
@@ -89,7 +89,9 @@ export abstract class TestedVault {
     };
   }
 
-  /** The same with the client's computing apart from the requests, for whoever measures those. */
+  /**
+   * The same, with the client's computing separate from the requests, so that the requests can be measured.
+   */
   async prepareRecovery(account: string, password: string) {
     const vault = await this.reach(account);
     const login = generateKE1(Buffer.from(password));
@@ -108,7 +110,7 @@ export abstract class TestedVault {
     };
   }
 
-  /** Waits until it is ready, or is not. @throws when it takes longer than ten seconds */
+  /** Waits until the vault is ready, or until it is not. @throws when that takes longer than ten seconds */
   async until(ready: boolean): Promise<void> {
     for (let i = 0; i < 200; i++) {
       if ((await this.ready()) === ready) return;

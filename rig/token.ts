@@ -14,7 +14,7 @@ export const PIN = '47114711';
 
 const profilePath = `hsm-config/${isOpenCryptoki ? 'opencryptoki' : 'softhsm2'}.yaml`;
 let count = 0;
-/** Tokens of openCryptoki that were given back empty: it has only so many. */
+/** Tokens of openCryptoki that were given back empty: it has only a few. */
 const spare: string[] = [];
 
 /** An empty home for this process's SoftHSM2 tokens, and the PIN that they have. @returns the folder, to be deleted */
@@ -35,7 +35,10 @@ export function freshToken(): Profile {
   return profile;
 }
 
-/** What a daemon's configuration says of its token: nothing for the embedded SoftHSM2, which the daemon makes. */
+/**
+ * The lines about the token in a daemon's configuration: none for the embedded SoftHSM2, which the daemon
+ * makes.
+ */
 export function tokenConfig(data: string): string {
   if (!isOpenCryptoki) return '';
   const profile = join(data, 'profile.yaml');

@@ -1,7 +1,9 @@
 import { CodedError, ERRORS, EXITS } from '../protocol/terms.js';
 import { systemFault } from './system.js';
 
-/** Ends this process with what an error says; of one that nobody foresaw its name is told as well. */
+/**
+ * Ends this process with an error's exit code and message. The name of an unexpected error is printed too.
+ */
 export function failWith(error: unknown): never {
   const { name, message } = error as Error;
   const coded = error instanceof CodedError;

@@ -1,7 +1,7 @@
 /**
- * Loaded before a daemon on each of its threads: counts its logins in the file BKV_LOGINS, and at SIGUSR2 closes all
- * sessions behind its back, as a token does that was pulled out and put in again. While the file BKV_HANG is there,
- * no derivation comes back.
+ * Loaded before a daemon on each of its threads: counts its logins in the file BKV_LOGINS, and at SIGUSR2
+ * closes all sessions behind its back, like a token that was pulled out and put in again. While the file
+ * BKV_HANG exists, no derivation returns.
  */
 import { appendFileSync, existsSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';

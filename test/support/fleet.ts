@@ -2,20 +2,20 @@ import { p256 } from '@noble/curves/nist.js';
 import { wrapScalar } from '../../src/keeper/pkcs11/wrapping.js';
 import { diffieHellman, finishMac, registrationKeys, xOf } from '../../src/protocol/index.js';
 
-/** What a client has its share registered with. Byte lengths: scalar 32, registrationRecord 129. */
+/** What a client registers its share with. Byte lengths: scalar 32, registrationRecord 129. */
 export interface ShareToSend {
   readonly scalar: Uint8Array;
   readonly registrationRecord: Uint8Array;
   readonly encryptedBackupKey: Uint8Array;
-  /** in place of the share that is wrapped rightly */
+  /** used instead of the correctly wrapped share */
   readonly wrapped?: Uint8Array;
-  /** in place of the share's own public key, 33 bytes */
+  /** used instead of the share's own public key, 33 bytes */
   readonly publicKey?: Uint8Array;
 }
 
 /**
- * The last message of a share's registration (docs/protocol.md), rightly authenticated whatever is in it.
- * @param secretKey of X, 32 bytes @param started what the vault answered the first one
+ * The last message of a share's registration (docs/protocol.md), correctly authenticated, whatever it
+ * contains. @param secretKey that of X, 32 bytes @param started the vault's answer to the first message
  */
 export function shareFinish(
   secretKey: Uint8Array,

@@ -24,15 +24,15 @@ interface Model {
   readonly registration: number;
   readonly registered: boolean;
   readonly used: number;
-  /** of an account that is not registered */
+  /** attempts used of an account that is not registered */
   readonly phantom: number;
-  /** exchange → registration that it was started on */
+  /** by exchange: the registration that it was started on */
   readonly open: Readonly<Record<number, number>>;
 }
 
 const start: Model = { registration: 0, registered: false, used: 0, phantom: 0, open: {} };
 
-/** What the vault is after a call, when its answer may be the one given; every answer may when there is none. */
+/** The vault's state after a call, if the recorded answer is possible; if there was no answer, any is. */
 function apply(model: Model, call: Call, max: number): Model | undefined {
   const { registration, registered, used, phantom, open } = model;
   const { answer } = call;
@@ -60,7 +60,7 @@ function apply(model: Model, call: Call, max: number): Model | undefined {
   const closed = { ...model, open: rest };
   if (call.op === 'fail') return answer === 'refused' ? undefined : closed;
   const current = registered && on === registration;
-  // The last attempt of all may have been closed as failed by another: then the account is locked.
+  // Another call may have ended the last attempt as failed, and then the account is locked.
   if (answer === 'ok') return current ? { ...closed, used: 0 } : undefined;
   if (answer === 'refused') return !current || used >= max ? closed : undefined;
   return current ? { ...closed, used: 0 } : closed;

@@ -1,4 +1,7 @@
-/** What must hold of a vault whatever its daemon, its token or its disk did, judged by what its clients know. */
+/**
+ * What must hold for a vault, whatever its daemon, its token or its disk did, judged by what its clients
+ * know.
+ */
 import assert from 'node:assert/strict';
 import type { Daemon } from '../../rig/daemon.js';
 import { cheapStretch } from '../../rig/stretching.js';
@@ -14,7 +17,7 @@ export const config = `maxAttempts: ${MAX}\nrateLimit: { account: 1000, address:
 export interface Account {
   state: 'unregistered' | 'registered' | 'locked' | 'deleting' | 'deleted';
   password?: string;
-  /** of a registration under way */
+  /** the password of a registration under way */
   pending?: string;
   /** evaluations received since the last success */
   used: number;
@@ -99,7 +102,7 @@ export function judge({ serverPublicKey, accounts }: Observed, known: Known): vo
   }
 }
 
-/** Refuses what no part of the vault owns, or what is there twice. */
+/** Fails if something is there that no part of the vault owns, or is there twice. */
 export function assertNoOrphans(data: string): void {
   const labels: string[] = JSON.parse(run('dist/rig/objects.js', data));
   const count = (pattern: RegExp) => labels.filter((label) => pattern.test(label)).length;

@@ -46,7 +46,10 @@ export class Plan {
     return Number(bytes.readBigUInt64LE());
   }
 
-  /** Loses the objects that could not be synced, as a power cut does. What SQLite could not sync it writes again. */
+  /**
+   * Loses the objects that could not be synced, as a power cut does. SQLite writes again what it could not
+   * sync.
+   */
   cutPower(): void {
     if (!existsSync(this.#notes)) return;
     const known = new Set<string>();

@@ -117,7 +117,7 @@ export class Keeper extends TestedVault {
     if (exitCode !== null || signalCode !== null) return exitCode;
     const ended = new Promise<number | null>((resolve) => this.#child.once('exit', resolve));
     this.#child.kill(signal);
-    // A second time: it does not wait for what a test has left open.
+    // The second signal ends the wait for exchanges that a test has left open.
     void setTimeout(100).then(() => this.#child.kill(signal));
     const code = await ended;
     while (isAlive(pid as number)) await setTimeout(5);

@@ -5,17 +5,22 @@ import { type DataObject, TokenError, type Writer } from '../../src/keeper/pkcs1
 /** The power was cut. */
 export class Cut extends Error {}
 
-/** A token's objects in memory, which can stop before or after any write as a crash does, or have no more room. */
+/**
+ * A token's objects in memory. It can stop before or after any write, as in a crash, or have no more room.
+ */
 export class MemoryStore implements LedgerStore {
   objects = new Map<string, { label: string; value: Uint8Array }>();
   readonly keys = new Set<string>();
-  /** writes until now, and the one at which the power is cut: `after` its effect or before */
+  /** writes until now, and the write at which the power is cut: `after` its effect or before */
   writes = 0;
   cutAt = Number.POSITIVE_INFINITY;
   after = false;
-  /** the object that the write made at which the power was cut: shown, though nobody knows whether it is on the disk */
+  /**
+   * the object made by the write at which the power was cut: it is shown, though nobody knows whether it is
+   * on the disk
+   */
   unconfirmed: string | undefined;
-  /** whether there is no room for a key, or for a page that stands in for no other */
+  /** whether there is no room for a key, or for a page that replaces no other */
   full = false;
   pagesFull = false;
   #next = 0;
@@ -46,7 +51,7 @@ export class MemoryStore implements LedgerStore {
     return handle;
   }
 
-  /** Puts an object in, as somebody else may. */
+  /** Puts in an object, as somebody else may. */
   plant(label: string, value: Uint8Array): string {
     const handle = String(this.#next++);
     this.objects.set(handle, { label, value: Uint8Array.from(value) });

@@ -38,15 +38,15 @@ function unwrap(key: Uint8Array, wrapped: Uint8Array): Uint8Array {
 }
 
 /**
- * What the token's calls give, in software and in memory, for tests of the vault that need no module: every operation of
- * the table. It protects nothing.
+ * Every operation of the token in software, in memory, for tests of the vault that need no module. It
+ * protects nothing.
  */
 export class MemoryToken implements Token {
   state: Token['state'] = 'up';
   worn = false;
   awayReason: string | undefined;
   writeTrouble: string | undefined;
-  /** operations that fail, as those of a token whose device is broken */
+  /** operations that fail, as on a token whose device is broken */
   readonly failing = new Set<keyof Calls>();
   readonly store = new MemoryStore();
   readonly #static = p256.utils.randomSecretKey();

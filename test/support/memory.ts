@@ -17,7 +17,7 @@ export class Objects {
   }
 }
 
-/** What happens before a request is done; what it throws is the storage's failure. */
+/** Runs before a request is done; if it throws, the storage fails with that error. */
 export type Hook = (operation: string, name: string) => Promise<void> | void;
 
 export class MemoryStorage implements Storage {
@@ -70,7 +70,7 @@ export class MemoryStorage implements Storage {
   async close(): Promise<void> {}
 }
 
-/** Lets requests of several programs through one at a time, in an order that chance decides. */
+/** Lets requests of several programs through one at a time, in random order. */
 export class Turns {
   readonly #waiting: { owner: string; go(): void; fail(error: Error): void }[] = [];
   readonly #dead = new Set<string>();
@@ -114,7 +114,7 @@ export function source(files: Record<string, string | Uint8Array>) {
           path,
           type: 'file' as const,
           mode: 0o600,
-          // Another content is of another time.
+          // Different content gets a different time.
           mtime: createHash('sha256').update(bytes).digest().readUInt32BE(),
           size: bytes.length,
           open: async () => {

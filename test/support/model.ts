@@ -1,6 +1,6 @@
 import type { Attempt, Cell, CellState } from '../../src/keeper/ledger/index.js';
 
-/** A cell as the plainest program would count it. */
+/** A cell as the simplest program would count it. */
 export interface ModelCell {
   state: 'live' | 'dead' | 'locked';
   used: number;
@@ -84,7 +84,7 @@ export class LedgerModel {
     }
   }
 
-  /** Whoever counts ends: what was under way has failed. */
+  /** The counting program ends: attempts under way have failed. */
   restart(): void {
     for (const { spentOn } of this.attempts.values()) for (const i of spentOn) this.cell(i).failed++;
     for (const { open } of this.cells) open.clear();
@@ -97,7 +97,7 @@ export class LedgerModel {
     this.cell(i).state = 'dead';
   }
 
-  /** What the ledger has to say of a cell. */
+  /** What the ledger must say about a cell. */
   expected(i: number): CellState {
     const { state, used, limit, proven, open } = this.cell(i);
     return state === 'live' ? { state, used, limit, proven, open: open.size } : { state };

@@ -1,6 +1,6 @@
 /** What may run beside a token that is logged in. Whoever adds a package here says why. */
 export const KEEPER_PACKAGES: readonly string[] = [
-  // Where a buffer lies, for CKA_UNWRAP_TEMPLATE: when a start makes the embedded token's keys, not later.
+  // The address of a buffer, for CKA_UNWRAP_TEMPLATE: only when a start makes the embedded token's keys.
   '@koromix/koffi-linux-x64',
   'koffi',
   '@noble/curves',

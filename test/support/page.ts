@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 
-/** The system's; without one playwright's own, which the set-up has fetched. */
+/** The system's Chromium, or else playwright's own, which the set-up has fetched. */
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find((path) => existsSync(path));
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -39,7 +39,7 @@ export async function servePage(port = '0'): Promise<{ server: ChildProcess; url
 export interface Authenticator {
   credentials(): Promise<string[]>;
   forget(credential: string): Promise<void>;
-  /** Takes it out, and plugs in another, to which the person shows that it is them, or not. */
+  /** Takes the authenticator out, and plugs in another, to which the user proves their identity or not. */
   replace(isUserVerified: boolean): Promise<void>;
 }
 
@@ -60,7 +60,7 @@ export class Visitor {
     return Visitor.in(page, url, account);
   }
 
-  /** @param page of a device that was here before: a reload, or a second tab */
+  /** @param page that of a device that was here before: a reload, or a second tab */
   static async in(page: Page, url: string, account: string): Promise<Visitor> {
     page.on('pageerror', (error) => assert.fail(error));
     page.on('console', (message) => {
@@ -75,7 +75,7 @@ export class Visitor {
     await this.page.getByRole('heading', { name, level: 1 }).waitFor();
   }
 
-  /** What is told beside the button. */
+  /** Waits for an alert beside the button. */
   async alerted(text: RegExp): Promise<void> {
     await this.page.getByRole('alert').filter({ hasText: text }).waitFor();
   }
@@ -89,7 +89,7 @@ export class Visitor {
     await this.press(task);
   }
 
-  /** Until the question what opens the backup. */
+  /** Goes on until the question what should open the backup. */
   async chooseFiles(
     ...files: Parameters<ReturnType<Page['getByLabel']>['setInputFiles']>[0][]
   ): Promise<void> {
@@ -200,7 +200,7 @@ export class Visitor {
     await (await waiting).saveAs(path);
   }
 
-  /** Until the question what opens it. */
+  /** Goes on until the question what opens it. */
   async chooseBackup(path: string): Promise<void> {
     await this.begin('Restore');
     await this.page.getByLabel('The backup file').setInputFiles(path);
@@ -214,7 +214,10 @@ export class Visitor {
     return readFileSync(await (await waiting).path(), 'latin1');
   }
 
-  /** What the picker gives is chosen by a person; a folder of the browser's own is one of the same kind. */
+  /**
+   * Only a person can use the picker. So the page gets a folder of the browser's own, which is of the same
+   * kind.
+   */
   async useFolder(name: string, files: string[] = []): Promise<void> {
     await this.page.evaluate(
       async ([name, files]) => {
@@ -227,10 +230,10 @@ export class Visitor {
     );
   }
 
-  /** Nothing that a screen reader, a thumb or a narrow screen would stumble over, in the step that is shown. */
+  /** Checks that a screen reader, a thumb or a narrow screen would have no trouble with the current step. */
   async accessible(): Promise<void> {
     const { page } = this;
-    // Evaluated, since the page's policy lets no foreign script in.
+    // Evaluated, because the page's policy allows no foreign script.
     await page.evaluate(axe);
     const { violations } = (await page.evaluate('axe.run()')) as {
       violations: { id: string; nodes: { target: string[]; failureSummary: string }[] }[];
@@ -242,7 +245,7 @@ export class Visitor {
     await this.fits();
   }
 
-  /** Nothing that sticks out, or is too small for a thumb. */
+  /** Checks that nothing sticks out, or is too small for a thumb. */
   async fits(): Promise<void> {
     const faults = await this.page.evaluate(() => {
       const wide = document.documentElement.scrollWidth > innerWidth ? ['the page is too wide'] : [];

@@ -26,7 +26,7 @@ export class Postgres {
     private child: ChildProcess,
   ) {}
 
-  /** PostgreSQL refuses to run as root: root lends it the system's user for it. */
+  /** PostgreSQL refuses to run as root, so root runs it as the system's user for it. */
   static #run(name: string, args: readonly string[]): [string, string[]] {
     const version = readdirSync(ROOT).sort((a, b) => Number(b) - Number(a))[0] as string;
     const program = join(ROOT, version, 'bin', name);
@@ -136,7 +136,7 @@ export class PgBouncer {
     return new PgBouncer(`postgres://bkv@127.0.0.1:${port}/pooled`, folder, lines, child);
   }
 
-  /** Has it pool otherwise from the next connection on. */
+  /** Changes the pool mode, from the next connection on. */
   mode(mode: string): void {
     writeFileSync(join(this.folder, 'ini'), [...this.lines, `pool_mode = ${mode}`].join('\n'));
     this.child.kill('SIGHUP');

@@ -1,13 +1,13 @@
 /**
- * Backups and prunes of one repository as small machines that take one step of the storage at a time, and a search through
- * every order of their steps (docs/formats/backup.md, "Several writers"). A stop at any step is part of that: the others
- * then go on alone, and what must hold is asked after every step.
+ * Backups and prunes of one repository as small machines that take one step of the storage at a time, and a
+ * search through every order of their steps (docs/formats/backup.md, "Several writers"). This includes a stop
+ * at any step: the others then go on alone. What must hold is checked after every step.
  */
 
-/** What lies in the storage. Names of parts are contents and variants: `a0`. */
+/** The content of the storage. Names of parts are content and variant: `a0`. */
 export interface World {
   parts: string[];
-  /** by name, the parts that each names */
+  /** the parts that each snapshot names, by its name */
   snapshots: Record<string, string[]>;
   claims: Record<string, string[]>;
   marks: Record<string, string[]>;
@@ -29,7 +29,7 @@ interface Machine {
 export type Kind = 'backup' | 'prune' | 'old backup' | 'old prune';
 type Step = (world: World, self: Machine, content: string) => string;
 
-/** Ways to get the protocol wrong; each must be found. */
+/** Ways to get the protocol wrong; the search must find each. */
 export interface Faults {
   /** the claim is written after the marks were read */
   readonly claimLate?: boolean;
@@ -37,9 +37,9 @@ export interface Faults {
   readonly snapshotsFirst?: boolean;
   /** marked names are used like others */
   readonly reuseMarked?: boolean;
-  /** a prune deletes what it found over before it wrote the mark */
+  /** a prune deletes what it found superfluous before it wrote the mark, without looking again */
   readonly sweepBlindly?: boolean;
-  /** the claim goes before the snapshot is there */
+  /** the claim is deleted before the snapshot is there */
   readonly claimGoesEarly?: boolean;
 }
 
@@ -125,7 +125,7 @@ function machines(faults: Faults): Record<Kind, Record<string, Step>> {
       return 'list again';
     },
     ...listBoth('list again', 'list more again', 'sweep'),
-    // One part a step: others come between.
+    // One part a step, so that others can come between.
     sweep: (world, self) => {
       const name = self.there.shift();
       if (name === undefined) return 'end';
@@ -170,7 +170,9 @@ const FIRST: Record<Kind, string> = {
   'old prune': 'list',
 };
 
-/** Machines beside each other; every backup has the content `a`, whose part lies there from a snapshot that is gone. */
+/**
+ * Machines side by side. Every backup has the content `a`, whose part is there from a snapshot that is gone.
+ */
 export function world(kinds: readonly Kind[]): World {
   return {
     parts: ['a0'],

@@ -2,7 +2,9 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 
-/** A proxy that takes CONNECT. Every name leads to the port of `target`; without one all are refused. */
+/**
+ * A proxy that accepts CONNECT. Every name leads to the port of `target`; without `target` all are refused.
+ */
 export class ConnectProxy {
   /** what was asked for, and with which login */
   readonly seen: string[] = [];

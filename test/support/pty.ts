@@ -18,7 +18,7 @@ export const KEYS = {
   delete: '\x1b[3~',
 } as const;
 
-/** A program on a pseudo-terminal, as a person has it before them. */
+/** A program on a pseudo-terminal, as a person sees it. */
 export class Person {
   readonly #pty: IPty;
   #seen = '';
@@ -65,17 +65,17 @@ export class Person {
     this.#pty.resize(columns, rows);
   }
 
-  /** The terminal is gone, as when its window is closed. */
+  /** Closes the terminal, as when its window is closed. */
   close(): void {
     (this.#pty as IPty & { destroy(): void }).destroy();
   }
 
-  /** The signal that a terminal sends when its window is closed. */
+  /** Sends the signal that a terminal sends when its window is closed. */
   hangUp(): void {
     this.#pty.kill('SIGHUP');
   }
 
-  /** Waits for a text behind what was waited for before. */
+  /** Waits for a text after the one that was waited for last. */
   async sees(text: RegExp): Promise<string> {
     for (;;) {
       const found = text.exec(this.#seen.slice(this.#from));

@@ -1,4 +1,4 @@
-/** What runs in the tests' own process keeps its log's warnings to itself; the daemons that it starts say all. */
+/** Code in the tests' own process logs no warnings; the daemons that it starts log everything. */
 const { BKV_LOG_LEVEL } = process.env;
 process.env.BKV_LOG_LEVEL ??= 'error';
 await import('../../src/keeper/log/index.js');

@@ -1,4 +1,6 @@
-/** A PKCS#11 module that passes every call to SoftHSM2 and alters some: see quirks.c for what can be said. */
+/**
+ * A PKCS#11 module that passes every call to SoftHSM2 and alters some: see quirks.c for what can be altered.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -32,14 +34,14 @@ export class Quirks {
     return join(this.data, 'softhsm2.conf');
   }
 
-  /** For a process that uses the module. */
+  /** The environment of a process that uses the module. */
   get env(): NodeJS.ProcessEnv {
     return { SOFTHSM2_CONF: this.#softhsm, BKV_QUIRKS: this.#quirks, BKV_DATA: this.data };
   }
 
-  /** What the module alters from its next call on, in every process; nothing, unless told. */
+  /** Sets what the module alters from its next call on, in every process; by default nothing. */
   set(...lines: string[]): void {
-    // The module sees by size and time that it has changed.
+    // The module notices a change by size and time.
     const text = lines.map((line) => `${line}\n`).join('') + ' '.repeat(++this.#written);
     writeFileSync(this.#quirks, text);
   }
@@ -50,7 +52,7 @@ export class Quirks {
     return { most: most as number, average: average as number };
   }
 
-  /** Writes the profile, with these fields beside the usual. */
+  /** Writes the profile, with these fields besides the usual ones. */
   profile(fields: object = {}): string {
     const content = {
       name: 'Quirks',

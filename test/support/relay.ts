@@ -3,12 +3,14 @@ import type { AddressInfo } from 'node:net';
 
 type Json = Record<string, unknown>;
 
-/** Whoever is below TLS, between a client and a vault: reads every message, and may put another in its place. */
+/**
+ * An attacker inside TLS, between a client and a vault: reads every message, and may replace it by another.
+ */
 export class Relay {
   readonly #server: Server;
-  /** called for each request with a body; what it returns is sent on */
+  /** called for each request with a body; its result is sent on */
   onRequest: (path: string, body: Json) => Json | Promise<Json> = (_path, body) => body;
-  /** called for each JSON answer; what it returns is given to the client */
+  /** called for each JSON answer; its result is given to the client */
   onAnswer: (path: string, answer: Json) => Json | Promise<Json> = (_path, answer) => answer;
   /** answers that are lost on the way, by path */
   readonly lost: string[] = [];

@@ -1,7 +1,7 @@
 /**
- * Loaded before a daemon in each of its processes: every message between an HTTP worker and the keeper is a point at which
- * the worker may be killed. The file BKV_KILL_WORKER says after how many more points it is; nothing is killed while there is
- * no such file.
+ * Loaded before a daemon in each of its processes: every message between an HTTP worker and the keeper is a
+ * point at which the worker may be killed. The file BKV_KILL_WORKER says after how many more points the
+ * worker is killed; without this file nothing is killed.
  */
 import cluster from 'node:cluster';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ if (cluster.isWorker) {
   client.call = function (...given) {
     point();
     const answer = call.apply(this, given);
-    // It leaves at the end of this turn of the event loop.
+    // The message is sent at the end of this turn of the event loop.
     setImmediate(point);
     return answer.finally(point);
   };
