@@ -66,7 +66,7 @@ async function openPostgres(url: string): Promise<Kysely<Database>> {
       }, done);
     },
   });
-  // A connection that ends is replaced at the next query; what was under way on it rejects.
+  // A connection that ends is replaced at the next query; queries under way on it reject.
   pool.on('error', () => undefined);
   pool.on('connect', (client) => client.on('error', () => undefined));
   await findServer(pool, servers.count);
@@ -82,7 +82,7 @@ async function openPostgres(url: string): Promise<Kysely<Database>> {
   return new Kysely({ dialect: new PostgresDialect({ pool }) });
 }
 
-/** Turns to a server that takes writes. @throws DatabaseError when none does */
+/** Turns to a server that accepts writes. @throws DatabaseError when none does */
 async function findServer(pool: pg.Pool, count: number): Promise<void> {
   for (let tried = 1; ; tried++) {
     try {

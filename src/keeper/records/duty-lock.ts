@@ -7,21 +7,23 @@ import { keepPrivate, openSqlite, type Sqlite } from './sqlite.js';
 
 /** The right to be the only daemon on a database that answers. */
 export interface DutyLock {
-  /** resolves when the lock was lost. This only saves time: what keeps two daemons apart is the writer object in the token */
+  /**
+   * resolves when the lock was lost. This only saves time: the writer object in the token keeps two daemons
+   * apart
+   */
   readonly lost: Promise<void>;
   /** whether the database still says so */
   held(): Promise<boolean>;
   release(): Promise<void>;
 }
 
-/** Any number that other programs on the same database do not lock. */
+/** Any number that no other program on the same database locks. */
 const LOCK = 0x62_6b_76; // "bkv"
 const POLL_MS = 500;
 
 /**
- * Waits until no other daemon is on duty with this database.
- * @param where as for `Records.open`
- * @param onWait is called when another one does
+ * Waits until no other daemon is on duty with this database. @param where as for `Records.open` @param onWait
+ * is called when another daemon is on duty
  * @throws the signal's reason when it is aborted
  */
 export async function takeDutyLock(
@@ -70,8 +72,8 @@ function trySqlite(database: Sqlite): DutyLock | undefined {
 }
 
 /**
- * A lock that a transaction holds, which stays open as long as this daemon is on duty. So it is on the own backend also behind a
- * pooler that gives a backend away between two transactions, as PgBouncer does.
+ * A lock held by a transaction that stays open as long as this daemon is on duty. So the lock keeps its
+ * backend even behind a pooler, such as PgBouncer, that gives a backend away between two transactions.
  */
 async function tryPostgres(servers: Servers): Promise<DutyLock | undefined> {
   const client = new servers.Client();
@@ -82,7 +84,7 @@ async function tryPostgres(servers: Servers): Promise<DutyLock | undefined> {
   try {
     await client.connect();
     await client.query('BEGIN');
-    // The server lets go of a host that went silent within some ten seconds, and of no other.
+    // The server drops a host that went silent within about ten seconds, and no other.
     await client.query(
       'SET LOCAL tcp_keepalives_idle = 3; SET LOCAL tcp_keepalives_interval = 2; SET LOCAL tcp_keepalives_count = 3; SET LOCAL idle_in_transaction_session_timeout = 0',
     );
@@ -104,7 +106,7 @@ async function tryPostgres(servers: Servers): Promise<DutyLock | undefined> {
       throw new DatabaseError(
         'PgBouncer before the database is in statement mode, which takes no transactions: set pool_mode to session or transaction',
       );
-    // A database that does not answer now is asked again.
+    // If the database does not answer now, it is asked again.
     log.warn('the database does not say who is on duty', { reason: message });
   }
   await client.end().catch(() => undefined);

@@ -2,8 +2,8 @@ import { chmodSync, existsSync } from 'node:fs';
 import SQLite from 'better-sqlite3';
 
 /**
- * All databases and statements that the process has opened. Node.js 24 aborts when the garbage collector takes one of
- * better-sqlite3 12, and version 13 needs Node.js 22. So open few.
+ * Keeps all databases and statements that the process has opened. Node.js 24 aborts when the garbage
+ * collector frees one of better-sqlite3 12, and version 13 needs Node.js 22. So open only a few.
  */
 const kept: object[] = [];
 
@@ -12,17 +12,20 @@ function keep<T extends object>(handle: T): T {
   return handle;
 }
 
-/** A database of SQLite, without what makes statements of its own, such as `pragma`. */
+/** An SQLite database, without methods that make their own statements, such as `pragma`. */
 export type Sqlite = Pick<SQLite.Database, 'close' | 'exec' | 'prepare'>;
 
-/** Opens a database. Its handle stays in memory until the process ends, also when it is closed. */
+/** Opens a database. Its handle stays in memory until the process ends, even after it is closed. */
 export function openSqlite(path: string, options?: SQLite.Options): Sqlite {
   const database = keep(new SQLite(path, options));
   const prepare = database.prepare.bind(database);
   return Object.assign(database, { prepare: (sql: string) => keep(prepare(sql)) });
 }
 
-/** Closes a database of SQLite to all but its owner. What SQLite makes beside it is as it is. */
+/**
+ * Makes an SQLite database accessible to its owner only. Files that SQLite makes beside it get the same
+ * permissions.
+ */
 export function keepPrivate(path: string): void {
   for (const file of ['', '-wal', '-shm', '-journal'].map((end) => path + end))
     if (existsSync(file)) chmodSync(file, 0o600);
