@@ -8,7 +8,7 @@ const REPLACEMENT = '\ufffd';
 /** Whether a name that the system gave as text may have lost bytes. */
 export const isDoubtful = (name: string): boolean => name.includes(REPLACEMENT);
 
-/** Whether a name is plain text, without escaped bytes. */
+/** Whether a name is plain text: it has no escaped bytes, and is not doubtful. */
 export const isPlain = (name: string): boolean => !ESCAPED.test(name) && !isDoubtful(name);
 
 /** The length of a UTF-8 character, by its first byte. */

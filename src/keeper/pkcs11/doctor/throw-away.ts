@@ -18,7 +18,10 @@ const made = (binding: Binding) =>
       .map((found) => ({ ...found, objectClass })),
   ).filter(({ label }) => label.startsWith(PREFIX));
 
-/** The keys that were made, for a session to use. They belong to no vault, so they are not inspected. */
+/**
+ * The keys that were made, for a session to use; one of them serves as `bkv.wrap`. They belong to no vault,
+ * so they are not inspected.
+ */
 export function throwAwayKeys(binding: Binding): SessionKeys {
   const keys = made(binding);
   const publicKeys = keys.filter(({ objectClass }) => objectClass === pkcs11.CKO_PUBLIC_KEY);
