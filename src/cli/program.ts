@@ -1,5 +1,5 @@
 import { Command, CommanderError } from 'commander';
-import { failWith, useProxies } from '../process/index.js';
+import { failWith, hideExperimentalWarnings, useProxies } from '../process/index.js';
 import { CodedError, EXITS } from '../protocol/terms.js';
 import { version } from '../version.js';
 import { accountCommands } from './accounts.js';
@@ -27,6 +27,7 @@ completionCommand(program);
 
 /** Does what the command line says. What a command needs is loaded only when the command runs. */
 export async function run(): Promise<void> {
+  hideExperimentalWarnings();
   try {
     await useProxies();
     await program.parseAsync();

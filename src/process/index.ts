@@ -8,3 +8,4 @@ export { whoElseReads } from './readers.js';
 export { aborted, hurrySignal, listenForStop, stopped, stopSignal } from './stop.js';
 export { systemFault } from './system.js';
 export { Turn } from './turn.js';
+export { hideExperimentalWarnings } from './warnings.js';
