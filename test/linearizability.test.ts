@@ -167,6 +167,19 @@ describe(`linearizability (BKV_SEED=${seed})`, function () {
     const again = at(4, 5, { op: 'register', answer: 'ok' });
     const late = at(6, 7, { op: 'prove', exchange: 0, answer: 'ok' });
     assert.ok(!isLinearizable([registered, start(2, 3, 0, 3), again, late], MAX), 'of an older registration');
+    const refused = at(4, 9, { op: 'prove', exchange: 0, answer: 'refused' });
+    const after = [refused, start(5, 6, 1, 3)];
+    const replaced = at(7, 8, { op: 'register', answer: 'ok' });
+    assert.ok(
+      isLinearizable([registered, start(2, 3, 0, 3), ...after, replaced], MAX),
+      'proven, then replaced',
+    );
+    assert.ok(!isLinearizable([registered, start(2, 3, 0, 3), ...after], MAX), 'refused without a reason');
+    const tooLate = at(10, 11, { op: 'register', answer: 'ok' });
+    assert.ok(
+      !isLinearizable([registered, start(2, 3, 0, 3), ...after, tooLate], MAX),
+      'replaced after the answer',
+    );
     const unknown = at(2, 3, { op: 'start', exchange: 0 });
     for (const remaining of [2, 3])
       assert.ok(isLinearizable([registered, unknown, start(4, 5, 1, remaining)], MAX), 'it may have counted');

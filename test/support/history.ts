@@ -8,6 +8,8 @@ export type Call =
   | { readonly op: 'start'; readonly exchange: number; readonly answer?: { remaining: number } | 'locked' }
   /** proves the password that `exchange` was started with */
   | { readonly op: 'prove'; readonly exchange: number; readonly answer?: 'ok' | 'refused' }
+  /** a proof of `exchange` that took effect, before another call made its answer a refusal */
+  | { readonly op: 'late proof'; readonly exchange: number; readonly answer?: undefined }
   /** ends `exchange` without */
   | { readonly op: 'fail'; readonly exchange: number; readonly answer?: 'ok' | 'refused' }
   | { readonly op: 'register'; readonly answer?: 'ok' }
@@ -55,6 +57,7 @@ function apply(model: Model, call: Call, max: number): Model | undefined {
     return { ...model, ...counted, open: { ...open, [call.exchange]: registered ? registration : -1 } };
   }
   const on = open[call.exchange];
+  if (call.op === 'late proof') return registered && on === registration ? { ...model, used: 0 } : undefined;
   if (on === undefined) return answer === 'ok' ? undefined : model;
   const { [call.exchange]: _, ...rest } = open;
   const closed = { ...model, open: rest };
@@ -66,9 +69,18 @@ function apply(model: Model, call: Call, max: number): Model | undefined {
   return current ? { ...closed, used: 0 } : closed;
 }
 
+/**
+ * A proof resets the counter, and is answered later. If the account was registered again between the two, the answer is
+ * a refusal, though the proof took effect.
+ */
+const withLateProof = (call: Recorded): Recorded[] =>
+  call.op === 'prove' && call.answer === 'refused'
+    ? [{ op: 'late proof', exchange: call.exchange, begun: call.begun, ended: call.ended }, call]
+    : [call];
+
 /** @param max attempts @returns whether some order explains the history */
 export function isLinearizable(history: readonly Recorded[], max: number): boolean {
-  const calls = [...history].sort((a, b) => a.begun - b.begun);
+  const calls = history.flatMap(withLateProof).sort((a, b) => a.begun - b.begun);
   const seen = new Set<string>();
   const done = new Array<boolean>(calls.length).fill(false);
   const search = (model: Model): boolean => {
