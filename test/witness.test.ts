@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freshToken, isOpenCryptoki, softhsmHome } from '../rig/token.js';
+import { freshToken, isOpenCryptoki } from '../rig/token.js';
 import { TokenError } from '../src/keeper/pkcs11/index.js';
 import type { Profile } from '../src/keeper/pkcs11/profile.js';
 import { type Question, Witness } from '../src/keeper/pkcs11/witness.js';
@@ -19,26 +19,22 @@ import { TokenPool } from '../src/keeper/pool/index.js';
 import { NEVER, Plan } from './support/io-plan.js';
 
 describe('the witness of what a token was told to keep', () => {
-  let data: string;
   let folder: string;
   let profile: Profile;
   let token: TokenPool;
   let witness: Witness;
-  let homeBefore: NodeJS.ProcessEnv = {};
   before(async function () {
     if (isOpenCryptoki) return this.skip();
-    homeBefore = { ...process.env };
-    data = softhsmHome('bkv-witness-');
+    const tokens = join(process.env.BKV_DATA as string, 'tokens');
+    const before = new Set(readdirSync(tokens));
     profile = freshToken();
-    folder = join(data, 'tokens', readdirSync(join(data, 'tokens'))[0] as string);
+    folder = join(tokens, readdirSync(tokens).find((name) => !before.has(name)) as string);
     token = await TokenPool.open(profile);
     witness = new Witness(profile);
   });
   after(async () => {
     witness?.end();
     await token?.close();
-    if (data) rmSync(data, { recursive: true });
-    Object.assign(process.env, homeBefore);
   });
 
   const objects = () => new Set(readdirSync(folder).filter((name) => name.endsWith('.object')));
@@ -106,7 +102,7 @@ describe('the witness of what a token was told to keep', () => {
 
   it('writes again what another process left, when that cannot be synced: a second sync would say nothing', async () => {
     const work = mkdtempSync(join(tmpdir(), 'bkv-witness-plan-'));
-    const plan = new Plan(work, data);
+    const plan = new Plan(work, folder);
     await token.call('createData', 'bkv.left', value);
     const left = [...objects()].map((name) => join(folder, name));
     const before = left.map((path) => ({ bytes: readFileSync(path), inode: statSync(path).ino }));
