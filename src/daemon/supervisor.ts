@@ -6,7 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { assertServable, authOf, embeddedAuth, loadConfig } from '../config/index.js';
 import { log } from '../keeper/log/index.js';
-import { aborted, backOff, harden, hurrySignal, stopped, stopSignal } from '../process/index.js';
+import { aborted, harden, hurrySignal, Restarts, stopped, stopSignal } from '../process/index.js';
 import { EXITS } from '../protocol/terms.js';
 import { prepareEmbedded } from './embedded.js';
 import { makeIssuer } from './issuer.js';
@@ -20,8 +20,6 @@ export interface ServeOptions {
 
 /** The command itself, by which the processes are started. */
 const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
-/** Milliseconds before a process is started again; the last one repeats. */
-const BACK_OFF = [100, 500, 1000, 5000, 10_000] as const;
 /** Exit codes by which a process says that another start would not help. */
 const IN_VAIN = new Set<number>([EXITS.usage.code, EXITS.inVain.code]);
 /** Milliseconds until a process that was told to stop is killed. */
@@ -123,7 +121,9 @@ async function keepRunning(
   flags: Readonly<Record<string, string | undefined>>,
   signal: AbortSignal,
 ): Promise<number | undefined> {
-  for (let failures = 0; !signal.aborted; failures++) {
+  const restarts = new Restarts();
+  while (!signal.aborted) {
+    const begun = performance.now();
     const part = new Part(command, flags);
     const hangUp = () => part.hangUp();
     process.on('SIGHUP', hangUp);
@@ -137,7 +137,7 @@ async function keepRunning(
       return undefined;
     }
     if (IN_VAIN.has(code)) return code;
-    const wait = backOff(BACK_OFF, failures);
+    const wait = restarts.waitAfter(begun);
     log.error('a process ended, and is started again', { process: command, code, wait });
     await setTimeout(wait, undefined, { signal }).catch(() => undefined);
   }

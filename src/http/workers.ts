@@ -1,22 +1,16 @@
 import cluster, { type Worker } from 'node:cluster';
 import { type AddressInfo, createServer } from 'node:net';
 import type { HostPort } from '../config/index.js';
-import { backOff, stopSignal } from '../process/index.js';
+import { Restarts, stopSignal } from '../process/index.js';
 import { log } from './log.js';
 
 // Workers accept connections themselves, so that none waits in the primary for a worker that has just died.
 cluster.schedulingPolicy = cluster.SCHED_NONE;
 
-/** Milliseconds before a worker that ended is started again; the last one repeats. */
-const BACK_OFF = [100, 500, 1000, 5000, 10_000] as const;
-/** After serving for this many milliseconds a worker counts as good. */
-const GOOD_MS = 60_000;
-
 /** The workers that serve the API. One that ends is started again; the others go on meanwhile. */
 export class Workers {
   #served = false;
-  #failures = 0;
-
+  readonly #restarts = new Restarts();
   #port = 0;
 
   /** @param address if its port is 0, all workers share any free one */
@@ -63,8 +57,7 @@ export class Workers {
       worker.on('exit', (code, signal) => {
         reject(new Error(`an HTTP worker ended with ${signal ?? code}`));
         if (stopSignal.aborted || !this.#served) return;
-        if (performance.now() - begun > GOOD_MS) this.#failures = 0;
-        const wait = backOff(BACK_OFF, this.#failures++);
+        const wait = this.#restarts.waitAfter(begun);
         log.error('an HTTP worker ended, and is started again', { worker: number, code, signal, wait });
         setTimeout(() => {
           if (!stopSignal.aborted) this.#start(number).catch(() => undefined);

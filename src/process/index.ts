@@ -1,4 +1,4 @@
-export { backOff } from './back-off.js';
+export { backOff, Restarts } from './back-off.js';
 export { failWith } from './fail.js';
 export { writeFileAtomic, writeFileAtomicSync } from './files.js';
 export { harden } from './harden.js';
