@@ -5,7 +5,7 @@ import { audienceOf } from '../protocol/terms.js';
 import { UsageError } from './errors.js';
 import type { AccountFlags } from './flags.js';
 import { othersOf, restOf } from './held-key.js';
-import { report } from './report.js';
+import { counted, report } from './report.js';
 
 function readJwtFile(path: string): string {
   try {
@@ -115,7 +115,7 @@ export async function status({ json, ...flags }: AccountFlags & { json?: boolean
   const account = await (await accountClient(flags)).status();
   report(json, account, () => [
     account.state === 'registered'
-      ? `registered, ${account.attemptsRemaining === 1 ? '1 attempt' : `${account.attemptsRemaining} attempts`} left`
+      ? `registered, ${counted(account.attemptsRemaining, 'attempt')} left`
       : account.state,
     ...othersOf(account).map(
       (url) => `${url} holds a key that is not the fleet's; a registration with the fleet ends it`,

@@ -12,12 +12,10 @@ import { endAs, UsageError } from './errors.js';
 import type { OpenerFlags } from './flags.js';
 import { readOpener } from './opener-input.js';
 import { progressBar } from './progress.js';
-import { report } from './report.js';
+import { counted, report } from './report.js';
 import { say } from './say.js';
 import { compareWithSeen, look, seenEpoch } from './seen.js';
 import { withStorage } from './storages.js';
-
-const counted = (files: number): string => `${files} ${files === 1 ? 'file' : 'files'}`;
 
 const size = (bytes: number): string =>
   bytes < 1e6
@@ -61,7 +59,7 @@ export async function run(
     endUnlessAll(leftOut);
     report(json, { files, bytes, changed, skipped, leftOut }, () => [
       ...listed('left out', leftOut),
-      `${counted(files)} (${size(bytes)}) in ${destination}; ${changed} new or changed`,
+      `${counted(files, 'file')} (${size(bytes)}) in ${destination}; ${changed} new or changed`,
     ]);
   });
 }
@@ -89,7 +87,7 @@ export async function restoreTo(
       ...listed('not restored', damaged),
       ...listed('note', notes),
       ...(leftOut > 0 ? [`note: when this backup was made, ${leftOut} files or folders were left out`] : []),
-      `${counted(files)} (${size(bytes)}) in ${folder}`,
+      `${counted(files, 'file')} (${size(bytes)}) in ${folder}`,
     ]);
   });
 }

@@ -1,5 +1,6 @@
 import { type FleetDefinition, Quorums } from '../client/index.js';
 import type { FleetFile } from './fleet-file.js';
+import { counted } from './report.js';
 
 const MAX_ATTEMPTS = 10;
 
@@ -34,7 +35,7 @@ const names = ({ vaults }: FleetDefinition): string[] =>
   vaults.map(({ serverPublicKey }) => Buffer.from(serverPublicKey).toString('base64url'));
 const quorumsOf = ({ vaults, threshold, liars }: FleetDefinition): Quorums =>
   new Quorums(vaults.length, threshold, liars);
-const some = (count: number): string => `${count} ${count === 1 ? 'vault' : 'vaults'}`;
+const some = (count: number): string => counted(count, 'vault');
 
 /** The most guesses at one password, between two logins, when `fallen` vaults are in an attacker's hands. */
 const guesses = ({ size, threshold }: Quorums, fallen: number): number =>
@@ -74,7 +75,7 @@ export function linesOf(plan: Plan): string[] {
   const away = vaults - changeNeeds;
   const [whole, ...fallen] = plan.guesses;
   return [
-    `${vaults} vaults, of which any ${threshold} recover a key. Its owner cannot reach it if ${some(vaults - threshold + 1)} fail.`,
+    `${vaults} vaults, of which any ${threshold} recover a key. Its owner cannot reach it with ${some(vaults - threshold + 1)} away.`,
     `Up to ${liars} may lie or lose what they hold.`,
     `A change of password ends the old one once ${changeNeeds} vaults took part${
       away > 0 ? `; ${some(away)} may be away.` : '. With one away it is pending, and both passwords open.'

@@ -7,6 +7,7 @@ import type {
   Recovery,
   VaultClient,
 } from '../client/index.js';
+import { counted } from './report.js';
 
 export type Client = VaultClient | FleetClient;
 
@@ -38,9 +39,8 @@ export function tellOutcome(
 /** Reports wrong passwords that were tried. @param advice what to do if it was somebody else */
 export function tellFailed(count: number, advice: string): void {
   if (count === 0) return;
-  const attempts = count === 1 ? '1 attempt' : `${count} attempts`;
   warn(
-    `${attempts} to open the key failed since the password last did: wrong passwords, or attempts that were cut off. ${advice}`,
+    `${counted(count, 'attempt')} to open the key failed since the password last did: wrong passwords, or attempts that were cut off. ${advice}`,
   );
 }
 

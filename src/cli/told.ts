@@ -1,6 +1,6 @@
 import { BackupError } from '../backup/index.js';
 import { BkvError } from '../client/written.js';
-import { systemFault } from '../process/index.js';
+import { inWords } from '../process/index.js';
 import { CodedError, ERRORS, EXITS, type Exit } from '../protocol/terms.js';
 import { StorageError } from '../storage/index.js';
 
@@ -28,7 +28,7 @@ export const CLIENT_EXITS: Readonly<Record<string, Exit>> = {
 /** An error as it is told to the user, with its name if it is unexpected. */
 export function told(error: Error): string {
   const known = [CodedError, BkvError, BackupError, StorageError].some((kind) => error instanceof kind);
-  return known ? error.message : (systemFault(error) ?? `${error.name}: ${error.message}`);
+  return known ? error.message : inWords(error);
 }
 
 function exitOf(error: Error): Exit {

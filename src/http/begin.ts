@@ -21,8 +21,7 @@ const TELL_MS = 3000;
 
 /** Asks the keeper until it answers. @returns `undefined` when this process is to stop */
 export async function untilThere<T>(ask: () => Promise<T>): Promise<T | undefined> {
-  const tellAt = performance.now() + TELL_MS;
-  let told = false;
+  let tellAt = performance.now() + TELL_MS;
   while (!stopSignal.aborted) {
     let reason: string | undefined;
     const answer = await ask().catch((error: unknown) => {
@@ -30,8 +29,8 @@ export async function untilThere<T>(ask: () => Promise<T>): Promise<T | undefine
       return undefined;
     });
     if (answer) return answer;
-    if (!told && performance.now() > tellAt) {
-      told = true;
+    if (performance.now() > tellAt) {
+      tellAt = Number.POSITIVE_INFINITY;
       log.warn('the keeper does not answer yet, and is waited for', { reason });
     }
     await setTimeout(POLL_MS);

@@ -6,6 +6,6 @@ export { inHome } from './home.js';
 export { useProxies } from './proxy.js';
 export { whoElseReads } from './readers.js';
 export { aborted, hurrySignal, listenForStop, stopped, stopSignal } from './stop.js';
-export { systemFault } from './system.js';
+export { inWords, systemFault } from './system.js';
 export { Turn } from './turn.js';
 export { hideExperimentalWarnings } from './warnings.js';

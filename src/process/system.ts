@@ -32,3 +32,6 @@ export function systemFault(error: unknown): string | undefined {
     path === undefined ? address && `${address}:${port}` : [path, dest].filter(Boolean).join(' → ');
   return words && what ? `${what}: ${words} (${syscall}, ${code})` : undefined;
 }
+
+/** An unexpected error in words: what the system refused, or its name and message. */
+export const inWords = (error: Error): string => systemFault(error) ?? `${error.name}: ${error.message}`;
