@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# A majority of data centres: five vaults with a token each; any three recover, fewer can do and test nothing.
+# Demonstrates a fleet of five vaults, each with its own token. Any three recover the key; fewer can neither recover it nor
+# test a guess.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source softhsm/vaults.sh
 
 step 'Starting five vaults, each a process with a token, a database and counters of its own.'
-# No limit of requests, so that the counters alone are what stops a guesser here.
+# Without rate limits, so that only the retry counters stop the guesser.
 echo 'rateLimit: { account: 100000, address: 100000 }' >"$work/first.yaml"
 start_vault vault1 127.0.0.1:0 --config "$work/first.yaml"
 cat "$work/first.yaml" - >"$work/others.yaml" <<EOF
@@ -17,7 +18,7 @@ for n in 1 2 3 4 5; do urls+=("$(field "vault$n" url)"); done
 export BKV_FLEET=$work/fleet.yaml
 bkv fleet pin --threshold 3 "${urls[@]}" >"$BKV_FLEET"
 bkv fleet check
-# One for each vault, which takes no other.
+# One JWT for each vault, because a vault accepts only its own audience.
 (
   umask 077
   for n in 1 2 3 4 5; do
@@ -31,7 +32,7 @@ bkv key new --out "$work/phone.key" | sed 's/^/  /'
 echo 'correct horse battery staple' | bkv key register --key-file "$work/phone.key" "${key[@]}"
 bkv status "${key[@]}"
 
-restart() { # on the address that the fleet file has
+restart() { # on the vault's address in the fleet file
   local n=$1 config=others
   [ "$n" -ne 1 ] || config=first
   local url=${urls[$((n - 1))]}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main path, told in plain words: back up, lose the device, recover with a password, lock out the guesser.
+# Demonstrates the main path: back up, lose the device, recover with the password, lock out someone who guesses.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,5 +1,6 @@
-// Guesses at an account through every subset of a fleet's vaults, part of the time in a partition, until none answers.
-// Then counts, from the counters in the tokens, how many evaluations the vaults gave.
+// Guesses an account's password through every subset of a fleet's vaults until no subset answers. During the first guesses,
+// the vaults whose process ids are given are stopped, as in a network partition. At the end, the retry counters in the tokens
+// tell how many evaluations the vaults gave.
 import { readFileSync } from 'node:fs';
 import { loadFleet } from '../dist/src/cli/fleet-file.js';
 import { FleetClient, Undecided, WrongPassword } from '../dist/src/client/index.js';
@@ -12,7 +13,7 @@ const claims = (jwt) => JSON.parse(Buffer.from(jwt.split('.')[1], 'base64url'));
 const jwtFor = (identity) => jwts.find((jwt) => claims(jwt).aud === audienceOf(identity));
 const nowhere = 'http://127.0.0.1:9';
 
-// Through the clients' own eyes only these vaults exist; the others do not answer.
+// A client that reaches only these vaults; the others do not answer it.
 const seeing = (some) =>
   new FleetClient({
     threshold,

@@ -1,4 +1,4 @@
-// Stands before a vault and has it lie: each evaluation of a password becomes another point of the curve.
+// A proxy that makes a vault lie: it replaces the evaluated element of each KE2 by a random point of the curve.
 import { createServer, request } from 'node:http';
 import { p256 } from '@noble/curves/nist.js';
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian or Ubuntu lacks to run a vault: SoftHSM2 and build tools from the system's packages, then the
-# locked npm packages. With `dev` also the npm packages that building and measuring take, with `test` these and the
-# servers that the tests run against. Does nothing where all is there.
+# locked npm packages. `dev` adds the npm packages for building and measuring. `test` adds these, and the servers and programs
+# that the tests use. Does nothing if everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ if [ "${1:-}" = test ]; then
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
   command -v pgbouncer >/dev/null || missing+=(pgbouncer)
   command -v promtool >/dev/null || missing+=(prometheus)
-  # Ubuntu's package is a snap, which many machines cannot run: there the browser comes with the npm packages, below.
+  # Ubuntu's chromium package is a snap, which many machines cannot run. There, Playwright installs the browser, below.
   grep -q '^ID=ubuntu' /etc/os-release || command -v chromium >/dev/null || missing+=(chromium)
   for program in restic rclone age; do command -v "$program" >/dev/null || missing+=("$program"); done
   for shell in zsh fish; do command -v "$shell" >/dev/null || missing+=("$shell"); done
@@ -28,7 +28,8 @@ if [ "${1:-}" = test ]; then
   command -v setpriv >/dev/null || missing+=(util-linux)
   /usr/bin/python3 -c 'import argon2, cryptography' 2>/dev/null || missing+=(python3-argon2 python3-cryptography)
 fi
-# Makes sure that root's rights may be used: on a person's machine the person is asked. $1: what for, $2: how it is done by hand.
+# Gets leave to run commands as root: if sudo is needed, a person is asked first, and CI is not.
+# $1: what would be installed, $2: the commands to do it by hand.
 as_root=()
 expect_root() {
   [ "$(id -u)" -ne 0 ] || return 0
@@ -53,7 +54,7 @@ fi
 
 is_installed() { cmp -s package-lock.json "node_modules/.bkv-lock$1"; }
 install() {
-  # Node's own headers, where they are installed, spare node-gyp a download.
+  # If Node's own headers are installed, node-gyp need not download them.
   prefix=$(node -p 'require("path").resolve(process.execPath, "../..")')
   [ -e "$prefix/include/node/node.h" ] && export npm_config_nodedir="$prefix"
   echo "Installing npm packages. SQLite and the PKCS#11 binding are compiled, which takes some minutes …"
@@ -67,7 +68,7 @@ elif [ -z "${1:-}" ]; then
     cp package-lock.json node_modules/.bkv-lock-run
   fi
 else
-  # What a vault runs on is compiled already, where a demonstration was run before.
+  # After a demonstration, the packages that a vault runs on are already compiled. `npm ci` would delete them.
   if is_installed -run; then install install --no-save; else install ci; fi
   cp package-lock.json node_modules/.bkv-lock
 fi
@@ -80,7 +81,7 @@ if [ "${1:-}" = test ] && ! command -v chromium google-chrome >/dev/null; then
   fi
 fi
 if [ "${1:-}" = test ]; then
-  # Where it cannot be tried, it says why, and so does its test.
+  # 77: openCryptoki cannot run on this machine. The script has said why, and its test is skipped with the reason.
   bash softhsm/opencryptoki.sh setup || [ $? -eq 77 ]
 fi
 if [ "${1:-}" = test ] && ! cmp -s test/s3/package-lock.json test/s3/node_modules/.bkv-lock; then

@@ -1,4 +1,4 @@
-# Sourced by the demonstrations: a folder of their own, vaults that end with them, and plain words.
+# Sourced by the demonstrations. Gives them a temporary folder, vaults that end when they do, and functions to print steps.
 work=$(mktemp -d "${TMPDIR:-/tmp}/bkv-demo-XXXXXX")
 declare -A vault_pids=()
 cleanup() {
@@ -34,7 +34,7 @@ start_vault() {
   fail "$name did not start in time"
 }
 
-# field NAME FIELD: what the vault said of itself when it began to serve
+# field NAME FIELD: a field of the line that the vault logged when it began to serve
 field() { node -e 'const l=require("fs").readFileSync(process.argv[1],"utf8").split("\n").find(l=>l.includes("\"serving\""));console.log(JSON.parse(l)[process.argv[2]])' "$work/$1.log" "$2"; }
 
 kill_vaults() {
