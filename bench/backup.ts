@@ -1,6 +1,6 @@
 /**
- * Encrypting and restoring: one large file against age, a mixed folder against restic, in a folder and over S3 with 50 ms
- * of added latency; and a million files. Each side several times, in turns.
+ * Measures backup and restore. One large file is compared with age. A mixed folder is compared with restic, in a folder and
+ * over S3 with 50 ms of added latency. The two sides run in turns, several times each. Last comes a folder of a million files.
  */
 import { spawn } from 'node:child_process';
 import {
@@ -34,16 +34,16 @@ const say = (text: string): void => {
   process.stdout.write(`${text}\n`);
 };
 
-/** Of the S3 service, and where it is, once it runs. */
+/** Environment of both programs: the S3 service's keys and, once it runs, its endpoint. */
 const KEYS: Record<string, string> = { AWS_ACCESS_KEY_ID: 'S3RVER', AWS_SECRET_ACCESS_KEY: 'S3RVER' };
 
 interface Run {
   readonly seconds: number;
-  /** the most that was resident, bytes */
+  /** peak resident memory, bytes */
   readonly memory: number;
 }
 
-/** Runs a program until what it wrote is on the disk: bkv and restic see to that themselves, age does not. */
+/** Runs a program, then sync: the time includes the writing to the disk, which bkv and restic wait for and age does not. */
 async function run(command: string, args: string[], input?: string): Promise<Run> {
   await ended(spawn('sync'));
   const start = performance.now();
@@ -62,7 +62,7 @@ async function run(command: string, args: string[], input?: string): Promise<Run
   return { seconds, memory: Number(said.trim().split('\n').at(-1)) * 1024 };
 }
 
-/** The body of a request without the signatures between its chunks, which restic sends and s3rver would keep. */
+/** The body of a request without the chunk signatures that restic sends, which s3rver would store as data. */
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   const pieces: Buffer[] = [];
   for await (const piece of request) pieces.push(piece as Buffer);
@@ -84,7 +84,7 @@ const ended = (child: ReturnType<typeof spawn>): Promise<number | null> =>
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] as number;
 let memory = 0;
 
-/** The medians of both sides' seconds, and how many times as fast ours is. */
+/** Prints the median seconds of both sides, and how many times as fast ours is. */
 async function compare(what: string, name: string, ours: () => Promise<Run>, theirs: () => Promise<Run>) {
   const [mine, other]: [number[], number[]] = [[], []];
   for (let i = 0; i < ROUNDS; i++) {

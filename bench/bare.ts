@@ -3,10 +3,10 @@ import { p256 } from '@noble/curves/nist.js';
 import { KEY_LABELS, type Profile } from '../src/keeper/pkcs11/index.js';
 import { Session } from '../src/keeper/pkcs11/session.js';
 
-/** How often each of the token's operations is called for one recovery. */
+/** Mean number of calls of each token operation in one recovery. */
 export interface Mix {
   readonly hmac: number;
-  /** evaluation with a wrapped key, and one with the static key */
+  /** an evaluation with a wrapped OPRF key and an ECDH with the static key */
   readonly login: number;
   /** an object written and an older one destroyed */
   readonly replaceData: number;
@@ -25,7 +25,7 @@ const journal = new Uint8Array(400);
 const objects: string[] = [];
 
 function recover(i: number): void {
-  // Fractions add up: an operation that many recoveries share is called once in so many turns.
+  // `share` can be a fraction. With 0.25 (four recoveries share a call) the operation is called in every fourth turn.
   const times = (share: number) => Math.floor((i + 1) * share) - Math.floor(i * share);
   const element = elements[i % elements.length] as Uint8Array;
   for (let n = times(mix.hmac); n > 0; n--) session.hmac(label, rowKeyInput);

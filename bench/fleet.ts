@@ -32,7 +32,7 @@ const timed = async (work: () => Promise<unknown>): Promise<number> => {
 };
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] as number;
 
-// Daemon.client() would not stretch.
+// Not Daemon.client(), which skips Argon2id.
 const single = new VaultClient({
   url: first.url,
   serverPublicKey: first.fleetEntry().serverPublicKey,
@@ -42,7 +42,7 @@ const single = new VaultClient({
 await single.register('right', newBackupKey());
 const fleet = clientOf(urls);
 await fleet.register('right', newBackupKey());
-// A client that lives on, as an app does: it has learnt who is dead or lies.
+// The clients are kept over all rounds, as in an app, so that they learn which vaults are dead or lie.
 const dead = clientOf(['http://127.0.0.1:9', ...urls.slice(1)]);
 const lying = clientOf(['http://127.0.0.1:9', line.url, ...urls.slice(2)]);
 line.mode = 'lie';

@@ -1,7 +1,7 @@
 import { type Daemon, HttpFailure } from '../rig/daemon.js';
 import { generateKE1, SIZES } from '../src/protocol/index.js';
 
-/** The daemon as it is measured: no limit of requests in the way. */
+/** Configuration of a measured daemon, with limits too high to be reached. */
 export const CONFIG =
   'maxAttempts: 200\nexchangeSeconds: 600\nrateLimit: { account: 1000000, address: 10000000 }\n';
 const PASSWORD = 'correct horse';
@@ -33,8 +33,8 @@ export async function parallel<T, R>(
 }
 
 /**
- * Has every account's password be guessed wrongly `times` times, until the compilers have settled: steady work is measured.
- * The client computes nothing for it.
+ * Makes `times` wrong guesses at each account, so that V8 has compiled the daemon's code before the measurement. All guesses
+ * send the same KE1 and KE3, so that the client computes nothing.
  */
 export async function warmUp(daemon: Daemon, accounts: readonly string[], times: number): Promise<void> {
   const { KE1 } = generateKE1(Buffer.from('wrong'));
@@ -50,7 +50,7 @@ export async function warmUp(daemon: Daemon, accounts: readonly string[], times:
   });
 }
 
-/** Whole recoveries over HTTP, with the client's computing done before: what is measured is the daemon. */
+/** Measures whole recoveries over HTTP. The client computes its messages beforehand, outside the measured time. */
 export async function recoveries(daemon: Daemon, accounts: readonly string[], width: number) {
   const measure = async <R>(requests: readonly (() => Promise<R>)[]) => {
     const [cpu, wall] = [daemon.cpu(), performance.now()];

@@ -29,8 +29,8 @@ function freshProfile() {
 }
 
 /**
- * The token's share of a recovery, called bare: as many threads as the machine has cores, each with a session,
- * nothing between the calls. Both sides of the comparison thus find the machine equally busy.
+ * Makes the token calls of `count` recoveries with nothing between them, on as many threads as there are cores, each with its
+ * own session. All cores are then busy, as they are when the daemon is measured. @returns recoveries per second of one core
  */
 async function bare(mix: Mix, count: number): Promise<number> {
   const profile = freshProfile();
@@ -62,7 +62,7 @@ async function costOfAttempt(accounts: number): Promise<number> {
   const spend = async (n: number) => {
     for (let i = 0; i < n; i++) await ledger.spend([cells[(i * 7919) % cells.length] as Cell]).durable;
   };
-  // Past the first fold, so that steady work is measured.
+  // Start to measure after the first fold.
   await spend(200);
   const start = performance.now();
   await spend(600);
@@ -75,7 +75,7 @@ async function costOfAttempt(accounts: number): Promise<number> {
 const quick = process.argv.includes('--quick');
 const many = quick ? 200 : 1000;
 const rounds = quick ? 1 : 3;
-/** recoveries until every compiler of the daemon has settled */
+/** recoveries after which V8 has compiled the daemon's code */
 const WARMING = 8000;
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] as number;
 
@@ -107,7 +107,7 @@ const mix = {
   login: share('login'),
   replaceData: share('replaceData'),
 };
-// In turns, since machines are noisy.
+// The sides are measured in turns, because other load on the machine varies.
 const alone = [await bare(mix, many)];
 const peer = [await peerLogin(quick ? 50 : 200)];
 for (let round = 1; round < rounds; round++) {

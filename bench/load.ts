@@ -1,8 +1,8 @@
-/** Recoveries over many connections, as cheaply as can be: a process of its own, told by its parent how long. */
+/** A load generator, as cheap as possible: recovers over many connections, in its own process, as long as its parent asks. */
 import { connect } from 'node:net';
 import { SIZES } from '../src/protocol/index.js';
 
-/** What {@link Loaded} is asked for. */
+/** The parent's message, which {@link Loaded} answers. */
 export interface Load {
   readonly port: number;
   readonly ms: number;
@@ -10,16 +10,16 @@ export interface Load {
 export interface Loaded {
   /** whole recoveries */
   readonly count: number;
-  /** by the clock, milliseconds */
+  /** wall time, milliseconds */
   readonly ms: number;
-  /** of processor time that this process took */
+  /** processor time of this process, milliseconds */
   readonly cpuMs: number;
 }
 
 const CONNECTIONS = 64;
-/** Recoveries over one connection. Clients come and go: those of a burst that one worker accepted would stay with it. */
+/** Recoveries over one connection. If connections stayed open, a worker that accepted many at once would keep them all. */
 const OVER_ONE = 50;
-/** What the stand-in for a keeper gives each recovery. */
+/** The id that the stand-in for the keeper gives to every recovery. */
 export const RECOVERY_ID = 'A'.repeat(22);
 
 const request = (path: string, body: object): string => {
@@ -37,7 +37,7 @@ async function recoverUntil(port: number, signal: AbortSignal): Promise<number> 
   return count;
 }
 
-/** Recovers over one connection, again and again. @returns how often */
+/** Recovers over one connection, up to {@link OVER_ONE} times. @returns the number of recoveries */
 function recoverOver(port: number, signal: AbortSignal): Promise<number> {
   return new Promise((resolve, reject) => {
     let finished = -1;
@@ -56,7 +56,7 @@ function recoverOver(port: number, signal: AbortSignal): Promise<number> {
     socket.on('data', (chunk: string) => {
       answer += chunk;
       if (!answer.startsWith('HTTP/1.1 200 ')) reject(new Error(answer));
-      // Its JSON has no object in another.
+      // The answers' JSON is one flat object, so that its only brace ends the answer.
       else if (answer.endsWith('}')) next();
     });
   });

@@ -9,10 +9,10 @@ import { toWord } from '../src/keeper/ledger/state.js';
 const OBJECT_BYTES = 4096;
 const fresh = toWord({ state: 'live', limit: 200, used: 0, proven: true });
 const wrongOnce = toWord({ state: 'live', limit: 200, used: 1, proven: true });
-/** Of so many accounts one has a wrong password behind it. */
+/** One account in this many has one failed attempt. */
 const WRONG_ONCE = 100;
 
-/** Writes a ledger of many accounts straight into a token, as if each had registered: registering ten million takes hours. */
+/** Writes a ledger of many accounts straight into a token, because to register ten million would take hours. */
 export async function plant(store: LedgerStore, accounts: number): Promise<void> {
   const head = { ledger: randomBytes(16), term: 1 };
   const mac = (data: Uint8Array) => store.mac(data);

@@ -2,15 +2,15 @@ import { client, ready, server } from '@serenity-kit/opaque-p256';
 import type { Daemon } from '../rig/daemon.js';
 import { cpuOf, threadsCpuOf } from '../rig/processes.js';
 
-/** Seconds of processor time since the start, part by part. */
+/** Processor time since the start of each part of the daemon, seconds. */
 export interface Parts {
   /** the keeper's main thread */
   readonly main: number;
-  /** its other threads, which are the token's sessions but for the collector of garbage */
+  /** the keeper's other threads: those of the token's sessions, and V8's garbage collector */
   readonly token: number;
-  /** primary and workers */
+  /** the HTTP primary and its workers */
   readonly http: number;
-  /** what else the daemon runs: the supervisor, and the witness of what the token says it wrote */
+  /** the daemon's other processes: the supervisor and the witness */
   readonly rest: number;
 }
 
@@ -34,7 +34,7 @@ export const spent = (before: Parts, after: Parts): Parts => ({
   rest: after.rest - before.rest,
 });
 
-/** Milliseconds that an OPAQUE server without HSM, HTTP or counter needs for `startLogin` of one login. */
+/** Processor time of `startLogin` of an OPAQUE server that has no HSM, HTTP or counters, milliseconds. */
 export async function peerLogin(count: number): Promise<number> {
   await ready;
   const [password, userIdentifier] = ['correct horse', 'alice'];

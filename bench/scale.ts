@@ -1,6 +1,6 @@
 /**
- * Ledgers of a million and of ten million accounts on SoftHSM2: objects, start-up, memory, and what an attempt costs. The
- * two are measured in turns, so that their ratio holds on a busy machine too. BKV_SCALE_ACCOUNTS names other sizes.
+ * Measures ledgers of a million and of ten million accounts on SoftHSM2: objects, start-up, memory and the cost of an attempt.
+ * The two are measured in turns, so that their ratio holds on a busy machine too. BKV_SCALE_ACCOUNTS sets other sizes.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,7 +17,7 @@ const ACCOUNTS = (process.env.BKV_SCALE_ACCOUNTS ?? '1000000,10000000').split(',
 const ROUNDS = 6;
 const SPENDS = 200;
 const WIDTH = 64;
-/** What a page object of the first edition held, which was one of 4,096 bytes for each of these. */
+/** Cells in one page object of the first edition, which had 4,096 bytes. */
 const FIRST_EDITION_CELLS = 4064;
 
 interface Opened {
@@ -27,11 +27,11 @@ interface Opened {
   readonly resident: number;
 }
 interface Round {
-  /** milliseconds of each attempt, one after the other */
+  /** milliseconds of each attempt, made one after the other */
   readonly alone: number[];
-  /** processor time of these, milliseconds each, with the witness's */
+  /** mean processor time of each of these attempts, milliseconds, with the witness's */
   readonly cpu: number;
-  /** attempts a second, {@link WIDTH} at once */
+  /** attempts a second with {@link WIDTH} at once */
   readonly rate: number;
 }
 
@@ -46,7 +46,7 @@ const percentile = (values: readonly number[], share: number): number => {
 };
 const median = (values: readonly number[]): number => percentile(values, 0.5);
 
-/** A process of its own opens a ledger, tells how that went, and then makes attempts whenever it is asked. */
+/** Runs in a child process: opens a ledger, reports the cost, and then makes attempts whenever the parent asks. */
 async function serve(profile: Profile): Promise<void> {
   const begun = performance.now();
   const token = await TokenPool.open(profile);
@@ -59,7 +59,7 @@ async function serve(profile: Profile): Promise<void> {
     bytes: objects.reduce((sum, { value }) => sum + value.length, 0),
     resident: process.memoryUsage().rss,
   } satisfies Opened);
-  // Changes lie on all pages, so that each fold writes another.
+  // The attempts change all pages, so that each fold writes a different page.
   const pages = ledger
     .snapshot()
     .map(({ generation }, page) => ledger.liveCells(page).map((cell) => ({ cell, generation })));
@@ -130,7 +130,7 @@ async function compare(): Promise<void> {
     for (const { child, alone, cpu, rates } of sizes) {
       child.send('round');
       const told = await answer<Round>(child);
-      // The first one warms up.
+      // The first round warms up.
       if (round === 0) continue;
       alone.push(...told.alone);
       cpu.push(told.cpu);

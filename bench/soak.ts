@@ -1,7 +1,7 @@
 /**
- * Load for minutes: clients that register, guess, recover, ask and wait, and then an account by account comparison of
- * the counters with what the clients have seen. BKV_SOAK_CLIENTS, BKV_SOAK_SECONDS and BKV_SOAK_WAIT (the mean time
- * between two actions of a client, seconds) change its size; without waits the machine is full all the time.
+ * Load for minutes. Clients register, guess, recover, ask for their status and wait. At the end, each account's counter is
+ * compared with what its client has seen. BKV_SOAK_CLIENTS, BKV_SOAK_SECONDS and BKV_SOAK_WAIT (mean seconds between two
+ * actions of a client) change the load. With a wait of 0, the machine is fully busy all the time.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,7 +24,7 @@ const say = (text: string): void => {
 };
 const memory = (): number => daemon.memory() / 1e6;
 
-/** The client's own count of its account. */
+/** Attempts of each account, as its client counts them. */
 const used = new Array<number>(CLIENTS).fill(0);
 const latencies: number[] = [];
 const failures = new Map<string, number>();

@@ -12,7 +12,7 @@ import { type Load, type Loaded, RECOVERY_ID } from './load.js';
 
 const LIMITS = 'rateLimit: { account: 1000000, address: 100000000 }\n';
 
-/** A keeper whose token answers at once: no more than HTTP is measured. */
+/** The answers of a stand-in for the keeper, which answers at once, so that only HTTP is measured. */
 const ANSWERS = {
   identity: { serverPublicKey: new Uint8Array(SIZES.element), maxAttempts: 10, exchangeSeconds: 60 },
   startRecovery: { recoveryId: RECOVERY_ID, KE2: new Uint8Array(SIZES.KE2), attemptsRemaining: 9 },
@@ -36,18 +36,18 @@ async function startHttp(sockets: string, workers: number): Promise<{ child: Chi
   return { child, port };
 }
 
-/** What the HTTP side did, and what each part took for it: milliseconds of processor time of one recovery. */
+/** Throughput of the HTTP side alone, and each part's processor time for one recovery, milliseconds. */
 export interface Alone {
-  /** recoveries a second by the clock */
+  /** recoveries a second of wall time */
   readonly rate: number;
-  /** recoveries a second that would take the busiest worker all of a core, while each has its share of them */
+  /** recoveries a second, over all workers, at which the busiest worker would use a whole core */
   readonly ceiling: number;
   readonly http: number;
   readonly keeper: number;
   readonly generator: number;
 }
 
-/** Measures what the HTTP side can do at most, with a number of workers. */
+/** Measures the highest throughput of the HTTP side with this many workers. */
 export async function httpAlone(workers: number, seconds: number): Promise<Alone> {
   const sockets = mkdtempSync(join(tmpdir(), 'bkv-bench-'));
   const path = join(sockets, SOCKETS.api);

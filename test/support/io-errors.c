@@ -1,7 +1,8 @@
 /*
- * Preloaded into a daemon by test/io-errors.test.ts: makes writes below one folder fail as a full or broken disk does.
- * The file BKV_IO_PLAN holds "first last errno": calls number first to last fail, counted from 1 over all threads and
- * processes since the file was written. It is mapped, so that the test and every process share the count behind it.
+ * Preloaded into a daemon by test/io-errors.test.ts. Makes writes below the folder BKV_IO_BELOW fail as on a full or broken
+ * disk. The file BKV_IO_PLAN holds a struct plan: calls number first to last fail with that errno. Calls are counted from 1,
+ * over all threads and processes, since the file was written. The file is mapped, so that the test and all processes share
+ * the count.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -54,8 +55,9 @@ static int is_file_below(int file) {
 }
 
 /*
- * Notes of an object whether it was synced: '-' for one that could not be, which is shown until the power is cut, '+' else.
- * The first of them counts: what was on the disk before stays there, and a second sync says nothing of a failed first.
+ * Notes in BKV_IO_PLAN.synced whether the sync of a token object's file failed ('-') or not ('+'). A file whose sync failed
+ * can be read until the power is cut. An object's first note counts. If the first sync succeeded, the object stays on the
+ * disk. If it failed, a later success does not prove that the data reached the disk.
  */
 static void note(int file, char synced) {
   char link[64], path[PATH_MAX], line[PATH_MAX + 32];
@@ -83,15 +85,15 @@ static int is_planned(uint64_t number) {
   return 1;
 }
 
-/* Whether this call, which needs room or must reach the disk, fails; errno is set. */
+/* Whether this call fails, which needs room on the disk or must reach it. If so, errno is set. */
 static int fails(void) { return is_planned(__atomic_add_fetch(&plan->count, 1, __ATOMIC_SEQ_CST)); }
 
-/* The same of one that a full disk still does. */
+/* The same for a call that succeeds even on a full disk. */
 static int breaks(void) { return fails() && errno != ENOSPC; }
 
 /*
- * The same of a stream. SoftHSM2 writes an object again for each of its attributes, a dozen times: these are one write,
- * all of which fail or none, unless BKV_IO_EACH is set. Called with the lock.
+ * The same for a stream. SoftHSM2 writes an object's file again for each attribute, a dozen times. These count as one write:
+ * either all of them fail or none, unless BKV_IO_EACH is set. The caller holds the lock.
  */
 static int stream_fails(int file) {
   static struct { ino_t inode; uint64_t number; } recent[16];
@@ -142,7 +144,7 @@ int fdatasync(int file) {
   REAL(fdatasync);
   return is_file_below(file) && fails() ? -1 : real(file);
 }
-/* SoftHSM2 cuts each file before it writes it, by ftruncate(), which needs no room. SQLite uses this one: */
+/* Only SQLite calls ftruncate64(). SoftHSM2 empties a file by ftruncate(), which needs no room and is left alone. */
 int ftruncate64(int file, off64_t length) {
   REAL(ftruncate64);
   return is_file_below(file) && fails() ? -1 : real(file, length);
@@ -155,7 +157,7 @@ int link(const char *from, const char *to) {
   REAL(link);
   return is_below(to) && breaks() ? -1 : real(from, to);
 }
-/* Of a file that is not there yet. */
+/* Whether open() would make a new file. */
 static int makes(const char *path, int flags) { return flags & O_CREAT && is_below(path) && access(path, F_OK); }
 int open(const char *path, int flags, ...) {
   REAL(open);
@@ -187,8 +189,8 @@ int remove(const char *path) {
 }
 
 /*
- * glibc's streams, by which SoftHSM2 writes, reach the kernel past write(). So they are buffered here: 4,096 bytes as
- * there, and what does not reach the disk at the end is told to fclose, which nobody asks.
+ * SoftHSM2 writes through glibc's streams, which do not call write() above. So streams are buffered here, in 4,096 bytes as in
+ * glibc. An error in the last bytes is returned by fclose(), whose result SoftHSM2 does not check.
  */
 #define BUFFER 4096
 static struct { char bytes[BUFFER]; size_t length; off_t at; } streams[1024];
@@ -208,7 +210,7 @@ static int flush(FILE *stream) {
   if (!real) real = (__typeof__(&pwrite))dlsym(RTLD_NEXT, "pwrite");
   int failed = stream_fails(file);
   int error = errno;
-  /* A disk that fills up: a part may still fit. */
+  /* When a disk fills up, a part may still fit. */
   if (failed) length = error == ENOSPC && plan->first % 2 ? length / 2 : 0;
   if (length && real(file, streams[file].bytes, length, streams[file].at) < 0) failed = 1;
   static __typeof__(&fseek) seek;

@@ -1,4 +1,4 @@
-/* Preloaded by test/source.test.ts: folders cannot be synced, as on CIFS and some FUSE file systems. BKV_SYNC_ERROR is the errno. */
+/* Preloaded by test/source.test.ts. Syncing a folder fails with errno BKV_SYNC_ERROR, as on CIFS and some FUSE file systems. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

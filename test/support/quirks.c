@@ -1,28 +1,30 @@
 /*
- * A PKCS#11 module that passes every call to SoftHSM2 and alters what the file BKV_QUIRKS says, one quirk a line; it is
- * read again whenever it changes. Functions are named as in PKCS#11, `*` for all; values of CK_RV are hexadecimal.
+ * A PKCS#11 module that passes every call to SoftHSM2 (or to the module BKV_QUIRKS_OF) and alters it as the file BKV_QUIRKS
+ * says, one quirk a line. The file is read again whenever it changes. NAME is a function's name in PKCS#11, or `*` for all.
+ * RV is a hexadecimal CK_RV.
  *
- *   slow NAME MS              the call takes so long
- *   hang NAME                 the call does not come back while the line is there
+ *   slow NAME MS              the call takes MS milliseconds longer
+ *   hang NAME                 the call does not return while the line is there
  *   fail NAME RV              the call fails
- *   fail NAME RV first        on the session that was the oldest when the line came
- *   fail NAME RV after N      from call number N+1 on, counted since the line came
- *   fail NAME RV once         until the module is finalized
- *   drop RV                   the connection to the device is lost once: sessions and login are gone, what is done in one
- *                             fails with RV, and new ones can be opened
- *   busy NAME                 BKV_QUIRKS.busy has how many calls were under way: at most, and on average when one began
- *   flags HEX                 the token's flags have these, too
+ *   fail NAME RV first        it fails on the session that was the oldest when the line was added
+ *   fail NAME RV after N      it fails from call N+1 on, counted since the line was added
+ *   fail NAME RV once         it fails until C_Finalize
+ *   drop RV                   the connection to the device is lost once: all sessions and the login are gone. A call in an
+ *                             old session fails with RV; new sessions can be opened
+ *   busy NAME                 writes to BKV_QUIRKS.busy the largest number of calls under way at once, and the mean number
+ *                             at the start of a call
+ *   flags HEX                 adds flags to those of the token
  *   sessions N                C_OpenSession fails beyond N sessions of the process
- *   own-handles               an object's handle is good on the thread that got it only
- *   point raw|compressed|bits how CKA_EC_POINT looks
- *   peer der                  a peer's point is taken as a DER OCTET STRING only
+ *   own-handles               an object's handle is valid only on the thread that got it
+ *   point raw|compressed|bits the encoding of CKA_EC_POINT
+ *   peer der                  C_DeriveKey takes the peer's point as a DER OCTET STRING only
  *   object BYTES              no larger value is stored
- *   foreign                   objects without a label or whose value cannot be read, as of other programs
- *   keeps                     a key that is created stays in the token, whatever it was told
- *   arguments TEXT            C_Initialize wants these LibraryParameters
- *   lacks MECHANISM           hexadecimal: is not in the list, and not taken
+ *   foreign                   other programs' objects have no readable label or value
+ *   keeps                     a secret key that is created becomes a token object, whatever its CKA_TOKEN
+ *   arguments TEXT            C_Initialize requires these LibraryParameters
+ *   lacks MECHANISM           the mechanism (hexadecimal) is not listed
  *   empty                     no slot has a token
- *   templates                 an attribute that is a template cannot be read: the process crashes, as with openCryptoki
+ *   templates                 a read of CKA_UNWRAP_TEMPLATE crashes the process, as with openCryptoki
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -134,7 +136,7 @@ static Quirk *quirk_of(const char *kind);
 
 /* ---- a connection that is lost ---- */
 
-/* Held by every call; alone by who closes all sessions. */
+/* Every call holds it shared. Whoever closes all sessions holds it exclusively. */
 static pthread_rwlock_t connection = PTHREAD_RWLOCK_INITIALIZER;
 static int dropping;
 
@@ -192,7 +194,10 @@ static Word mark(void) {
   return thread_mark;
 }
 
-/* Which arguments are handles of objects: read, and written to. 0 is no argument: a session's handle stands there. */
+/*
+ * Which arguments are object handles: those passed in, and those that the call returns. 0 means none, because argument 0 is
+ * the session.
+ */
 static const struct { int function, in[2], out[2]; CK_RV wrong[2]; } handles[] = {
     {I_C_CreateObject, {0}, {3}, {0}},
     {I_C_CopyObject, {1}, {4}, {CKR_OBJECT_HANDLE_INVALID}},
@@ -245,7 +250,7 @@ static CK_RV get(Word session, Word object, CK_ATTRIBUTE_TYPE type, void *value,
   return rv;
 }
 
-/* An object in the token whose label does not begin as ours do. */
+/* A token object whose label does not begin with "bkv.". */
 static int is_foreign(Word session, Word object) {
   char label[64];
   CK_BBOOL token = CK_FALSE;
@@ -256,7 +261,7 @@ static int is_foreign(Word session, Word object) {
 
 static int is_unreadable(CK_ATTRIBUTE_TYPE type) { return type == CKA_LABEL || type == CKA_VALUE; }
 
-/* @return bytes of the point in its other form */
+/* @return length of the re-encoded point, bytes */
 static Word reshape(const unsigned char *der, unsigned char *to, const char *form) {
   const unsigned char *point = der + 2;
   if (!strcmp(form, "raw")) return memcpy(to, point, 65), 65;
@@ -298,7 +303,7 @@ static CK_RV attributes(Word *a) {
 
 static int initialized;
 
-/* The call was made already. */
+/* Returned by before() when it has made the call itself. */
 #define DONE (CKR_VENDOR_DEFINED | 1)
 
 static int has_session(int f) {
