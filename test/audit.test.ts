@@ -74,7 +74,7 @@ describe('the audit log', () => {
     writeFileSync(path, whole);
   });
 
-  it('bears a line that a crash cut off', async () => {
+  it('goes on after a line that a crash cut off', async () => {
     appendFileSync(path, '{"n": 9999, "time": "20');
     assert.match(verify(), /it is whole/);
     daemon = await Daemon.start(data, { config });
@@ -82,8 +82,8 @@ describe('the audit log', () => {
     assert.match(verify(), /it is whole/);
   });
 
-  it('keeps who put token and database back, and not the log, from getting attempts back', async function () {
-    // Its token is no folder of the vault's.
+  it('gives no attempts back when token and database are put back, but not the log', async function () {
+    // openCryptoki keeps its token outside the vault's data folder.
     if (isOpenCryptoki) this.skip();
     const before = `${data}-before`;
     const parts = ['tokens', 'records.sqlite'];
@@ -114,7 +114,7 @@ describe('the audit log', () => {
     }
   });
 
-  it('shows an end that was cut off, also to the daemon that goes on with it', async () => {
+  it('shows an end that was cut off, also when the daemon has written on after it', async () => {
     const all = readFileSync(path, 'utf8').split('\n').filter(Boolean);
     writeFileSync(path, `${all.slice(0, -6).join('\n')}\n`);
     assert.match(verify(), /^1 .*the end is missing/s);

@@ -13,7 +13,7 @@ describe('test vectors of the backup format', () => {
   const { masterKey, epoch: id, part, object, opener } = vectors;
   const epoch = new Epoch(id, bytes(masterKey), 1);
 
-  it('keys, names and parts are what docs/formats/backup.md says, computed another way', () => {
+  it('keys, names and parts, computed by other code, are what docs/formats/backup.md says', () => {
     const derived = (info: string) => Buffer.from(hkdfSync('sha256', bytes(masterKey), '', info, 32));
     const [nameKey, partKey] = [derived('bkv 2 part name'), derived('bkv 2 part key')];
     assert.deepEqual([hex(nameKey), hex(partKey)], [vectors.nameKey, vectors.partKey]);
@@ -28,7 +28,7 @@ describe('test vectors of the backup format', () => {
     assert.equal(hex(Buffer.concat(sealed)), part.sealed);
   });
 
-  it('the program makes and opens the same', async () => {
+  it('the program makes the same ones, and opens them', async () => {
     assert.equal(epoch.partName(await webCipher.digest(bytes(part.plaintext)), 0), part.name);
     const opened = await webCipher.open(epoch.partKey(part.name), epoch.about, bytes(part.sealed));
     assert.equal(hex(opened as Uint8Array), part.plaintext);

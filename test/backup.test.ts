@@ -78,7 +78,7 @@ describe(`backup (BKV_SEED=${seed})`, () => {
     assert.equal(files(join(work, 'cloud', 'parts')).length, before);
   });
 
-  it('tells no name and no content', () => {
+  it('shows no name and no content', () => {
     for (const name of files(join(work, 'cloud'))) {
       assert.doesNotMatch(name, /mp4|jpg|2026\/|messages/);
       const path = join(work, 'cloud', name);
@@ -196,7 +196,7 @@ describe(`incremental backups (BKV_SEED=${seed})`, () => {
       cpSync(cloud, copy, { recursive: true });
     };
     const partOf = async (wanted: RegExp) => {
-      // The part of a file is the one without which that file is damaged.
+      // Delete each part in turn: a file that is then damaged is stored in that part.
       for (const name of parts()) {
         pristine();
         rmSync(join(copy, 'parts', name));
@@ -266,10 +266,10 @@ describe(`incremental backups (BKV_SEED=${seed})`, () => {
     assert.equal(bkv('verify', copy).status, 1);
   });
 
-  it('stores a file anew whose part the storage has lost', async () => {
+  it('stores a file again if the storage has lost its part', async () => {
     const copy = join(work, 'lossy');
     cpSync(cloud, copy, { recursive: true });
-    // All but the parts that hold the list of files.
+    // Lose every part except those of the list of files.
     for (const name of parts()) {
       const path = join(copy, 'parts', name);
       const sealed = readFileSync(path);

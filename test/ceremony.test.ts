@@ -16,7 +16,7 @@ import { isOpenCryptoki, PIN } from '../rig/token.js';
 import { openCustody } from '../src/keeper/custody/index.js';
 import { loadProfile } from '../src/keeper/pkcs11/index.js';
 
-/** The PINs of openCryptoki's software token have eight characters, too few for custodians. */
+/** Skipped on openCryptoki: PINs of its software token have at most eight characters, too few for custodians. */
 describe('key ceremony: a backup token, its custodians, a rehearsal and a restore', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-ceremony-'));
   const file = (name: string) => join(data, name);
@@ -79,13 +79,13 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
     rmSync(data, { recursive: true, force: true });
   });
 
-  /** @param database of a vault of its own */
+  /** @param database file of the records, to serve a separate vault */
   const serve = (profile: string, database = 'records.sqlite') =>
     Daemon.start(data, {
       config: `profile: ${file(profile)}\nmaxAttempts: 5\ntokenBackup: ${file('backup.json')}\ndatabase: ${file(database)}\n`,
       env,
     });
-  /** `right`, `wrong` or the status that refused it. */
+  /** @returns `right`, `wrong`, or the status of the refusal */
   const guess = async (account: string, password: string): Promise<string | number> => {
     try {
       const { prove, abandon } = await (daemon as Daemon).startRecovery(account, password);
@@ -115,7 +115,7 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
     assert.ok(!existsSync(file('backup.pem')));
   });
 
-  it('makes both tokens; the keys leave the one for the other only', async () => {
+  it('makes both tokens; keys leave the first for the second only', async () => {
     const printed = well(ceremony('init-backup', 'b.yaml', '--out', file('backup.pem')), custodians);
     const fingerprint = /(?:[0-9a-f]{4} ?){16}/.exec(printed)?.[0].trim() as string;
     const init = ceremony('init', 'a.yaml', '--backup-key', file('backup.pem'));
@@ -166,7 +166,7 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
   });
 
   it('after the loss of the token, the backup token serves every account with one attempt', async () => {
-    // Not in the backup: it was kept before.
+    // This account registers after the backup was made.
     await daemon?.register('after', 'right');
     await daemon?.stop();
     rmSync(folderOf('vault-a'), { recursive: true });
@@ -192,7 +192,7 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
     assert.equal(await guess('new', 'right'), 'right');
   });
 
-  it('a token that trusts another key to wrap its own is refused', async () => {
+  it('a token that trusts a foreign key to wrap its own keys is refused', async () => {
     const { soPin } = await openCustody(
       readFileSync(file('custodians.json'), 'utf8'),
       async (have) => custodians[have] as string,
@@ -217,7 +217,7 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
     await assert.rejects(serve('c.yaml', 'c.sqlite'), /trusts a second key|only bkv.backup may be trusted/);
   });
 
-  it('a token whose keys never leave it is not made to trust a backup token', () => {
+  it('a token whose keys must never leave it cannot be made to trust a backup token', () => {
     writeFileSync(file('d.yaml'), readFileSync(file('a.yaml'), 'utf8').replace('vault-a', 'vault-d'));
     well(ceremony('init', 'd.yaml'), custodians);
     const { status, stderr } = bkv(
@@ -230,9 +230,9 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
       assert.ok(!readFileSync(join(folderOf('vault-d'), name)).includes('bkv.backup'), name);
   });
 
-  it('cells that nobody had are given back by the sweep after one that abandons what is lost', async () => {
+  it('after a sweep that abandons what is lost, the next sweep gives back the cells that nobody had', async () => {
     const free = () => (daemon as Daemon).metric('bkv_ledger_cells\\{state="free"\\}');
-    // The vault of the other token has left its identity in the data folder, which access tokens are made for.
+    // Access tokens are made for the identity in the data folder, which is still that of the other token's vault.
     await daemon?.stop();
     daemon = await serve('b-restored.yaml');
     const [swept] = await daemon.shred({ all: true, abandonLost: true });

@@ -48,7 +48,7 @@ describe('the certificate of the API', () => {
     discardData(data);
   });
 
-  it('is read again at SIGHUP, which ends nothing; one of no use leaves the old one', async () => {
+  it('is read again at SIGHUP, which ends no connection; if the new one is of no use, the old one stays', async () => {
     assert.equal(await served(), 'first');
     const client = new VaultClient({
       url: daemon.url,
@@ -65,7 +65,7 @@ describe('the certificate of the API', () => {
     await until('second');
     const cert = readFileSync(file('cert.pem'));
     make('third');
-    // The key has come, its certificate has not.
+    // The new key is there, its certificate is not yet.
     writeFileSync(file('cert.pem'), cert);
     daemon.child.kill('SIGHUP');
     while (!daemon.logs.includes('of no use')) await setTimeout(50);

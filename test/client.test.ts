@@ -44,7 +44,7 @@ describe('the digits of a key', () => {
       assert.deepEqual(parseKey(typed), key, JSON.stringify(typed));
   });
 
-  it('are typed back a line at a time, with the check digits or without', () => {
+  it('are typed back line by line, with the check digits or without', () => {
     for (const line of digits.split('\n')) {
       const bare = line.slice(0, -4);
       for (const typed of [
@@ -59,7 +59,7 @@ describe('the digits of a key', () => {
     }
   });
 
-  it('are not read when they are mistyped, and the error says where', () => {
+  it('are refused when they are mistyped, and the error says where', () => {
     const says = (text: string, message: RegExp) => {
       assert.throws(() => parseKey(text), { code: 'InvalidKey', message }, JSON.stringify(text));
       assert.ok(looksLikeKey(text), JSON.stringify(text));
@@ -154,7 +154,7 @@ describe('the client library, before it asks and when it is answered', () => {
       assert.throws(() => vault({ url: wrong }), { code: 'InvalidUrl' });
   });
 
-  it('tries all that can fail on the device before it asks', async () => {
+  it('does everything that can fail on the device before it asks the vault', async () => {
     const tried = async (client: VaultClient | FleetClient) => {
       await assert.rejects(client.recover('right'), StretchingUnavailable);
       await assert.rejects(client.register('right', key), StretchingUnavailable);
@@ -215,7 +215,7 @@ describe('the client library, before it asks and when it is answered', () => {
     assert.deepEqual(asked, ['POST /v1/recovery/start']);
   });
 
-  it('believes no success that is not a vault’s', async () => {
+  it('believes no success that does not come from a vault', async () => {
     const html: RequestListener = (_incoming, outgoing) =>
       outgoing.writeHead(200, { 'content-type': 'text/html' }).end('<title>Hotel</title>');
     const json: RequestListener = (_incoming, outgoing) =>
@@ -236,7 +236,7 @@ describe('the client library, before it asks and when it is answered', () => {
     assert.deepEqual(asked, ['GET /some/path/v1/account', 'GET /some/path/v1/account']);
   });
 
-  it('says when the app has no access token, and asks for nothing', async () => {
+  it('says when the app has no access token, and sends nothing', async () => {
     for (const accessToken of [
       () => Promise.reject(new Error('signed out')),
       () => {

@@ -17,7 +17,7 @@ import { freshToken, isOpenCryptoki, PIN, run } from '../rig/token.js';
 import type { Profile } from '../src/keeper/pkcs11/index.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
 
-/** SoftHSM2 copies nothing by itself: the test does what a cluster does, object files and all, under another label. */
+/** SoftHSM2 copies nothing by itself. The test does what a cluster does: it copies the object files under another label. */
 describe('two tokens of a cluster', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-cluster-'));
   const tokens = join(data, 'tokens');
@@ -38,7 +38,7 @@ describe('two tokens of a cluster', () => {
   const guess = async () => (await daemon.startRecovery('alice', 'wrong')).abandon();
   const remaining = async () => (await daemon.status('alice')).attemptsRemaining;
   before(async function () {
-    // The files of its tokens are openCryptoki's own.
+    // openCryptoki keeps the files of its tokens where the test cannot copy them.
     if (isOpenCryptoki) return this.skip();
     mkdirSync(tokens);
     writeFileSync(conf, `directories.tokendir = ${tokens}\nlog.level = ERROR\n`);
@@ -79,8 +79,8 @@ describe('two tokens of a cluster', () => {
     assert.equal(await remaining(), 10);
   });
 
-  it('one that lacks counters which were acknowledged is refused', async () => {
-    // The first comes back as it was, without what the second has counted since.
+  it('a token that lacks acknowledged counters is refused', async () => {
+    // The first token comes back in its old state, without what the second has counted since.
     await guess();
     renameSync(away, first);
     renameSync(second, away);
@@ -89,7 +89,7 @@ describe('two tokens of a cluster', () => {
     await setTimeout(4000);
     await assert.rejects(guess());
     assert.match(daemon.logs, /older than those that were acknowledged/);
-    // SoftHSM2 itself does not bear two tokens of one serial number.
+    // SoftHSM2 cannot have two tokens with the same serial number.
     renameSync(first, join(data, 'old'));
     renameSync(away, second);
     await daemon.until(true);
@@ -138,7 +138,7 @@ describe('the tokens of a cluster at the same time', () => {
       assert.equal(await used(token, 'bkv.page.0.1'), 40);
       const byCopy = await used(token, 'bkv.page.0.2');
       assert.ok(byCopy > 0 && byCopy < 40, `${byCopy} of 40`);
-      // What touches objects is seen in the first alone.
+      // Objects are listed in the first token only.
       const seen = await token.listPageKeys('bkv.page.0.');
       assert.deepEqual(
         seen.map(({ label }) => label),
@@ -151,7 +151,7 @@ describe('the tokens of a cluster at the same time', () => {
     }
   });
 
-  it('one with other keys is not used', async () => {
+  it('a token with other keys is not used', async () => {
     const stranger = freshToken();
     await keyIn(stranger, 'only-stranger');
     const token = await TokenPool.open({ ...first, standby: [stranger.token], spread: true, sessions: 2 });

@@ -20,7 +20,7 @@ async function listed(storage: Storage, folder: string): Promise<Record<string, 
   return found;
 }
 
-/** What every storage does, also when a request is repeated. */
+/** Checks the contract of every storage, which holds also when a request is repeated. */
 async function keepsContract(storage: Storage): Promise<void> {
   assert.equal(await storage.read('none/here', MOST), undefined);
   assert.equal(await storage.size('none/here'), undefined);
@@ -41,7 +41,7 @@ async function keepsContract(storage: Storage): Promise<void> {
     const read = (await storage.read(name, MOST, new Uint8Array(MOST))) as Uint8Array;
     assert.ok(content.equals(read), name);
   }
-  // Shared memory is what threads hand over.
+  // Threads hand over their data in shared memory.
   const shared = new Uint8Array(new SharedArrayBuffer(100)).fill(7);
   await storage.write('shared', shared);
   assert.deepEqual([...((await storage.read('shared', 100)) as Uint8Array)], [...shared]);
@@ -57,7 +57,7 @@ async function keepsContract(storage: Storage): Promise<void> {
   assert.ok(!('a/cc/small' in (await listed(storage, ''))));
 }
 
-/** Each kind of request fails in one way, once for each address. */
+/** Applies a fault to the first request with each method and URL; repeated requests pass. */
 const once = (fault: Behaviour): Behaviour => {
   const done = new Set<string>();
   return (incoming, outgoing, pass) => {
@@ -153,7 +153,7 @@ describe(`what every storage does (BKV_SEED=${seed})`, function () {
         proxies.push(server);
         storages.push({ fault, storage: await open(by) });
       }
-      // All at once: most of the time is waiting.
+      // All run at once, because they mostly wait.
       const kept = await Promise.allSettled(storages.map(({ storage }) => keepsContract(storage)));
       for (const [i, result] of kept.entries())
         if (result.status === 'rejected') throw new Error(storages[i]?.fault, { cause: result.reason });
@@ -220,7 +220,7 @@ describe(`what every storage does (BKV_SEED=${seed})`, function () {
     }
   });
 
-  it('S3: a list that is none, or ends before its end, is no list', async () => {
+  it('S3: an answer that is not a list, or a list that is cut off, is refused', async () => {
     const list = (more: string) =>
       `<ListBucketResult><IsTruncated>true</IsTruncated>${more}</ListBucketResult>`;
     const token = '<NextContinuationToken>same</NextContinuationToken>';
@@ -242,13 +242,13 @@ describe(`what every storage does (BKV_SEED=${seed})`, function () {
     }
   });
 
-  it('an answer that does not end is given up, whatever was asked', async () => {
+  it('an endless answer to any request is given up', async () => {
     let sent = 0;
     const { server, port } = await proxy(ports.dav, (incoming, outgoing) => {
       incoming.resume();
       outgoing.writeHead(incoming.method === 'PROPFIND' ? 207 : 200);
       const more = () => {
-        // Whoever reads on for ever fails all the same.
+        // The answer ends after 200 MB, so that a client that reads all of it fails the test and does not hang.
         for (let full = false; !full; sent += 100_000) {
           if (sent > 200_000_000) return outgoing.end();
           full = !outgoing.write(Buffer.alloc(100_000, ' '));

@@ -29,15 +29,15 @@ import {
 } from './support/invariants.js';
 
 const preload = resolve('dist/test/support/faults.js');
-/** How many points the daemon is really killed at; `all` takes most of an hour. */
+/** Number of points at which a daemon is killed by SIGKILL. `all` takes most of an hour. */
 const kills = process.env.BKV_KILLS ?? '5';
 const workerKills = process.env.BKV_KILLS ?? '4';
-/** Workers that a daemon has killed until another one is started: each is waited for longer than the one before. */
+/** Workers killed in one daemon before the next daemon is started. A daemon waits longer before each restart of a worker. */
 const KILLS_A_DAEMON = 4;
-/** How many states of the files a daemon is started on, drawn by the seed. */
+/** Number of file states, drawn by the seed, on which a daemon is started. */
 const judged = process.env.BKV_STATES ?? '16';
 
-/** @param run stands before the names of its accounts */
+/** @param run prefix of the account names */
 async function script(daemon: Daemon, known: Known, run = ''): Promise<void> {
   known.serverPublicKey = daemon.serverPublicKey;
   const [alice, bob, carol, dave] = [`${run}alice`, `${run}bob`, `${run}carol`, `${run}dave`] as const;
@@ -95,7 +95,7 @@ async function script(daemon: Daemon, known: Known, run = ''): Promise<void> {
 /** All files of a data folder. */
 type Image = ReadonlyMap<string, Buffer>;
 
-/** Taken again when the witness, a process of its own that is not stopped, has removed something meanwhile. */
+/** Reads the folder again if the witness, whose process is not stopped, has removed one of its files meanwhile. */
 function takeImage(data: string): Image {
   for (;;) {
     try {
@@ -118,8 +118,8 @@ function readImage(data: string): Image {
 }
 
 /**
- * Equal for images between which nothing was written that a daemon reads: not SQLite's shared memory, nor the log, nor
- * what the witness looks at, which the next one removes.
+ * Two images have the same hash if a daemon that starts on them reads the same. Left out are SQLite's shared memory, the
+ * audit log, and the witness's links, which the next witness removes.
  */
 function hashOf(image: Image): string {
   const hash = createHash('sha256');
@@ -132,20 +132,20 @@ function hashOf(image: Image): string {
 
 function putImage(image: Image, data: string): void {
   for (const [path, content] of image) {
-    // The token of the image lies in the image.
+    // This file names the folder of the tokens, which in the copy is another one.
     if (path === 'softhsm2.conf') continue;
     mkdirSync(dirname(join(data, path)), { recursive: true });
     writeFileSync(join(data, path), content, { mode: 0o600 });
   }
 }
 
-/** How many times a thread is left at its point for another one to get ahead of it. */
+/** Number of rounds in which all waiting threads are held, so that another thread can get ahead of them. */
 const HELD = 4;
 
 /**
- * Stops a process at each of its fault points: no thread of it runs while `visit` does. Of threads that wait at a
- * point one goes on alone, until it has nothing more to call: what should wait for a write of another thread, and
- * does not, is then seen.
+ * Stops a process at each of its fault points. While `visit` runs, none of its threads does. Of the threads that wait at a
+ * point, one goes on alone until it makes no more calls. This shows where a thread does not wait for another thread's write
+ * although it should.
  */
 async function atEachPoint(
   points: string,
@@ -164,7 +164,7 @@ async function atEachPoint(
     const pid = Number.parseInt(some, 10);
     process.kill(pid, 'SIGSTOP');
     while (!/\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))) await setTimeout(0);
-    // What the daemon has sent by now counts as received.
+    // Time for the clients to receive what the daemon has already sent.
     await setTimeout(2);
     const waiting = readdirSync(points);
     visit(waiting);
@@ -214,11 +214,11 @@ describe(`a daemon that dies before or after any call to its token or database (
     discardData(data);
   };
 
-  it('gives no attempt back, loses no account, opens no locked one, leaves no object behind', async function () {
+  it('gives back no attempt, loses no account, opens no locked account and leaves no object behind', async function () {
     if (isOpenCryptoki) return this.skip();
     this.timeout(1_800_000);
-    // What SIGKILL leaves of a process is its files. They are copied while it stands still at a point; a daemon
-    // started on the copy is judged by what the clients knew at each of the points at which the files were like that.
+    // SIGKILL leaves nothing of a process but its files. So the files are copied at each point, while the process is
+    // stopped. Then a daemon starts on the copy. It is judged by what the clients knew at every point with these files.
     const data = join(work, 'frozen');
     const points = join(work, 'points');
     mkdirSync(data);
@@ -266,7 +266,7 @@ describe(`a daemon that dies before or after any call to its token or database (
     });
   });
 
-  it(`is killed there for real, at ${kills} points`, async function () {
+  it(`does the same after a real SIGKILL, at ${kills} points`, async function () {
     this.timeout(7_200_000);
     const runUntil = async (killAt: number) => {
       const data = mkdtempSync(join(work, 'killed-'));
@@ -300,7 +300,7 @@ describe(`a daemon whose HTTP worker is killed before or after any message to it
   after(() => rmSync(work, { recursive: true, force: true }));
   const left = join(work, 'left');
 
-  /** Runs the script with a worker killed at the point of that number. @returns how many points were passed */
+  /** Runs the script and kills a worker at point number `killAt`. @returns the number of points passed */
   const runUntil = async (daemon: Daemon, killAt: number): Promise<number> => {
     const known: Known = { accounts: {} };
     const run = `${killAt} `;
@@ -328,7 +328,7 @@ describe(`a daemon whose HTTP worker is killed before or after any message to it
     discardData(data);
   };
 
-  /** The points at which a worker is killed. */
+  /** Draws the points at which a worker is killed. */
   const draw = async (daemon: Daemon): Promise<number[]> => {
     const count = await runUntil(daemon, Number.MAX_SAFE_INTEGER);
     console.log(`      ${count} points`);
@@ -336,7 +336,7 @@ describe(`a daemon whose HTTP worker is killed before or after any message to it
     return Array.from({ length: count }, (_, at) => at).filter((at) => at % step === seed % step);
   };
 
-  it(`gives no attempt back, loses no account, opens no locked one, and answers or hangs up, at ${workerKills} points`, async function () {
+  it(`gives back no attempt, loses no account, opens no locked account, and answers or hangs up, at ${workerKills} points`, async function () {
     this.timeout(7_200_000);
     let points: number[] | undefined;
     do {
@@ -348,7 +348,7 @@ describe(`a daemon whose HTTP worker is killed before or after any message to it
   });
 });
 
-/** Waits for the worker that is started in the place of one that was killed. */
+/** Waits until the worker that replaces a killed one answers. */
 async function answering(daemon: Daemon): Promise<void> {
   while (!(await daemon.fetch(undefined, 'GET', '/v1/identity').catch(() => undefined))?.ok)
     await setTimeout(20);

@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { Daemon } from '../rig/daemon.js';
 import { isOpenCryptoki } from '../rig/token.js';
 
-/** Of a folder and all below it, as far as they stay. */
+/** All entries below a folder; none if one vanishes during the listing. */
 function entriesOf(folder: string): Dirent[] {
   try {
     return readdirSync(folder, { recursive: true, withFileTypes: true });
@@ -65,8 +65,8 @@ describe('the token of a data folder', () => {
     assert.equal(await remaining(moved), 9);
   });
 
-  it('is for its owner alone, with its sockets and what comes and goes meanwhile', async () => {
-    // As an earlier version left it.
+  it('is accessible to its owner only, with its sockets and the files that come and go', async () => {
+    // An earlier version left the file like this.
     chmodSync(join(data, 'records.sqlite'), 0o644);
     await withDaemon(data, async (daemon) => {
       const commandLine = readFileSync(`/proc/${daemon.processes().keeper}/cmdline`, 'utf8').split('\0');
@@ -82,7 +82,7 @@ describe('the token of a data folder', () => {
           }
       };
       const looking = setInterval(look, 5);
-      // The witness is quicker than some looks.
+      // The witness's folder may come and go between two looks, so registrations go on until it was seen.
       for (let i = 0; i < 200 && !seen.has('witness.'); i++) await daemon.register('bob', 'right');
       await daemon.shred();
       clearInterval(looking);
@@ -100,7 +100,7 @@ describe('the token of a data folder', () => {
     });
   });
 
-  it('is missed when it is not there, and no other one is made in its place', async () => {
+  it('is reported when it is missing, and no other one is made in its place', async () => {
     const [copy, elsewhere] = [join(work, 'without'), join(work, 'elsewhere')];
     cpSync(data, copy, { recursive: true });
     renameSync(join(copy, 'tokens'), elsewhere);
@@ -117,11 +117,11 @@ describe('the token of a data folder', () => {
     assert.equal(await remaining(copy), 10);
   });
 
-  it('is served whatever SOFTHSM2_CONF of the environment says', async () => {
+  it('is used whatever SOFTHSM2_CONF is in the environment', async () => {
     assert.equal(await remaining(data, { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' }), 10);
   });
 
-  it('is not opened with a new PIN when its own is lost: that is said, and nothing is written', async () => {
+  it('gets no new PIN when its own is lost: the error says so, and nothing is written', async () => {
     const path = join(data, 'token-pin');
     const pin = readFileSync(path);
     const [token] = readdirSync(join(data, 'tokens')) as [string];

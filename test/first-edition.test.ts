@@ -10,7 +10,7 @@ import { openSqlite } from '../src/keeper/records/sqlite.js';
 
 const GOLDEN = 'test/golden/first-edition';
 
-/** What version 0.1 left is refused, for ever, by an error that says so and how to go on; and it stays good for that version. */
+/** Data of version 0.1 is refused by an error that says how to go on. It is not changed, so version 0.1 can still use it. */
 describe('a vault of version 0.1', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-first-'));
   const database = join(data, 'records.sqlite');
@@ -47,7 +47,7 @@ describe('a vault of version 0.1', () => {
     assert.deepEqual([objects(), rows()], [held, before]);
   });
 
-  it('has a database that no token of this version takes over, until it is empty', async () => {
+  it('has a database that no token of this version takes over unless it is empty', async () => {
     const before = rows();
     assert.equal(before.length, 2);
     const records = await Records.open(database);

@@ -17,12 +17,12 @@ import {
 } from '../src/client/index.js';
 import { subsets } from '../src/protocol/index.js';
 
-/** Of a fleet's life with crashes. */
+/** Steps of the fleet's random life with crashes. */
 const STEPS = Number(process.env.BKV_FLEET_STEPS ?? 12);
 const MAX = 4;
 const config = `maxAttempts: ${MAX}\nexchangeSeconds: 5\nrateLimit: { account: 10000, address: 100000 }\n`;
 
-/** With fewer answers than settle it, a wrong password may be a lie as well. */
+/** When too few vaults answer, the client cannot tell a wrong password from a lie. */
 const isWrong = (error: unknown): boolean => error instanceof WrongPassword || error instanceof Undecided;
 
 describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
@@ -124,7 +124,8 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
     const client = fleet('cut-off');
     const [first, second] = [newBackupKey(), newBackupKey()];
     await client.register('old', first);
-    // Two requests ask who a vault is and what it holds, two bring the share, two prove the password, one ends the old.
+    // Requests to each vault: two ask for its identity and its state, two register the share, two prove the password, and one
+    // ends the old registration.
     for (const [cut, ahead] of [
       [2, 2],
       [3, 1],
@@ -136,7 +137,7 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
         for (const [i, line] of lines.entries()) line.remaining = i < behind ? cut + ahead : cut;
         await client.register('new', second, { replace: true }).catch(() => undefined);
         for (const line of lines) line.remaining = Number.POSITIVE_INFINITY;
-        // One vault is down when it matters.
+        // One vault is down during the recovery.
         (lines[4] as Line).mode = 'cut';
         const isOld = await client.recover('old').catch(() => undefined);
         const isNew = isOld ?? (await client.recover('new').catch(() => undefined));
@@ -204,7 +205,7 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
     assert.deepEqual((await client.recover('right')).backupKey, key);
     cutAllBut(lines);
 
-    // A vault with another key makes another fleet.
+    // A fleet in which one vault has another key is another fleet.
     const before = { vaults: entries(lines), threshold: 3 };
     await (daemons[0] as Daemon).stop();
     await start(0, 'replacement');
@@ -243,13 +244,13 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
       await start(i, folders[i]);
       (lines[i] as Line).daemon = daemons[i] as Daemon;
     };
-    /** Password to key: what may open. One entry, unless a registration was cut off. */
+    /** The passwords that may open, with their keys: one, unless a registration was cut off. */
     let possible = new Map<string, Uint8Array>();
-    /** Guesses that were answered since the key was last proven or dealt again. */
+    /** Guesses answered since the last recovery or registration. */
     let guesses = 0;
-    /** What those guesses, and operations that were cut off, may have spent at a vault. */
+    /** Attempts that these guesses and cut-off operations may have spent at one vault. */
     let spent = 0;
-    /** A guess is tried on each dealing: on two while a change is pending. */
+    /** Dealings on which a guess is tried: two while a change is pending. */
     let dealings = 1;
     const counts = { registered: 0, recovered: 0, guessed: 0, crashed: 0, locked: 0 };
     const isEnough = () => counts.registered > 1 && counts.recovered > 1 && counts.crashed > 1;
@@ -278,7 +279,7 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
           guesses++;
           counts.guessed++;
         } else assert.ok(outcome instanceof Locked || outcome instanceof TooFewVaults, String(outcome));
-        // Each of the dealings that a cut-off registration may have left has counters of its own.
+        // A cut-off registration may have left another dealing, and each dealing has its own counters.
         assert.ok(guesses <= Math.floor((5 * MAX) / 3) * Math.max(1, possible.size), `${guesses} guesses`);
       } else if (during) spent++;
       await during;

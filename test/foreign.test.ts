@@ -25,7 +25,7 @@ describe('database and token of two vaults', function () {
   const removeDatabase = (data: string) => {
     for (const name of FILES) rmSync(join(data, name), { force: true });
   };
-  /** A vault with an account, stopped. @returns its identity */
+  /** Makes a vault with an account, and stops it. @returns its identity */
   const made = async (name: string): Promise<string> => {
     const daemon = await Daemon.start(folder(name));
     await daemon.register('alice', 'right');
@@ -36,7 +36,7 @@ describe('database and token of two vaults', function () {
   const unbind = (data: string) => openSqlite(join(data, 'records.sqlite')).exec('DELETE FROM vault').close();
   const start = (name: string): Promise<unknown> => Daemon.start(folder(name));
 
-  it('are refused, and it is said which is whose; put together again, the vault goes on', async function () {
+  it('are refused when mixed, and the error says which belongs to whom; put right again, the vault goes on', async function () {
     if (isOpenCryptoki) return this.skip();
     const [one, two] = [await made('one'), await made('two')];
     const copy = folder('copy');
@@ -67,7 +67,7 @@ describe('database and token of two vaults', function () {
     await again.stop();
   });
 
-  it('a token that was put back is refused by the database that knows better', async function () {
+  it('a token that was put back is refused, because the database knows its newer state', async function () {
     if (isOpenCryptoki) return this.skip();
     const data = folder('rolled');
     await made('rolled');

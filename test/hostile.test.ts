@@ -16,7 +16,7 @@ import { discardData } from '../rig/token.js';
 import { endpoints } from '../src/http/routes.js';
 import { audienceOf } from '../src/protocol/index.js';
 
-/** Cases of `npm test`; a long run sets BKV_FUZZ_CASES to a million. */
+/** Number of cases. A long run sets BKV_FUZZ_CASES to a million. */
 const cases = Number(process.env.BKV_FUZZ_CASES ?? 3000);
 
 const ROUTES: [string, string, string[]][] = [
@@ -71,7 +71,7 @@ describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
     await (await daemon.startRecovery('alice', 'right')).prove();
   };
 
-  /** Bytes that may be an element: of the right lengths, off the curve, zero, with other prefixes. */
+  /** Bytes like those of an element: of right and wrong lengths, off the curve, zero, with other prefixes. */
   const bytes = fc.oneof(
     fc
       .constantFrom(0, 1, 16, 32, 33, 65, 80, 98, 129, 384)
@@ -102,7 +102,7 @@ describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
       return { method, path, body: change === 4 ? body.slice(0, -1) : body };
     });
 
-  it('answers every message with a problem or an answer, never an error of its own', async () => {
+  it('answers every message with success or a problem, never with an internal error', async () => {
     const before = memory();
     const seen = new Map<number, number>();
     await fc.assert(
@@ -199,7 +199,7 @@ describe(`hostile HTTP (BKV_SEED=${seed}, ${cases} cases)`, function () {
     await bobs.prove();
   });
 
-  it('turns away what is too much at once, with 503 and nothing else, and serves again at once', async () => {
+  it('refuses too many requests at once with 503 and nothing else, and serves again right afterwards', async () => {
     const registrationRequest = Buffer.from(p256.Point.BASE.toBytes(true)).toString('base64url');
     const body = JSON.stringify({ registrationRequest });
     const statuses = await Promise.all(
@@ -263,16 +263,16 @@ describe('the limit of an address', () => {
     return { daemon, statuses, end };
   };
 
-  it('is not got round by a client that says to be others', async () => {
+  it('cannot be evaded by a client that claims to be others', async () => {
     const { statuses, end } = await start('');
     assert.deepEqual(await statuses((i) => `192.0.2.${i}`), [...Array(5).fill(200), 429, 429, 429]);
     assert.doesNotMatch(await end(), /X-Forwarded-For/i);
   });
 
-  it('is one for all workers', async () => {
+  it('is shared by all workers', async () => {
     const { daemon, end } = await start('httpWorkers: 2\n', 80);
     const url = new URL('/v1/identity', daemon.url);
-    // Each on a connection of its own, which the system gives to one of the workers.
+    // Each request has its own connection, which the operating system gives to one of the workers.
     const ask = () =>
       new Promise<number>((resolve, reject) =>
         get(url, { agent: false }, (response) =>
@@ -281,16 +281,16 @@ describe('the limit of an address', () => {
       );
     const statuses = await Promise.all(Array.from({ length: 120 }, ask));
     const taken = statuses.filter((status) => status === 200).length;
-    // What is left of a worker's lease nobody else can use: one request, at this limit.
+    // A worker takes its share of the limit as a lease. Other workers cannot use its rest: one request, at this limit.
     assert.ok(taken <= 80 && taken >= 79, `${taken}`);
     assert.equal(statuses.filter((status) => status === 429).length, 120 - taken);
     await end();
   });
 
-  it('is that of each client of a trusted proxy', async () => {
+  it('counts each client of a trusted proxy by itself', async () => {
     const { statuses, end } = await start('trustedProxies: [127.0.0.0/8]\n');
     assert.deepEqual(await statuses((i) => `192.0.2.${i}`), Array(8).fill(200));
-    // What the client itself wrote into the header stands before what the proxy added.
+    // An address that the client itself wrote into the header comes before the one that the proxy added.
     assert.deepEqual(await statuses((i) => `198.51.100.${i}, 192.0.2.200`), [
       ...Array(5).fill(200),
       429,
