@@ -26,7 +26,7 @@ import { TokenPool } from '../src/keeper/pool/index.js';
 
 const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, CKO_SECRET_KEY } = pkcs11;
 
-/** openCryptoki protects nothing of this: `bkv doctor` says so. */
+/** Skipped on openCryptoki, which protects keys from nobody who has the PIN. `bkv doctor` says so. */
 (isOpenCryptoki ? describe.skip : describe)('an insider, who has the PIN', function () {
   this.timeout(120_000);
   let profile: Profile;
@@ -63,14 +63,14 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
   const ours = () => target((kind, label) => makeKey(binding, kind, label));
   const plain = () => target((kind, label) => plainKey(binding, kind, label));
 
-  describe('what is done to an account’s key fails here, and succeeded before', () => {
+  describe('attacks on an account’s key fail on the hardened token, and succeed on a plain one', () => {
     let [hard, soft] = [] as unknown as [Target, Target];
     before(() => {
       soft = plain();
       soft = { ...soft, wrap: copyOf(soft.wrap) };
       hard = ours();
     });
-    // The one name is taken by the hard keys.
+    // The hardened keys take the same labels, so the plain wrapping key is kept as a session object.
     const copyOf = (key: pkcs11.Handle) =>
       binding.p11.C_CopyObject(binding.session, key, [{ type: CKA_TOKEN, value: false }]);
     for (const { name, succeeds } of UNWRAP_ATTACKS)
@@ -80,8 +80,8 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       });
   });
 
-  describe('what is done to the keys fails here', () => {
-    /** A key that is weak in one attribute. */
+  describe('attacks on the token’s keys fail on the hardened token', () => {
+    /** Keys of which some have weaker attributes. */
     const weak = (changes: Partial<Record<KeyLabel, pkcs11.Template>>) =>
       target((kind, label) => {
         const { p11, session } = binding;
@@ -110,7 +110,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
             length,
           ]);
       });
-    /** A module that answers some calls in its own way. */
+    /** A module that answers these calls falsely. */
     const lying = (calls: Partial<pkcs11.PKCS11>): Target => {
       const honest = ours();
       const p11 = new Proxy(binding.p11, {
@@ -175,7 +175,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
         }),
     };
     for (const { name, run } of KEY_ATTACKS)
-      it(`${name}, and would be seen`, () => {
+      it(`${name}; on a weak key, it succeeds`, () => {
         const [, weakened] = Object.entries(WEAK).find(([start]) => name.startsWith(start)) ?? [];
         assert.ok(weakened, 'the test knows how to weaken a key for it');
         assert.notEqual(run(weakened()), undefined);
@@ -206,7 +206,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       { type: CKA_VALUE, value: randomBytes(32) },
     ];
 
-    it('a second key of a name', () => {
+    it('a second key with the same name', () => {
       makeKey(inside, KEY_LABELS.wrap, KEY_LABELS.wrap);
       assert.throws(open, /holds 2 keys named bkv\.wrap; it must hold one: somebody who has the PIN/);
     });
@@ -220,7 +220,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       );
     });
 
-    it('a twin of bkv.wrap, which CKA_COPYABLE alone betrays', () => {
+    it('a twin of bkv.wrap that differs in CKA_COPYABLE only', () => {
       const { p11, session, keyWrap } = inside;
       destroyNamed(inside, KEY_LABELS.wrap);
       const twin = p11.C_GenerateKey(session, { mechanism: pkcs11.CKM_AES_KEY_GEN }, [
@@ -230,7 +230,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
           .map((one) => ({ type: one.type, value: one.value() })),
         { type: pkcs11.CKA_VALUE_LEN, value: 32 },
       ]);
-      // The canary says what the key was when it was made.
+      // The canary holds the key's attributes at its making. So the insider makes a fitting canary as well.
       const ledgerKey = only(KEY_LABELS.ledger, inside);
       destroyNamed(inside, CANARY_LABEL);
       const hardened = new Set(wrapKeyHardenings(0).map(({ type }) => type));
@@ -256,7 +256,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       assert.throws(open, /bkv\.wrap lacks CKA_DECRYPT=false: it was altered/);
     });
 
-    it('a key that was made outside', () => {
+    it('a key that was made outside the token', () => {
       destroyNamed(inside, KEY_LABELS.names);
       create(...hmacKey(KEY_LABELS.names, { backedUp: false }), { type: CKA_VALUE, value: randomBytes(32) });
       assert.throws(open, /bkv\.names lacks CKA_(ALWAYS_SENSITIVE|NEVER_EXTRACTABLE|LOCAL)=true/);
@@ -268,7 +268,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       assert.throws(() => provision(inside, false), /was in use already but lacks bkv\.audit/);
     });
 
-    it('objects of its names that need no PIN: they are passed over, and named', () => {
+    it('public objects with the vault’s labels: they are ignored, and named', () => {
       const before = open();
       assert.deepEqual(before.strange, []);
       const session = new Session(own);
@@ -298,7 +298,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       after.close();
     });
 
-    it('a public key of the backup’s name that the security officer does not trust: keys stay in the token', () => {
+    it('a public key named bkv.backup that the security officer did not make trusted: keys stay in the token', () => {
       create(
         { type: CKA_CLASS, value: pkcs11.CKO_PUBLIC_KEY },
         { type: CKA_KEY_TYPE, value: pkcs11.CKK_RSA },
@@ -316,7 +316,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       session.close();
     });
 
-    it('a canary that is gone, or that another ledger key made: the token is not called safe', () => {
+    it('a canary that is gone, or was made with another ledger key: the token is not called safe', () => {
       destroyNamed(inside, CANARY_LABEL);
       assert.match(open().exposure.ways.join(), /no canary/);
       provision(inside, false);
@@ -328,11 +328,11 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       assert.deepEqual(strange, [CANARY_LABEL]);
     });
 
-    it('also when they are reopened', async () => {
+    it('a second key, also when sessions are reopened', async () => {
       const token = await TokenPool.open(own);
       try {
         makeKey(inside, KEY_LABELS.names, KEY_LABELS.names);
-        // Its handles end with the module.
+        // refresh() calls C_Finalize, which also ends the handles of `inside`.
         await assert.rejects(token.refresh(), /holds 2 keys named bkv\.names/);
         assert.equal(token.state, 'away');
         assert.match(String(token.awayReason), /holds 2 keys named bkv\.names/);
@@ -342,7 +342,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       }
     });
 
-    it('a page’s key that was altered or copied; what a crash left of one is destroyed by the ledger', async () => {
+    it('a page key that was altered or copied; the ledger destroys what a crash left of one', async () => {
       let token = await TokenPool.open(own);
       const ledger = await Ledger.open(tokenStore(token), { limit: 10 });
       const cell = await ledger.pick();
@@ -350,7 +350,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       await ledger.close();
       await token.close();
       inside = new Binding(own);
-      // Without CKA_LOCAL, as one whose making was cut off.
+      // This key lacks CKA_LOCAL, as one whose generation was cut off.
       create(...hmacKey('bkv.page.9.9', { backedUp: false }), { type: CKA_VALUE, value: randomBytes(32) });
       token = await TokenPool.open(own);
       await assert.rejects(token.call('hmac', 'bkv.page.9.9', Buffer.from('data')), /no key named/);
@@ -370,7 +370,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       assert.ok(key && twin);
     });
 
-    it('a token whose keys lie in files, where the profile says requireNonExportable', () => {
+    it('a token that keeps keys in files, if the profile says requireNonExportable', () => {
       assert.throws(
         () => new Session({ ...own, requireNonExportable: true }),
         /can take keys of SoftHSM2 away.*requireNonExportable: the keys lie in files of the host\. Use a device/,
@@ -385,7 +385,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       makeOld(old);
     });
 
-    it('it serves, and is not called safe', async () => {
+    it('the vault serves, and does not call the token safe', async () => {
       const token = await TokenPool.open(old);
       await token.close();
       assert.match(renderMetrics(), /^bkv_token_keys_exportable\{way="module"\} 1$/m);
@@ -398,7 +398,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       );
     });
 
-    it('nor when it has been given a canary: what can be done is tried', async () => {
+    it('a canary does not make it safe: the attacks themselves are tried', async () => {
       const inside = new Binding(old);
       provision(inside, false);
       inside.close();
@@ -413,7 +413,7 @@ const { CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE, CKA_TOKEN, CKA_VALUE, C
       assert.match(renderMetrics(), /^bkv_token_keys_exportable\{way="module"\} 0$/m);
     });
 
-    it('bkv doctor says so, and of a new one that its keys lie in files', () => {
+    it('bkv doctor says so; of a new token it says that keys are kept in files', () => {
       const said = (profile: Profile) => {
         const all = examine(profile, 1, 1);
         return all.filter(({ result }) => result !== 'works' && result !== 'note');

@@ -22,18 +22,19 @@ import { ERRORS, NEVER, Plan } from './support/io-plan.js';
 import { Keeper } from './support/keeper.js';
 
 /**
- * How many writes fail, each in a run of its own; `all`, or `1/2` for the first half of all, or one run by its name,
- * such as `EIO:120` or `ENOSPC:120+`. With BKV_IO_EACH=1 each of the dozen times that SoftHSM2 writes one object counts.
+ * Which writes fail, one in each run: a number of them drawn by the seed, `all`, a share such as `1/2` (the first of two),
+ * or one run by its name, such as `EIO:120` or `ENOSPC:120+`. SoftHSM2 writes each object a dozen times, which count as one
+ * write unless BKV_IO_EACH=1.
  */
 const failures = process.env.BKV_IO_ERRORS ?? '6';
-/** How often the disk fills up. */
+/** Number of times that the disk fills up. */
 const floods = Number(process.env.BKV_FULL_DISKS ?? '2');
-/** Vaults at the same time. */
+/** Number of vaults that run at the same time. */
 const lanes = Number(process.env.BKV_LANES ?? '2');
 
 const PASSWORDS = { alice: ['second', 'first'], bob: ['right'], carol: ['right'], dora: ['right'] };
 
-/** Registrations, guesses, a recovery, a deletion and a sweep; what is refused may have been done or not. */
+/** Registrations, guesses, a recovery, a deletion and a sweep. An operation that failed may or may not have taken effect. */
 async function script(vault: TestedVault, known: Known, settle: () => Promise<void>): Promise<void> {
   const of = (name: string): Account => {
     known.accounts[name] ??= { state: 'unregistered', used: 0 };
@@ -72,7 +73,7 @@ async function script(vault: TestedVault, known: Known, settle: () => Promise<vo
     account.underWay = (account.underWay ?? 0) + 1;
     await attempt(async () => {
       const { prove } = await vault.startRecovery(name, account.password as string);
-      // A proof whose write failed is owed: the attempts before it come back later, or not.
+      // If the write of a proof fails, the vault tries it again later: the attempts before it may come back or not.
       Object.assign(account, { used: 0, underWay: account.used + (account.underWay ?? 0) });
       await prove();
       account.underWay = 0;
@@ -89,11 +90,11 @@ async function script(vault: TestedVault, known: Known, settle: () => Promise<vo
     of('carol').state = 'deleted';
   });
   await vault.shred().catch(settle);
-  // Alice keeps an attempt for each of the passwords that may be hers.
+  // Alice makes no more guesses: she needs an attempt for each password that may be hers.
   await guess('bob');
 }
 
-/** One write that fails, or all from there on. */
+/** A run in which one write fails, or that one and all later ones. */
 interface Run {
   readonly error: keyof typeof ERRORS;
   readonly first: number;
@@ -106,7 +107,7 @@ const runsAt = (first: number): Run[] =>
     { error, first, last: NEVER },
   ]);
 
-/** Those that {@link failures} asks for. */
+/** The runs that {@link failures} selects. */
 function chosen(all: Run[]): Run[] {
   if (failures === 'all') return all;
   if (failures.includes(':')) return all.filter((run) => nameOf(run) === failures);
@@ -117,7 +118,7 @@ function chosen(all: Run[]): Run[] {
   return drawn.slice(0, share).map(({ run }) => run);
 }
 
-/** A vault whose disk fails: one run follows the other on its data, until one of them finds something. */
+/** A vault whose disk fails. Runs follow each other on the same data until one of them finds a fault. */
 class Life {
   readonly #data: string;
   readonly #plan: Plan;
@@ -134,7 +135,7 @@ class Life {
     return this.#keeper;
   }
 
-  /** As at the first time, whatever was done with the accounts since. */
+  /** Brings the accounts into the same state before each run. */
   async #prepare(keeper: Keeper): Promise<Known> {
     const registered = (password: string, used: number): Account => ({ state: 'registered', password, used });
     await keeper.register('alice', 'first');
@@ -148,7 +149,7 @@ class Life {
     };
   }
 
-  /** The script on a disk that fails, a power cut, and what is left. @returns how many writes the script made */
+  /** Runs the script on a failing disk, cuts the power, and judges what is left. @returns number of writes of the script */
   async live({ first, last, error }: Run): Promise<number> {
     const keeper = this.#keeper ?? (await this.#start());
     const known = await this.#prepare(keeper);
@@ -156,15 +157,15 @@ class Life {
     this.#plan.fail(BigInt(first), last, ERRORS[error]);
     await script(keeper, known, () => (once ? keeper.until(true) : setTimeout(20)));
     const { count } = this.#plan;
-    // What is written later would hide what was not: so every other time the disk stays as it is until the power is cut.
+    // Later writes could hide that an earlier one is missing. So every other time, the disk fails until the power is cut.
     if (!once && first % 2) {
-      // Or another keeper starts before: what it is shown may not be on the disk.
+      // Sometimes another keeper starts before the power cut. What it reads may not be on the disk.
       if (first % 4 === 3) await this.#startAgain();
       await this.#judge(known);
       return count;
     }
     this.#plan.fail(NEVER, NEVER);
-    // There is room again: all goes on by itself.
+    // The disk works again, and the vault must go on by itself.
     for (let i = 0; i < 5 && !(await keeper.ready()); i++) await keeper.until(true).catch(() => undefined);
     assert.ok(await keeper.ready(), 'it did not go on by itself');
     await keeper.register('eve', 'right');
@@ -172,12 +173,12 @@ class Life {
     return count;
   }
 
-  /** A start on a disk that fails. @returns how many writes it made */
+  /** Starts on a failing disk. @returns number of writes of the start */
   async begin({ first, last, error }: Run): Promise<number> {
     const known = await this.#prepare(this.#keeper ?? (await this.#start()));
     await this.#cutPower();
     this.#plan.fail(BigInt(first), last, ERRORS[error]);
-    // It may end, for another one to be started, but not say that this would be in vain.
+    // It may end, so that it is started again, but not with an exit code that says a restart is useless.
     const started = await this.#start().catch(({ message }: Error) => {
       assert.doesNotMatch(message, /ended with (2|78)\b/);
     });
@@ -209,7 +210,7 @@ class Life {
     return this.#keeper?.logs ?? '';
   }
 
-  /** @param orphans whether what no part of the vault owns is looked for */
+  /** @param orphans whether to check that no object is left that no part of the vault owns */
   async end(orphans: boolean): Promise<void> {
     await this.#keeper?.stop(orphans ? 'SIGTERM' : 'SIGKILL');
     if (orphans && this.#keeper) assertNoOrphans(this.#data);
@@ -227,7 +228,7 @@ describe(`a disk that fails (BKV_SEED=${seed})`, () => {
 
   const newLife = () => new Life(mkdtempSync(join(work, 'life-')));
 
-  /** @param live one run @returns what was found */
+  /** @param live makes one run @returns the faults found */
   async function inLanes(
     runs: readonly Run[],
     live: (life: Life, run: Run) => Promise<unknown>,
@@ -271,7 +272,7 @@ describe(`a disk that fails (BKV_SEED=${seed})`, () => {
       assert.deepEqual(await inLanes(runs, live), []);
     });
 
-  it(`that is full, ${floods} times: nothing that was acknowledged is lost, and it goes on when there is room`, async function () {
+  it(`that is full, ${floods} times: nothing acknowledged is lost, and the vault goes on when there is room`, async function () {
     this.timeout(floods * 120_000);
     const disk = join(work, 'disk');
     execFileSync('mkdir', [disk]);

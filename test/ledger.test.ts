@@ -10,7 +10,7 @@ async function allocate(ledger: Ledger): Promise<Cell> {
   return cell;
 }
 
-/** What it does is tested in unit/ledger.test.ts; here it does so on a token. */
+/** unit/ledger.test.ts tests the ledger in memory; this runs it on a real token. */
 describe('ledger on a token', () => {
   it('keeps counters on a real token over a restart, and shares writes', async () => {
     const profile = freshToken();
@@ -37,7 +37,7 @@ describe('ledger on a token', () => {
     await second.token.close();
   });
 
-  it('a handle from before the module was initialized again names nothing', async () => {
+  it('a handle from before C_Initialize was called again is refused', async () => {
     const token = await TokenPool.open(freshToken());
     const old = await token.call('replaceData', 'bkv.test', new Uint8Array(8), []);
     await token.refresh();
@@ -48,7 +48,7 @@ describe('ledger on a token', () => {
     await token.close();
   });
 
-  it('objects may be listed on one session while another one replaces them', async () => {
+  it('objects can be listed in one session while another one replaces them', async () => {
     const token = await TokenPool.open(freshToken());
     let busy = true;
     const listing = (async () => {

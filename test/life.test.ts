@@ -15,7 +15,7 @@ describe('life with a token', () => {
   const logins = join(data, 'logins');
   let daemon: Daemon;
   const hang = join(data, 'hang');
-  /** A line of configuration that names the same token, with other fields in its profile. */
+  /** Configuration that names the same token by a profile with these fields. */
   const profileWith = (fields: object): string => {
     const path = join(data, 'other.yaml');
     const own = readFileSync(
@@ -58,7 +58,7 @@ describe('life with a token', () => {
     await (await daemon.startRecovery('alice', 'right')).prove();
   });
 
-  it('counts every evaluation that left it while its sessions died again and again', async () => {
+  it('counts every evaluation that it sent while its sessions died again and again', async () => {
     await daemon.register('bob', 'right');
     let evaluated = 0;
     let failed = 0;
@@ -84,7 +84,7 @@ describe('life with a token', () => {
     }
     busy = false;
     await guesses;
-    // The daemon looks every second whether its sessions live.
+    // The daemon checks every second whether its sessions are alive.
     await setTimeout(1500);
     await daemon.until(true);
     assert.ok(evaluated <= 10, `${evaluated} evaluations`);
@@ -93,7 +93,7 @@ describe('life with a token', () => {
   });
 
   it('answers nothing while the token is pulled out, and goes on when it is back', async function () {
-    // openCryptoki's software token lives in the daemon's own process.
+    // openCryptoki's software token runs inside the daemon's process and cannot be pulled out.
     if (isOpenCryptoki) return this.skip();
     await daemon.register('carol', 'right');
     await guess('carol');
@@ -125,13 +125,13 @@ describe('life with a token', () => {
     await assert.rejects(start(), /ended with 78.*refuses the PIN/s);
     assert.equal(countLogins(), before + 1);
     writeFileSync(pin, right);
-    // A token that locks its PIN asks for the right one from a person first, when one try is left.
+    // Log in with the right PIN first. A real token near its lock would ask a person to do this as well.
     assert.ok(run('dist/rig/objects.js', data).includes('bkv.static'));
     daemon = await start();
     await (await daemon.startRecovery('alice', 'right')).prove();
   });
 
-  it('waits for a call that comes back late', async function () {
+  it('waits for a call that returns late', async function () {
     this.timeout(30_000);
     const { attemptsRemaining } = await daemon.status('alice');
     writeFileSync(hang, '');
@@ -140,7 +140,7 @@ describe('life with a token', () => {
     daemon.signalKeeper('SIGUSR2');
     await daemon.until(false);
     await answer;
-    // Longer than it takes to end the sessions once.
+    // Longer than one try to end the sessions takes.
     await setTimeout(8000);
     assert.equal(await daemon.ready(), false);
     rmSync(hang);
@@ -149,7 +149,7 @@ describe('life with a token', () => {
     await (await daemon.startRecovery('alice', 'right')).prove();
   });
 
-  it('ends itself when a call into the module hangs, for another to be started', async () => {
+  it('ends itself when a call into the module hangs, so that it is started again', async () => {
     await daemon.stop();
     daemon = await start(profileWith({ callTimeout: 1 }));
     const { attemptsRemaining } = await daemon.status('alice');
@@ -164,7 +164,7 @@ describe('life with a token', () => {
     await (await daemon.startRecovery('alice', 'right')).prove();
   });
 
-  it('opens a module that wears out anew, and no request notices', async () => {
+  it('reopens a module that wears out, and no request notices', async () => {
     await daemon.stop();
     daemon = await start(profileWith({ renewAfter: 100 }));
     const accounts = Array.from({ length: 8 }, (_, i) => `user-${i}`);

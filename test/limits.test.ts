@@ -12,7 +12,7 @@ const FINISHES = [
   ['DELETE', `/v1/recovery/${'A'.repeat(22)}`, undefined],
 ] as const;
 
-describe('what follows a start that was let in', () => {
+describe('the finish of an exchange whose start was let in by the limits', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-limits-'));
   const { fetch } = globalThis;
   let daemon: Daemon;
@@ -27,7 +27,7 @@ describe('what follows a start that was let in', () => {
     discardData(data);
   });
 
-  /** Does something once between the two messages of a login. */
+  /** A client that calls `between` between the start and the finish of a recovery. */
   const client = (account: string, between: () => Promise<void>) => {
     let calls = 0;
     const stretch: StretchPassword = async (...given) => {
@@ -78,7 +78,7 @@ describe('what follows a start that was let in', () => {
     });
     assert.deepEqual((await alice.recover('right')).backupKey, key);
     assert.ok(reached);
-    // What was made up is refused for what it is, and lets nobody past the limits.
+    // A made-up finish is refused, and does not let anybody past the limits.
     for (const [method, path, body] of FINISHES) {
       assert.equal((await daemon.fetch('alice', method, path, body)).status, 404);
       assert.equal((await daemon.fetch(undefined, method, path, body)).status, 401);

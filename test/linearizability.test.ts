@@ -13,7 +13,7 @@ import { Postgres } from './support/postgres.js';
 const MAX = 4;
 const CONFIG = `maxAttempts: ${MAX}\nrateLimit: { account: 100000, address: 100000 }\n`;
 
-/** Whether a call surely had no effect: nobody listened, or who did stood by. */
+/** Whether a call certainly had no effect, because nobody listened or only a standby did. */
 function neverArrived(error: unknown): boolean {
   const { code, cause, problem } = error as {
     code?: string;
@@ -23,19 +23,19 @@ function neverArrived(error: unknown): boolean {
   return (code ?? cause?.code) === 'ECONNREFUSED' || /stands by/.test(problem?.detail ?? '');
 }
 
-/** Calls of several lanes at once to some accounts, and what came of them. */
+/** Makes concurrent calls in several lanes to a few accounts, and records them with their answers. */
 class Recorder {
   readonly histories = new Map<string, Recorded[]>();
   exchanges = 0;
   running = true;
 
-  /** @param daemon the one to ask now @param withDeletes unknown accounts count from zero again after a fail-over */
+  /** @param daemon the one to ask now @param withDeletes false for a fail-over, which resets the counts of unknown accounts */
   constructor(
     readonly daemon: () => Daemon,
     readonly withDeletes: boolean,
   ) {}
 
-  /** Records a call. A failure that says nothing leaves its answer open. */
+  /** Records a call. If a failure does not tell whether the call had an effect, its answer stays open. */
   async #call<T>(
     account: string,
     call: Call,
@@ -58,7 +58,7 @@ class Recorder {
       record(answer(value));
       return value;
     } catch (error) {
-      // The client itself saw that nothing is proven, and sent nothing.
+      // The envelope did not open, so the client sent no proof.
       if (error instanceof EnvelopeRecoveryError) return undefined;
       await setTimeout(20);
       if (neverArrived(error)) return undefined;
@@ -106,7 +106,7 @@ class Recorder {
           ({ status }) => (status === 423 ? 'locked' : undefined),
         );
         if (!started) await setTimeout(5);
-        // An account that is not registered, or with another password, gives no proof: that is ended as a wrong one.
+        // If the account is not registered or has another password, no proof is sent, and the exchange stays open.
         else if (right)
           await this.#call(account, { op: 'prove', exchange }, started.prove, ok, () => 'refused');
         else
@@ -124,11 +124,11 @@ class Recorder {
     }
   }
 
-  /** Has all lanes call while `work` goes on. @throws AssertionError when what came of it cannot be */
+  /** Runs all lanes during `work`. @throws AssertionError if the recorded history is not linearizable */
   async during(work: () => Promise<unknown>): Promise<void> {
     const lanes = Array.from({ length: 12 }, (_, i) => this.lane(`lane ${i}`, `account ${i % 4}`));
     await work();
-    // A slow machine has said little by now.
+    // On a slow machine, wait for enough calls.
     while (this.#calls() <= 100) await setTimeout(100);
     this.running = false;
     await Promise.all(lanes);
@@ -149,7 +149,7 @@ class Recorder {
 describe(`linearizability (BKV_SEED=${seed})`, function () {
   this.timeout(120_000);
 
-  it('the checker refuses what cannot be', () => {
+  it('the checker refuses impossible histories', () => {
     const at = (begun: number, ended: number, call: Call): Recorded =>
       ({ ...call, begun, ended }) as Recorded;
     const registered = at(0, 1, { op: 'register', answer: 'ok' });
@@ -205,7 +205,7 @@ describe(`linearizability (BKV_SEED=${seed})`, function () {
     try {
       let killed = 0;
       const recorder = new Recorder(() => daemon, true);
-      // That all lanes end says that each request was answered, or its connection closed.
+      // When all lanes have ended, each request was answered or its connection was closed.
       await recorder.during(async () => {
         while (killed < 3) {
           await setTimeout(700);
@@ -230,7 +230,7 @@ describe(`linearizability (BKV_SEED=${seed})`, function () {
     try {
       let on: Daemon = daemons[0];
       const recorder = new Recorder(() => on, false);
-      // An unknown account's attempts are not kept over a fail-over: these are known.
+      // A fail-over resets the attempts of unknown accounts, so these accounts are registered first.
       for (let i = 0; i < 4; i++) {
         await on.register(`account ${i}`, 'right');
         recorder.histories.set(`account ${i}`, [

@@ -30,7 +30,7 @@ const alerts = ['rules.yml', 'rules-fleet.yml'].flatMap((name) =>
 );
 
 describe('monitoring', () => {
-  it('rules and configuration are what promtool takes, and alert when they should', () => {
+  it('promtool accepts rules and configuration, and they alert when they should', () => {
     for (const args of [
       ['check', 'config', 'prometheus.yml'],
       ['check', 'rules', 'rules.yml', 'rules-fleet.yml'],
@@ -52,7 +52,7 @@ describe('monitoring', () => {
     );
   });
 
-  it('the dashboard explains each panel, and says what each alert asks for', () => {
+  it('the dashboard explains each panel, and says what to do about each alert', () => {
     const { panels } = JSON.parse(readFileSync(DASHBOARD, 'utf8')) as { panels: Panel[] };
     const shown = panels.filter(({ type }) => type !== 'row');
     for (const { title, type, description, datasource, fieldConfig } of shown) {
@@ -105,7 +105,7 @@ describe('monitoring', () => {
         ],
         { stdio: 'ignore' },
       );
-      // What a day brings: registrations, recoveries, wrong passwords, lockouts, refusals, a sweep.
+      // Everything that happens on a normal day: registrations, recoveries, wrong passwords, lockouts, refusals, a sweep.
       const end = Date.now() + 14_000;
       for (let i = 0; Date.now() < end; i++) {
         const account = `user-${i}`;

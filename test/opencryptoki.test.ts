@@ -5,7 +5,7 @@ import { Postgres } from './support/postgres.js';
 const SCRIPT = 'softhsm/opencryptoki.sh';
 const CANNOT = 77;
 
-/** A second real module: what is in test/opencryptoki, in a root of Debian sid. */
+/** Runs test/opencryptoki, a vault on a second real module, in a root directory of Debian sid. */
 describe('openCryptoki 3.27', function () {
   this.timeout(300_000);
   let postgres: Postgres | undefined;

@@ -115,7 +115,7 @@ describe('bkv opener', () => {
     assert.deepEqual([failed.status, failed.stdout], [1, '']);
   }).timeout(60_000);
 
-  it('says what is wrong, and makes nothing then', () => {
+  it('says what is wrong, and then changes nothing', () => {
     const { stderr, status } = bkv(['opener', 'add', 'digits', at('cloud'), '--piece-file', at('nothing')]);
     assert.deepEqual([status, /nothing: cannot be read/.test(stderr)], [2, true]);
     mkdirSync(at('other'));
@@ -132,7 +132,7 @@ describe('bkv opener', () => {
     assert.ok(!readdirSync(work).includes('none'));
   }).timeout(60_000);
 
-  it('opens the page that adds a passkey, and says where it is to who has no browser here', async () => {
+  it('opens the page that adds a passkey, and prints its address for somebody without a browser here', async () => {
     mkdirSync(at('bin'));
     writeFileSync(at('bin', 'xdg-open'), `#!/bin/sh\nprintf '%s\\n' "$@" > "${at('opened')}"\n`, {
       mode: 0o755,

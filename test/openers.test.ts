@@ -18,7 +18,7 @@ import { type Keyring, openKeyring } from '../src/backup/keyring.js';
 import { newBackupKey } from '../src/client/index.js';
 import { MemoryStorage, Objects, Shelf, source } from './support/memory.js';
 
-/** Random histories that are tried. */
+/** Number of random histories. */
 const HISTORIES = Number(process.env.BKV_HISTORIES ?? 25);
 const KINDS = ['key', 'passkey', 'contacts'] as const;
 const opener = (kind: Opener['kind'], label = ''): Opener => ({ kind, secret: newBackupKey(), label });
@@ -28,7 +28,7 @@ const copyOf = (objects: Objects): Objects => {
   for (const [name, object] of objects.content) copy.content.set(name, object);
   return copy;
 };
-/** A storage that ends after so many requests. */
+/** A storage that is cut off after `lives` requests. */
 const cutOff = (objects: Objects, lives: number): MemoryStorage => {
   let left = lives;
   return new MemoryStorage(objects, () => {
@@ -59,7 +59,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
   });
   const idOf = (one: Opener) => openerId(one);
 
-  it('each opens all, made by it or by another; who has opened the backup sees what they are', async () => {
+  it('each opens all snapshots, whichever opener made them; whoever has opened the backup sees all openers', async () => {
     await backUp(objects, password, 'one');
     for (const added of [digits, passkey, contacts]) await addOpener(storage, password, added);
     await backUp(objects, contacts, 'two');
@@ -81,7 +81,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
     assert.deepEqual([...(await openerKinds(storage))].sort(), ['contacts', 'key', 'passkey']);
   });
 
-  it('a header tells the storage the kind, and nothing else that differs', async () => {
+  it('an opener’s header shows the storage its kind, and no other difference', async () => {
     await backUp(objects, password, 'one');
     for (const added of [digits, passkey, contacts]) await addOpener(storage, password, added);
     const headers = objects
@@ -90,7 +90,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
     for (const header of headers)
       assert.deepEqual(Object.keys(header), ['version', 'kind', 'suite', 'by', 'enc', 'key', 'about']);
     assert.deepEqual(headers.map(({ kind }) => kind).sort(), ['contacts', 'key', 'key', 'passkey']);
-    // A password and digits look the same: their sealed part is padded to one length.
+    // The sealed parts are padded to one length, so that a password and digits look the same.
     const lengths = new Set(headers.map(({ about }) => about.length));
     assert.equal(lengths.size, 1, [...lengths].join());
   });
@@ -107,7 +107,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
     );
     assert.deepEqual(new Set(objects.paths(/^parts/)), before, 'nothing was uploaded again');
     const { snapshot } = await backUp(objects, password, 'after');
-    // All that there ever was, and every key that the thief could know.
+    // The thief has every object that there ever was, and every key that they could know.
     const sealed = objects.content.get(`snapshots/${snapshot}`)?.bytes as Uint8Array;
     await assert.rejects(thief.open(`snapshots/${snapshot}`, sealed), /another key/);
     for (const epoch of thief.epochs)
@@ -143,7 +143,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
     }
   });
 
-  it('one that is added while another device rotates is in the new epoch, whichever comes second', async () => {
+  it('an opener added while another device rotates is in the new epoch, whichever comes second', async () => {
     await backUp(objects, password, 'one');
     const start = objects;
     for (let at = 0; ; at++) {
@@ -208,7 +208,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
     await backupEntries(source({ text: 'two' }), 0, storage, password, knows);
     await rotate(storage, password, knows);
     await backupEntries(source({ text: 'three' }), 0, storage, password, knows);
-    // The removed one has made as many epochs of its own, and the storage helps.
+    // The removed opener has made just as many epochs, and the storage shows those.
     await rotate(new MemoryStorage(old), digits);
     await rotate(new MemoryStorage(old), digits);
     const hiding = new MemoryStorage(old);
@@ -221,7 +221,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
     assert.ok(!hiding.requests.some((request) => /^(write|delete)/.test(request)));
   });
 
-  /** What a person may do, with whom, and after how many requests they are cut off. */
+  /** A step of a history: who does what to whom, and after how many requests they are cut off. */
   const step = fc.record({
     act: fc.constantFrom('add', 'remove', 'rotate', 'back up', 'back up', 'restore'),
     who: fc.nat(20),
@@ -230,7 +230,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
     lives: fc.option(fc.nat(30), { freq: 2 }),
   });
 
-  it('in every history the living open all, and the removed nothing later', async () => {
+  it('in every history, the remaining openers open all snapshots, and removed ones open no later one', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 9 }), async (steps) => {
         const objects = new Objects();
@@ -282,7 +282,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
           } else if (act === 'back up') {
             const before = new Set(objects.paths(/^snapshots/));
             await attempt(backUp(objects, by, `text ${i}`, storage));
-            // Cut off at the end of it, a backup may be there.
+            // A backup that was cut off at its end may exist.
             for (const path of objects.paths(/^snapshots/))
               if (!before.has(path)) {
                 made.set(path.slice('snapshots/'.length), `text ${i}`);

@@ -6,12 +6,12 @@ import { join } from 'node:path';
 import { Daemon, type HttpFailure } from '../rig/daemon.js';
 import { discardData } from '../rig/token.js';
 
-/** Requests of each kind; a long run sets more. */
+/** Number of requests of each kind. A long run sets more. */
 const REQUESTS = Number(process.env.BKV_ORACLE_REQUESTS ?? 300);
-/** Welch's t beyond which two means differ, as dudect has it (Reparaz, Balasch, Verbauwhede 2016). */
+/** Two means differ if Welch's t is beyond this, the limit of dudect (Reparaz, Balasch, Verbauwhede 2016). */
 const LIMIT = 4.5;
 
-/** Of two samples, without the slowest tenth of all: what the machine did meanwhile. */
+/** Welch's t of two samples. The slowest tenth of all is left out as noise of the machine. */
 function welch(a: number[], b: number[]): number {
   const cut = [...a, ...b].sort((x, y) => x - y)[Math.floor((a.length + b.length) * 0.9)] as number;
   const moments = (all: number[]) => {
@@ -24,15 +24,15 @@ function welch(a: number[], b: number[]): number {
   return (x.mean - y.mean) / Math.sqrt(x.error + y.error);
 }
 
-/** @returns what sends a request of that kind */
+/** @returns a function that sends a prepared request of that kind */
 type Prepare = (kind: string, i: number) => Promise<() => Promise<object>>;
 
-/** Refuses answers to known and unknown accounts that differ in shape or, by their means, in time. */
+/** Fails if answers to known and to unknown accounts differ in shape, or in their mean times. */
 async function compare(what: string, requests: number, prepare: Prepare): Promise<void> {
   const times: Record<string, number[]> = { known: [], unknown: [] };
   const shapes: Record<string, Set<string>> = { known: new Set(), unknown: new Set() };
   for (let i = 0; i < requests; i++)
-    // In turns, and each first as often: what the machine does falls on both.
+    // The kinds take turns, and each is first equally often, so that noise of the machine falls on both.
     for (const kind of i % 2 ? ['known', 'unknown'] : ['unknown', 'known']) {
       const send = await prepare(kind, i);
       const begun = performance.now();
@@ -66,7 +66,7 @@ describe(`oracles (${REQUESTS} requests of each kind)`, function () {
     for (const daemon of daemons) await daemon.stop();
     for (const data of folders) discardData(data);
   });
-  /** A recovery whose proof is that of a wrong password. */
+  /** A recovery that ends with a wrong proof. */
   const guess = async (daemon: Daemon, account: string) => {
     const jwt = await daemon.jwt(account);
     const { recoveryId } = await (await daemon.prepareRecovery(account, 'wrong'))();

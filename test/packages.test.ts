@@ -14,7 +14,7 @@ import { Daemon } from '../rig/daemon.js';
 import { launch } from './support/page.js';
 
 const PACKAGES = resolve('dist/packages');
-/** Bytes of what a browser loads, gzipped. */
+/** Size limits of what a browser loads, gzipped, bytes. */
 const [ONE_VAULT, WHOLE] = [45_000, 65_000];
 
 const run = async (
@@ -49,7 +49,7 @@ describe('the packages', function () {
   });
   after(() => rmSync(work, { recursive: true, force: true }));
 
-  /** An empty project with these packages, installed as npm does without running anything of theirs. */
+  /** Makes an empty project and installs these packages without running their scripts. */
   const project = async (name: string, ...packages: string[]): Promise<string> => {
     const folder = join(work, name);
     mkdirSync(folder);
@@ -63,13 +63,13 @@ describe('the packages', function () {
     return join(PACKAGES, file as string);
   };
 
-  it('are the same bits when they are made again, under another umask and in another zone', async () => {
+  it('are the same bits when they are made again, with another umask and time zone', async () => {
     const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
     assert.deepEqual(
       [...made.keys()],
       [`backup-key-vault-${version}.tgz`, `backup-key-vault-client-${version}.tgz`],
     );
-    // Node.js compresses in another way in each version.
+    // Compression differs between versions of Node.js.
     for (const [name, bits] of made)
       assert.deepEqual(Buffer.from(gzip(gunzipSync(bits), { level: 9, mtime: 0 })), bits, name);
     await run('sh', ['-c', 'umask 077; exec node packages/make.mjs'], {
@@ -140,7 +140,7 @@ describe('the packages', function () {
       assert.equal(await run(process.execPath, ['app.cjs'], { cwd: app }), 'function\n');
     });
 
-    it('has types that TypeScript 5.4, ours and 7 read, in each way that resolves `exports`', async () => {
+    it('has types that TypeScript 5.4, ours and 7 read, in each module resolution that supports `exports`', async () => {
       writeFileSync(
         join(app, 'app.mts'),
         `import { VaultClient, FleetClient, WrongPassword, type AccountStatus } from 'backup-key-vault-client';
@@ -175,7 +175,7 @@ client.recover(42);
         }
     });
 
-    it('is small in a page, Argon2id included, and what is not used is left out', async () => {
+    it('is small in a page, Argon2id included, and unused parts are left out', async () => {
       const size = async (code: string) => gzipSync(await bundled(code)).length;
       const vault = await size("export { VaultClient } from 'backup-key-vault-client'");
       assert.ok(vault < ONE_VAULT, `${vault} bytes for a client of one vault`);
@@ -226,7 +226,7 @@ client.recover(42);
       const name = 'backup-key-vault';
       for (const path of filesOf(host, name))
         assert.doesNotMatch(path, /\btests?\b(?!\.yml)|\bbench\b|\.map$|\.ts$|\bweb\b/, path);
-      // What npm compiles on a user's machine is compiled already, here.
+      // The test uses the native modules that are already compiled here. On a user's machine, npm compiles them.
       for (const native of ['better-sqlite3', 'pkcs11js'])
         cpSync(`node_modules/${native}/build`, join(host, 'node_modules', native, 'build'), {
           recursive: true,

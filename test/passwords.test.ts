@@ -12,7 +12,7 @@ const RIGHT = 'purple otter under glass';
 
 describe('passwords', () => {
   it('are prepared as RFC 8265 OpaqueString says', () => {
-    // The examples of its section 4.3, and Unicode's own of composition.
+    // The examples of RFC 8265, section 4.3, and Unicode's own of composition.
     for (const [typed, prepared] of [
       ['correct horse battery staple', 'correct horse battery staple'],
       ['Correct Horse Battery Staple', 'Correct Horse Battery Staple'],
@@ -36,7 +36,7 @@ describe('passwords', () => {
       assert.throws(() => preparePassword(refused), { code: 'InvalidPassword' });
   });
 
-  it('keep to the contextual rules of RFC 5892, and to what docs/passwords.md adds for emoji', () => {
+  it('follow the contextual rules of RFC 5892, and those that docs/passwords.md adds for emoji', () => {
     const taken: [string, string][] = [
       ['می‌خواهم', 'می‌خواهم'],
       ['क्‍ष', 'क्‍ष'],
@@ -72,8 +72,8 @@ describe('passwords', () => {
     assert.throws(() => preparePassword('\ufe0f'), { code: 'EmptyPassword' });
   });
 
-  it('do not depend on the age of the engine: what Unicode 13.0 lacks is taken, and not composed', () => {
-    // U+105D2 U+0307 compose to U+105C9 since Unicode 16.0; U+1FAE9 is an emoji of 16.0, U+378 nothing yet.
+  it('do not depend on the engine’s version of Unicode: what 13.0 lacks is accepted, and not composed', () => {
+    // U+105D2 U+0307 compose to U+105C9 since Unicode 16.0. U+1FAE9 is an emoji of 16.0. U+378 is not assigned yet.
     for (const newer of ['\u{105d2}\u0307', '\u{1fae9}', '\u0378'])
       assert.equal(Buffer.from(preparePassword(newer)).toString(), newer);
     for (let codePoint = 0x20; codePoint < 0x110000; codePoint++) {
@@ -96,7 +96,7 @@ describe('passwords', () => {
       assert.throws(() => preparePassword(other as never), { code: 'InvalidPassword' });
   });
 
-  it('are weighed, and advice is given', async () => {
+  it('are rated, with advice', async () => {
     assert.equal((await passwordStrength('password')).score, 0);
     const strong = await passwordStrength(RIGHT);
     assert.ok(strong.score >= 3);
@@ -104,7 +104,7 @@ describe('passwords', () => {
     assert.ok((await passwordStrength('qwerty')).advice.length > 0);
   });
 
-  it('a reminder knows its password and no other', async () => {
+  it('a reminder accepts its password and no other', async () => {
     const reminder = await makeReminder(RIGHT);
     assert.equal(reminder.length, 48);
     assert.equal(await isRemembered(reminder, RIGHT.replaceAll(' ', '\u00a0')), true);
@@ -167,7 +167,7 @@ describe('passwords', () => {
       assert.doesNotMatch(recover('another good one of mine').stderr, /failed/);
     });
 
-    it('is asked for now and then on the device, which costs no attempt', async () => {
+    it('is asked for on the device now and then, which costs no attempt', async () => {
       const before = await attempts('alice');
       assert.equal(bkv(['key', 'check-password'], 'another good one of mine').status, 0);
       const forgotten = bkv(['key', 'check-password'], 'was it this one?');
@@ -187,7 +187,7 @@ describe('passwords', () => {
       assert.equal(bkv(['key', 'check-password'], 'another good one of mine').status, 2);
     });
 
-    it('leaves nothing on the device unless that is wanted, and a folder that is not to be written is not an error', async () => {
+    it('leaves nothing on the device unless that is wanted, and a folder that cannot be written is no error', async () => {
       await as('carl');
       const key = Buffer.from(newBackupKey()).toString('hex');
       env.XDG_STATE_HOME = join(work, 'untouched');

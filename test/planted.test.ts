@@ -15,11 +15,11 @@ const JOURNAL = 'bkv.ledger.journal';
 const PAGE = 'bkv.ledger.page.0';
 const USED = 3;
 
-/** What somebody does to a token without its PIN: through the module, and in the folder of SoftHSM2. */
+/** Attacks of somebody without the token's PIN, through the module and in SoftHSM2's folder. */
 (isOpenCryptoki ? describe.skip : describe)('objects that are put into a token without its PIN', () => {
   let profile: Profile;
   let cell: Cell;
-  /** a copy of the page's object as it was before any guess, which is older than the one that counts */
+  /** the file of the page's object from before any guess, older than the one in use */
   let older: Buffer;
 
   const withLedger = async <T>(use: (ledger: Ledger, token: TokenPool) => Promise<T> | T): Promise<T> => {
@@ -58,7 +58,7 @@ const USED = 3;
       binding.p11.C_Finalize();
     }
   };
-  /** The file of the only object of a label: the one without which there is none. */
+  /** Finds the file of the only object with a label, by moving each file away in turn. */
   const fileOf = (label: string): string => {
     assert.equal(named(label), 1);
     const files = readdirSync(folder()).filter((one) => one.endsWith('.object') && one !== 'token.object');
@@ -72,13 +72,13 @@ const USED = 3;
       });
     return path as string;
   };
-  /** Another object of the token whose file holds this. */
+  /** Adds an object file with this content to the token. */
   const plantFile = (content: Buffer) => {
     const name = `${folder()}/01234567-89ab-cdef-0123-456789abcdef`;
     writeFileSync(`${name}.object`, content);
     writeFileSync(`${name}.lock`, '');
   };
-  /** Creates objects in a session without login. */
+  /** Creates public objects in a session without login. */
   const plant = (...templates: pkcs11.Template[]) => {
     const p11 = new pkcs11.PKCS11();
     p11.load(profile.module);
@@ -121,7 +121,7 @@ const USED = 3;
     });
   });
 
-  it('a public journal and a public ledger key are passed over, and the journal is counted (A3)', async () => {
+  it('a public journal and a public ledger key are ignored, and the journal is counted (A3)', async () => {
     const [journal] = await withLedger((_, token) => token.call('listData', JOURNAL));
     plant(
       [
@@ -146,7 +146,7 @@ const USED = 3;
     assert.equal(named(JOURNAL), 2, 'it is not even looked at');
   });
 
-  /** Where the value of an attribute lies in an object file: a counter, then type, kind, length and value of each. */
+  /** Finds an attribute's value in an object file, which is a counter, then type, kind, length and value of each attribute. */
   const attributeIn = (file: Buffer, type: number): { at: number; length: number } => {
     const u64 = (at: number) => Number(file.readBigUInt64BE(at));
     for (let at = 8; at < file.length; ) {
@@ -179,7 +179,7 @@ const USED = 3;
     assert.equal(await used(), USED);
   });
 
-  it('an older page in the place of the newer one is refused; beside it, it is passed over', async () => {
+  it('an older page in the place of the newer one is refused; beside the newer one, it is ignored', async () => {
     plantFile(older);
     assert.equal(named(PAGE), 2);
     assert.equal(await used(), USED);
