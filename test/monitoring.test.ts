@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { parse } from 'yaml';
 import { Daemon } from '../rig/daemon.js';
+import { makeCertificate } from './support/certificates.js';
+import { withoutTls } from './support/proxy.js';
 
 const DASHBOARD = 'monitoring/grafana/dashboards/backup-key-vault.json';
 
@@ -72,6 +75,7 @@ describe('monitoring', () => {
   describe('a real Prometheus that scraped a loaded daemon', () => {
     const work = mkdtempSync(join(tmpdir(), 'bkv-prometheus-'));
     let daemon: Daemon;
+    let relay: Server;
     let prometheus: ChildProcess;
     let url: string;
     const query = async (expression: string): Promise<unknown[]> => {
@@ -85,9 +89,14 @@ describe('monitoring', () => {
       this.timeout(120_000);
       const data = join(work, 'daemon');
       mkdirSync(data);
+      makeCertificate({ name: 'vault', cert: join(data, 'cert.pem'), key: join(data, 'key.pem') });
       daemon = await Daemon.start(data, {
-        config: 'maxAttempts: 3\nexchangeSeconds: 1\nrateLimit: { account: 20, address: 100000 }\n',
+        config:
+          'tls: { cert: cert.pem, key: key.pem }\nmaxAttempts: 3\nexchangeSeconds: 1\nrateLimit: { account: 20, address: 100000 }\n',
       });
+      const plain = await withoutTls(daemon.url);
+      relay = plain.relay;
+      daemon.url = plain.url;
       const target = new URL(daemon.admin).host;
       const config = readFileSync('monitoring/prometheus.yml', 'utf8')
         .replaceAll('15s', '1s')
@@ -127,6 +136,7 @@ describe('monitoring', () => {
     });
     after(async () => {
       prometheus.kill();
+      relay.close();
       await daemon.stop();
       rmSync(work, { recursive: true, force: true });
     });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
@@ -97,6 +98,9 @@ describe('secrets', () => {
           .end();
       });
     assert.match(daemon.url, /^https:/);
+    const { validTo } = new X509Certificate(readFileSync(path('client.pem')));
+    const end = await daemon.metric('bkv_tls_certificate_not_after_seconds{certificate="client CA"}');
+    assert.equal(end * 1000, Date.parse(validTo));
     assert.equal(
       await get({ cert: readFileSync(path('client.pem')), key: readFileSync(path('client.key')) }),
       200,

@@ -1,3 +1,4 @@
+export { certificatesIn } from './certificates.js';
 export * from './check.js';
 export { type Auth, type Config, type HostPort, isLoopback, loadConfig } from './daemon.js';
 export {

@@ -1,9 +1,9 @@
-import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { CodedError } from '../protocol/terms.js';
+import { certificatesIn } from './certificates.js';
 import type { Config, HostPort } from './daemon.js';
 
 /** How long to wait for a port, milliseconds. */
@@ -40,16 +40,15 @@ function certificateFaults(tls: Config['tls']): string[] {
   if (cert && key)
     try {
       createSecureContext({ cert, key });
-      const { validTo } = new X509Certificate(cert);
-      if (Date.parse(validTo) < Date.now()) faults.push(`tls.cert: ${tls.cert} was good until ${validTo}`);
+      certificatesIn(cert);
     } catch (error) {
       faults.push(`tls: certificate and key do not go together (${(error as Error).message})`);
     }
   if (ca)
     try {
-      new X509Certificate(ca);
-    } catch {
-      faults.push(`tls.clientCa: ${tls.clientCa} is no certificate in PEM`);
+      certificatesIn(ca);
+    } catch (error) {
+      faults.push(`tls.clientCa: ${tls.clientCa} is no certificate in PEM (${(error as Error).message})`);
     }
   return faults;
 }

@@ -1,5 +1,5 @@
 import cluster from 'node:cluster';
-import { AggregatorRegistry, Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { CodedError } from '../protocol/terms.js';
 import { mergePages } from './page.js';
 
@@ -41,5 +41,13 @@ export const vaultOperations = new Counter({
   registers,
 });
 
+export const certificateEnd = new Gauge({
+  name: 'bkv_tls_certificate_not_after_seconds',
+  help: 'When the certificate that the API serves, or the CA that it asks of clients, ends: seconds since 1970, the earliest of a file with several and of all HTTP workers; without TLS there is no sample.',
+  labelNames: ['certificate'],
+  aggregator: 'min',
+  registers,
+});
+
 /** Metrics of the API, for the reference. */
-export const apiMetrics = [httpRequests, vaultOperations];
+export const apiMetrics = [httpRequests, vaultOperations, certificateEnd];

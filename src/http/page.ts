@@ -20,9 +20,9 @@ export function mergePages(pages: readonly string[]): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Samples of requests, and of the process itself. */
+/** Samples of requests, of the certificates of TLS, and of the process itself. */
 const OF_HTTP =
-  /^bkv_(?:(?:http_request_duration_seconds_(?:bucket|sum|count)|vault_operations_total)\{[^{}]*|(?:process|nodejs)_\w+\{(?:[^{}]*,)?process="http(?:-worker-\d+)?"[^{}]*)\} \S+$/;
+  /^bkv_(?:(?:http_request_duration_seconds_(?:bucket|sum|count)|vault_operations_total|tls_certificate_not_after_seconds)\{[^{}]*|(?:process|nodejs)_\w+\{(?:[^{}]*,)?process="http(?:-worker-\d+)?"[^{}]*)\} \S+$/;
 const HEAD = /^# (?:HELP|TYPE) bkv_\w+ /;
 
 /**

@@ -3,7 +3,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import type { AddressInfo } from 'node:net';
 import type { Express } from 'express';
 import type { Config } from '../config/index.js';
-import { certificates, renewCertificates } from './certificates.js';
+import { readCertificates, renewCertificates } from './certificates.js';
 
 export interface Listen {
   readonly host: string;
@@ -26,17 +26,18 @@ export async function listen(
     connectionsCheckingInterval: 1000,
     maxHeaderSize: 16_384,
   };
-  const server = tls
+  const certificates = tls && readCertificates(tls);
+  const server = certificates
     ? createTlsServer(
         {
           ...timeouts,
-          ...certificates(tls),
-          ...(tls.clientCa && { requestCert: true, rejectUnauthorized: true }),
+          ...certificates.context,
+          ...(certificates.context.ca && { requestCert: true, rejectUnauthorized: true }),
         },
         app,
       )
     : createServer(timeouts, app);
-  if (tls) renewCertificates(server as TlsServer, tls);
+  if (certificates) renewCertificates(server as TlsServer, tls, certificates);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, resolve);

@@ -1,19 +1,24 @@
+import { Counter, Gauge, Histogram } from 'prom-client';
 import { apiMetrics } from '../../src/http/metrics.js';
 import { keeperMetrics } from '../../src/keeper/metrics/index.js';
 
 interface Described {
   name: string;
   help: string;
-  type: string;
   labelNames?: readonly string[];
 }
+
+const TYPES = { counter: Counter, gauge: Gauge, histogram: Histogram };
+
+const typeOf = (metric: object): string | undefined =>
+  Object.entries(TYPES).find(([, type]) => metric instanceof type)?.[0];
 
 /** The metrics reference, Markdown. */
 export function metricsReference(): string {
   const own = [
     ...(apiMetrics as unknown as Described[]).map((metric) => ({
       ...metric,
-      type: 'buckets' in metric ? 'histogram' : 'counter',
+      type: typeOf(metric),
     })),
     ...keeperMetrics.map(({ described, type }) => ({ ...described, type })),
   ];

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { type AddressInfo, connect, createServer as createTcpServer, type Server } from 'node:net';
+import { pipeline } from 'node:stream';
+import { connect as connectTls } from 'node:tls';
 
 /**
  * A proxy that accepts CONNECT. Every name leads to the port of `target`; without `target` all are refused.
@@ -38,4 +40,15 @@ export class ConnectProxy {
     this.#server.close();
     this.#server.closeAllConnections();
   }
+}
+
+/** Speaks TLS to a server, whose certificate it does not check, for callers that do not. */
+export async function withoutTls(server: string): Promise<{ relay: Server; url: string }> {
+  const port = Number(new URL(server).port);
+  const relay = createTcpServer((plain) => {
+    const secured = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false });
+    pipeline(plain, secured, plain, () => undefined);
+  });
+  await once(relay.listen(0, '127.0.0.1'), 'listening');
+  return { relay, url: `http://127.0.0.1:${(relay.address() as AddressInfo).port}` };
 }

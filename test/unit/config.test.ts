@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { assertServable, type Config, loadConfig } from '../../src/config/index.js';
 import { CodedError } from '../../src/protocol/index.js';
+import { makeCertificate } from '../support/certificates.js';
 
 describe('the configuration of a daemon', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bkv-config-'));
@@ -65,20 +65,20 @@ describe('the configuration of a daemon', () => {
       taken = createServer();
       await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
       port = (taken.address() as { port: number }).port;
-      for (const name of ['one', 'other'])
-        execFileSync(
-          'openssl',
-          ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2']
-            .concat(['-subj', '/CN=bkv', '-keyout', join(folder, `${name}.key`)])
-            .concat(['-out', join(folder, `${name}.pem`)]),
-          { stdio: 'ignore' },
-        );
+      for (const [name, until] of [
+        ['one', 1],
+        ['other', 1],
+        ['ended', -0.5],
+      ] as const)
+        makeCertificate({ name, cert: join(folder, `${name}.pem`), key: join(folder, `${name}.key`), until });
     });
     after(() => taken.close());
     const free = 'listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n';
 
     it('and taken when it can be served', async () => {
       await assertServable(load(`${free}tls: { cert: one.pem, key: one.key, clientCa: other.pem }\n`));
+      // This machine's clock may be wrong. It is logged where it is served.
+      await assertServable(load(`${free}tls: { cert: ended.pem, key: ended.key }\n`));
     });
 
     it('and refused for a key of another certificate, a file that is none, a port that is taken', async () => {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Registry } from 'prom-client';
 import {
   apiMetrics,
+  certificateEnd,
   httpRequests,
   measureProcess,
   registry,
@@ -22,6 +23,7 @@ describe('the metrics of a process that faces clients', () => {
     measureProcess('http-worker-1');
     httpRequests.observe({ operation: 'status', status: 200 }, 0.1);
     vaultOperations.inc({ operation: 'status', outcome: 'ok' });
+    certificateEnd.set({ certificate: 'client CA' }, 1_800_000_000);
     const requests = new Registry();
     for (const metric of apiMetrics) requests.registerMetric(metric as never);
     const page = mergePages([await registry.metrics(), await requests.metrics()]);
