@@ -32,7 +32,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     await client.end();
     return rows;
   };
-  /** Waits until one of them is on duty. */
+  /** Waits until one of the daemons is on duty. */
   const onDuty = async (...candidates: Daemon[]): Promise<Daemon> => {
     const begun = performance.now();
     for (;;) {
@@ -123,7 +123,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     for (const account of registered) await opens(first, account);
   });
 
-  it('a writer that was cut off from the database and wakes up later answers nothing more', async () => {
+  it('a writer that was stopped, lost the database and wakes up later answers nothing more', async () => {
     await first.register('zombie', 'right');
     await (await first.startRecovery('zombie', 'wrong')).abandon();
     first.signalKeeper('SIGSTOP');
@@ -164,7 +164,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     await opens(daemon, 'alice');
   });
 
-  it('behind PgBouncer in transaction mode one leads and the other stands by; statement mode is refused', async function () {
+  it('behind PgBouncer in transaction mode, one leads and the other stands by; statement mode is refused', async function () {
     if (!PgBouncer.isInstalled) return this.skip();
     const pooler = await PgBouncer.start(postgres);
     const folder = mkdtempSync(join(tmpdir(), 'bkv-pooled-'));
@@ -192,7 +192,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     }
   });
 
-  it('of several servers in the URL it uses one that takes writes', async () => {
+  it('of several servers in the URL, it uses one that takes writes', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'bkv-hosts-'));
     await query('CREATE DATABASE hosts');
     const url = `postgres://bkv@127.0.0.1:1,127.0.0.1:${postgres.port}/hosts`;
@@ -225,7 +225,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     const elsewhere = { config: 'rateLimit: { account: 1000, address: 1000 }\n' };
     await assert.rejects(Daemon.start(data, elsewhere), /but the database is empty/);
     await opens(daemon, 'alice');
-    // A database that belongs to this vault: a copy of it from before.
+    // A database file that is bound to this vault, like an old copy of its database.
     const copy = await Records.open(join(data, 'records.sqlite'));
     await copy.prepare();
     const records = await Records.open(postgres.url);

@@ -69,7 +69,7 @@ describe('the processes of a daemon', function () {
       packages.filter((name) => !KEEPER_PACKAGES.includes(name)),
       [],
     );
-    // Native code is seen in the process itself, whoever loaded it.
+    // Native modules are found in the process's memory map, whatever loaded them.
     const native = [
       ...read(keeper as number, 'maps').matchAll(/node_modules\/((?:@[^/]+\/)?[^/]+)\/.*\.node$/gm),
     ];
@@ -95,7 +95,7 @@ describe('the processes of a daemon', function () {
       const pin = isOpenCryptoki ? '47114711' : readFileSync(join(data, 'token-pin'), 'utf8');
       assert.ok(!read(pid, 'environ').includes(pin) && !read(pid, 'cmdline').includes(pin));
     }
-    // The search finds what it looks for, where that is.
+    // The same search finds these in the keeper, so it can find them.
     if (!isOpenCryptoki) assert.match(read(keeper as number, 'maps'), /softhsm/);
     assert.ok(openFiles(keeper as number).some((path) => path.endsWith('records.sqlite')));
   });
@@ -121,9 +121,9 @@ describe('the processes of a daemon', function () {
     }
   });
 
-  it('the metrics of all are one page, in which no metric stands twice', async () => {
+  it('the metrics of all processes are one page, in which no metric appears twice', async () => {
     let page = '';
-    // While a worker is being started the page is not whole, and not given.
+    // There is no page while a worker starts, because it would not be complete.
     await until('the page', async () => {
       const response = await fetch(new URL('/metrics', daemon.admin));
       page = await response.text();
@@ -137,7 +137,7 @@ describe('the processes of a daemon', function () {
     assert.equal(new Set(samples.map((line) => line.replace(/ \S+$/, ''))).size, samples.length);
   });
 
-  it('one id names a request to its client, in the lines of all processes, and in the audit log', async () => {
+  it('the client, the log lines of all processes and the audit log have the same id for a request', async () => {
     const { recoveryId } = await (await daemon.prepareRecovery('alice', 'wrong'))();
     const response = await daemon.abandon('alice', recoveryId);
     const id = response.headers.get('x-request-id') as string;
@@ -152,7 +152,7 @@ describe('the processes of a daemon', function () {
     await until('an entry', () => readFileSync(join(data, 'audit.log'), 'utf8').includes(id));
   });
 
-  it('the admin address answers to its own names only, and takes a sweep from no other page', async () => {
+  it('the admin address answers to its own host names only, and takes a sweep from no other web page', async () => {
     const ask = async (headers: Record<string, string>, body = '{}') =>
       (await fetch(new URL('/shred', daemon.admin), { method: 'POST', headers, body })).status;
     const json = { 'content-type': 'application/json' };
@@ -172,7 +172,7 @@ describe('the processes of a daemon', function () {
   });
 });
 
-/** A user that owns nothing here: `nobody` of Debian. */
+/** Debian's user `nobody`, which owns nothing here. */
 const NOBODY = 65534;
 
 describe('the processes of a daemon under users of their own', function () {
@@ -198,7 +198,7 @@ describe('the processes of a daemon under users of their own', function () {
       return this.skip();
     }
     if (isOpenCryptoki) return this.skip();
-    // As softhsm/bkv.tmpfiles.conf has it.
+    // Folders and modes are those of softhsm/bkv.tmpfiles.conf.
     chmodSync(sockets, 0o755);
     for (const [folder, user, group] of [
       ['api', 0, NOBODY],
@@ -231,14 +231,14 @@ describe('the processes of a daemon under users of their own', function () {
     discardData(sockets);
   });
 
-  it('HTTP serves by the socket of the API', async () => {
+  it('HTTP serves through the socket of the API', async () => {
     assert.equal((await fetch(`${has('url')}/v1/identity`)).status, 200);
     const page = await (await fetch(`${has('admin')}/metrics`)).text();
     for (const name of ['keeper', 'http', 'http-worker-1'])
       assert.match(page, new RegExp(`^bkv_process_resident_memory_bytes\\{process="${name}"\\} \\d`, 'm'));
   });
 
-  it('who takes HTTP over reaches neither the operator’s socket nor PIN, token, database and audit log', () => {
+  it('an HTTP process that was taken over reaches neither the operator’s socket nor PIN, token, database or audit log', () => {
     const attempts = `
       const { connect } = require('node:net');
       const { readFileSync, readdirSync } = require('node:fs');
@@ -263,7 +263,7 @@ describe('the processes of a daemon under users of their own', function () {
       'token-pin EACCES',
       'tokens EACCES',
     ]);
-    // They are where they are looked for.
+    // The files exist at the paths that were tried.
     for (const path of ['token-pin', 'records.sqlite', 'audit.log', 'tokens'])
       assert.ok(existsSync(join(data, path)));
     assert.ok(existsSync(join(sockets, 'admin/keeper.sock')));
@@ -273,7 +273,7 @@ describe('the processes of a daemon under users of their own', function () {
 describe('a daemon behind a proxy', function () {
   this.timeout(60_000);
 
-  it('asks for the keys of the identity provider through it, and then alone loads what does that', async () => {
+  it('fetches the identity provider’s keys through it, and loads undici only then', async () => {
     const data = mkdtempSync(join(tmpdir(), 'bkv-proxied-'));
     const proxy = await ConnectProxy.start();
     const issuer = { jwks: 'https://idp.example/keys', issuer: 'https://idp.example' };
@@ -320,7 +320,7 @@ describe('the end of a daemon', function () {
     assert.deepEqual(await ended, [137, null]);
   });
 
-  it('cuts off no recovery that is under way, on its last attempt either; a second signal does', async () => {
+  it('cuts off no open recovery, not even on the last attempt; a second signal does', async () => {
     const started = await Daemon.start(data, { config: 'maxAttempts: 2\n' });
     for (const name of ['alice', 'bob']) await started.register(name, 'right');
     await (await started.startRecovery('alice', 'wrong')).abandon();
@@ -366,7 +366,7 @@ describe('the end of a daemon', function () {
       const { all } = processesOf(child.pid as number);
       child.kill('SIGTERM');
       const [code, signal] = await ended;
-      // Before a process has come to the first line of its program, the signal itself ends it; then it has done nothing.
+      // Before the program's first line, the signal itself ends the process, which then has done nothing.
       const hadBegun = existsSync(join(folder, 'token-pin'));
       assert.ok(code === 0 || (signal === 'SIGTERM' && !hadBegun), `after ${ms} ms: ${code} ${signal}`);
       await until('all have ended', () => all.every((pid) => !isAlive(pid)));

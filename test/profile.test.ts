@@ -24,7 +24,7 @@ describe('profiles, bkv doctor and bkv token init', () => {
     }
   });
 
-  it('a module that is none, or of another machine, is named with what to correct', () => {
+  it('a file that is no module, or a module for another machine, is named with what to correct', () => {
     const other = readFileSync('/bin/true');
     other.writeUInt16LE(0xf3, 18);
     writeFileSync(join(work, 'other.so'), other);
@@ -90,14 +90,14 @@ describe('profiles, bkv doctor and bkv token init', () => {
       assert.match(init().stdout, /^it has all its keys; none was made\n$/);
     });
 
-    it('bkv doctor finds that all works, that keys lie in files, and leaves nothing behind', () => {
+    it('bkv doctor finds that all works and that keys are kept in files, and leaves nothing behind', () => {
       const report = JSON.parse(bkv('doctor', '--json', '--objects', '20').stdout) as {
         findings: { name: string; result: string; ms?: number }[];
       };
       const wrong = report.findings.filter(({ result }) => !['works', 'note', 'safe'].includes(result));
       assert.deepEqual(
         wrong.map(({ name, result }) => `${result}: ${name}`),
-        // openCryptoki takes the templates and protects nothing.
+        // openCryptoki accepts the templates, but does not protect keys as they say.
         isOpenCryptoki
           ? wrong.map(({ name, result }) => `${result}: ${name}`)
           : ['unsafe: where the keys lie'],
@@ -111,7 +111,7 @@ describe('profiles, bkv doctor and bkv token init', () => {
       assert.ok(!module.includes('bkv.doctor'));
     });
 
-    it('of two tokens with one label neither is tried with the PIN; a label that is too long is refused', function () {
+    it('the PIN is tried on neither of two tokens with one label; a label that is too long is refused', function () {
       if (isOpenCryptoki) return this.skip();
       const folder = mkdtempSync(join(work, 'twins-'));
       const home = { ...env, SOFTHSM2_CONF: join(folder, 'softhsm2.conf'), BKV_DATA: folder };

@@ -4,7 +4,7 @@ import { explore, type Faults, type Kind, world } from './support/protocol.js';
 const together: Kind[] = ['backup', 'backup', 'prune'];
 
 describe('several writers of one backup, in every order of their steps', () => {
-  it('version 1 loses a part that a prune deletes while it is relied on', () => {
+  it('version 1 loses a part that a prune deletes while a backup relies on it', () => {
     const { failure } = explore(world(['old backup', 'old prune']));
     assert.ok(failure?.includes('old prune 1: sweep') && failure.includes('old backup 0: publish'));
   });
@@ -15,12 +15,12 @@ describe('several writers of one backup, in every order of their steps', () => {
       const { failure, states, ends } = explore(world(kinds));
       assert.equal(failure, undefined);
       assert.ok(states > 1000, `${states} states`);
-      // Each order ends; who was not disturbed has its snapshot.
+      // Every order of steps ends with a snapshot and without claims.
       assert.ok(ends.every(({ snapshots }) => Object.keys(snapshots).length > 0));
       assert.ok(ends.every(({ claims }) => Object.keys(claims).length === 0));
     });
 
-  it('what nobody names is deleted', () => {
+  it('a part that no snapshot names is deleted', () => {
     const { ends } = explore(world(['prune']));
     assert.deepEqual(
       ends.map(({ parts }) => parts),

@@ -10,7 +10,7 @@ import { Quirks } from './support/quirks.js';
 
 const ELEMENT = Buffer.from('037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978', 'hex');
 
-/** What modules of tokens were reported to do, on a module that does it: see quirks.c. */
+/** Behaviour that was reported of PKCS#11 modules, imitated by support/quirks.c. */
 describe('quirks of modules', function () {
   this.timeout(60_000);
   let quirks: Quirks;
@@ -34,7 +34,7 @@ describe('quirks of modules', function () {
       await token.close();
     }
   };
-  /** Until it holds. @throws after ten seconds */
+  /** Waits until it holds. @throws after ten seconds */
   const until = async (what: string, holds: () => Promise<boolean> | boolean): Promise<void> => {
     for (let i = 0; i < 200; i++) {
       if (await holds()) return;
@@ -44,7 +44,7 @@ describe('quirks of modules', function () {
   };
 
   describe('in sessions', () => {
-    it('handles that are good on one thread only: objects are written by one, page keys used by all', async () => {
+    it('handles that are valid on one thread only: one thread writes objects, all use page keys', async () => {
       const profile = quirks.here({ sessions: 3 });
       quirks.set('own-handles');
       await withPool(profile, async (token) => {
@@ -72,7 +72,7 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('who writes is taken to be another program only when the writer object was sought and is gone', async () => {
+    it('another writer is assumed only if a search shows that the writer object is gone', async () => {
       await withPool(quirks.here(), async (token) => {
         const value = Buffer.from('writer');
         const handle = await token.call('createData', 'bkv.w', value);
@@ -89,7 +89,7 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('one session that fails at everything is left and replaced, and the token is not lost', async () => {
+    it('one session that fails at everything is replaced, and the token is not lost', async () => {
       await withPool(quirks.here(), async (token) => {
         quirks.set('fail C_DeriveKey 30 first');
         const results = await Promise.allSettled(Array.from({ length: 32 }, () => evaluate(token)));
@@ -100,7 +100,7 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('a session that fails at nothing but what it is asked for is replaced at the third time', async () => {
+    it('a session that fails at one function only is replaced at the third failure', async () => {
       await withPool(quirks.here(), async (token) => {
         quirks.set('fail C_GenerateKeyPair 30 first');
         const make = async () => {
@@ -118,7 +118,7 @@ describe('quirks of modules', function () {
       await withPool(quirks.here(), async (token) => {
         let reopened = 0;
         token.onReopen(() => reopened++);
-        // As devices fail after a restart: until C_Finalize, though C_GetSessionInfo is well.
+        // After a restart, devices fail like this until C_Finalize, although C_GetSessionInfo succeeds.
         quirks.set('fail C_DeriveKey 30 once');
         await until('it evaluates', () =>
           evaluate(token).then(
@@ -131,7 +131,7 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('a token that does not evaluate is not taken for one that is back', async () => {
+    it('a token that does not evaluate is not considered to be back', async () => {
       await withPool(quirks.here(), async (token) => {
         quirks.set('fail C_DeriveKey 30');
         await until('it is away', async () => {
@@ -146,7 +146,7 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('no PIN is tried while the token says that it is locked, or would be; an expired one says what to do', async () => {
+    it('no PIN is tried if the token says that it is locked or has one try left; for an expired one, the error says what to do', async () => {
       const profile = quirks.here();
       for (const [refusal, wanted] of [
         [['flags 40000', 'fail C_Login 5'], /locked: only the security officer/],
@@ -157,12 +157,12 @@ describe('quirks of modules', function () {
         quirks.set(...refusal);
         await assert.rejects(TokenPool.open(profile), { code: 'pin-refused', message: wanted });
       }
-      // CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_TO_BE_CHANGED: it logs in still.
+      // With CKF_USER_PIN_COUNT_LOW and CKF_USER_PIN_TO_BE_CHANGED, it still logs in.
       quirks.set('flags 90000');
       await withPool(profile, async (token) => void (await evaluate(token)));
     });
 
-    it('of a token that gives fewer sessions than were asked for those are used, but one', async () => {
+    it('if a token gives fewer sessions than were asked for, all of them but one are used', async () => {
       const profile = quirks.here({ sessions: 6 });
       quirks.set('sessions 4');
       await withPool(profile, async (token) => {
@@ -173,26 +173,26 @@ describe('quirks of modules', function () {
     });
   });
 
-  it('a pool of 16 sessions keeps a device busy that is far away', async () => {
+  it('a pool of 16 sessions keeps a distant device busy', async () => {
     await withPool(quirks.here({ sessions: 16 }), async (token) => {
       quirks.set('slow C_DeriveKey 40', 'busy C_DeriveKey');
       await Promise.all(Array.from({ length: 320 }, () => evaluate(token)));
       const { most, average } = quirks.busy();
       assert.equal(most, 16);
-      // While one session waits, fifteen others do; the module would see one call at a time of a pool that takes turns.
+      // All sessions call at the same time. A pool that used them in turns would make one call at a time.
       assert.ok(average > 10, `${average} calls at once`);
     });
   });
 
   describe('in objects and what they show', () => {
-    /** Objects of another program, and how many objects the token has. */
+    /** Uses the token as another program does: makes foreign objects, or counts all objects. */
     const raw = (profile: Profile, use: (p11: pkcs11.PKCS11, session: pkcs11.Handle) => void) => {
       const p11 = new pkcs11.PKCS11();
       p11.load(profile.module);
       try {
         p11.C_Initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
       } catch {
-        // It is so already.
+        // The module is initialized already.
       }
       const slot = p11
         .C_GetSlotList(true)
@@ -221,14 +221,14 @@ describe('quirks of modules', function () {
           keys.add(Buffer.from(await token.call('publicKey', KEY_LABELS.static)).toString('hex'));
           const made = await token.call('generateWrapped');
           assert.equal(made.publicKey.length, 65);
-          // An evaluation proves the public key.
+          // An evaluation succeeds only with the right public key.
           await token.call('multiply', made, ELEMENT);
         });
       }
       assert.equal(keys.size, 1);
     });
 
-    it('a point that is none is refused, and not cut to size', () => {
+    it('bytes that are no point are refused, and not cut to size', () => {
       for (const bytes of [
         [],
         [4],
@@ -240,7 +240,7 @@ describe('quirks of modules', function () {
         assert.throws(() => pointOfAttribute(Uint8Array.from(bytes)), TokenError);
     });
 
-    it("peers' points are given as they are, and in DER where the module wants that", async () => {
+    it("peers' points are passed raw, or in DER if the module wants that", async () => {
       const profile = quirks.here();
       const results = new Set<string>();
       for (const form of ['', 'peer der']) {
@@ -252,7 +252,7 @@ describe('quirks of modules', function () {
       assert.equal(results.size, 1);
     });
 
-    it("other programs' objects without a label or a value that can be read are passed over", async () => {
+    it("other programs' objects without a readable label or value are ignored", async () => {
       const profile = quirks.here();
       raw(profile, (p11, session) => {
         const object = [{ type: pkcs11.CKA_TOKEN, value: true }];
@@ -276,7 +276,7 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('a key for one session that the token keeps is destroyed with it', async () => {
+    it('a session key that the token keeps as a token object is destroyed', async () => {
       const profile = quirks.here();
       const before = count(profile);
       quirks.set('keeps');
@@ -287,7 +287,7 @@ describe('quirks of modules', function () {
       assert.equal(count(profile), before);
     });
 
-    it('the module is initialized with the arguments of the profile, to their last letter', async () => {
+    it('the module is initialized with exactly the arguments of the profile', async () => {
       const profile = quirks.here();
       await (await TokenPool.open(profile)).close();
       quirks.set('arguments configdir=/etc/nss');
@@ -326,7 +326,7 @@ describe('quirks of modules', function () {
     const exitCode = (daemon: Daemon) =>
       new Promise((resolve) => daemon.child.once('exit', (code, signal) => resolve(code ?? signal)));
 
-    it('handles of a thread of its own: it registers, counts, recovers and sweeps', async () => {
+    it('handles that are valid on one thread only: it registers, counts, recovers and sweeps', async () => {
       quirks.set('own-handles');
       await use({ sessions: 3 }, async (daemon) => {
         await daemon.register('alice', 'right');
@@ -346,7 +346,7 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('objects that are no larger than the profile says', async () => {
+    it('small objects, as objectBytes of the profile says', async () => {
       quirks.set('object 700');
       await use({ objectBytes: 700 }, async (daemon) => {
         for (let i = 0; i < 40; i++) await daemon.register(`many-${i}`, 'right');
@@ -381,7 +381,7 @@ describe('quirks of modules', function () {
       assert.doesNotMatch(stdout, /token init/);
     });
 
-    it('connections that are lost under load, again and again, lose no attempt that was answered', async () => {
+    it('connections that are lost under load, again and again: no answered attempt is lost', async () => {
       await use({ sessions: 4 }, async (daemon) => {
         const names = Array.from({ length: 8 }, (_, i) => `away-${i}`);
         for (const name of names) await daemon.register(name, 'right');
@@ -425,7 +425,7 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('a call that hangs ends the keeper after callTimeout, at the start, in service and when it looks again', async () => {
+    it('a call that hangs ends the keeper after callTimeout, at the start, in service and at a reopening', async () => {
       for (const name of ['C_OpenSession', 'C_Login']) {
         quirks.set(`hang ${name}`);
         await assert.rejects(start({ callTimeout: 3 }), /the daemon ended with 137.*hangs/s, name);
@@ -440,7 +440,7 @@ describe('quirks of modules', function () {
       }
     });
 
-    it('one that hangs does not outlive SIGTERM either', async () => {
+    it('a call that hangs does not outlive SIGTERM', async () => {
       const daemon = await start();
       const ended = exitCode(daemon);
       quirks.set('hang C_OpenSession', 'fail C_GetSessionInfo b3 once');
@@ -450,14 +450,14 @@ describe('quirks of modules', function () {
       assert.equal(await ended, 137);
     });
 
-    it('while evaluations fail and objects are written no attempt is lost, and /readyz says why', async () => {
+    it('while evaluations fail and writes succeed, no attempt is lost, and /readyz says why', async () => {
       await use({}, async (daemon) => {
         await daemon.register('carol', 'right');
         const fails = () => assert.rejects(daemon.startRecovery('carol', 'right'), { status: 503 });
         for (const call of ['C_DeriveKey', 'C_UnwrapKey']) {
           quirks.set(`fail ${call} 6`);
           await fails();
-          // Before the sessions have failed often enough to be given up.
+          // It is not ready before the sessions have failed often enough to be replaced.
           await daemon.until(false);
           await Promise.all(Array.from({ length: 9 }, fails));
           const response = await fetch(new URL('/readyz', daemon.admin));
@@ -471,7 +471,7 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('a device that fails while its sessions are well: /readyz says so, until it works again', async () => {
+    it('a device that fails while its sessions are well: /readyz reports it until it works again', async () => {
       await use({}, async (daemon) => {
         quirks.set('fail C_DeriveKey 30 once');
         await daemon.startRecovery('alice', 'right').catch(() => undefined);

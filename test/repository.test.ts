@@ -61,7 +61,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       const added = objects.paths(/^parts/).filter((name) => !before.has(name));
       assert.equal(added.length, 2, 'the new file, and a list of files');
       await rotate(storage, opener);
-      // What is read again is found under the older epochs' names.
+      // --force reads all files again. Their parts are found under the names of older epochs.
       await run({ ...files, c: 'new' }, { force: true });
       assert.deepEqual((await back()).files, { ...files, c: 'new' });
       assert.deepEqual((await back({ at: old.snapshot })).files, files);
@@ -69,7 +69,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       assert.equal((await names()).length, 3);
     });
 
-    it('a thief of an older epoch reads nothing newer, and knows no name of it', async () => {
+    it('a thief with an older epoch’s key can neither read nor name anything newer', async () => {
       await run({ a: 'old' });
       const thief = await openKeyring(storage, opener);
       await rotate(storage, opener);
@@ -84,7 +84,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
         );
     });
 
-    it('two devices that rotate at once are joined by an epoch that neither has', async () => {
+    it('if two devices rotate at once, a new epoch joins theirs', async () => {
       await run({ a: 'a' });
       const copy = new MemoryStorage(new Objects());
       for (const [name, object] of objects.content) copy.objects.content.set(name, object);
@@ -108,7 +108,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       await assert.rejects(backupEntries(source({ a: 'a' }), 0, storage, newBackupKey()), /another key/);
     });
 
-    it('two keys that begin at once: one or none stays, and nobody deletes what is not theirs', async () => {
+    it('two keys that begin one backup at once: at most one stays in use, and neither deletes the other’s objects', async () => {
       const other = newBackupKey();
       await run({ a: 'a' });
       const theirs = new MemoryStorage(new Objects());
@@ -116,7 +116,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       for (const [name, object] of theirs.objects.content) objects.content.set(name, object);
       objects.now += 30 * DAY;
       await assert.rejects(prune(storage, key, 1, 0), /under a key that this one does not open/);
-      // Which of the two is newer is chance.
+      // It is chance which of the two snapshots is newer.
       await back().catch(({ message }) => assert.match(message, /does not open/));
       const { snapshots: mine, locked } = await snapshots(storage, key);
       assert.deepEqual([mine.length, locked.length], [1, 1]);
@@ -180,7 +180,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       await assert.rejects(prune(v1, golden.key, 1), /bkv migrate/);
     });
 
-    it('is moved without a part read or written, also when that is cut off anywhere', async () => {
+    it('is upgraded without reading or writing a part, also when the upgrade is cut off anywhere', async () => {
       const from = new Objects();
       const v1 = await openStorage(join(folder, 'v1'));
       for await (const { name } of v1.list(''))
@@ -274,7 +274,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
           assert.deepEqual((await back()).files, { a: 'b' }, wrong);
           assert.equal((await openKeyring(storage, opener))?.heads[0]?.number, 2, wrong);
           const isTold = (await verify(storage, key)).damaged.some(({ reason }) => reason.startsWith(name));
-          // Backups that were begun earlier have no second copies.
+          // A missing second copy is no damage, because older backups have none.
           assert.equal(isTold, harm !== 'missing' || !name.startsWith('copies/'), wrong);
           const { damaged, healed } = await verify(storage, key, { repair: true });
           assert.deepEqual([damaged, healed.length], [[], 1], wrong);
@@ -282,7 +282,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
         }
     });
 
-    it('a damaged opener stays one when the key is rotated', async () => {
+    it('a damaged opener still opens after the key is rotated', async () => {
       const opener = openerOf(key);
       await run({ a: 'a' });
       objects.change(objects.paths(/^openers/)[0] as string, flip);
@@ -303,7 +303,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       assert.deepEqual((await back({ at: third.snapshot })).files, { a: 'three' });
     });
 
-    it('an outage is an outage, and no damage', async () => {
+    it('an outage is not reported as damage', async () => {
       await run(
         Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`${i}`, bytes(600_000).toString('base64')])),
       );
@@ -316,7 +316,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       });
       await assert.rejects(verify(failing, key), StorageError);
       assert.ok(failing.requests.filter((request) => request.startsWith('read parts')).length < 12);
-      // One object that cannot be read, and others can: that one is named.
+      // If one object cannot be read but others can, that object is named.
       let one = '';
       const odd = new MemoryStorage(objects, (operation, name) => {
         if (operation !== 'read' || !name.startsWith('parts')) return;
@@ -347,7 +347,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       });
     };
 
-    it('are in the order of what each builds on, whatever a clock said', async () => {
+    it('are ordered by what each builds on, whatever the clocks said', async () => {
       const order: string[] = [];
       for (const [time, text] of [
         ['2026-01-01', 'a'],
@@ -423,7 +423,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       assert.deepEqual((await back()).files, { b: 'b' });
     });
 
-    it('what is wanted again while it is marked is stored under another name', async () => {
+    it('a part that is needed again while it is marked is stored under another name', async () => {
       const files = { a: large() };
       await run(files);
       await run({ b: 'b' });
@@ -436,7 +436,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       assert.deepEqual((await verify(storage, key)).damaged, []);
     });
 
-    it('the claim of a run that was killed is given up after a week', async () => {
+    it('the claim of a killed run is given up after a week', async () => {
       await run({ a: 'a' });
       let lives = 14;
       const killed = new MemoryStorage(objects, () => {
@@ -453,7 +453,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
     });
   });
 
-  /** `bkv` with the key, on a device that remembers what it has seen in its own folder `work`. */
+  /** Runs `bkv` with the key on a device that remembers, in the folder `work`, what it has seen. */
   async function onADevice(use: (bkv: Bkv, work: string) => Promise<void> | void): Promise<void> {
     const work = mkdtempSync(join(tmpdir(), 'bkv-seen-'));
     try {
@@ -471,7 +471,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
     }
   }
 
-  it('nothing is written under keys that are older than those this device has seen', () =>
+  it('nothing is written under keys older than those that this device has seen', () =>
     onADevice(async (bkv, work) => {
       const cloud = join(work, 'cloud');
       const backup = (...args: string[]) => bkv('backup', 'docs/formats', cloud, ...args);
@@ -479,7 +479,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       assert.equal(backup().status, 0);
       cpSync(cloud, join(work, 'old'), { recursive: true });
       await rotate(await openStorage(cloud), openerOf(key));
-      // Looking is enough to have seen it.
+      // A look at the snapshots is enough to have seen the new key.
       assert.equal(bkv('snapshots', cloud).status, 0);
       rmSync(cloud, { recursive: true });
       cpSync(join(work, 'old'), cloud, { recursive: true });
@@ -494,7 +494,7 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       assert.equal(backup().status, 0, 'it is accepted from then on');
     }));
 
-  it('an old state is told by the key, whatever header the storage shows', () =>
+  it('an old state is recognized by the key, whatever header the storage shows', () =>
     onADevice(async (bkv, work) => {
       const cloud = join(work, 'cloud');
       const write = (text: string) => {
@@ -506,14 +506,14 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
       assert.equal(bkv('backup', join(work, 'source'), cloud).status, 0);
       cpSync(cloud, join(work, 'old'), { recursive: true });
       rmSync(cloud, { recursive: true });
-      // Another backup with the same key in the same place, and then the provider brings the old one back.
+      // Make another backup with the same key in the same place. Later, the provider brings the old one back.
       assert.match(bkv('backup', join(work, 'source'), cloud).stderr, /another backup was here/);
       write('2');
       assert.equal(bkv('backup', join(work, 'source'), cloud).stderr, '');
       rmSync(cloud, { recursive: true });
       cpSync(join(work, 'old'), cloud, { recursive: true });
       assert.match(bkv('snapshots', cloud).stderr, /another backup was here, with snapshot 0001-00000002/);
-      // Two backups with one key in two places are no reason to warn.
+      // Two backups with one key in two places cause no warning.
       assert.equal(bkv('backup', join(work, 'source'), join(work, 'second')).stderr, '');
       assert.equal(bkv('snapshots', join(work, 'second')).stderr, '');
       for (const name of readdirSync(join(work, 'state', 'bkv'))) {

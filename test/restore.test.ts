@@ -57,7 +57,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
   const list = (folder: string) => readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort();
   const same = () => execFileSync('diff', ['-r', '--no-dereference', source, to]);
 
-  /** Backs up a list as another device may have made it. */
+  /** Makes a backup with a forged list of files. */
   const forged = async (entries: Partial<Entry>[]) =>
     backupEntries(
       () =>
@@ -72,8 +72,8 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
       key,
     );
 
-  describe('a list of files that wants to get out', () => {
-    it('writes through no link of its own', async () => {
+  describe('a list of files that tries to escape from the destination', () => {
+    it('does not write through a link that it made itself', async () => {
       mkdirSync(join(work, 'outside'));
       await forged([
         { path: 'a', type: 'symlink', target: join(work, 'outside') },
@@ -85,13 +85,13 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
       ]);
       await back();
       assert.deepEqual(list(join(work, 'outside')), []);
-      // The links are made last, where nothing has taken their place.
+      // Links are made last, and only where nothing else is.
       assert.ok(lstatSync(join(to, 'a')).isDirectory());
       assert.ok(lstatSync(join(to, 'b', 'up')).isDirectory());
       assert.equal(readFileSync(join(to, 'good'), 'utf8'), 'evil');
     });
 
-    it('writes through no link that is there already', async () => {
+    it('does not write through a link that was there before', async () => {
       mkdirSync(join(work, 'outside'));
       mkdirSync(to);
       symlinkSync(join(work, 'outside'), join(to, 'd'));
@@ -108,7 +108,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
       assert.ok(lstatSync(join(to, 'f')).isFile());
     });
 
-    it('writes into no folder that another program swaps for a link or another folder meanwhile', async function () {
+    it('does not write into a link or folder that another program puts in a folder’s place meanwhile', async function () {
       if (process.platform !== 'linux') return this.skip();
       for (const name of ['a', 'z']) {
         mkdirSync(join(source, name));
@@ -128,18 +128,18 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
       });
       assert.deepEqual(list(join(work, 'outside')), []);
       assert.equal(statSync(join(work, 'outside')).mode & 0o777, 0o755, 'nor is its mode changed');
-      // They went where the folder went.
+      // The files went into the original folder, which was moved.
       assert.deepEqual(list(join(to, 'moved')), ['1', '2']);
       assert.deepEqual([damaged, notes], [[], []]);
     });
 
     for (const byDescriptor of [true, false])
-      it(`a folder is the same each time${byDescriptor ? '' : ', where folders cannot be held'}`, function () {
+      it(`a folder that is replaced by another is noticed${byDescriptor ? '' : ', also without open descriptors'}`, function () {
         if (byDescriptor && process.platform !== 'linux') return this.skip();
         const names = Array.from({ length: 100 }, (_, i) => `d${i}`);
         for (const name of names) mkdirSync(join(source, name, 'below'), { recursive: true });
         const folders = new Folders(source, byDescriptor);
-        // More than are held at a time.
+        // These are more folders than are kept open at a time.
         for (const name of names) assert.ok(existsSync(folders.entry(`${name}/below/x`)) === false);
         renameSync(join(source, 'd0'), join(source, 'other'));
         symlinkSync('other', join(source, 'd0'));
@@ -168,7 +168,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
         );
       });
 
-    it('two entries of one name, and entries below a file, are refused', async () => {
+    it('two entries with one name, and entries below a file, are refused', async () => {
       await forged([
         { path: 'a', type: 'file' },
         { path: 'a', type: 'file' },
@@ -179,7 +179,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
       assert.deepEqual([damaged.map(({ path }) => path), files], [['a', 'a/b'], 2]);
     });
 
-    it('what was restored just now is replaced by no other of the same name, as where A is a', async () => {
+    it('a file just restored is not replaced by a later entry of that name, as where A and a are one name', async () => {
       await forged([
         { path: 'a', type: 'file' },
         { path: 'a', type: 'file' },
@@ -190,7 +190,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
       ]);
       for (let i = 0; i < 2; i++) {
         const { damaged } = await back({ overwrite: 'always' });
-        // The second time they were there before.
+        // In the second round, the files were there before, so they may be replaced.
         const expected = i === 0 ? ['a', 'd/x'] : [];
         assert.deepEqual(
           damaged.map(({ path }) => path),
@@ -199,7 +199,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
       }
     });
 
-    it('setuid and setgid are not kept, unless that is said', async () => {
+    it('setuid and setgid are not kept, unless that is asked for', async () => {
       await forged([
         { path: 'tool', type: 'file', mode: 0o6755 },
         { path: 'folder', type: 'directory', mode: 0o2777 },
@@ -235,7 +235,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
       for (const platform of ['win32', 'linux', 'darwin']) assert.ok(unsafePath('a/../b', platform));
     });
 
-    it('an object that is longer than a part is not taken into memory', async () => {
+    it('an object longer than a part is not read into memory', async () => {
       const objects = new Objects();
       const storage = new MemoryStorage(objects);
       await backupEntries(memorySource({ a: 'a' }), 0, storage, key);
@@ -245,7 +245,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
     });
   });
 
-  it('nothing is open to others before it has its own mode', async () => {
+  it('no file is accessible to others before it has its own mode', async () => {
     mkdirSync(join(source, 'private'));
     writeFileSync(join(source, 'private', 'file'), bytes(9_000_000), { mode: 0o600 });
     chmodSync(join(source, 'private'), 0o700);
@@ -263,14 +263,14 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
     assert.equal(statSync(to).mode & 0o777, 0o700);
   });
 
-  it('goes on where something is damaged or refused, names it, and ends with a code of its own', async () => {
+  it('goes on past what is damaged or refused, names it, and ends with its own exit code', async () => {
     writeFileSync(join(source, 'large'), bytes(4_194_304));
     writeFileSync(join(source, 'small'), 'small');
     await run();
     const parts = list(join(cloud, 'parts')).filter((name) => name.length > 60);
     const large = parts.find((name) => statSync(join(cloud, 'parts', name)).size > 4_000_000) as string;
     rmSync(join(cloud, 'parts', large));
-    // In the place of a part there is something that cannot be read as one.
+    // A folder takes the part's place and cannot be read as a part.
     mkdirSync(join(cloud, 'parts', large));
     const { status, stdout } = bkv('restore', cloud, to);
     assert.equal(status, 5);
@@ -278,7 +278,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
     assert.deepEqual(list(to), ['small']);
   });
 
-  it('owners that the system refuses are named, and the content is there', async function () {
+  it('owners that the system refuses are named, and the content is restored', async function () {
     if (!isRoot) return this.skip();
     writeFileSync(join(source, 'mine'), 'x');
     await run();
@@ -294,7 +294,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
     assert.equal(readFileSync(join(to, 'mine'), 'utf8'), 'x');
   });
 
-  it('goes on when the disk is full, with what still fits, and is resumed', async function () {
+  it('goes on when the disk is full with what still fits, and can be resumed', async function () {
     for (const [name, size] of [
       ['a', 1_000_000],
       ['b', 30_000_000],
@@ -318,7 +318,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
     }
   });
 
-  it('a place that cannot be restored to is told once, and plainly', async () => {
+  it('a destination that cannot be written is reported once, and plainly', async () => {
     writeFileSync(join(source, 'a'), 'a');
     writeFileSync(join(source, 'b'), 'b');
     await run();
@@ -394,7 +394,7 @@ describe(`restoring (BKV_SEED=${seed})`, () => {
     assert.notEqual(bkv('restore', cloud, to, '--overwrite', 'sometimes').status, 0);
   });
 
-  it('restores over a folder that is read-only, which it is afterwards', async function () {
+  it('restores into a read-only folder, which stays read-only', async function () {
     if (!isRoot) return this.skip();
     mkdirSync(join(source, 'locked'));
     for (const name of ['a', 'b']) writeFileSync(join(source, 'locked', name), `backup ${name}`);

@@ -9,7 +9,7 @@ import { Daemon } from '../rig/daemon.js';
 import { run } from '../rig/token.js';
 import { newBackupKey } from '../src/client/index.js';
 
-/** Which of the needles lie in the memory of a process. */
+/** @returns names of the needles found in the memory of a process */
 function searchMemory(pid: number, needles: Record<string, Uint8Array>): string[] {
   const found = new Set<string>();
   const memory = openSync(`/proc/${pid}/mem`, 'r');
@@ -43,7 +43,8 @@ describe('secrets', () => {
     this.timeout(120_000);
     const data = join(work, 'memory');
     execFileSync('mkdir', [data]);
-    // A key that nobody can take away is not known to look for.
+    // To look for the OPRF key, the test must know it. So its wrapping key is as an older version made it: keys can be
+    // taken out.
     await (await Daemon.start(data)).stop();
     run('dist/rig/objects.js', data, 'old-wrap');
     const daemon = await Daemon.start(data, { config: 'maxAttempts: 10\n' });
@@ -63,7 +64,7 @@ describe('secrets', () => {
       'backup key': backupKey,
       'backup key, in hexadecimal': Buffer.from(Buffer.from(backupKey).toString('hex')),
       'OPRF key': oprfKey,
-      // What must be there: the search itself is tested.
+      // This must be found: it proves that the search works.
       'account name': Buffer.from(await daemon.nameOf('alice')),
     };
     const { keeper, workers } = daemon.processes();
@@ -75,7 +76,7 @@ describe('secrets', () => {
         assert.ok(!daemon.logs.includes(Buffer.from(secret).toString(encoding)));
   });
 
-  it('serves TLS, and asks for client certificates where it is told to', async () => {
+  it('serves TLS, and asks for client certificates if configured', async () => {
     const data = join(work, 'tls');
     execFileSync('mkdir', [data]);
     const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: data, stdio: 'pipe' });

@@ -37,7 +37,7 @@ describe('page keys are destroyed while the vault serves', () => {
     rmSync(data, { recursive: true, force: true });
   });
 
-  it('moves the living, keeps their counters, and ends the ended for every copy of the database', async () => {
+  it('moves living accounts with their counters, and makes ended ones unreadable in every copy of the database', async () => {
     for (const account of ['alice', 'bob', 'carol']) await daemon.register(account, 'right');
     assert.deepEqual(await daemon.shred(), [], 'no account has ended');
     await (await daemon.startRecovery('alice', 'wrong')).abandon();
@@ -46,7 +46,7 @@ describe('page keys are destroyed while the vault serves', () => {
     await daemon.fetch('carol', 'DELETE', '/v1/account');
     const [before] = pageKeys(daemon);
 
-    // One that is open when the sweep begins, and one that runs out.
+    // A recovery is open when the sweep begins. It is proven meanwhile, and then another attempt is made.
     const open = await daemon.startRecovery('alice', 'right');
     const sweep = daemon.shred();
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -61,7 +61,7 @@ describe('page keys are destroyed while the vault serves', () => {
     assert.deepEqual(await status('bob'), { state: 'locked', attemptsRemaining: 0 });
     put(carol);
     assert.deepEqual(await status('carol'), { state: 'unregistered' });
-    // Where a living account's row is, in the page's new generation: no key is left that opens it.
+    // The ended account's row is put at the place of a living one, in the page's new generation. No key is left that opens it.
     const { cell, generation } = await take('alice');
     put({ ...carol, cell, generation });
     assert.deepEqual(await status('carol'), { state: 'unregistered' });
@@ -73,7 +73,7 @@ describe('page keys are destroyed while the vault serves', () => {
     assert.deepEqual(await status('bob'), { state: 'locked', attemptsRemaining: 0 });
   });
 
-  it('is told to the operator by bkv token shred', async () => {
+  it('is reported to the operator by bkv token shred', async () => {
     const shred = (admin: string, ...flags: string[]) => {
       const args = ['dist/src/cli/main.js', 'token', 'shred', '--admin', admin, ...flags];
       const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
@@ -93,7 +93,7 @@ describe('page keys are destroyed while the vault serves', () => {
     assert.match(said, /no vault answers on 127\.0\.0\.1:1/);
   });
 
-  it('goes on under load: no recovery and no registration fails for it', async () => {
+  it('works under load: no recovery and no registration fails because of it', async () => {
     const accounts = Array.from({ length: 30 }, (_, i) => `load-${i}`);
     for (const account of accounts) await daemon.register(account, 'right');
     let busy = true;
@@ -147,7 +147,7 @@ describe('page keys are destroyed while the vault serves', () => {
     await opens('alice');
   });
 
-  it('serves neither of two keys when one was hidden from the registration that replaced it', async () => {
+  it('serves neither of an account’s two rows if the old one was hidden from the registration that replaced it', async () => {
     await daemon.register('frank', 'old');
     const old = await take('frank');
     database()

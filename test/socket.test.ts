@@ -28,7 +28,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
   const folder = mkdtempSync(join(tmpdir(), 'bkv-socket-'));
   const path = join(folder, 'keeper.sock');
   let server: SocketServer<typeof API>;
-  /** Calls that came, in order, and what lets them end. */
+  /** Ids of the calls that came, in order. The functions in `held` let held calls end. */
   let came: string[] = [];
   let held: (() => void)[] = [];
   let holding = false;
@@ -51,7 +51,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     return socket;
   };
   const closed = (socket: Socket) => new Promise((resolve) => socket.once('close', resolve));
-  /** Sends bytes as a caller would that was taken over; says whether it was hung up on. */
+  /** Sends bytes as a caller that was taken over could. @returns whether the keeper hung up */
   const hangsUp = async (bytes: Uint8Array): Promise<boolean> => {
     const socket = open();
     socket.resume().write(bytes);
@@ -76,11 +76,11 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('is for its owner alone', () => {
+  it('is accessible to its owner only', () => {
     assert.equal(statSync(path).mode & 0o777, 0o600);
   });
 
-  it('carries answers, and errors with their code and details; of an unforeseen one nothing else', async () => {
+  it('carries answers, and errors with code and details; of an unforeseen error, nothing else', async () => {
     const keeper = connectKeeper(path);
     const ask = async (requestId: string) => keeper.status({ caller: { ...caller, requestId } });
     while (!(await ask('first').catch(() => undefined))) await setTimeout(5);
@@ -99,7 +99,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     keeper.disconnect();
   });
 
-  it('tells a caller whose keeper ended that it cannot know, and finds the next keeper', async () => {
+  it('tells a caller whose keeper ended that the outcome is unknown, and finds the next keeper', async () => {
     const keeper = connectKeeper(path);
     while (!(await keeper.status({ caller }).catch(() => undefined))) await setTimeout(5);
     holding = true;
@@ -114,7 +114,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     keeper.disconnect();
   });
 
-  it('takes the place of a socket that a killed keeper left, and of no living one', async () => {
+  it('replaces a socket that a killed keeper left, but none of a living keeper', async () => {
     await assert.rejects(listen(), {
       code: 'usage',
     });
@@ -143,7 +143,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     while (came.length < 3) await setTimeout(5);
   });
 
-  it('hangs up on who sends no greeting, another version, a frame too long, too short, of no kind or method', async () => {
+  it('hangs up on a caller that sends no greeting, another version, or a frame too long, too short, or of no known kind or method', async () => {
     const framed = (length: number, kind: number, body: Buffer) => {
       const bytes = Buffer.concat([Buffer.alloc(9), body]);
       bytes.writeUInt32BE(length, 0);
@@ -170,7 +170,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     assert.ok(!(await hangsUp(Buffer.concat([GREETING, status(1)]))), 'a good one is served');
   });
 
-  it('takes nothing that the schema does not know: bytes changed, cut, or added at random', async () => {
+  it('accepts nothing that the schema does not allow, however bytes are changed, cut or added', async () => {
     const good = status(1).subarray(9 + 1);
     await fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(good.length), (noise, at) => {
@@ -178,7 +178,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
           for (const { arguments: schema } of Object.values(API))
             try {
               const value = decode(schema as never, body);
-              // What is taken is what a caller could have written.
+              // Bytes that are accepted are those that an honest caller writes for that value.
               assert.deepEqual(encode(schema as never, value), body);
             } catch (error) {
               assert.ok(error instanceof Malformed, `${error}`);
@@ -188,7 +188,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     );
   });
 
-  it('lets a caller that floods wait, and no other', async () => {
+  it('makes a flooding caller wait, and no other', async () => {
     holding = true;
     const flood = open();
     flood.write(Buffer.concat([GREETING, ...Array.from({ length: 5000 }, (_, i) => status(i, 'flood'))]));
@@ -196,17 +196,17 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     const other = open();
     other.write(Buffer.concat([GREETING, status(1, 'other')]));
     await setTimeout(50);
-    // Two calls end: the next two are of either caller, in turn.
+    // When two calls end, one call of each caller starts.
     held.shift()?.();
     held.shift()?.();
     while (!came.includes('other')) await setTimeout(5);
-    // Its turn came at once, though thousands were there before.
+    // The other caller had its turn at once, although thousands of calls were waiting.
     assert.ok(came.indexOf('other') < 6, `${came.indexOf('other')}th`);
     holding = false;
     for (const free of held.splice(0)) free();
   });
 
-  it('lets nobody fill it with connections: those that are there go on, one more is hung up on', async () => {
+  it('cannot be filled with connections: existing ones go on, and the keeper hangs up on a further one', async () => {
     const keeper = connectKeeper(path);
     while (!(await keeper.status({ caller }).catch(() => undefined))) await setTimeout(5);
     const others = Array.from({ length: 40 }, () => {
@@ -222,7 +222,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     keeper.disconnect();
   });
 
-  it('reads no more from who does not read its answers, and serves others', async () => {
+  it('stops reading from a caller that does not read its answers, and serves others', async () => {
     const socket = open();
     socket.pause();
     socket.write(GREETING);
@@ -249,7 +249,7 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     assert.ok(!(await hangsUp(Buffer.concat([GREETING, status(1)]))));
   });
 
-  it('has a number of its own for every code and method', () => {
+  it('has a unique number for every code and method', () => {
     const wires = Object.values(ERRORS).map(({ wire }) => wire);
     assert.equal(new Set(wires).size, wires.length);
     const numbers = Object.values(API).map(({ number }) => number);

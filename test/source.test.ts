@@ -37,7 +37,7 @@ import { openStorage } from '../src/storage/index.js';
 const bytes = randomStream(seed);
 const readXattr = (path: string) => read(path, assert.fail);
 const isRoot = process.getuid?.() === 0;
-/** As a user who may not read everything. */
+/** A user who may not read everything. */
 const NOBODY = 65534;
 
 describe(`what is backed up (BKV_SEED=${seed})`, () => {
@@ -76,7 +76,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
     });
   };
 
-  it('goes on past what cannot be read, names it, and ends with a code of its own', async () => {
+  it('goes on past what cannot be read, names it, and ends with its own exit code', async () => {
     mkdirSync(join(source, 'secret'));
     writeFileSync(join(source, 'secret', 'within'), 'x');
     writeFileSync(join(source, 'forbidden'), 'x');
@@ -130,9 +130,9 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
     assert.equal((await run()).changed, 0);
   });
 
-  it('a path that is longer than the system takes is backed up and restored', async function () {
+  it('a path longer than the system’s limit is backed up and restored', async function () {
     if (process.platform !== 'linux') return this.skip();
-    // Made and looked at from within.
+    // The shell enters each folder in turn, because the system refuses the whole path.
     const deep = 'd'.repeat(200);
     const down = (at: string, then: string) =>
       execFileSync('bash', ['-c', `cd '${at}' && for i in $(seq 100); do ${then}; done`]);
@@ -159,7 +159,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
     assert.deepEqual((await back()).damaged, []);
   });
 
-  it('a file that changes while it is read is read again, and named when it goes on', async () => {
+  it('a file that changes while it is read is read again, and named if it goes on changing', async () => {
     const file = join(source, 'log');
     writeFileSync(file, bytes(9_000_000));
     let changes = 1;
@@ -191,7 +191,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
     assert.equal((await run({ force: true })).changed, 1);
   });
 
-  it('refuses a source without files, unless that is said', async () => {
+  it('refuses a source without files, unless that is asked for', async () => {
     await assert.rejects(run(), /no file to back up.*--allow-empty/);
     mkdirSync(join(source, 'folder'));
     writeFileSync(join(source, 'folder', 'file'), 'x');
@@ -279,7 +279,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
       );
   });
 
-  it('of a large image with holes only the content is read', async function () {
+  it('of a large image with holes, only the content is read', async function () {
     if (process.platform !== 'linux') return this.skip();
     const [size, middle] = [64 * 1024 ** 3, 40 * 1024 ** 3 + 12345];
     const image = openSync(join(source, 'image'), 'w');
@@ -361,7 +361,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
       assert.equal(readXattr(join(to, 'folder/file'))?.['user.note'], text);
     });
 
-    it('that cannot be read are told once, with their number, and nothing is left out', () => {
+    it('that cannot be read are reported once, with their number, and no file is left out', () => {
       const library = join(work, 'refuses.so');
       const code = `#include <errno.h>\n#include <string.h>
         long llistxattr(const char *path, char *names, unsigned long size) {
@@ -383,14 +383,14 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
       assert.match(stdout, /3 files/);
     });
 
-    it('are found changed, alone', async () => {
+    it('are backed up when only they have changed', async () => {
       await run();
       give(join(source, 'plain'), 'user.later', text);
       await run();
       assert.deepEqual(readXattr(join((await back()).to, 'plain')), { 'user.later': text });
     });
 
-    it('those that the system alone sets are told, unless owners are wanted', async function () {
+    it('those that only the system sets are reported and left out, unless owners are wanted', async function () {
       if (!isRoot) return this.skip();
       // cap_net_raw=ep
       const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex').toString('base64url');
@@ -403,7 +403,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
       assert.deepEqual(readXattr(join(owners.to, 'plain')), { 'security.capability': capability });
     });
 
-    it('without the ACL the group gets no more than it had, and what is refused is named', async () => {
+    it('if the ACL is refused, the group gets no more than it had, and the refusal is named', async () => {
       const entries = [
         { path: '', type: 'directory' as const, mode: 0o755, mtime: 1 },
         {
@@ -412,7 +412,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
           mode: 0o640,
           mtime: 1,
           size: 1,
-          // The system takes no ACL of an unknown version.
+          // Linux refuses an ACL of an unknown version.
           xattr: {
             [ACL]: Buffer.from(acl(), 'base64url').fill(9, 0, 1).toString('base64url'),
             'no.such': text,
@@ -433,7 +433,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
     });
   });
 
-  it('a folder that is swapped for a link meanwhile leads nowhere', async function () {
+  it('a folder that is swapped for a link meanwhile is not followed', async function () {
     if (process.platform !== 'linux') return this.skip();
     mkdirSync(join(source, 'a'));
     mkdirSync(join(work, 'secrets'));
@@ -452,7 +452,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
     assert.equal(readFileSync(join(to, 'a', '2')).length, 5_000_000);
   });
 
-  it('a file that grows faster than it is read has an end', async () => {
+  it('the reading of a file that grows faster than it is read ends', async () => {
     writeFileSync(join(source, 'log'), bytes(5_000_000));
     const { leftOut } = await run({ progress: () => appendFileSync(join(source, 'log'), bytes(5_000_000)) });
     assert.match(leftOut[0]?.reason ?? '', /changed each time/);
@@ -500,11 +500,11 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
         const said = ends(expected, 'backup', source, cloud);
         if (expected === 1) assert.match(said, /no space left .*make room, run bkv prune/);
       }
-      // Nothing is left at all.
+      // Fill the disk completely.
       spawnSync('dd', ['if=/dev/zero', `of=${join(cloud, 'filler')}`, 'bs=4k']);
       const pruned = ends(0, 'prune', cloud, '--keep', '1', '--now');
       assert.match(pruned, /1 snapshots and [1-9]\d* parts were deleted/);
-      // The room of the snapshot that went: also for a claim and the mark of the prune, which it had not.
+      // The room that the deleted snapshot freed must also hold a claim and the prune's mark, hence the smaller file.
       writeFileSync(join(source, 'file'), bytes(4_900_000));
       ends(0, 'backup', source, cloud);
       ends(0, 'verify', cloud);
@@ -517,7 +517,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
     }
   });
 
-  it('a pattern that names nothing is refused', () => {
+  it('a pattern that can match nothing is refused', () => {
     writeFileSync(join(source, 'x'), 'x');
     for (const pattern of ['', '/', './'])
       assert.equal(bkv(['backup', source, cloud, '--exclude', pattern]).status, 2);
@@ -536,7 +536,7 @@ describe(`what is backed up (BKV_SEED=${seed})`, () => {
     assert.deepEqual(leftOut, [{ path: 'b', reason: 'it is a FIFO' }]);
   });
 
-  it('what an interrupted write left is no reason to refuse, and is cleaned', async () => {
+  it('leftovers of an interrupted write do not make it refuse, and are cleaned up', async () => {
     writeFileSync(join(source, 'x'), 'x');
     mkdirSync(join(cloud, 'parts', 'ab'), { recursive: true });
     const left = ['bkv-backup.json.01234567.tmp', 'parts/ab/cd.89abcdef.tmp'].map((name) =>

@@ -11,7 +11,7 @@ import { formatKey, newBackupKey } from '../src/client/index.js';
 const bytes = randomStream(seed);
 const random = (): number => bytes(4).readUInt32BE() / 2 ** 32;
 
-/** Stands before a server and fails every seventh request: an answer of 503, or a connection that is cut. */
+/** A proxy that fails every seventh request, with an answer of 503 or a cut connection. */
 async function flaky(port: number) {
   let failed = 0;
   const { server, port: by } = await proxy(port, (incoming, outgoing, pass) => {
@@ -110,7 +110,7 @@ describe(`storages (BKV_SEED=${seed})`, () => {
     ['S3', () => 's3://taken'],
     ['S3 under a prefix', () => 's3://backups/pictures'],
   ] as const)
-    it(`${name}: begins no backup among other things`, () => {
+    it(`${name}: begins no backup in a place that holds other things`, () => {
       well('backup', source, `${location()}/other`);
       const { status, stderr } = bkv('backup', source, location());
       assert.equal(status, 1);

@@ -12,7 +12,7 @@ import { KEYS, Person } from './support/pty.js';
 const PASSWORD = 'purple otter under glass';
 
 describe('the terminal', () => {
-  describe('what ends up as the secret', () => {
+  describe('what is taken as the secret', () => {
     const ask = () => new Person(process.execPath, ['dist/test/support/ask.js'], process.env);
     const typed: [string, string[], string][] = [
       ['plain', ['secret'], 'secret'],
@@ -52,7 +52,7 @@ describe('the terminal', () => {
       assert.equal(await person.ends(), 130);
     });
 
-    it('two lines that are pasted at once are two answers', async () => {
+    it('two lines pasted at once are two answers', async () => {
       const person = ask();
       await person.sees(/First: /);
       person.type('one\rtwo\r');
@@ -61,7 +61,7 @@ describe('the terminal', () => {
       assert.equal(await person.ends(), 0);
     });
 
-    it('a window of another size', async () => {
+    it('a window that is resized', async () => {
       const person = ask();
       await person.sees(/First: /);
       person.type('sec');
@@ -121,12 +121,12 @@ describe('the terminal', () => {
       assert.notEqual(await person.ends(), 0);
     });
 
-    it('a vault ends with its terminal, and not at a SIGHUP before', async () => {
+    it('a vault ends with its terminal, but not at a SIGHUP before that', async () => {
       const work = mkdtempSync(join(tmpdir(), 'bkv-terminal-'));
       const loopback = '127.0.0.1:0';
       const args = ['serve', '--data', work, '--listen', loopback, '--admin', loopback];
       const person = new Person(process.execPath, ['dist/src/cli/main.js', ...args], process.env);
-      // Either side may be the first to serve.
+      // The side for clients and that for the operator may start in either order.
       for (const _ of ['clients', 'operator']) await person.sees(/"message":"serving/);
       process.kill(person.pid, 'SIGHUP');
       const { all } = processesOf(person.pid);
@@ -168,7 +168,7 @@ describe('the terminal', () => {
         HOME: work,
       };
     };
-    /** With Argon2id, as the command has it: the tests' own client leaves that out. */
+    /** A client with Argon2id, as the command uses it. The tests' usual client skips it. */
     const client = (account: string) =>
       new VaultClient({
         url: daemon.url,
@@ -319,7 +319,7 @@ describe('the terminal', () => {
       assert.equal(piped(['key', 'delete', '--yes']).status, 0);
     });
 
-    it('key to-digits into what keeps nothing leaves the key with the vault', async () => {
+    it('key to-digits into an output that keeps nothing leaves the key with the vault', async () => {
       await as('erin');
       await client('erin').register(PASSWORD, key);
       const shell = (script: string) =>

@@ -29,7 +29,7 @@ describe('threshold OPRF', () => {
     });
   }
 
-  describe('a share that travels into a token', () => {
+  describe('a share that is sent into a token', () => {
     let token: TokenPool;
     let pair: WrappedKey;
     const [share, other] = dealKey(3, 5).shares as [Share, Share];
@@ -55,7 +55,7 @@ describe('threshold OPRF', () => {
     const G = p256.Point.BASE.toBytes(true);
     const order = Buffer.from(p256.Point.Fn.ORDER.toString(16), 'hex');
     const bad: Record<string, () => Promise<TravellingShare> | TravellingShare> = {
-      // Recorded, and sent into another registration: with another pair, or another client's key share.
+      // A share that was recorded and is sent into another registration, with another pair or another client's key share.
       'one for another pair': async () =>
         travelling(share.scalar, share.publicKey, (await token.call('generateWrapped')).publicKey),
       'one under another key share': () => ({
@@ -72,12 +72,12 @@ describe('threshold OPRF', () => {
       'the order of the curve': () => travelling(order, share.publicKey),
     };
     for (const [what, make] of Object.entries(bad))
-      it(`is refused as who sent it made it, not as a failure of the token: ${what}`, async () => {
+      it(`is refused as a fault of its sender, not of the token: ${what}`, async () => {
         await assert.rejects(token.call('importShare', pair, await make()), InvalidInput);
         assert.equal(token.state, 'up');
       });
 
-    it('is no fault of who sent it when the token fails', async () => {
+    it('does not blame the sender when the token fails', async () => {
       const broken = { wrapped: new Uint8Array(80), publicKey: pair.publicKey };
       await assert.rejects(
         token.call('importShare', broken, travelling(share.scalar, share.publicKey)),

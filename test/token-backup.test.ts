@@ -25,7 +25,7 @@ import { backUpToken, TokenBackupError } from '../src/keeper/vault/token-backup.
 
 const SO_PIN = '87654321';
 
-/** openCryptoki has no CKA_WRAP_WITH_TRUSTED. */
+/** Skipped on openCryptoki, which has no CKA_WRAP_WITH_TRUSTED. */
 (isOpenCryptoki ? describe.skip : describe)('a backup of a token, without its custodians', () => {
   const named = (label: string): Profile => ({
     ...loadProfile('hsm-config/softhsm2.yaml'),
@@ -90,7 +90,7 @@ const SO_PIN = '87654321';
     assert.deepEqual(labels(other), before);
   });
 
-  it('names what does not fit: another version, another file, a key that is not the one it says', () => {
+  it('names what does not fit: another version, another file, a key that is not the stated one', () => {
     const file = JSON.parse(backup);
     const changed = (change: object) => JSON.stringify({ ...file, ...change });
     const content = (change: object) => changed({ content: { ...file.content, ...change } });
@@ -114,7 +114,7 @@ const SO_PIN = '87654321';
     assert.throws(() => rehearseToken(other, '{}'), TokenBackupError);
   });
 
-  it('a backup token serves nobody, nor one whose restore was cut off', () => {
+  it('neither a backup token nor a token whose restore was cut off serves anybody', () => {
     assert.throws(() => new Session(other), /restore/);
     const session = new Session(other, { keys: throwAwayKeys });
     session.createData('bkv.ledger.page.0', Buffer.from('of a restore that was cut off'));
@@ -123,7 +123,7 @@ const SO_PIN = '87654321';
     assert.throws(() => new Session(other), /restore/);
   });
 
-  it('what its key unwraps stays in the backup token; under one that an older version made, it does not', () => {
+  it('unwrapped keys stay in the backup token; in one that an older version made, they do not', () => {
     const { long, keys } = JSON.parse(backup).content as {
       long: { kek: string };
       keys: { wrapped: string }[];
@@ -185,7 +185,7 @@ const SO_PIN = '87654321';
     }
   });
 
-  it('is restored: rows open, keys evaluate, and nothing is left that takes the keys in again', async () => {
+  it('is restored: rows open, keys evaluate, and no key is left that could unwrap the backup again', async () => {
     restoreToken(other, backup);
     const after = labels(other);
     assert.ok(!after.includes('bkv.backup'), after.join());
@@ -207,13 +207,13 @@ const SO_PIN = '87654321';
       await assert.rejects(token.call('wrapForBackup', ledger.keyOf(row)), /bkv\.backup/);
       await ledger.close();
     });
-    // The PIN may not have changed hands yet: done again, it is done.
+    // If it is repeated because the PIN was not handed over yet, nothing changes.
     const served = labels(other);
     assert.equal(restoreToken(other, backup).pageKeys, 1);
     assert.deepEqual(labels(other), served);
   });
 
-  it('version 3 is read for ever', () => {
+  it('version 3 can always be read', () => {
     const folder = 'test/golden/token-backup';
     const profile = named('golden');
     initializeBackupToken(profile, SO_PIN);
@@ -223,7 +223,7 @@ const SO_PIN = '87654321';
   });
 });
 
-/** Has a backup token hold another key than the one that it made. */
+/** Replaces the key of a backup token by another one. */
 function hold(profile: Profile, pem: string): void {
   const binding = new Binding(profile);
   for (const handle of binding.find([{ type: pkcs11.CKA_TOKEN, value: true }])) binding.destroy(handle);

@@ -18,7 +18,7 @@ const startBody = () => ({ KE1: Buffer.from(generateKE1(Buffer.from('a guess')).
 
 describe('the vault over HTTP, on a token of its own', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-vault-'));
-  // Beyond what a test sends, so that the limit of requests is not what stops a guesser here.
+  // The rate limits are above what a test sends, so that they do not stop a guesser here.
   const config = 'rateLimit: { account: 1000, address: 10000 }\n';
   let daemon: Daemon;
   before(async () => {
@@ -52,7 +52,7 @@ describe('the vault over HTTP, on a token of its own', () => {
     await assert.rejects(alice.recover('third'), WrongPassword);
   });
 
-  it('evaluates exactly the limit of 200 concurrent wrong passwords, then is locked for ever', async () => {
+  it('evaluates exactly as many of 200 concurrent wrong passwords as the limit allows, then is locked for ever', async () => {
     const bob = daemon.client('bob');
     await bob.register('right', newBackupKey());
     const answers = await Promise.all(
@@ -71,7 +71,7 @@ describe('the vault over HTTP, on a token of its own', () => {
     await assert.rejects(bob.recover('right'), Locked);
   });
 
-  it('leaves nothing in the database of an account that was locked', async () => {
+  it('leaves nothing of a locked account in the database', async () => {
     const eve = daemon.client('eve');
     await eve.register('right', newBackupKey());
     const database = openSqlite(join(data, 'records.sqlite'), { readonly: true });
@@ -102,7 +102,7 @@ describe('the vault over HTTP, on a token of its own', () => {
     assert.equal(await next(), 423);
   });
 
-  it('evaluates the same element of an unknown account to the same, as of a known one', async () => {
+  it('evaluates one element to the same result each time, for an unknown account as for a known one', async () => {
     const body = startBody();
     const evaluate = async () => {
       const { KE2 } = (await (await daemon.fetch('nobody2', 'POST', '/v1/recovery/start', body)).json()) as {
@@ -137,7 +137,7 @@ describe('the vault over HTTP, on a token of its own', () => {
     });
   });
 
-  it('takes a KE3 once, from its own account, and a wrong one not at all', async () => {
+  it('accepts a KE3 once and from its own account, and a wrong one never', async () => {
     const start = async (account: string) =>
       (await (await daemon.fetch(account, 'POST', '/v1/recovery/start', startBody())).json()) as {
         recoveryId: string;

@@ -22,7 +22,7 @@ const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'hex
 const toHex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 const load = (name: string) => JSON.parse(readFileSync(`test/vectors/${name}`, 'utf8'));
 
-/** noble reduces its random bytes r to the scalar (r mod (n-1)) + 1: the r that gives a wanted scalar. */
+/** Random bytes r that give a wanted scalar: noble makes them the scalar (r mod (n-1)) + 1. */
 const forScalar =
   (scalar: string) =>
   (n = 48) =>
@@ -136,7 +136,7 @@ describe('published vectors, with the server scalars used through the token', ()
     });
   }
 
-  it('keys that lie in the token multiply as their public keys say, for G, -G and others', async () => {
+  it('keys in the token multiply as their public keys say, for G, -G and others', async () => {
     const publicKey = await token.call('publicKey', KEY_LABELS.static);
     const G = p256.Point.BASE;
     const multiply = (P: typeof G) => token.call('multiply', { label: KEY_LABELS.static }, P.toBytes(true));
@@ -148,7 +148,7 @@ describe('published vectors, with the server scalars used through the token', ()
     }
   });
 
-  it('refuses the identity, other lengths and points off the curve before the token sees them', async () => {
+  it('refuses the identity, wrong lengths and points off the curve before the token sees them', async () => {
     const offCurve = Uint8Array.from([2, ...new Uint8Array(31), 1].slice(0, 33));
     while (true) {
       try {

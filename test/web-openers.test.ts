@@ -55,7 +55,7 @@ describe('ways to open a backup, on the page', () => {
     }
   }
 
-  it('a passkey opens the backup in another profile that has it, and in none that has not', async () => {
+  it('a passkey opens the backup in another browser profile that has it, and in none that does not', async () => {
     const visitor = await visit('ada', PHONE);
     const authenticator = await visitor.authenticator();
     await makeWithPasskey(visitor, file('ada.bkv'));
@@ -72,7 +72,7 @@ describe('ways to open a backup, on the page', () => {
     await other.authenticator();
     await usePasskey(other, file('ada.bkv'));
     await other.alerted(/No passkey was used\. Try again, or go back/);
-    // A passkey of another backup.
+    // Try with a passkey of another backup.
     await other.page.reload();
     await makeWithPasskey(other, file('ada-other.bkv'));
     await other.press('Done');
@@ -86,7 +86,7 @@ describe('ways to open a backup, on the page', () => {
     await visitor.alerted(/No passkey was used/);
   }).timeout(60_000);
 
-  it('tells plainly before anything depends on it that a passkey cannot, and when its dialogue is closed', async () => {
+  it('says plainly that a passkey cannot lock files, before anything depends on it, and when its dialogue is closed', async () => {
     const poor = await visit('bo');
     const authenticator = await poor.authenticator(false);
     await poor.chooseFiles([file('notes.txt')]);
@@ -99,7 +99,7 @@ describe('ways to open a backup, on the page', () => {
     await poor.open('With 64 digits');
     await poor.keepDigits();
     await poor.download(file('bo.bkv'), () => poor.press('Back up'));
-    // The useless one is not offered any more, where the system takes it back.
+    // The useless passkey is no longer offered, if the system lets the page take it back.
     assert.ok((await authenticator.credentials()).length <= 1);
 
     const shy = await visit('bo');
@@ -120,7 +120,7 @@ describe('ways to open a backup, on the page', () => {
     await old.page.getByRole('button', { name: 'Back' }).locator('visible=true').click();
   }).timeout(60_000);
 
-  it('each way opens what another made, adds the next, and is left when others are removed', async () => {
+  it('each way opens what another made, adds the next, and stays when others are removed', async () => {
     const visitor = await visit('cleo', PHONE);
     const { page } = visitor;
     await visitor.authenticator();
@@ -131,7 +131,7 @@ describe('ways to open a backup, on the page', () => {
     await visitor.accessible();
     assert.equal(await page.getByRole('button', { name: /^Remove/ }).count(), 0);
 
-    // With the passkey, digits; the same passkey once more is refused.
+    // The passkey opens the backup and adds digits. It is refused as a second passkey.
     await visitor.addWay('A passkey');
     await visitor.press('Add it');
     await visitor.alerted(/has a passkey for this backup already/);
@@ -143,7 +143,7 @@ describe('ways to open a backup, on the page', () => {
     assert.deepEqual((await visitor.ways())[1], '64 digits');
     await page.getByText('The new file is with your downloads').waitFor();
 
-    // With the digits, contacts.
+    // The digits add contacts.
     await visitor.press('Done');
     await visitor.chooseBackup(file('cleo.bkv'));
     await visitor.open('With 64 digits');
@@ -157,7 +157,7 @@ describe('ways to open a backup, on the page', () => {
     assert.equal((await visitor.ways())[2], '2 of 3 people: Ann, Ben, Çem');
     assert.ok(!(await page.content()).includes(ann.slice(0, 14)), 'the pieces are out of the page');
 
-    // With contacts, a password.
+    // The contacts add a password.
     await visitor.press('Done');
     await visitor.chooseBackup(file('cleo.bkv'));
     await visitor.open('With people you trust');
@@ -225,7 +225,7 @@ describe('ways to open a backup, on the page', () => {
       }
   }).timeout(180_000);
 
-  it('a removed way adds nothing to a folder, and an older copy of a backup is told', async () => {
+  it('a removed way adds nothing to a folder, and an older copy of a backup is reported', async () => {
     const visitor = await visit('dora');
     const { page } = visitor;
     const toFolder = async () => {
@@ -262,7 +262,7 @@ describe('ways to open a backup, on the page', () => {
     await visitor.accessible();
     await visitor.press('Remove it');
     assert.equal((await visitor.ways()).length, 1);
-    // The other tab still shows what is gone.
+    // The other tab still shows the removed way.
     await tab.page.getByRole('button', { name: /^Remove/ }).click();
     await tab.press('Remove it');
     await tab.page.locator('#ways-alone').waitFor();

@@ -62,7 +62,7 @@ describe('the page in a browser', () => {
     await (isDigits ? visitor.digits(secret) : visitor.password(secret));
     await visitor.step(`${files} restored`);
   }
-  /** Asks the vault past the page. */
+  /** Sends a request to the vault directly, without the page. */
   const ask = async (account: string, method: string, path: string, body?: object) => {
     const token = await (await fetch(`${url}demo/login`, { method: 'POST', body: account })).text();
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
@@ -72,7 +72,7 @@ describe('the page in a browser', () => {
   };
   const attempts = async (account: string): Promise<unknown> =>
     (await ask(account, 'GET', 'account')).attemptsRemaining;
-  /** Spends attempts as wrong passwords do, without the time that they take. */
+  /** Spends attempts like wrong passwords, but without the time for stretching. */
   async function waste(account: string, count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
       const KE1 = Buffer.from(generateKE1(Buffer.from('a guess')).KE1).toString('base64url');
@@ -135,7 +135,7 @@ describe('the page in a browser', () => {
     assert.equal(await attempts('alice'), 10);
   });
 
-  it('asks for the password that there is, on a second device and after a reload: one key opens all', async () => {
+  it('asks for the existing password, on a second device and after a reload: one key opens all', async () => {
     const first = await visit('bea');
     await backUp(first, file('bea-1.bkv'));
     await first.page.reload();
@@ -157,7 +157,7 @@ describe('the page in a browser', () => {
     }
   }).timeout(90_000);
 
-  it('tells of wrong passwords that somebody else tried, and has another chosen in their place', async () => {
+  it('reports wrong passwords that somebody else tried, and lets a new password be chosen', async () => {
     const visitor = await visit('ben', PHONE);
     await backUp(visitor, file('ben.bkv'));
     await waste('ben', 2);
@@ -212,7 +212,7 @@ describe('the page in a browser', () => {
     await restores(await visit('cora'), file('cora-2.bkv'), 'garnet-tuba-17-meadow');
   }).timeout(90_000);
 
-  it('has both password and digits open a backup, or the digits alone', async () => {
+  it('makes a backup that both password and digits open, or the digits alone', async () => {
     const visitor = await visit('dan');
     await backUp(visitor, file('dan.bkv'));
     await visitor.press('Done');
@@ -248,7 +248,7 @@ describe('the page in a browser', () => {
     await visitor.page.getByText('Your 64 digits open it.').waitFor();
   }).timeout(90_000);
 
-  it('shows the same digits again for the next backup of a visit; a password that follows them is a way of its own', async () => {
+  it('shows the same digits for the next backup of a visit; a password chosen after them is a separate way', async () => {
     const visitor = await visit('erin');
     await visitor.chooseFiles(notes());
     await visitor.open('With 64 digits');
@@ -285,7 +285,7 @@ describe('the page in a browser', () => {
     await visitor.chooseFiles(notes());
     await visitor.open('With a password');
     await visitor.step('Choose a password');
-    // The vault has it, and its first answer is lost: the same message is sent again.
+    // The vault registers, but its first answer is lost. So the same message is sent again.
     let sent = 0;
     await visitor.page.route('**/v1/registration/finish', async (route) => {
       const response = await route.fetch();
@@ -301,7 +301,7 @@ describe('the page in a browser', () => {
     await restores(await visit('gil'), file('gil.bkv'), PASSWORD);
   }).timeout(90_000);
 
-  it('says so after ten wrong passwords, invites no more tries, and lets begin anew', async () => {
+  it('says after ten wrong passwords that it is closed, invites no more tries, and lets the person begin anew', async () => {
     const page = await visit('hal', PHONE);
     await backUp(page, file('hal.bkv'));
     await page.page.reload();
@@ -318,7 +318,7 @@ describe('the page in a browser', () => {
       await page.password('a guess');
       await page.alerted(told);
     }
-    // Who comes to it again is told before the last try is spent.
+    // Somebody who comes back is warned before the last try.
     const other = await visit('hal', PHONE);
     await other.chooseBackup(file('hal.bkv'));
     await other.open('With a password');
@@ -347,7 +347,7 @@ describe('the page in a browser', () => {
   describe('on a device that cannot do the calculation', () => {
     before(async () => backUp(await visit('ivy'), file('ivy.bkv')));
 
-    it('tells before the vault is asked that there is no WebAssembly, as in Lockdown Mode', async () => {
+    it('says before the vault is asked that there is no WebAssembly, as in Lockdown Mode', async () => {
       const visitor = await visit('ivy');
       await visitor.page.context().route('**/stretch-worker.js', async (route) => {
         const response = await route.fetch();
@@ -360,7 +360,7 @@ describe('the page in a browser', () => {
       assert.equal(await attempts('ivy'), 10);
     }).timeout(90_000);
 
-    it('tells before the vault is asked that 64 MiB cannot be had', async () => {
+    it('says before the vault is asked that it cannot get 64 MiB of memory', async () => {
       const poor = await launch('--js-flags=--wasm-max-mem-pages=512');
       try {
         const visitor = await Visitor.at(poor, url, 'ivy');
@@ -376,7 +376,7 @@ describe('the page in a browser', () => {
       }
     }).timeout(90_000);
 
-    it('tells the same where a policy forbids WebAssembly', async () => {
+    it('says the same if a policy forbids WebAssembly', async () => {
       const visitor = await visit('ivy');
       await visitor.page.context().route('**/*', async (route) => {
         const response = await route.fetch();
@@ -396,7 +396,7 @@ describe('the page in a browser', () => {
       assert.equal(await attempts('ivy'), 10);
     }).timeout(90_000);
 
-    it('does not say that nothing was tried when the vault was asked', async () => {
+    it('does not say that no try was spent if the vault was asked', async () => {
       const visitor = await visit('ivy');
       await visitor.chooseBackup(file('ivy.bkv'));
       await visitor.open('With a password');
@@ -517,7 +517,7 @@ describe('the page in a browser', () => {
     assert.equal(await attempts('max'), 10);
   }).timeout(60_000);
 
-  it('keeps two photos of one name, and the folders of a folder', async () => {
+  it('keeps two photos with one name, and the folders in a folder', async () => {
     const visitor = await visit('nia');
     mkdirSync(file('trip/day 1'), { recursive: true });
     for (const path of ['trip/image.jpg', 'trip/day 1/image.jpg']) writeFileSync(file(path), path);
@@ -552,7 +552,7 @@ describe('the page in a browser', () => {
     );
   });
 
-  it('gives no two files one path', () => {
+  it('never gives two files the same path', () => {
     const paths = (...names: string[]) =>
       choose(
         names.map(
@@ -571,7 +571,7 @@ describe('the page in a browser', () => {
     ]);
   });
 
-  it('adds to the backup in a folder with the key that it has, and to nothing else', async () => {
+  it('adds to the backup in a folder with its existing key, and to nothing else', async () => {
     const visitor = await visit('carol');
     const toFolder = async () => {
       await visitor.begin('Back up');
@@ -612,7 +612,7 @@ describe('the page in a browser', () => {
     await visitor.step('1 file is restored');
   }).timeout(90_000);
 
-  it('forgets secrets when it is left, and asks before it is left in the middle', async () => {
+  it('forgets secrets when the person leaves, and asks before they leave in the middle', async () => {
     const visitor = await visit('oda');
     await visitor.chooseFiles(notes());
     await visitor.open('With 64 digits');
@@ -636,7 +636,7 @@ describe('the page in a browser', () => {
     await dialog.accept();
   });
 
-  it('goes one step back with the browser, and forgets on the way what the page’s own button does', async () => {
+  it('goes one step back with the browser’s button, and then forgets what it forgets with its own', async () => {
     const visitor = await visit('mia');
     const { page } = visitor;
     await visitor.chooseFiles(notes());
@@ -704,7 +704,7 @@ describe('the page in a browser', () => {
               if (alert) alert.textContent = 'Something is wrong here.';
             }
           }, step);
-          // What axe finds hangs on the colours, and not on the width.
+          // axe's findings depend on the colours and not on the width, so one width for each scheme is enough.
           if ((colorScheme === 'light') === (viewport === PHONE.viewport)) await visitor.accessible();
           else await visitor.fits();
         }
@@ -763,7 +763,7 @@ describe('the page in a browser', () => {
   });
 });
 
-/** A film of a QR code that is held still: YUV4MPEG2, grey. */
+/** A film of a motionless QR code: YUV4MPEG2, grey. */
 function film(text: string): Buffer {
   const [width, height, scale] = [640, 480, 8];
   const modules = encodeQR(text, 'raw', { border: 4 });

@@ -64,7 +64,7 @@ describe('wire protocol 2', function () {
   const finishes = () => relay.seen.filter(({ path }) => path === FINISH);
 
   describe('whoever is below TLS', () => {
-    it('learns nothing of a password by an OPRF key of their own (A6)', async () => {
+    it('learns nothing of a password by using their own OPRF key (A6)', async () => {
       const { secretKey } = deriveKeyPair(new Uint8Array(32).fill(7));
       let blinded = new Uint8Array();
       relay.onRequest = atPath(START, (body) => {
@@ -88,14 +88,14 @@ describe('wire protocol 2', function () {
       'the exchange': (answer) => ({ ...answer, registrationId: flipped(answer.registrationId) }),
     };
     for (const [what, change] of Object.entries(answers)) {
-      it(`cannot alter what the vault answers: ${what}`, async () => {
+      it(`cannot alter the vault’s answer: ${what}`, async () => {
         relay.onAnswer = atPath(START, change);
         await assert.rejects(through('alice').register('right', newBackupKey()), VaultIdentityMismatch);
         assert.deepEqual(finishes(), []);
       });
     }
 
-    it('cannot have a client registered as a plain one, or with a key share of their own', async () => {
+    it('cannot make a registration a plain one, or put in their own key share', async () => {
       for (const change of [
         ({ keyshare: _, ...body }: Json) => body,
         (body: Json) => ({ ...body, keyshare: text(deriveKeyPair(new Uint8Array(32).fill(1)).publicKey) }),
@@ -110,14 +110,14 @@ describe('wire protocol 2', function () {
       }
     });
 
-    it('cannot have the start answered to another account', async () => {
+    it('cannot have the start answered for another account', async () => {
       relay.onRequest = (_path, body) => body;
       const client = through('alice', { accessToken: () => daemon.jwt('mallory') });
       await assert.rejects(client.register('right', newBackupKey()), VaultIdentityMismatch);
       assert.deepEqual(finishes(), []);
     });
 
-    it('cannot swap the record or the sealed key, nor leave the MAC out; what was there stays', async () => {
+    it('cannot swap the record or the sealed key, nor leave out the MAC; the old registration stays', async () => {
       const key = newBackupKey();
       await daemon.client('bob').register('right', key);
       let theirs: Json = {};
@@ -152,7 +152,7 @@ describe('wire protocol 2', function () {
       await assert.rejects(post('dave', FINISH), (error: HttpFailure) => error.status === 404);
     });
 
-    it('sees no access token when it is another vault', async () => {
+    it('sees no access token if they pose as another vault', async () => {
       relay.onAnswer = atPath('/v1/identity', (answer) => ({
         ...answer,
         serverPublicKey: text(deriveKeyPair(new Uint8Array(32)).publicKey),
@@ -162,7 +162,7 @@ describe('wire protocol 2', function () {
     });
   });
 
-  it('has a finish whose answer was lost sent again, and answers it the same', async () => {
+  it('a finish whose answer was lost is sent again, and answered the same', async () => {
     const key = newBackupKey();
     relay.lost.push(FINISH, FINISH);
     await through('erin').register('right', key);
@@ -176,7 +176,7 @@ describe('wire protocol 2', function () {
     );
   });
 
-  it('lets one of two devices register that do so at the same moment, and the other know', async () => {
+  it('of two devices that register at the same moment, one succeeds and the other is told', async () => {
     const names = ['first', 'second'];
     let meet: () => void = () => undefined;
     const met = new Promise<void>((resolve) => {
@@ -197,7 +197,7 @@ describe('wire protocol 2', function () {
     const [lost] = done.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
     assert.ok(won >= 0 && lost instanceof KeyExists, String(lost));
     assert.deepEqual((await daemon.client('heidi').recover(names[won] as string)).backupKey, keys[won]);
-    // The one that was refused is answered the same when it comes again.
+    // The refused finish is answered the same when it is sent again.
     for (const { body } of finishes()) {
       const again = daemon.post(await daemon.jwt('heidi'), FINISH, body);
       await again.catch((error: HttpFailure) => assert.equal(error.status, 409));
@@ -205,7 +205,7 @@ describe('wire protocol 2', function () {
     assert.deepEqual((await daemon.client('heidi').recover(names[won] as string)).backupKey, keys[won]);
   });
 
-  it('has a key replaced by who says so, and by nobody whose message was altered to say so', async () => {
+  it('replaces a key for a client that asks for it, and not if a message was altered to ask for it', async () => {
     const key = newBackupKey();
     await daemon.client('ivan').register('right', key);
     relay.onAnswer = (path, answer) => (path === '/v1/account' ? { state: 'unregistered' } : answer);
@@ -222,7 +222,7 @@ describe('wire protocol 2', function () {
     assert.deepEqual((await daemon.client('ivan').recover('new')).backupKey, other);
   });
 
-  it('ends a registration with a login, and says when that does not open', async () => {
+  it('ends a registration with a login, and says if the login does not open', async () => {
     relay.onAnswer = atPath('/v1/recovery/finish', (answer) => ({
       ...answer,
       encryptedBackupKey: flipped(answer.encryptedBackupKey),
@@ -233,7 +233,7 @@ describe('wire protocol 2', function () {
     );
   });
 
-  it('opens for the account alone that it was registered for (A13)', async () => {
+  it('opens only for the account that registered (A13)', async () => {
     await daemon.client('grace').register('right', newBackupKey());
     const renamed = new VaultClient({
       url: daemon.url,
@@ -244,7 +244,7 @@ describe('wire protocol 2', function () {
     await assert.rejects(renamed.recover('right'), WrongPassword);
   });
 
-  it('takes access tokens for itself alone (A5)', async () => {
+  it('accepts only access tokens for its own vault (A5)', async () => {
     const other = text(deriveKeyPair(new Uint8Array(32).fill(9)).publicKey);
     const foreign = await embeddedJwt(data, 'alice', 60, other);
     const answer = await fetch(new URL('/v1/account', daemon.url), {
@@ -255,7 +255,7 @@ describe('wire protocol 2', function () {
     assert.ok(relay.seen.every(({ authorization }) => authorization === undefined));
   });
 
-  it('is spoken in clear to this device alone, unless told otherwise', () => {
+  it('uses plain HTTP only to this device, unless told otherwise', () => {
     const client = (url: string, more: object = {}) =>
       new VaultClient({
         url,
@@ -274,7 +274,7 @@ describe('wire protocol 2', function () {
       client(url);
   });
 
-  describe('an untouched client of RFC 9807 (@serenity-kit/opaque-p256)', () => {
+  describe('an unmodified client of RFC 9807 (@serenity-kit/opaque-p256)', () => {
     const password = 'correct horse battery staple';
     const post = async (path: string, body: object) => daemon.post(await daemon.jwt('plain'), path, body);
     const login = async (tried: string) => {

@@ -39,7 +39,7 @@ describe('the witness of what a token was told to keep', () => {
 
   const objects = () => new Set(readdirSync(folder).filter((name) => name.endsWith('.object')));
   const views = () => readdirSync(folder).filter((name) => name.startsWith('witness.'));
-  /** Runs `make`, and says which file it made. */
+  /** @returns path of the object file that `make` made */
   const fileOf = async (make: () => Promise<unknown>): Promise<string> => {
     const before = objects();
     await make();
@@ -62,11 +62,11 @@ describe('the witness of what a token was told to keep', () => {
     }
   });
 
-  it('sees at any length that an object was cut off', async () => {
+  it('sees that an object was cut off, at any length', async () => {
     const path = await fileOf(() => token.call('createData', 'bkv.cut', value));
     const whole = readFileSync(path);
     for (const length of [0, 8, 100, whole.length >> 1, whole.length - 1]) {
-      // Each time a new file: an object is looked at when it has just come.
+      // The file is removed and written anew, because the witness looks only at new objects.
       rmSync(path);
       await witness.confirm({ noKey: 'none' });
       writeFileSync(path, whole.subarray(0, length), { mode: 0o600 });
@@ -80,7 +80,7 @@ describe('the witness of what a token was told to keep', () => {
     await refuses({ data: 'bkv.other', value: Buffer.alloc(3000, 8) });
   });
 
-  it('sees whether the key of a page was kept, and whether it is gone', async () => {
+  it('sees whether a page key was kept, and whether it is gone', async () => {
     const make = async (label: string) => {
       let question: Question | undefined;
       const path = await fileOf(async () => {
@@ -100,7 +100,7 @@ describe('the witness of what a token was told to keep', () => {
     await witness.confirm({ noKey: 'bkv.page.1' });
   });
 
-  it('writes again what another process left, when that cannot be synced: a second sync would say nothing', async () => {
+  it('writes another process’s object again if its sync fails, because a second sync would prove nothing', async () => {
     const work = mkdtempSync(join(tmpdir(), 'bkv-witness-plan-'));
     const plan = new Plan(work, folder);
     await token.call('createData', 'bkv.left', value);
@@ -112,7 +112,7 @@ describe('the witness of what a token was told to keep', () => {
       await second.ready();
       const looks = () => second.confirm({ data: 'bkv.left', value });
       let said = '';
-      // The first writes of a look make its view.
+      // The first writes only make the witness's view of the token.
       for (let first = 1n; first < 20n && !said.includes('not on the disk'); first++) {
         plan.fail(first, NEVER);
         await assert.rejects(looks(), ({ message }: Error) => {
@@ -137,7 +137,7 @@ describe('the witness of what a token was told to keep', () => {
     }
   });
 
-  it('sees what came before it began, and removes what one that was killed left behind', async () => {
+  it('sees objects older than itself, and removes what a killed witness left behind', async () => {
     mkdirSync(join(folder, 'witness.1'));
     writeFileSync(join(folder, 'witness.1', 'left.object'), '');
     const second = new Witness(profile);

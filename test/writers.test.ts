@@ -16,14 +16,14 @@ describe(`several devices on one storage (BKV_SEED=${seed})`, () => {
   };
 
   for (const killed of [false, true])
-    it(`begin, back up and prune at once${killed ? ', and stop anywhere' : ''}: what was reported is there`, async function () {
+    it(`begin, back up and prune at once${killed ? ', and stop anywhere' : ''}: every reported backup is there`, async function () {
       this.timeout(120_000);
       for (let round = 0; round < ROUNDS; round++) {
         const random = randomNumbers(`${seed} ${round} ${killed}`);
         const objects = new Objects();
         const shared = { 'old.txt': 'what a deleted snapshot left', 'both.txt': 'the same on both' };
         if (random() < 0.7) {
-          // A part that nobody names any more, which both are about to use again.
+          // Leave a part that no snapshot names any more, and that both devices are about to use again.
           await backupEntries(source(shared), 0, new MemoryStorage(objects), key);
           await backupEntries(source({ 'x.txt': 'x' }), 0, new MemoryStorage(objects), key);
           await prune(new MemoryStorage(objects), key, 1);
@@ -34,7 +34,7 @@ describe(`several devices on one storage (BKV_SEED=${seed})`, () => {
             objects,
             turns.of(name, killed && random() < 0.6 ? Math.floor(random() * 40) : undefined),
           );
-        // Mostly the same as the deleted snapshot had, so that its part is wanted again.
+        // The content is mostly that of the deleted snapshot, so that its part is needed again.
         const contents = ['a', 'b'].map(
           (name): Record<string, string> => (random() < 0.7 ? shared : { ...shared, [`${name}.txt`]: name }),
         );
@@ -51,7 +51,7 @@ describe(`several devices on one storage (BKV_SEED=${seed})`, () => {
             assert.deepEqual(await restored(objects, result.value.snapshot), files, `round ${round}`);
           else assert.match(result.reason.message, /killed/, `round ${round}: ${result.reason.stack}`);
         }
-        // Nobody who stopped keeps the others from going on.
+        // A device that stopped does not keep others from going on.
         const after = await backupEntries(source(shared), 0, new MemoryStorage(objects), key);
         await prune(new MemoryStorage(objects), key, 1, 0);
         assert.deepEqual(await restored(objects, after.snapshot), shared);
