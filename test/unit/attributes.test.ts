@@ -11,7 +11,7 @@ const ALL = [
   one('CKA_MODIFIABLE'),
 ];
 
-/** A module that takes no template with one of these attributes. */
+/** A module that refuses templates with any of these attributes. */
 const module =
   (...refused: number[]) =>
   (template: pkcs11.Template): number[] => {
@@ -23,7 +23,7 @@ const module =
   };
 
 describe('hardening a key', () => {
-  it('gives a module all that it takes, CKA_MODIFIABLE last, and names the rest', () => {
+  it('gives a module all attributes that it accepts, CKA_MODIFIABLE last, and names the rest', () => {
     for (let mask = 0; mask < 16; mask++) {
       const refused = ALL.filter((_, i) => mask & (1 << i));
       const { made, lacks } = harden([], ALL, module(...refused.map(({ type }) => type)));
@@ -38,7 +38,7 @@ describe('hardening a key', () => {
     }
   });
 
-  it('does without what cannot be said on this machine', () => {
+  it('leaves out attributes that cannot be passed on this machine', () => {
     const unsayable: Hardening = {
       ...one('CKA_UNWRAP_TEMPLATE'),
       value: () => {
@@ -48,7 +48,7 @@ describe('hardening a key', () => {
     assert.deepEqual(harden([], [unsayable, one('CKA_COPYABLE')], module()).lacks, ['CKA_UNWRAP_TEMPLATE']);
   });
 
-  it('is no answer to another failure, nor to a template that is refused without it', () => {
+  it('does not hide another failure, nor the refusal of a template without hardening', () => {
     let calls = 0;
     const away = () => {
       calls++;

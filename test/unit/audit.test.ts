@@ -13,7 +13,7 @@ import {
   verifyAudit,
 } from '../../src/keeper/audit/index.js';
 
-/** A token's audit key, in memory; each of its HMACs may take a while. */
+/** A token's audit key in memory. Each of its HMACs may take a while. */
 class MemoryKey implements AuditKey {
   readonly kept = new Map<string, AuditHead>();
   constructor(readonly wait: () => Promise<unknown> = async () => undefined) {}
@@ -46,7 +46,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     return fault;
   };
   const linesOf = (path: string): string[] => readFileSync(path, 'utf8').split('\n').filter(Boolean);
-  /** What somebody adds who can write the file and has no key: chained as well as they can. */
+  /** A line added by somebody who can write the file but has no key. It is chained as well as possible without one. */
   const forge = (path: string, event: string): string => {
     const last = JSON.parse(linesOf(path).at(-1) as string) as { n: number; chain: string; run: string };
     const body = JSON.stringify({
@@ -60,7 +60,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     return `${body.slice(0, -1)},"chain":"${chain}"}\n`;
   };
 
-  it('never fails when nobody touched it: 200 short runs, closed or killed at any moment (A12)', async function () {
+  it('reports no fault if nobody touched it: 200 short runs, closed or killed at any moment (A12)', async function () {
     this.timeout(120_000);
     const random = randomNumbers(seed);
     const upTo = (most: number) => Math.floor(random() * (most + 1));
@@ -80,7 +80,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
         if (random() < 0.5) {
           await log.close();
         } else {
-          // Killed: what is in the file by now is all there will be, and the last line may be cut off.
+          // For a kill, go on with a copy of the file as it is now. Its last line may be cut off.
           const copy = newPath();
           copyFileSync(path, copy);
           if (random() < 0.5) appendFileSync(copy, '{"v":2,"n":9999,"ti');
@@ -91,7 +91,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
           path = copy;
         }
         const verdict = await verifyAudit(path, key);
-        // One that was killed before its first line has none.
+        // A run that was killed before its first line has nothing to verify.
         if (verdict.lines > 0) assert.deepEqual(verdict.faults, [], `log ${i}`);
       }
     }
@@ -117,11 +117,11 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
         faults.some((fault) => fault.startsWith(`line ${n} was changed`)),
         `${n}: ${faults}`,
       );
-    // And the seal of the last line, which covers them.
+    // A fourth fault may be that of the last seal, which covers these lines.
     assert.ok(faults.length <= 4, String(faults));
   });
 
-  it('never takes in lines that were added while the daemon was down (A12)', async () => {
+  it('never accepts lines that were added while the daemon was down (A12)', async () => {
     for (const lines of [1, 3, 400]) {
       const path = newPath();
       const key = new MemoryKey();
@@ -141,7 +141,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     }
   });
 
-  it('does not fail over what a caller has put into a line', async () => {
+  it('does not fail because of text that a caller put into a line', async () => {
     const path = newPath();
     const key = new MemoryKey();
     const { log } = await AuditLog.open(path, key);
@@ -151,7 +151,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     assert.deepEqual((await verifyAudit(path, key)).faults, []);
   });
 
-  it('reports text that is no line, but for what a crash cut off at the end of a run', async () => {
+  it('reports text that is no line, except a line that a crash cut off at the end of a run', async () => {
     const path = newPath();
     const key = new MemoryKey();
     await run(path, key, ['one', 'two']);
@@ -180,7 +180,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     assert.notDeepEqual((await verifyAudit(path, key)).faults, [], 'other ends of lines');
   });
 
-  it('reports a log whose place the token lost, as it could have lost its end', async () => {
+  it('reports a log whose head the token lost, because its end may be missing', async () => {
     const path = newPath();
     const key = new MemoryKey();
     await run(path, key, ['one']);
@@ -193,7 +193,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     assert.ok(linesOf(path).some((line) => line.includes('"event":"unknown"')));
   });
 
-  it('has the name of its first line, also after one that a crash cut off', async () => {
+  it('is named after its first whole line, also after one that a crash cut off', async () => {
     const path = newPath();
     const key = new MemoryKey();
     writeFileSync(path, '{"v":2,"n":1,"ru');
@@ -217,7 +217,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     assert.deepEqual((await verifyAudit(path, key)).faults, []);
   });
 
-  it('believes the newest place that the token holds of a log, and none that cannot be read', async () => {
+  it('believes the newest of a log’s heads in the token, and none that cannot be read', async () => {
     const head = (log: string, n: number) => Buffer.from(JSON.stringify({ log, n, chain: '' }));
     const values = [head('a', 9), head('a', 3), Buffer.from('no head'), head('b', 1), head('b', 2)];
     const call = async () => values.map((value) => ({ handle: '', label: '', value }));
@@ -231,7 +231,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     );
   });
 
-  it('takes no lines of version 1 after those of version 2', async () => {
+  it('accepts no lines of version 1 after those of version 2', async () => {
     const path = newPath();
     const key = new MemoryKey();
     await run(path, key, ['one']);
@@ -246,7 +246,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     assert.equal((await verifyAudit(path, key)).faults.length, 501);
   });
 
-  it('shows an end that was cut off, and does so for ever', async () => {
+  it('reports an end that was cut off, now and in every later run', async () => {
     const path = newPath();
     const key = new MemoryKey();
     await run(path, key, ['one', 'two', 'three']);
@@ -259,7 +259,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     );
   });
 
-  describe('carries how new the retry counters are', () => {
+  describe('carries the marks that tell how new the retry counters are', () => {
     const markOf = (n: number) => Buffer.alloc(100, n);
     const runWith = async (path: string, key: AuditKey, n: number) => {
       const { log, mark } = await AuditLog.open(path, key);
@@ -282,7 +282,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
       return mark;
     };
 
-    it('in its seals, also when a crash, or more than is read at once, comes after the last', async () => {
+    it('in its seals, also when the last one is followed by a crash, or by more than is read at once', async () => {
       for (const lines of [3, 9000]) {
         const { path, key } = await begun();
         const { log } = await AuditLog.open(path, key, { sealMs: 2 ** 30 });
@@ -300,7 +300,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
       }
     });
 
-    it('and believes no line that no daemon wrote', async () => {
+    it('and believes only lines that a daemon wrote', async () => {
       const { path, key } = await begun();
       const all = linesOf(path);
       const forged = () => forge(path, 'seal').replace('"event"', `"mark":"${'AA'.repeat(40)}","event"`);
@@ -319,7 +319,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     });
   });
 
-  it('goes on with no log that a newer version has written, wherever it wrote, and with one that says so only', async () => {
+  it('does not continue a log with any line of a newer version, but continues one that only claims to have such a line', async () => {
     const path = newPath();
     const key = new MemoryKey();
     await run(path, key, ['one']);
@@ -345,7 +345,7 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
   });
 
   for (const version of [1, 2])
-    it(`reads a log of version ${version}, and goes on with it`, async () => {
+    it(`reads a log of version ${version}, and continues it`, async () => {
       const golden = `test/golden/audit/version-${version}.log`;
       const key = new MemoryKey();
       const head = JSON.parse(readFileSync('test/golden/audit/heads.json', 'utf8'))[version - 1] as AuditHead;

@@ -21,7 +21,7 @@ describe('bkv completion', function () {
   before(() => writeFileSync(script, execFileSync(process.execPath, [MAIN, 'completion', 'bash'])));
   after(() => rmSync(work, { recursive: true }));
 
-  /** What bash offers for the last word of each line. */
+  /** @returns what bash offers for the last word of each line */
   const offered = (lines: string[][]): string[][] => {
     const asked = lines.map(
       (words) =>
@@ -36,7 +36,7 @@ describe('bkv completion', function () {
       .map((line) => line.split(' ').filter(Boolean));
   };
 
-  it('has bash offer every command and every option, and no others', () => {
+  it('makes bash offer every command and every option, and no others', () => {
     const places = all(program);
     assert.ok(places.length > 30);
     const options = offered(places.map(([path]) => [...path, '--']));
@@ -50,7 +50,7 @@ describe('bkv completion', function () {
     assert.deepEqual(commands.at(-1), ['fish']);
   });
 
-  it('has it tell words from values of options', () => {
+  it('distinguishes words from values of options', () => {
     const [afterValue, ofChoice, ofFile, started] = offered([
       ['key', 'recover', '--account', 'delete', '--pass'],
       ['restore', '--overwrite', ''],
@@ -92,7 +92,7 @@ describe('bkv completion', function () {
     ['zsh', ['-f', '-i'], 'bkv() { print -r -- "ran: $*" }'],
     ['fish', ['--no-config', '--interactive'], 'function bkv; echo "ran: $argv"; end'],
   ] as const)
-    it(`has a person complete commands, options and values in ${shell}, where there is one`, async function () {
+    it(`completes commands, options and values for a person in ${shell}, where there is one`, async function () {
       if (spawnSync(shell, ['--version']).status !== 0) this.skip();
       const file = join(work, `${shell}-typed`);
       writeFileSync(file, execFileSync(process.execPath, [MAIN, 'completion', shell]));

@@ -14,7 +14,7 @@ describe('the configuration of a daemon', () => {
     writeFileSync(file, text);
     return loadConfig(file);
   };
-  /** The lines of what is refused. */
+  /** @returns lines of the error's message */
   const faults = async (work: () => unknown): Promise<string[]> => {
     try {
       await work();
@@ -26,7 +26,7 @@ describe('the configuration of a daemon', () => {
   };
   after(() => rmSync(folder, { recursive: true }));
 
-  it('takes files from where it lies itself, and URLs as they are', () => {
+  it('resolves files against its own folder, and takes URLs as they are', () => {
     const config = load(
       'database: data/rows.sqlite\nauth: { jwks: keys.json, issuer: me }\nprofile: hsm.yaml\n',
     );
@@ -40,7 +40,7 @@ describe('the configuration of a daemon', () => {
     assert.equal(urls.auth?.jwks, 'https://id.example/keys');
   });
 
-  it('tells all that is wrong at once, each with its line, and what was meant', async () => {
+  it('reports everything that is wrong at once, each with its line and what may have been meant', async () => {
     const lines = await faults(() =>
       load('listen: nowhere\nmaxAttempt: 5\ntls: { cert: a.pem }\nrateLimit: { account: 0 }\n'),
     );
@@ -77,11 +77,11 @@ describe('the configuration of a daemon', () => {
 
     it('and taken when it can be served', async () => {
       await assertServable(load(`${free}tls: { cert: one.pem, key: one.key, clientCa: other.pem }\n`));
-      // This machine's clock may be wrong. It is logged where it is served.
+      // An expired certificate is accepted, because this machine's clock may be wrong. The server logs it.
       await assertServable(load(`${free}tls: { cert: ended.pem, key: ended.key }\n`));
     });
 
-    it('and refused for a key of another certificate, a file that is none, a port that is taken', async () => {
+    it('and refused for the key of another certificate, a file that is no certificate, or a port in use', async () => {
       const tls = (fields: string) => faults(() => assertServable(load(`${free}tls: { ${fields} }\n`)));
       assert.match((await tls('cert: one.pem, key: other.key')).join(), /do not go together/);
       writeFileSync(join(folder, 'text.pem'), 'text');

@@ -31,7 +31,7 @@ describe('a database', () => {
     newer.close();
   });
 
-  it('has handles that the garbage collector leaves, since Node.js 24 aborts when it takes one', async () => {
+  it('keeps its handles from the garbage collector, because Node.js 24 aborts when it frees one', async () => {
     const handles = () => {
       const database = openSqlite(':memory:');
       const statement = database.prepare('SELECT 1');

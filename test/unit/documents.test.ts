@@ -7,10 +7,10 @@ const DOCUMENTS = [
   ...(readdirSync('docs', { recursive: true }) as string[]).map((name) => join('docs', name)),
   'test/vectors/README.md',
 ].filter((name) => name.endsWith('.md'));
-/** Where a path may start that a document names: the root, or what architecture.md takes as known. */
+/** Folders from which a document may name a path: the root, or those that architecture.md leaves out. */
 const ROOTS = ['', 'src', 'src/keeper', 'src/client', 'test'];
 
-/** The anchors of a document's headings, as GitHub makes them. */
+/** Anchors that GitHub makes of a document's headings. */
 const anchors = (text: string): string[] =>
   [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
     heading

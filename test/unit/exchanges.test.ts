@@ -20,14 +20,14 @@ describe('exchanges between two messages', () => {
     const open = new Exchanges<{ account: string }>(60_000, ({ account }) => expired.push(account));
     open.add('id', { account: 'alice' });
     Date.now = () => now() + 86_400_000;
-    // Once a second it is looked for what has expired.
+    // Wait for the check for expired exchanges, which runs once a second.
     await setTimeout(1100);
     assert.deepEqual(expired, []);
     assert.deepEqual(open.take('id', 'alice'), { account: 'alice' });
     open.close();
   });
 
-  it('say that they expired, to their own account alone', async () => {
+  it('say only to their own account that they expired', async () => {
     const open = new Exchanges<{ account: string }>(1, () => undefined);
     open.add('id', { account: 'alice' });
     while (open.size > 0) await setTimeout(5);
@@ -39,7 +39,7 @@ describe('exchanges between two messages', () => {
 });
 
 describe('finishes that are remembered', () => {
-  it('begin no work where none can be remembered, and end no process whose work failed', async () => {
+  it('begin no work if no more can be remembered, and survive work that fails', async () => {
     const finishes = new Finishes<void>(60_000);
     const failed = Promise.reject(new Error('the token failed'));
     await assert.rejects(
@@ -59,7 +59,7 @@ describe('finishes that are remembered', () => {
 });
 
 describe('a token that does not evaluate', () => {
-  it('is told of until a login of no account succeeds again', async () => {
+  it('is reported until a test login of no account succeeds', async () => {
     let broken = true;
     const call = async () => {
       if (broken) throw new TokenError('login: CKR_DEVICE_ERROR', 'CKR_DEVICE_ERROR');

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { EXITS } from '../../src/protocol/index.js';
 
 describe('exit codes', () => {
-  it('are of the table, and no two rows have one', () => {
+  it('are those of the table, and no two rows have the same', () => {
     const codes = Object.values(EXITS).map(({ code }) => code);
     assert.equal(new Set(codes).size, codes.length);
     const chosen = readdirSync('src', { recursive: true, encoding: 'utf8' })

@@ -5,24 +5,24 @@ import { errorOf, failureOf } from '../../src/keeper/pkcs11/failure.js';
 import { codeOf } from '../../src/protocol/index.js';
 
 describe('an error on its way from a session', () => {
-  /** As it arrives on the other thread. */
+  /** The error as it arrives on the other thread. */
   const arrive = (error: unknown, what?: string) => errorOf(structuredClone(failureOf(error)), what);
 
-  it('has the name of the return value as its reason, and what failed before its message', () => {
+  it('has the return value’s name as its reason, and names first what failed', () => {
     const native = new pkcs11.Pkcs11Error('CKR_DEVICE_ERROR:48', 0x30, 'C_DeriveKey');
     const error = arrive(native, 'multiply: ');
     assert.ok(error instanceof TokenError);
     assert.deepEqual([error.reason, error.message], ['CKR_DEVICE_ERROR', 'multiply: CKR_DEVICE_ERROR']);
   });
 
-  it('tells a handle that is not good any more by its return value', () => {
+  it('recognizes a stale handle by the return value', () => {
     assert.ok(failureOf(new pkcs11.Pkcs11Error('CKR_SESSION_HANDLE_INVALID:179')).stale);
     assert.ok(failureOf(new pkcs11.Pkcs11Error('CKR_KEY_HANDLE_INVALID:96')).stale);
     assert.ok(!failureOf(new pkcs11.Pkcs11Error('CKR_DEVICE_ERROR:48')).stale);
     assert.ok(!failureOf(new TokenError('HANDLE_INVALID is only a word here')).stale);
   });
 
-  it('stays what it was', () => {
+  it('keeps its class, message, code and reason', () => {
     for (const error of [
       new TokenError('no such key', 'BKV_KEY'),
       new InvalidInput('not on the curve'),

@@ -29,7 +29,7 @@ describe('a fleet file', () => {
     );
   });
 
-  it('that is wrong is refused with the line of everything that is', () => {
+  it('with faults is refused, and the error gives the line of each', () => {
     const wrong = () =>
       load('treshold: 2', 'vaults:', '  - { url: a.example, serverPublicKey: "Aq8=" }', 'predecessors: []');
     assert.throws(wrong, {

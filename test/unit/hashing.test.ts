@@ -9,7 +9,7 @@ describe(`hashing (BKV_SEED=${seed})`, () => {
   const random = randomNumbers(seed);
   const bytes = (most: number) =>
     Uint8Array.from({ length: Math.floor(random() * (most + 1)) }, () => Math.floor(random() * 256));
-  // Keys as long as a block of SHA-256, and longer ones.
+  // Some keys are longer than a block of SHA-256.
   const inputs = Array.from({ length: 200 }, () => [bytes(130), bytes(300)] as const);
 
   it('is the same in Node and in a browser', () => {

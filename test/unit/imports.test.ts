@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 
-/** What each folder of src may import, beside itself: the arrows of the drawing in CONTRIBUTING.md. */
+/** The other folders that each folder of src may import: the arrows in the drawing of CONTRIBUTING.md. */
 const MAY: Record<string, readonly string[]> = {
   protocol: [],
   process: ['protocol'],
@@ -11,14 +11,14 @@ const MAY: Record<string, readonly string[]> = {
   storage: ['protocol'],
   backup: ['storage', 'client', 'protocol'],
   files: ['backup', 'storage', 'client', 'protocol'],
-  // What prepares a password is the client's, and the custodians' as well.
+  // The keeper prepares the custodians' passwords with the client's code.
   keeper: ['config', 'process', 'protocol', 'client'],
   http: ['keeper', 'config', 'process', 'protocol'],
   daemon: ['keeper', 'config', 'process', 'protocol'],
   web: ['daemon', 'process', 'client', 'backup', 'files', 'storage', 'protocol', 'config'],
   cli: ['daemon', 'http', 'keeper', 'config', 'process', 'client', 'backup', 'files', 'storage', 'protocol'],
 };
-/** The same inside the keeper; only what wires its parts together, in no folder of it, may import them all. */
+/** The same inside the keeper. Only the files in no folder, which wire its parts together, may import them all. */
 const KEEPER_MAY: Record<string, readonly string[]> = {
   log: [],
   metrics: [],
@@ -32,7 +32,7 @@ const KEEPER_MAY: Record<string, readonly string[]> = {
   socket: ['vault', 'log', 'metrics'],
   custody: ['vault', 'ledger', 'pkcs11', 'log'],
 };
-/** What of the keeper its callers may load: no token, no database. */
+/** Files of the keeper that its callers may load. They load no token and no database. */
 const SEAM = /keeper\/(socket\/index|vault\/api|log\/index)\.ts$/;
 
 const FACE = /\/(index|vault\/api)\.ts$/;
@@ -48,7 +48,7 @@ const importsOf = (file: string): string[] =>
     relative('.', resolve(dirname(file), `${path}.ts`)),
   );
 
-/** What may be imported where a token is logged in, by commands of the keeper's folder too. test/processes.test.ts sees what is loaded. */
+/** Packages that code of the keeper's folder may import. test/processes.test.ts checks what its process really loads. */
 const KEEPER_PACKAGES = [
   '@noble/curves',
   'better-sqlite3',
@@ -60,7 +60,7 @@ const KEEPER_PACKAGES = [
   'pg',
   'pkcs11js',
   'shamir-secret-sharing',
-  // For the keys of an identity provider behind a proxy; loaded only where one is named.
+  // undici fetches an identity provider's keys through a proxy. It is loaded only if a proxy is configured.
   'undici',
   'yaml',
 ];
@@ -88,7 +88,7 @@ describe('imports', () => {
     assert.deepEqual(wrong, []);
   });
 
-  it('the keeper’s folder takes these packages and no others', () => {
+  it('the keeper’s folder imports these packages and no others', () => {
     const packagesOf = (file: string) =>
       [...readFileSync(file, 'utf8').matchAll(/(?:from|import\()\s*'((?:@[^/']+\/)?[^./'][^/']*)/g)]
         .map(([, name]) => name as string)
@@ -99,7 +99,7 @@ describe('imports', () => {
     assert.deepEqual([...new Set(taken)].sort(), KEEPER_PACKAGES);
   });
 
-  it('the keeper takes of the client only what custodians type', () => {
+  it('the keeper imports of the client only what handles the custodians’ typing', () => {
     const taken = files
       .filter((file) => folderOf(file) === 'keeper')
       .filter((file) => importsOf(file).some((target) => folderOf(target) === 'client'));
@@ -109,7 +109,7 @@ describe('imports', () => {
     );
   });
 
-  it('HTTP and supervisor take of the keeper its seam alone', () => {
+  it('HTTP and supervisor import only the seam of the keeper', () => {
     const wrong = files
       .filter((file) => ['http', 'daemon'].includes(folderOf(file)))
       .flatMap((file) =>
@@ -120,7 +120,7 @@ describe('imports', () => {
     assert.deepEqual(wrong, []);
   });
 
-  it('benchmarks, and what they share with tests, take nothing of the tests', () => {
+  it('benchmarks, and what they share with tests, import nothing from the tests', () => {
     const wrong = [...filesOf('bench'), ...filesOf('rig')].flatMap((file) =>
       importsOf(file)
         .filter((target) => folderOf(target, '.') === 'test')

@@ -13,7 +13,7 @@ const issuer = 'https://issuer.example';
 const audience = 'bkv:vault';
 const code = (wanted: ErrorCode) => (error: unknown) => error instanceof CodedError && error.code === wanted;
 
-/** A key of the identity provider, and JWTs that it signs. */
+/** Makes a key of the identity provider, which signs JWTs. */
 async function makeKey(kid: string) {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true });
   const jwk: JWK = { ...(await exportJWK(publicKey)), kid, alg: 'ES256' };
@@ -48,7 +48,7 @@ describe('the keys of an identity provider', () => {
     (status: number, headers: Record<string, string> = {}, text = ''): RequestListener =>
     (_request, response) =>
       response.writeHead(status, headers).end(text);
-  /** Lets time go by for who looks at it. */
+  /** Moves the monotonic clock ahead. */
   const later = (ms: number) => {
     const now = performance.now.bind(performance);
     mock.method(performance, 'now', () => now() + ms);
@@ -97,7 +97,7 @@ describe('the keys of an identity provider', () => {
       assert.equal((await authenticate(await second.jwt())).subject, 'alice');
     });
 
-  it('vouch for an access token through both messages of a recovery, whatever the clock does between them', async () => {
+  it('verify an access token in both messages of a recovery, even if the clock jumps in between', async () => {
     const accessToken = await first.jwt();
     await authenticate(accessToken);
     const now = Date.now.bind(Date);
@@ -119,7 +119,7 @@ describe('the keys of an identity provider', () => {
     await assert.rejects(authenticate(accessToken), code('unauthorized'));
   });
 
-  it('that was never there is 503, and 401 is said only of keys that were read', async () => {
+  it('that could never be read give 503, and 401 is answered only about keys that were read', async () => {
     answer = fails(503);
     await assert.rejects(authenticate(await first.jwt()), code('unavailable'));
     await assert.rejects(authenticate('no.jwt'), code('unauthorized'));
@@ -128,7 +128,7 @@ describe('the keys of an identity provider', () => {
     await assert.rejects(authenticate(await first.jwt()), code('unauthorized'));
   });
 
-  it('that answers slowly holds nobody whose key is known', async () => {
+  it('that come slowly delay nobody whose key is known', async () => {
     await authenticate(await first.jwt());
     answer = () => undefined;
     later(3_600_000);
@@ -137,7 +137,7 @@ describe('the keys of an identity provider', () => {
     assert.ok(Date.now() - begun < 1000);
   });
 
-  it('that do not end are not read to the end', async () => {
+  it('that are endless are not read to the end', async () => {
     await authenticate(await first.jwt());
     let sent = 0;
     answer = (_request, response) => {
@@ -155,7 +155,7 @@ describe('the keys of an identity provider', () => {
     assert.ok(sent < 50_000_000, `${sent} bytes`);
   });
 
-  it('are asked for once, however many unknown keys are named', async () => {
+  it('are fetched once, however many unknown keys are named', async () => {
     await authenticate(await first.jwt());
     const unknown = await Promise.all(Array.from({ length: 20 }, () => second.jwt()));
     later(10_000);
@@ -163,7 +163,7 @@ describe('the keys of an identity provider', () => {
     assert.equal(asked, 2);
   });
 
-  it('in a file are taken from it when it is rotated, and go on when it is gone', async () => {
+  it('in a file are read again when the file changes, and stay valid for a while when it is gone', async () => {
     const file = join(folder, 'jwks.json');
     writeFileSync(file, set(first));
     authenticate = authenticator({ jwks: file, issuer, audience });

@@ -49,7 +49,7 @@ function storeOf({ macKey, keys, objects }: Golden): MemoryStore {
   return store;
 }
 
-/** What a ledger says of each cell of a golden, in the golden's words. */
+/** Checks that a ledger has the golden file's state of each cell. */
 function says(ledger: Ledger, { pages, cells }: Golden, words: (cell: Cell) => string): void {
   for (const [expected, numbers] of Object.entries(cells))
     for (const cell of numbers) {
@@ -61,7 +61,7 @@ function says(ledger: Ledger, { pages, cells }: Golden, words: (cell: Cell) => s
 }
 
 describe("the ledger's objects", () => {
-  describe('of every version are read for ever', () => {
+  describe('of every version can always be read', () => {
     it('version 3', async () => {
       const file = golden(3);
       const ledger = await Ledger.open(storeOf(file), {
@@ -111,7 +111,7 @@ describe("the ledger's objects", () => {
         }
     });
 
-    it('but not version 2 where the database knows a newer one, nor a newer one than this', async () => {
+    it('but not version 2 if the database knows a newer state, nor a version newer than this program', async () => {
       const old = storeOf(golden(2));
       const mark = await (await Ledger.open(storeOf(golden(3)), { limit: 10 })).mark();
       await assert.rejects(
@@ -136,7 +136,7 @@ describe("the ledger's objects", () => {
     });
   });
 
-  describe('that others put there', () => {
+  describe('that somebody else put there', () => {
     const begun = async () => {
       const store = new MemoryStore();
       const ledger = await Ledger.open(store, OPTIONS);
@@ -144,7 +144,7 @@ describe("the ledger's objects", () => {
       return { store, ledger, cell };
     };
 
-    it('without the key are passed over, and the genuine ones are read', async () => {
+    it('without the key are ignored, and the genuine ones are read', async () => {
       const { store, ledger, cell } = await begun();
       for (let i = 0; i < 3; i++) await guess(ledger, cell);
       const other = new MemoryStore();
@@ -164,7 +164,7 @@ describe("the ledger's objects", () => {
       assert.equal(usedOf(reopened, cell), 3);
     });
 
-    it('altered in any byte count as missing', async () => {
+    it('with any byte altered count as missing', async () => {
       const { store, ledger, cell } = await begun();
       await guess(ledger, cell);
       for (const label of [JOURNAL, PAGE]) {
@@ -181,7 +181,7 @@ describe("the ledger's objects", () => {
       }
     });
 
-    it('genuine and older do not give attempts back: a page, alone and beside the newer one', async () => {
+    it('that are genuine but older give no attempts back: a page, beside the newer one and in its place', async () => {
       const { store, ledger, cell } = await begun();
       const rotation = await ledger.beginRotation(0);
       const moved = { ...cell, generation: rotation.to };
@@ -196,7 +196,7 @@ describe("the ledger's objects", () => {
       await assert.rejects(Ledger.open(store, OPTIONS), /an older one stands in the place of one/);
     });
 
-    it('of another place: a page under the label of another, a duplicate of one', async () => {
+    it('in a wrong place: a page under the label of another, or a duplicate', async () => {
       const { store, ledger, cell } = await begun();
       for (let i = 0; i < 70; i++) await allocate(ledger);
       await guess(ledger, cell);
@@ -211,7 +211,7 @@ describe("the ledger's objects", () => {
       await assert.rejects(Ledger.open(store, OPTIONS), LedgerCorrupt);
     });
 
-    it('a whole older ledger is refused by who remembers its mark, and while it runs', async () => {
+    it('as a whole older ledger are refused if its newer mark is known, and while the ledger runs', async () => {
       const { store, ledger, cell } = await begun();
       const old = new Map(store.objects);
       const mark = await ledger.mark();
@@ -236,7 +236,7 @@ describe("the ledger's objects", () => {
       await assert.rejects(Ledger.open(store, { ...OPTIONS, marks: kept(newer) }), /older state/);
     });
 
-    it('a mark that is not this token’s, or was altered, is refused', async () => {
+    it('are refused with a mark that is not this token’s, or was altered', async () => {
       const { store, ledger } = await begun();
       const mark = await ledger.mark();
       for (let at = 0; at < mark.length; at += 3) {
@@ -254,7 +254,7 @@ describe("the ledger's objects", () => {
       );
     });
 
-    it('missing ones are named: a journal in the middle, a page', async () => {
+    it('are named if they are missing: a journal in the middle, a page', async () => {
       const store = new MemoryStore();
       const ledger = await Ledger.open(store, OPTIONS);
       while (store.labelled(JOURNAL).length < 3) await allocate(ledger);

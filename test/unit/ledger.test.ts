@@ -12,7 +12,7 @@ import { Cut, MemoryStore } from '../support/memory-store.js';
 import { LedgerModel, type Pair, type Registered } from '../support/model.js';
 
 const LIMIT = 4;
-/** Small pages and objects, so that a short history has many of them, and splits them. */
+/** Small pages and objects, so that even a short history fills and splits them. */
 const SMALL = { limit: LIMIT, pageCells: 64, objectBytes: 256 };
 
 const open = (store: MemoryStore, options: Partial<Parameters<typeof Ledger.open>[1]> = {}) =>
@@ -33,7 +33,7 @@ async function fill(ledger: Ledger, count: number): Promise<Cell[]> {
   return cells;
 }
 
-/** Moves what is live in a page to a new generation, as the vault does with its records. */
+/** Rotates a page's key, and lets `move` give its live cells the new generation, as the vault does with its records. */
 async function rotate(
   ledger: Ledger,
   page: number,
@@ -74,7 +74,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
         const attempts: Pair[] = [];
         const check = (one: Registered) =>
           assert.deepEqual(ledger.state(one.cell), model.expected(one.model));
-        /** Attempts that were under way are over for the ledger that is opened next. */
+        /** A new ledger does not know the open attempts, so they are over. */
         const reopen = async () => {
           attempts.length = 0;
           model.restart();
@@ -106,7 +106,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
           } else if (op === 'fill') {
             for (const cell of await fill(ledger, 100)) all.push({ cell, model: model.register(limit, []) });
           } else if (op === 'rotate') {
-            // As the vault waits for what is under way.
+            // End the open attempts first, because the vault waits for them too.
             for (const { attempt, model: i } of attempts.splice(0)) {
               await ledger.fail(attempt);
               model.fail(i);
@@ -120,7 +120,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
                     moved.cell = { cell, generation: to };
                 }
               });
-            // What had ended lay under the key that is destroyed.
+            // Forget the ended cells, whose page key is destroyed.
             for (const { cell, model: i } of all.splice(0))
               if (model.cell(i).state === 'live' || ledger.state(cell).state !== 'dead')
                 all.push({ cell, model: i });
@@ -177,7 +177,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
     );
   });
 
-  it('is cut before and after every single write, and gives no attempt back and loses no account', async function () {
+  it('gives back no attempt and loses no account when it is cut before or after any write', async function () {
     this.timeout(60_000);
     const script = async (ledger: Ledger, spent: Map<number, number>, cells: Cell[]) => {
       cells.push(...(await fill(ledger, 20)));
@@ -200,7 +200,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
         }
         await guess(ledger, cells[at] as Cell);
         spent.set(at, (spent.get(at) ?? 0) + 1);
-        // More of the page changes than one object holds, and journals fill.
+        // Change more of the page than one object holds, so that journals fill.
         if (i % 2) await Promise.all(cells.slice(3).map((other) => again(ledger, other)));
       }
     };
@@ -238,7 +238,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
         assert.ok(store.keys.size <= ledger.pages + 1, `${where}: a page key was left behind`);
         cells.push(await allocate(ledger));
         if (store.unconfirmed === undefined) continue;
-        // What was shown then never was on the disk, and goes with the power now.
+        // The object that was visible but never reached the disk disappears in a power cut.
         store.objects.delete(store.unconfirmed);
         judge(await open(store));
       }
@@ -246,7 +246,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
   });
 
   describe('attempts', () => {
-    it('are given back when nothing left the vault, but not over a proof that another one made', async () => {
+    it('are given back if no evaluation left the vault, but not once more if another attempt was proven meanwhile', async () => {
       const ledger = await open(new MemoryStore());
       const cell = await allocate(ledger);
       const used = () => (ledger.state(cell) as { used: number }).used;
@@ -264,7 +264,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.equal(used(), 0);
     });
 
-    it('cost nothing when the evaluation fails, also ten times, and while the token cannot be written to (A10)', async () => {
+    it('cost nothing if the evaluation fails, even ten times, and while the token cannot be written (A10)', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const cell = await allocate(ledger);
@@ -309,7 +309,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       open: 0,
       ...rest,
     });
-    /** Has every write fail until it is called: before its effect, or after it. */
+    /** Makes every write fail, before or after its effect. @returns a function that mends the store */
     const failing = (store: MemoryStore, after: boolean) => {
       const { replaceData } = store;
       store.replaceData = async (label, value, ...rest) => {
@@ -322,7 +322,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       };
     };
 
-    it('that were proven stay under way until the token holds that, and are not lost when it failed', async () => {
+    it('that were proven stay open until the token holds the proof, which no failed write loses', async () => {
       for (const after of [false, true])
         for (const again of [false, true]) {
           const store = new MemoryStore();
@@ -348,7 +348,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
         }
     });
 
-    it('that were proven while nothing could be written are not given back twice, nor over what came after', async () => {
+    it('proven while nothing could be written are not given back twice, and later ones stay spent', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const cell = await allocate(ledger);
@@ -365,7 +365,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual(ledger.state(cell), now(1, { proven: true }));
     });
 
-    it('that are still to be given back have not failed', async () => {
+    it('that are yet to be given back are not counted as failed', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const cell = await allocate(ledger);
@@ -381,7 +381,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.equal(await ledger.prove(proven), 1);
     });
 
-    it('whose proof another writer cannot know of may be proven to this one again', async () => {
+    it('whose proof another writer could not know can be proven again after a reload', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const cell = await allocate(ledger);
@@ -395,7 +395,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual(ledger.state(cell), now(0, { proven: true }));
     });
 
-    it('are given back once, however often the write that does so has its effect and fails', async () => {
+    it('are given back once, however often the write for it takes effect and then fails', async () => {
       for (const after of [true, false]) {
         const store = new MemoryStore();
         const ledger = await open(store);
@@ -416,7 +416,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       }
     });
 
-    it('that the token did not take are not given back after it was read again', async () => {
+    it('that the token did not store are not given back after it was read again', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const cell = await allocate(ledger);
@@ -431,7 +431,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual(ledger.state(cell), now(1));
     });
 
-    it('lock a cell when the last of them ends, and not while others are under way', async () => {
+    it('lock a cell when the last of them fails, and not while others are open', async () => {
       const ledger = await open(new MemoryStore());
       const cell = await allocate(ledger);
       const attempts = Array.from({ length: LIMIT }, () => ledger.spend([cell]));
@@ -444,7 +444,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual(ledger.state(cell), { state: 'locked' });
     });
 
-    it('that a crash cut off leave the cell exhausted: start-up locks nobody, who asks next does', async () => {
+    it('that a crash cut off leave the cell exhausted: not the start locks it, but the next request', async () => {
       const store = new MemoryStore();
       const first = await open(store);
       const cell = await allocate(first);
@@ -462,7 +462,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual(ledger.state(cell), { state: 'locked' });
     });
 
-    it('have the limit of their registration, whatever is configured later', async () => {
+    it('keep the limit of their registration, whatever is configured later', async () => {
       const store = new MemoryStore();
       const ten = await open(store, { limit: 10 });
       const old = await allocate(ten);
@@ -480,7 +480,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       }
     });
 
-    it('of a new dealing begin where the account is, and a proof gives the others one back', async () => {
+    it('of a new dealing begin at the account’s count, and a proof gives the other dealings one back', async () => {
       const ledger = await open(new MemoryStore());
       const old = await allocate(ledger);
       await guess(ledger, old);
@@ -499,7 +499,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
   });
 
   describe('room', () => {
-    it('is made once, however many registrations want it at the same time', async () => {
+    it('is made once, however many registrations need it at the same time', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const cells = await Promise.all(Array.from({ length: 100 }, () => ledger.pick()));
@@ -526,7 +526,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual([again.pages, (again.state(cells[0] as Cell) as { used: number }).used], [2, 2]);
     });
 
-    it('locked and ended cells come back with their page, those that end meanwhile with the next (A11)', async () => {
+    it('locked and ended cells become free with their page’s rotation; those that end during it, with the next (A11)', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const cells = await fill(ledger, 64);
@@ -540,7 +540,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       await ledger.finishRotation(rotation);
       const free = [await ledger.pick(), await ledger.pick()].map(({ cell }) => cell).sort((a, b) => a - b);
       assert.deepEqual(free, [locked.cell, dead.cell]);
-      // A record of the new generation may say that it is there: the cell is used once in it.
+      // This cell stays taken, because a record of the new generation may name it. A cell is used once in a generation.
       assert.deepEqual(ledger.state(moved), { state: 'dead' });
       assert.deepEqual(ledger.unshredded(), [0]);
       const reopened = await open(store);
@@ -549,7 +549,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual(reopened.unshredded(), []);
     });
 
-    it('a page whose accounts are all attacked is several objects, and loses no count', async function () {
+    it('a page whose accounts are all attacked becomes several objects, and loses no count', async function () {
       this.timeout(30_000);
       const store = new MemoryStore();
       const ledger = await Ledger.open(store, { limit: 10 });
@@ -577,7 +577,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
   });
 
   describe('writers', () => {
-    it('there is one: who opens it last; the one before can acknowledge and destroy nothing more', async () => {
+    it('there is one, the last to open the ledger; the one before can acknowledge and destroy nothing more', async () => {
       const store = new MemoryStore();
       const first = await open(store);
       const cell = await allocate(first);
@@ -596,7 +596,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual(third.state(cell), { state: 'live', used: 3, limit: LIMIT, proven: false, open: 0 });
     });
 
-    it('two that open it at once do not both write', async () => {
+    it('of two that open the ledger at once, at most one writes', async () => {
       for (let delay = 0; delay < 12; delay++) {
         const store = new MemoryStore();
         const cell = await allocate(await open(store));
@@ -616,7 +616,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       }
     });
 
-    it('a page that a fenced writer was still writing does not count, then and later', async () => {
+    it('a page that a fenced writer was still writing never counts', async () => {
       const store = new MemoryStore();
       const zombie = await open(store);
       const cells = await fill(zombie, 3);
@@ -629,7 +629,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       await zombie.beginRotation(0);
       store.replaceData = write;
       const [label, value] = late[0] as [string, Uint8Array];
-      // Two take-overs later, while the one that writes now has not written the page.
+      // It appears two take-overs later, when the present writer has not written the page yet.
       await open(store);
       const ledger = await open(store);
       await guess(ledger, cells[0] as Cell);
@@ -665,7 +665,7 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.equal((ledger.state(second) as { used: number }).used, 1);
     });
 
-    it('gives a picked cell out again that could not be reserved', async () => {
+    it('gives out a picked cell again if it could not be reserved', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
       const picked = await ledger.pick();

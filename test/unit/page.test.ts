@@ -31,7 +31,7 @@ describe('the metrics of a process that faces clients', () => {
     assert.deepEqual(samplesOf(ofHttp(page)), samplesOf(page));
   });
 
-  it('are those of requests and of itself: of what the keeper tells it can forge nothing', () => {
+  it('are those of requests and of the process itself; it cannot forge the keeper’s', () => {
     const keepers = '# TYPE bkv_lockouts_total counter\nbkv_lockouts_total 3\n';
     const good = [
       'bkv_http_request_duration_seconds_count{operation="status",status="200"} 1',
@@ -53,7 +53,7 @@ describe('the metrics of a process that faces clients', () => {
     assert.deepEqual(samplesOf(page), ['bkv_lockouts_total 3', ...good]);
   });
 
-  it('are refused when they have no end', async () => {
+  it('are refused if they are endless', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'bkv-page-'));
     const path = join(folder, 'metrics.sock');
     const server = createServer((_request, response) => {

@@ -18,7 +18,7 @@ describe('how a PostgreSQL server is reached', () => {
   });
   const target = { host: 'db', port: 5432, database: 'bkv', user: 'bkv' };
 
-  it('a user without a home, as a service has, has no file of passwords', function () {
+  it('a user without a home, such as a service’s, has no password file', function () {
     if (process.getuid?.() !== 0) return this.skip();
     const url = new URL('../../src/process/index.js', import.meta.url);
     const script = `import(${JSON.stringify(url)}).then(({ inHome }) => console.log(inHome('.pgpass')))`;
@@ -31,7 +31,7 @@ describe('how a PostgreSQL server is reached', () => {
     assert.equal(found, 'undefined\n');
   });
 
-  it('the password is that of the first line which is for the connection', () => {
+  it('the password is that of the first line that matches the connection', () => {
     process.env.PGPASSFILE = file;
     writeFileSync(
       file,
@@ -65,7 +65,7 @@ describe('how a PostgreSQL server is reached', () => {
     assert.equal(servers.count, 2);
     assert.equal(a.connectionString, 'postgres://bkv@a/bkv?sslmode=require');
     assert.equal(b.connectionString, 'postgres://bkv@b:5433/bkv?sslmode=require');
-    // Whoever heard late that the first one failed does not turn from the second.
+    // A late report that the first server failed does not turn from the second.
     servers.turnFrom(a);
     assert.equal(servers.now, b);
     servers.turnFrom(b);

@@ -47,8 +47,8 @@ describe(`pieces of a secret (BKV_SEED=${seed})`, () => {
       await assert.rejects(splitSecret(secret, count, threshold), { name: 'InvalidThreshold' });
   });
 
-  it('every byte of a secret is as likely as another, given one piece too few', async () => {
-    // Of two secrets, each piece alone has the same distribution: its bytes are spread over all values.
+  it('every value of a secret’s bytes is equally likely, given one piece too few', async () => {
+    // Pieces of two very different secrets have the same distribution: they never repeat.
     const seen = [new Set<string>(), new Set<string>()];
     for (let i = 0; i < 200; i++)
       for (const [at, byte] of [0, 255].entries()) {
@@ -61,7 +61,7 @@ describe(`pieces of a secret (BKV_SEED=${seed})`, () => {
     );
   });
 
-  it('pieces of different rounds do not mix, and one does not count twice', async () => {
+  it('pieces of different rounds do not mix, and no piece counts twice', async () => {
     const [a, b] = (await splitSecret(secret, 3, 2)) as [string, string];
     const [, other] = (await splitSecret(secret, 3, 2)) as [string, string];
     await invalid([a, other], /piece 2 does not belong to piece 1: they were given out at different times/);
@@ -83,7 +83,7 @@ describe(`pieces of a secret (BKV_SEED=${seed})`, () => {
     const otherShare = forged((bytes) => bytes.set([(bytes[10] as number) ^ 1], 10));
     assert.notDeepEqual(await joinPieces([a, otherShare]), secret);
     assert.deepEqual(await joinPieces([a, c]), secret, 'the honest ones need nobody else');
-    // Where more or fewer are said to be needed.
+    // A forged piece says that more pieces are needed.
     for (const threshold of [3, 4]) {
       const raised = forged((bytes) => bytes.set([threshold], 5));
       await invalid([a, raised], /piece 2 does not belong to piece 1/);
@@ -91,7 +91,7 @@ describe(`pieces of a secret (BKV_SEED=${seed})`, () => {
     }
     const [ofThree, other] = (await splitSecret(secret, 3, 3)) as [string, string];
     assert.deepEqual(gather([ofThree, other]), { pieces: 2, threshold: 3 });
-    // One that claims another's place on the curve.
+    // A forged piece claims another piece's x-coordinate.
     const place = decodePiece(a, 'a', () => true)[39] as number;
     await invalid([a, forged((bytes) => bytes.set([place], 39))], /one of these pieces was forged/);
   });

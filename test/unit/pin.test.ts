@@ -36,22 +36,22 @@ describe('where the PIN comes from', () => {
       () => read(path),
       (error) => error instanceof ProfileError && why.test(error.message),
     );
-  /** A group of no user, and a user of this machine. */
+  /** A group without users, and a user of this machine. */
   const [EMPTY, NOBODY] = [54_321, 65_534];
 
-  it('is a file of its owner, or of a group that nobody else is in', () => {
+  it('is a file for its owner only, or for a group without other users', () => {
     for (const mode of [0o600, 0o400]) assert.equal(read(file(mode)), '4711');
     if (process.getuid?.() !== 0) return;
     const path = file(0o440);
     chownSync(path, 0, EMPTY);
     assert.equal(read(path), '4711');
-    // As Kubernetes mounts a secret.
+    // Kubernetes mounts a secret as a link.
     const link = join(work, 'token-pin');
     symlinkSync(path, link);
     assert.equal(read(link), '4711');
   });
 
-  it('is refused where others can read it, whoever they are', () => {
+  it('is refused if anybody else can read it', () => {
     for (const mode of [0o644, 0o604, 0o660]) refuses(file(mode), /others can read/);
     if (process.getuid?.() !== 0) return;
     const path = file(0o440);
@@ -59,7 +59,7 @@ describe('where the PIN comes from', () => {
     refuses(path, /others can read this PIN file \(user \d+\)/);
   });
 
-  it('has an access list that names this user alone, as systemd makes it, or is refused', function () {
+  it('may have an access list if it names only this user, as systemd makes it', function () {
     const list = (path: string, entry: string) => execFileSync('setfacl', ['-m', entry, path]);
     const own = file(0o400);
     try {
@@ -76,18 +76,18 @@ describe('where the PIN comes from', () => {
     refuses(group, /others can read/);
   });
 
-  it('is not empty, and no folder', () => {
+  it('is refused if it is empty or a folder', () => {
     for (const text of ['', '\n', '  ']) refuses(file(0o600, text), /the PIN is empty.*none was tried/);
     const folder = join(work, 'folder');
     mkdirSync(folder);
     refuses(folder, /folder: this is a folder/);
   });
 
-  it('lies where it can be looked for', () => {
+  it('is refused if its path cannot be searched', () => {
     refuses(join(file(0o600), 'pin'), /pin: the PIN cannot be read \(ENOTDIR\)/);
   });
 
-  it('that a token refused is not tried again until it is another one', () => {
+  it('is not tried again after the token refused it, until it changes', () => {
     process.env.BKV_DATA = join(work);
     const profile = { name: 'x', token: { label: 'a' } } as Profile;
     const path = join(work, 'pin-refused.json');
@@ -97,7 +97,7 @@ describe('where the PIN comes from', () => {
       () => new RefusedPins(profile).check('0000'),
       (error) => error instanceof PinRefused && error.message.includes(path),
     );
-    // The hash has one byte: of some other PINs it cannot tell that they are others.
+    // The stored hash has one byte, so a few other PINs look like the refused one.
     const others = Array.from({ length: 20 }, (_, i) => `1${i}`);
     const tried = others.filter((pin) => {
       try {

@@ -51,7 +51,7 @@ describe('a proxy of the environment', function () {
     const login = `Basic ${Buffer.from('user:pass').toString('base64')}`;
     assert.deepEqual(proxy.seen, [`vault.example:80 ${login}`]);
 
-    // The server behind it speaks no TLS; that it was asked for is what counts.
+    // The server behind the proxy has no TLS. The test only checks what the proxy was asked for.
     const secure = await bkv(['fleet', 'pin', 'https://vault.example', '--threshold', '1'], {
       HTTPS_PROXY: address(),
     });
@@ -78,7 +78,7 @@ describe('a proxy of the environment', function () {
     }
   });
 
-  it('is left alone on loopback and for what NO_PROXY names', async () => {
+  it('is not used on loopback and for hosts that NO_PROXY names', async () => {
     const url = `http://127.0.0.1:${port()}`;
     const { code, stderr } = await bkv(['fleet', 'pin', url, '--threshold', '1'], { HTTP_PROXY: address() });
     assert.equal(code, 0, stderr);
@@ -119,7 +119,7 @@ describe('a proxy of the environment', function () {
     assert.equal(found('https://far.example', { ...env, https_proxy: 'http://small' }), 'http://small');
   });
 
-  it('is refused by its name when it is none, and its password is not told', async () => {
+  it('is refused if its address is not valid, and the error names the variable but not the password', async () => {
     const { code, stderr } = await bkv(['fleet', 'pin', 'https://a.example', '--threshold', '1'], {
       HTTPS_PROXY: 'socks5://user:secret@proxy',
     });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Command } from 'commander';
 import { program } from '../../src/cli/program.js';
 
-/** They run for ever, print what is to be kept or run, or have a person choose a password. */
+/** Commands without --json: they run for ever, print something to keep or run, or let a person choose a password. */
 const OTHERS = [
   'serve',
   'keeper',
@@ -27,7 +27,7 @@ const leaves = (command: Command, path: string): [string, Command][] =>
     : command.commands.flatMap((below) => leaves(below, `${path} ${below.name()}`.trim()));
 
 describe('commands that report', () => {
-  it('take --json, all of them', () => {
+  it('all take --json', () => {
     const silent = leaves(program, '')
       .filter(([, { options }]) => !options.some(({ long }) => long === '--json'))
       .map(([path]) => path);

@@ -35,12 +35,12 @@ const contentOf = ({ dealing, named, ...bytes }: Golden['content']): Content => 
 
 describe('rows of the database', () => {
   const rows = golden.map((one) => ({ ...one, row: { ...one.place, sealed: hex(one.sealed) } as Row }));
-  /** As the vault does: the key is that of the place where the row was found. */
+  /** Opens a row as the vault does, with the key of the place where the row was found. */
   const open = (pageKey: string, row: Row) => openRow(row, keyOf(pageKey, row, nonceOf(row)));
 
   for (const { pageKey, place, content, nonce, row } of rows) {
     const kind = content.dealing ? 'of a dealt share' : "of the vault's own key";
-    it(`version 2, ${kind}: is written to the byte, and read`, () => {
+    it(`version 2, ${kind}: is written byte for byte, and read`, () => {
       const made = sealRow(place, contentOf(content), hex(nonce), keyOf(pageKey, place, hex(nonce)));
       assert.deepEqual(made, { ...place, sealed: Buffer.from(row.sealed) });
       assert.deepEqual(open(pageKey, row), { ...place, ...contentOf(content) });
@@ -58,7 +58,7 @@ describe('rows of the database', () => {
       assert.throws(() => open('00'.repeat(32), row), BadRow);
     });
 
-    it(`version 2, ${kind}: opens with no bit changed, cut off or added`, () => {
+    it(`version 2, ${kind}: does not open with any bit changed, cut off or added`, () => {
       for (let bit = 0; bit < row.sealed.length * 8; bit++) {
         const sealed = Buffer.from(row.sealed);
         sealed[bit >> 3] = (sealed[bit >> 3] as number) ^ (1 << (bit & 7));

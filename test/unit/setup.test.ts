@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KEYS, Person } from '../support/pty.js';
 
-/** On a machine that lacks `make`, for a user who is not root. */
+/** Runs setup.sh as on a machine without `make`, for a user who is not root. */
 describe('the set-up', () => {
   const folder = mkdtempSync(join(tmpdir(), 'bkv-setup-'));
   const [bin, script, log] = ['bin', 'softhsm/setup.sh', 'sudo.log'].map((name) => join(folder, name)) as [
@@ -49,7 +49,7 @@ describe('the set-up', () => {
     return { code, screen: person.screen };
   };
 
-  it('uses sudo once the person has said so', async () => {
+  it('uses sudo after the person has agreed', async () => {
     assert.equal((await answered('y', KEYS.enter)).code, 0);
     assert.match(readFileSync(log, 'utf8'), /^apt-get update -qq\nenv .*apt-get install .*make\n$/);
   });
@@ -65,7 +65,7 @@ describe('the set-up', () => {
     assert.ok(!existsSync(log));
   });
 
-  it('asks nobody in CI, nor where nobody could answer', () => {
+  it('does not ask in CI, nor where nobody could answer', () => {
     const run = (env: NodeJS.ProcessEnv) => execFileSync('/bin/bash', [script], { env, stdio: 'pipe' });
     assert.throws(() => run({ PATH: bin }), { status: 1, message: /Install these first, as root: / });
     assert.ok(!existsSync(log));

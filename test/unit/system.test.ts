@@ -38,7 +38,7 @@ describe('what the system or a folder lacks', () => {
     assert.equal(told(new RangeError('a slip')), 'RangeError: a slip');
   });
 
-  it('is a folder, which an issuer makes; without the key of its vault no JWT is given', async () => {
+  it('is a folder: an issuer makes it, but no JWT is given without the key of its vault', async () => {
     const data = join(folder, 'data');
     await makeIssuer(data);
     assert.ok(existsSync(join(data, 'issuer.key.pem')));

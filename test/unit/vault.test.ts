@@ -39,7 +39,7 @@ const stretch = async (output: Uint8Array) => output.slice();
 const bytes = (text: string) => Buffer.from(text);
 const code = (wanted: ErrorCode) => (error: unknown) => error instanceof CodedError && error.code === wanted;
 
-/** A client of a vault in this process, without HTTP: the messages of docs/protocol.md. */
+/** A client of a vault in this process. It exchanges the messages of docs/protocol.md without HTTP. */
 class Person {
   constructor(
     readonly vault: Vault,
@@ -96,14 +96,14 @@ class Person {
     return sealed;
   }
 
-  /** A dealing whose one share is the whole key. */
+  /** Registers a dealing whose only share is the whole key. */
   async deal(password: string, dealing: string) {
     const { finish, encryptedBackupKey } = await this.beginShare(password, dealing);
     await finish();
     return encryptedBackupKey;
   }
 
-  /** @returns what finishes it with the same message each time it is called */
+  /** @returns a function that finishes the registration, with the same message on every call */
   async beginShare(password: string, dealing: string) {
     const share = deriveKeyPair(random(32));
     const { blind, registrationRequest } = createRegistrationRequest(bytes(password));
@@ -139,14 +139,14 @@ class Person {
     return started.then((answer) => ({ ...answer, login }));
   }
 
-  /** @returns what finishes the recovery with the same message each time it is called */
+  /** @returns a function that finishes the recovery, with the same message on every call */
   async prove(password: string, dealing?: string): Promise<() => Promise<Recovered>> {
     const { login, KE2, recoveryId } = await this.start(password, dealing);
     const { KE3 } = await generateKE3(login, KE2, stretch, this.#names);
     return () => this.vault.finishRecovery(this.id, recoveryId, KE3.slice());
   }
 
-  /** @returns the sealed key; undefined when the password was wrong, which costs the attempt */
+  /** @returns the sealed key, or undefined for a wrong password, which costs the attempt */
   async guess(password: string, dealing?: string): Promise<Uint8Array | undefined> {
     const { login, KE2, recoveryId } = await this.start(password, dealing);
     try {
@@ -185,7 +185,7 @@ describe('a vault in memory', () => {
     await records.close();
   });
 
-  it('gives the key to the right password alone, and counts the wrong ones', async () => {
+  it('gives the key only for the right password, and counts wrong ones', async () => {
     const alice = person('alice');
     const sealed = await alice.register('right');
     assert.equal(await alice.guess('wrong'), undefined);
@@ -229,7 +229,7 @@ describe('a vault in memory', () => {
     );
   });
 
-  it('keeps what was spent when it ends between the two messages', async () => {
+  it('keeps an attempt spent if the vault ends between the two messages', async () => {
     await person('alice').register('right');
     await person('alice').start('wrong');
     await vault.close();
@@ -237,7 +237,7 @@ describe('a vault in memory', () => {
     assert.equal(await person('alice').left(), MAX - 1);
   });
 
-  it('lets what is open end before it stops, and begins nothing meanwhile', async () => {
+  it('lets open exchanges end before it stops, and begins none meanwhile', async () => {
     const alice = person('alice');
     const sealed = await alice.register('right');
     const finish = await alice.prove('right');
@@ -253,11 +253,11 @@ describe('a vault in memory', () => {
     assert.deepEqual((await finish()).encryptedBackupKey, sealed);
     await vault.finishRegistration(id('bob'), message(random(60)));
     await drained;
-    // With nothing open it does not wait.
+    // If nothing is open, it does not wait.
     await Promise.race([vault.drain(new AbortController().signal), setImmediate().then(() => assert.fail())]);
   });
 
-  it('waits longer for last attempts, and for a proof that the token could not take, than for others', async () => {
+  it('waits longer for last attempts, and for a proof that the token could not store, than for others', async () => {
     const alice = person('alice');
     const sealed = await alice.register('right');
     const now = performance.now.bind(performance);
@@ -316,7 +316,7 @@ describe('a vault in memory', () => {
     }
   });
 
-  it('answers nothing while the last attempts are under way, and then what became of them', async () => {
+  it('starts no recovery while the last attempts are open, and afterwards answers by their outcome', async () => {
     const alice = person('alice');
     const sealed = await alice.register('right');
     const open = [];
@@ -344,7 +344,7 @@ describe('a vault in memory', () => {
     assert.equal(await nobody.left(), 'unregistered');
   });
 
-  it('puts no key in the place of another unless it is told to', async () => {
+  it('does not replace a key unless it is told to', async () => {
     const alice = person('alice');
     const first = await alice.register('first');
     await assert.rejects(alice.register('second'), code('key-exists'));
@@ -354,7 +354,7 @@ describe('a vault in memory', () => {
     assert.deepEqual(await alice.guess('second'), second);
   });
 
-  it('answers the same finish again, and takes no other under its MAC', async () => {
+  it('answers a repeated finish the same, and accepts no other one with its MAC', async () => {
     const alice = person('alice');
     const message = await alice.begin('right');
     const finish = message(random(60));
@@ -368,7 +368,7 @@ describe('a vault in memory', () => {
     assert.deepEqual(await alice.guess('right'), finish.encryptedBackupKey);
   });
 
-  it('gives an attempt back for which the token gave no evaluation', async () => {
+  it('gives an attempt back if the token made no evaluation', async () => {
     const alice = person('alice');
     const sealed = await alice.register('right');
     token.failing.add('login');
@@ -380,7 +380,7 @@ describe('a vault in memory', () => {
     assert.deepEqual(await alice.guess('right'), sealed);
   });
 
-  it('gives nothing out, and counts nothing, that the token did not take', async () => {
+  it('gives nothing out, and counts nothing, that the token did not store', async () => {
     const alice = person('alice');
     const sealed = await alice.register('right');
     const { replaceData } = token.store;
@@ -397,7 +397,7 @@ describe('a vault in memory', () => {
     assert.equal(await alice.left(), MAX);
   });
 
-  it('loses no key whose last attempt was proven while the token could not be written', async () => {
+  it('loses no key if its last attempt was proven while the token could not be written', async () => {
     for (const again of [true, false]) {
       const alice = person(`alice ${again}`);
       const sealed = await alice.register('right');
@@ -420,14 +420,14 @@ describe('a vault in memory', () => {
     }
   });
 
-  it('takes a registration by the same finish once the token can be written again, whatever the first try did', async () => {
+  it('completes a registration by the same finish once the token can be written, whatever the first try did', async () => {
     const { replaceData } = token.store;
     const refuse = async () => Promise.reject(new Error('the disk is full'));
     const writeAndFail: typeof replaceData = async (...given) => {
       await replaceData.apply(token.store, given);
       return refuse();
     };
-    // Which write fails: the one that reserves the cell, or the one that makes it the account's.
+    // The write that fails either reserves the cell or gives it to the account.
     for (const [i, failing] of [refuse, writeAndFail].entries())
       for (const good of [0, 1]) {
         const alice = person(`alice ${i} ${good}`);
@@ -455,7 +455,7 @@ describe('a vault in memory', () => {
     assert.equal(rows.length, 8);
   });
 
-  it('answers the same end of a recovery again, and counts it once', async () => {
+  it('answers a repeated finish of a recovery the same, and counts it once', async () => {
     const alice = person('alice');
     const encryptedBackupKey = await alice.register('right');
     await alice.guess('wrong');
@@ -475,7 +475,7 @@ describe('a vault in memory', () => {
     await assert.rejects(finish(), code('unknown-exchange'));
   });
 
-  it('tells who proves the password how many attempts failed since the last proof, and nobody else', async () => {
+  it('tells only whoever proves the password how many attempts failed since the last proof', async () => {
     const alice = person('alice');
     await alice.register('right');
     const failed = async (dealing?: string) => {
@@ -483,7 +483,7 @@ describe('a vault in memory', () => {
       return (await finish()).failedAttempts;
     };
     assert.equal(await failed(), 0);
-    // One told it to the vault, one sent a wrong proof, and one was cut off when the vault ended.
+    // Failed attempts: one is abandoned, one has a wrong proof, and a later one is cut off by the vault's end.
     await alice.guess('wrong');
     const { recoveryId } = await alice.start('wrong');
     await assert.rejects(vault.finishRecovery(alice.id, recoveryId, random(32)), code('wrong-password'));
@@ -493,7 +493,7 @@ describe('a vault in memory', () => {
     await vault.close();
     await open();
     assert.equal(await failed(), 1);
-    // One that is under way has not failed, and one that was given back never was.
+    // Neither an open attempt nor one that was given back counts as failed.
     const again = person('alice');
     await again.start('right');
     token.failing.add('login');
@@ -515,7 +515,7 @@ describe('a vault in memory', () => {
     assert.equal(await failed(first), 1);
   });
 
-  it('gives a cell out again whose row could not be sealed', async () => {
+  it('gives out a cell again if its row could not be sealed', async () => {
     const alice = person('alice');
     const message = await alice.begin('right');
     token.failing.add('hmac');
@@ -529,7 +529,7 @@ describe('a vault in memory', () => {
     );
   });
 
-  it('ends exchanges that are not finished in time: the attempt stays spent, the cell is free', async () => {
+  it('ends exchanges that are not finished in time: the attempt stays spent, a reserved cell is free', async () => {
     await person('alice').register('right');
     await vault.close();
     await open({ exchangeLifetime: 20 });
@@ -542,7 +542,7 @@ describe('a vault in memory', () => {
     assert.equal(await alice.left(), MAX - 1);
   });
 
-  it('forgets a deleted account, and what it left opens no more after a sweep', async () => {
+  it('forgets a deleted account, and its old row opens no more after a sweep', async () => {
     const [alice, bob] = [person('alice'), person('bob')];
     await alice.register('right');
     const sealed = await bob.register('right');
@@ -559,7 +559,7 @@ describe('a vault in memory', () => {
     assert.deepEqual(await bob.guess('right'), sealed);
   });
 
-  it('tells a locked account so after its cell was given to another', async () => {
+  it('still calls an account locked after its cell was given to another', async () => {
     const alice = person('alice');
     await alice.register('right');
     for (let i = 0; i < MAX; i++) await alice.guess('wrong');
@@ -585,7 +585,7 @@ describe('a vault in memory', () => {
     assert.equal(await alice.left(), 'unregistered');
   });
 
-  it('gives no attempt back to an older copy of the database, and tells of the accounts that it lacks', async () => {
+  it('gives no attempt back for an older copy of the database, and reports the accounts that the copy lacks', async () => {
     const lost = () => /^bkv_lost_records (\d+)$/m.exec(renderMetrics())?.[1];
     const alice = person('alice');
     const sealed = await alice.register('right');
@@ -607,7 +607,7 @@ describe('a vault in memory', () => {
     assert.ok(await person('bob').guess('right'));
   });
 
-  it('a dealing ends the others once it was proven here, and not before', async () => {
+  it('a dealing ends the others once it is proven here, and not before', async () => {
     const alice = person('alice');
     const [first, second] = ['1'.repeat(32), '2'.repeat(32)];
     const sealed = await alice.deal('old', first);
@@ -623,7 +623,7 @@ describe('a vault in memory', () => {
     await assert.rejects(vault.withdrawDealing(alice.id, second), code('dealing-conflict'));
   });
 
-  it('an attempt is spent on every dealing, and a new one begins with the most that is spent', async () => {
+  it('an attempt is spent on every dealing, and a new dealing begins with the highest count', async () => {
     const alice = person('alice');
     const [first, second] = ['1'.repeat(32), '2'.repeat(32)];
     await alice.deal('old', first);
@@ -643,7 +643,7 @@ describe('a vault in memory', () => {
     assert.deepEqual((await left()).sort(), [MAX - 1, MAX]);
   });
 
-  it('lets one vault alone write to a token', async () => {
+  it('lets only one vault write to a token', async () => {
     await person('alice').register('right');
     const other = await Vault.open(token, records, { maxAttempts: MAX, exchangeLifetime: 60_000 });
     await assert.rejects(person('alice').start('right'), code('unavailable'));

@@ -76,7 +76,7 @@ describe('the vectors of docs/protocol.md', () => {
     it(`a sealed key is refused that has ${why}`, () =>
       assert.rejects(openKey(hex(registration.exportKey), hex(encryptedBackupKey)), { code }));
 
-  it('what is no element is refused', () => {
+  it('bytes that are no element are refused', () => {
     for (const element of refused.elements) assert.equal(isElement(hex(element)), false, element);
   });
 });

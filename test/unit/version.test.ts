@@ -14,7 +14,7 @@ describe('the version', () => {
     assert.equal(info.version, version);
   });
 
-  it('is in the names of the packages that the documents have installed', () => {
+  it('is in the names of the packages that the documents say to install', () => {
     for (const path of ['docs/client.md', 'docs/operator.md']) {
       const named = [...readFileSync(path, 'utf8').matchAll(/backup-key-vault(?:-client)?-([\d.]+)\.tgz/g)];
       assert.ok(named.length > 0, path);
