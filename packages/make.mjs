@@ -1,6 +1,6 @@
 /**
- * Makes what is published, from what `npm run build` made: a folder and a tarball each for the client library and for the
- * server, in dist/packages. Run by `npm run pack`.
+ * Makes the packages for publication from the output of `npm run build`: a folder and a tarball each for the client library
+ * and for the server, in dist/packages. Run by `npm run pack`.
  */
 import { execFileSync } from 'node:child_process';
 import {
@@ -25,7 +25,7 @@ const { version, license, engines, type, dependencies } = root;
 const common = { version, license, engines, type };
 
 const write = (path, value) => writeFileSync(path, `${JSON.stringify(value, null, 2)}\n`);
-/** The packages that a module imports, itself or by what it imports, at the exact versions of this repository. */
+/** Packages that a module imports, directly or not, with their exact versions in this repository. */
 async function imported(entry) {
   const { metafile } = await build({
     entryPoints: [entry],
@@ -58,7 +58,7 @@ async function client() {
   return folder;
 }
 
-/** What of `src` runs on a server or behind `bkv`: all but the page, which is built into an app. */
+/** The parts of `src` that run on a server or behind `bkv`: all except the page, which is built into an app. */
 const SERVER = [
   'backup',
   'cli',
@@ -103,7 +103,7 @@ function server() {
   return folder;
 }
 
-/** Who installs the server gets what was tested: the lock file, less what only development needs. */
+/** The lock file without development packages, so that the server is installed with the versions that were tested. */
 function locked(described) {
   const lock = JSON.parse(readFileSync('package-lock.json', 'utf8'));
   const { allowScripts: _, ...rootEntry } = described;
@@ -112,8 +112,8 @@ function locked(described) {
 }
 
 /**
- * Gives files the modes that they have in every clone, whatever its umask was: the tarball keeps them. Who unpacks it by hand
- * runs the programs too; npm sets that only where it makes the link itself.
+ * Sets the modes of files, which the tarball keeps, so that they do not depend on the umask. npm makes programs executable
+ * only if it links them itself. Here they are made executable for somebody who unpacks the tarball by hand as well.
  */
 function setModes(folder) {
   const programs = Object.values(root.bin);
@@ -123,7 +123,7 @@ function setModes(folder) {
   }
 }
 
-/** Compresses a tarball again: each version of Node.js does it in its own way, and so makes other bits of the same files. */
+/** Compresses a tarball again with fixed settings, so that the same files give the same bits. */
 function compressAlike(tarball) {
   writeFileSync(tarball, gzipSync(gunzipSync(readFileSync(tarball)), { level: 9, mtime: 0 }));
 }

@@ -1,7 +1,9 @@
 /**
- * Looks into the token of a daemon's data folder. Prints the labels of all its objects as JSON; with `oprf-keys` the
- * OPRF keys of the database in hexadecimal, which only a `bkv.wrap` tells that `old-wrap` has put in place, as older
- * versions made it; with `wipe` destroys all.
+ * Looks into the token of a daemon's data folder, and prints the labels of all objects as JSON. With a second argument it
+ * does something else:
+ * - `wipe` destroys all objects.
+ * - `old-wrap` replaces `bkv.wrap` by a key as older versions made it, from which keys can be taken out.
+ * - `oprf-keys` prints the OPRF keys of the database in hexadecimal. This works only after `old-wrap`.
  */
 import { join } from 'node:path';
 import pkcs11 from 'pkcs11js';
@@ -65,7 +67,7 @@ if (what === 'old-wrap') {
         { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_PRIVATE_KEY },
         { type: pkcs11.CKA_KEY_TYPE, value: pkcs11.CKK_EC },
         { type: pkcs11.CKA_TOKEN, value: false },
-        // openCryptoki has these as defaults that cannot be said.
+        // openCryptoki has these values as defaults, but refuses them in a template.
         ...(isOpenCryptoki
           ? []
           : [

@@ -1,4 +1,4 @@
-/** Makes the pictures of README.md from the real thing: the page, and the demonstration in a terminal. Run by `npm run pictures`. */
+/** Makes the pictures of README.md from the real page, and from the demonstration in a terminal. Run by `npm run pictures`. */
 import { execFileSync } from 'node:child_process';
 import type { Browser } from 'playwright-core';
 import { launch, servePage, Visitor } from './support/page.js';
@@ -26,7 +26,7 @@ async function page(browser: Browser): Promise<void> {
 const escaped = (text: string): string =>
   text.replace(/[&<>]/g, (char) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[char] as string);
 
-/** What `npm run demo` prints from the new phone on. */
+/** Takes a picture of the output of `npm run demo`, from the new phone on. */
 async function terminal(browser: Browser): Promise<void> {
   const said = execFileSync('bash', ['-c', 'bash softhsm/demo.sh 2>&1'], { encoding: 'utf8' });
   const shown = said.slice(said.indexOf('── A new phone'), said.indexOf('── Done')).trim();

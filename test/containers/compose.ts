@@ -8,7 +8,7 @@ import { newBackupKey, VaultClient, type WrongPassword } from '../../src/client/
 
 const NAMES = ['password', 'postgres', 'vault', 'prometheus'];
 
-/** `softhsm/compose.yaml` in a real engine: `npm run test:containers`. It changes nothing outside its own project. */
+/** Tests `softhsm/compose.yaml` in a real Docker engine (`npm run test:containers`), in a compose project of its own. */
 describe('the vault in containers', function () {
   this.timeout(900_000);
   const work = mkdtempSync(join(tmpdir(), 'bkv-containers-'));
@@ -101,7 +101,7 @@ describe('the vault in containers', function () {
     );
   });
 
-  it('is its own user, without capabilities, on a root that nobody writes', () => {
+  it('runs as its own user, without capabilities, on a read-only root', () => {
     const status = compose('exec', '-T', 'vault', 'cat', '/proc/1/status');
     assert.match(status, /^Uid:\s+10001\s+10001\s+10001\s+10001$/m);
     for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
@@ -155,7 +155,7 @@ describe('the vault in containers', function () {
     );
   });
 
-  it('is watched by Grafana, where its image can be had', async function () {
+  it('is shown by Grafana, if its image can be pulled', async function () {
     if (spawnSync('docker', ['pull', '--quiet', 'grafana/grafana:12.1.0']).status !== 0) {
       console.log('      not run: the image of Grafana cannot be had here');
       return this.skip();

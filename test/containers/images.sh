@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Has the images that softhsm/compose.yaml starts from in the engine. What no registry of images gives is made here, under
-# its upstream name, from Debian's and npm's packages, and printed: those were not tried as their makers publish them.
+# Provides the engine with the base images of softhsm/compose.yaml. An image that no registry gives is made here, under its
+# upstream name, from Debian's and npm's packages. The names of these stand-ins are printed, because the images that their
+# makers publish were not tested.
 set -euo pipefail
 cd "$(dirname "$0")/images"
 
@@ -29,7 +30,7 @@ has node:22-bookworm-slim || {
   cp -r "$work/packages/node_modules/node-linux-$arch"/{bin,include,share} "$work/context/local/"
   cp -r "$work/packages/node_modules/npm" "$work/context/local/lib/node_modules/"
   for program in npm npx; do ln -s "../lib/node_modules/npm/bin/$program-cli.js" "$work/context/local/bin/$program"; done
-  # A network that inspects TLS has an authority of its own.
+  # On a network that inspects TLS, the machine trusts that network's certificate authority, and the image must too.
   cp /etc/ssl/certs/ca-certificates.crt "$work/context/"
   stand_in node:22-bookworm-slim node.Dockerfile "$work/context"
 }

@@ -20,7 +20,7 @@ const DEALING = '00000001f1ee70000000000000000001';
 const members = ['a', 'b', 'c', 'd'];
 const fleet: Fleet = { members, quorums: new Quorums(4, 3, 1), tag: 'f1ee7000' };
 
-/** A recovery at four vaults of which T = 3 are asked, and the slow last one too. */
+/** A recovery at four vaults with T = 3. The last vault is slow, but is asked too. */
 class Recovery {
   readonly vaults = new Map<MemberId, ModelVault>();
   readonly #late: (() => void)[] = [];
@@ -38,7 +38,7 @@ class Recovery {
     }
   }
 
-  /** @param abortAt the effect before which the caller aborts @param lateAt that before which the slow answer comes */
+  /** @param abortAt effect before which the caller aborts @param lateAt effect before which the slow answer comes */
   run(abortAt: number, lateAt: number): void {
     const session = { caught: new Map(), slow: new Set<string>(), repaired: new Set<string>(), needed: 0 };
     const op = new Operation([fleet], new ModelScheme(), session, (member) => member);
@@ -98,7 +98,7 @@ class Recovery {
 }
 
 describe('a recovery that its caller aborts', () => {
-  it('leaves no attempt open, wherever it is aborted and a slow answer comes', () => {
+  it('leaves no attempt open, whenever it is aborted and the slow answer comes', () => {
     const whole = new Recovery();
     whole.run(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
     assert.ok(whole.effects > 5);

@@ -22,10 +22,10 @@ interface Asked {
   readonly path: string;
   readonly body: Json;
   readonly authorization: string;
-  /** what the vault itself answers */
+  /** gets the vault's own answer */
   readonly pass: () => Promise<Response>;
 }
-/** What a member, or the network before it, does with a request. */
+/** Answers a request in the place of a member or of the network. */
 type Meddle = (asked: Asked) => Promise<Response> | Response;
 
 const MAX = 3;
@@ -40,7 +40,7 @@ const isAt = ({ method, path }: Asked, wanted: string): boolean => `${method} ${
 const LOOK = 'GET /v1/account';
 const START = 'POST /v1/recovery/start';
 
-/** The attacks that the first edition fell to, with two of three vaults: each was seen to succeed on commit 08b75f0. */
+/** Attacks on a fleet of two of three vaults. Each succeeded against the first edition, at commit 08b75f0. */
 describe('attacks by a member of a fleet, or by the network', function () {
   this.timeout(120_000);
   const work = mkdtempSync(join(tmpdir(), 'bkv-attacks-'));
@@ -99,7 +99,7 @@ describe('attacks by a member of a fleet, or by the network', function () {
     return fetch(url + path, { method: 'POST', headers, body: JSON.stringify(body) });
   };
 
-  it('a registration ends no key that one vault holds by itself, unless told', async () => {
+  it('a registration does not end a key that one vault holds by itself, unless told', async () => {
     const [first] = daemons as [Daemon];
     const alone = new VaultClient({
       url: first.url,
@@ -121,7 +121,7 @@ describe('attacks by a member of a fleet, or by the network', function () {
     assert.deepEqual((await fleet.status()).others, []);
   });
 
-  it('A2: a recorded registration of a share serves no other account, and no other time', async () => {
+  it('A2: a recorded registration of a share works neither for another account nor a second time', async () => {
     const recorded = new Map<number, Asked[]>();
     for (const i of [0, 1, 2])
       meddle(i, (asked) => {
@@ -152,7 +152,7 @@ describe('attacks by a member of a fleet, or by the network', function () {
     'the share of another public key': { publicKey: deriveKeyPair(new Uint8Array(32).fill(9)).publicKey },
   };
   for (const [what, instead] of Object.entries(bad))
-    it(`a share that its client made badly is that client's 400, and no failure of the vault: ${what}`, async () => {
+    it(`a badly made share is a 400 for its client, and no failure of the vault: ${what}`, async () => {
       const daemon = daemons[0] as Daemon;
       const account = 'clumsy';
       const server = bytes(daemon.serverPublicKey);
@@ -217,7 +217,7 @@ describe('attacks by a member of a fleet, or by the network', function () {
       });
   });
 
-  it('A5: the access token that a member is sent is good at no other', async () => {
+  it('A5: the access token for one member is refused by all others', async () => {
     const account = 'a5';
     const stolen = new Set<string>();
     const key = newBackupKey();
@@ -248,7 +248,7 @@ describe('attacks by a member of a fleet, or by the network', function () {
     assert.deepEqual((await client.recover('right')).backupKey, key);
   });
 
-  it('A7: a change of password whose commits are dropped is called pending, and the next contact ends the old one', async () => {
+  it('A7: if the commits of a password change are dropped, it is pending, and the next contact ends the old password', async () => {
     const account = 'a7';
     const key = newBackupKey();
     const client = clientOf(account);
@@ -263,20 +263,20 @@ describe('attacks by a member of a fleet, or by the network', function () {
     await assert.rejects(clientOf(account).recover('old'), WrongPassword);
   });
 
-  it('A8: a liar and a lost request at a repair leave the account what it had', async () => {
+  it('A8: a liar and a lost request during a repair lose nothing of the account', async () => {
     const account = 'a8';
     const key = newBackupKey();
     await clientOf(account).register('right', key);
     meddle(LIAR, (asked) => (isAt(asked, LOOK) ? answer(200, { state: 'unregistered' }) : asked.pass()));
     meddle(1, (asked) => (asked.path === '/v1/share/finish' ? lose() : asked.pass()));
     assert.deepEqual((await clientOf(account).recover('right')).backupKey, key);
-    // It had a share of the fresh key dealt to it, and serves nothing any more.
+    // The liar got a share of the fresh key, and answers nothing any more.
     meddlers.clear();
     meddle(LIAR, lose);
     assert.deepEqual((await clientOf(account).recover('right')).backupKey, key);
   });
 
-  describe('A9: what a member says of its dealings', () => {
+  describe('A9: what a member claims about its dealings', () => {
     const first = (told: Json) => (told.dealings as Json[])[0] as Json;
     const claims: Record<string, (told: Json) => unknown> = {
       'one of them twice': (told) => [first(told), first(told)],
@@ -295,7 +295,7 @@ describe('attacks by a member of a fleet, or by the network', function () {
       'a list of nothing': () => [null],
     };
     for (const [what, claim] of Object.entries(claims))
-      it(`keeps nobody from anything: ${what}`, async () => {
+      it(`blocks nobody: ${what}`, async () => {
         const account = `a9 ${what}`;
         const key = newBackupKey();
         await clientOf(account).register('old', key);

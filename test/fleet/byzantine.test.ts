@@ -4,13 +4,13 @@ import { Life } from './life.js';
 import { Owner } from './owner.js';
 
 const LIVES = Number(process.env.BKV_LIVES ?? 15);
-/** a tenth of them again, with real vaults */
+/** a tenth of the lives, repeated with the keeper's own vaults */
 const REAL_LIVES = Number(process.env.BKV_REAL_LIVES ?? Math.ceil(LIVES / 10));
 const ACTS = 8;
 
 describe(`lives of accounts among liars (BKV_SEED=${seed})`, function () {
   this.timeout(0);
-  it(`${LIVES} lives: with the right password the key or too few vaults, nothing locks, what has ended has ended`, async () => {
+  it(`${LIVES} lives: the right password gives the key or too few vaults, nothing locks, what has ended stays so`, async () => {
     await liveAll(LIVES, false);
   });
 
@@ -31,7 +31,7 @@ async function liveAll(lives: number, isReal: boolean): Promise<void> {
   assert.equal(failures.length, 0, `${failures.length} of ${lives} lives went wrong`);
 }
 
-/** @returns what went wrong in a life, and how it came to it */
+/** @returns the fault of a life with the steps that led to it, if it had one */
 async function live(n: number, isReal: boolean): Promise<string | undefined> {
   const life = new Life(`${seed}.${n}`, isReal);
   const owner = new Owner(life);

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Replaced } from './replaced.js';
 
-/** What `setTimeout` gives. */
+/** The timer that `setTimeout` returns. */
 class Timer {
   constructor(
     readonly at: number,
@@ -15,15 +15,15 @@ class Timer {
 const SUBTLE = ['importKey', 'deriveKey', 'encrypt', 'decrypt'] as const;
 
 /**
- * Time that passes only when nothing else is left to do, and then at once: `setTimeout`, `clearTimeout` and
- * `performance.now` of the whole process go by it. What happens then depends on the seed alone, on a busy machine too.
+ * A clock that replaces `setTimeout`, `clearTimeout` and `performance.now` of the whole process. When nothing else is left
+ * to do, it jumps to the next timer. So what happens depends only on the seed, even on a busy machine.
  */
 export class Clock {
   #now = 0;
   readonly #timers = new Set<Timer>();
   #isRunning = false;
   #underWay = 0;
-  /** WebCrypto works on other threads: each of its calls ends after those before it */
+  /** the last call of WebCrypto, which works on other threads: here, its calls end in the order of their beginning */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(replaced: Replaced) {
@@ -63,7 +63,7 @@ export class Clock {
     this.#isRunning = false;
   }
 
-  /** No time passes while something works. */
+  /** Stops the clock while `work` runs. */
   async during<T>(work: () => Promise<T>): Promise<T> {
     this.#underWay++;
     try {

@@ -14,7 +14,7 @@ describe('bkv and a fleet, on a terminal', function () {
   const work = mkdtempSync(join(tmpdir(), 'bkv-fleet-commands-'));
   const file = join(work, 'fleet.yaml');
   const daemons: Daemon[] = [];
-  // The app's way to its identity provider: told the vault, it prints a token for that one.
+  // The command by which an app gets access tokens: it is told the vault, and prints a token for it.
   const command = `echo "$BKV_VAULT_URL" >>${work}/asked; ${process.execPath} ${MAIN} jwt --data ${work}/a --account alice --server-key "$BKV_VAULT_IDENTITY"`;
   const env = { ...process.env, BKV_FLEET: file, BKV_ACCOUNT: 'alice', BKV_ACCESS_TOKEN_COMMAND: command };
   const bkv = (...args: string[]) =>
@@ -34,7 +34,7 @@ describe('bkv and a fleet, on a terminal', function () {
     rmSync(work, { recursive: true, force: true });
   });
 
-  it('says what a fleet file means, and what a move takes', () => {
+  it('says what a fleet file means, and what a move to another fleet changes', () => {
     const plan = bkv('fleet', 'plan');
     assert.match(plan, /3 vaults, of which any 2 recover a key/);
     assert.match(plan, /guessed at 15 times between two logins/);
@@ -47,8 +47,8 @@ describe('bkv and a fleet, on a terminal', function () {
     assert.match(bkv('fleet', 'plan', '--fleet', moved), /2 vaults stay, 0 join, 1 leave/);
   });
 
-  it('asks for an access token for each vault by the command, and registers', async () => {
-    // One of the vaults has a key of the account by itself: that is asked for first.
+  it('gets an access token for each vault from the command, and registers', async () => {
+    // One of the vaults already has a key of the account by itself, so the command asks first whether to replace it.
     await (daemons[0] as Daemon).client('alice').register('of one vault', newBackupKey());
     assert.match(bkv('status'), /unregistered\n.* holds a key that is not the fleet's/);
     const registers = person('key', 'register', '--key-file', join(work, 'key'));
@@ -73,7 +73,7 @@ describe('bkv and a fleet, on a terminal', function () {
     return { code, screen: recovers.screen };
   };
 
-  it('ends with 3 for a wrong password, and with 6 when too few vaults are up to tell', async () => {
+  it('ends with 3 for a wrong password, and with 6 if too few vaults are up to tell', async () => {
     assert.equal((await tries('wrong')).code, 3);
     await (daemons[2] as Daemon).stop();
     assert.equal((await tries('wrong')).code, 6);

@@ -5,12 +5,12 @@ import type { Random } from './liar.js';
 const { Fn } = p256.Point;
 
 /**
- * Liars that agree. Their evaluations lie on one polynomial of degree T - 1, which meets the right one at T - 1 honest
- * members: with theirs, these look like a majority against the honest members that are left.
+ * Liars that agree with each other. Their evaluations lie on one wrong polynomial of degree T - 1. It meets the right
+ * polynomial at T - 1 honest members. Together with those, the liars look like a majority against the other honest members.
  */
 export class Conspiracy {
   readonly #vaults: DoubleVault[] = [];
-  /** by dealings: what is added to the share of a member */
+  /** by dealing: what is added to a member's share */
   readonly #offsets = new Map<string, (index: number) => bigint>();
 
   constructor(

@@ -10,10 +10,10 @@ import {
 import type { DoubleVault } from './double.js';
 import { type Fleet, Life } from './life.js';
 
-/** Seconds that no device keeps to. */
+/** A time to wait that is too short for every device, seconds. */
 const NO_TIME = 1e-9;
 
-describe('a fleet and what fails on the device', () => {
+describe('a fleet and failures on the device', () => {
   let life: Life;
   let fleet: Fleet;
   let vaults: DoubleVault[];
@@ -30,7 +30,7 @@ describe('a fleet and what fails on the device', () => {
   });
   afterEach(() => life.end());
 
-  it('is told when the device is slower than the vaults wait, and no attempt is spent', async () => {
+  it('says when the device is slower than the vaults wait, and spends no attempt', async () => {
     for (const vault of vaults) vault.exchangeSeconds = NO_TIME;
     await assert.rejects(client().recover('right'), DeviceTooSlow);
     await assert.rejects(client().changePassword('right', 'new'), DeviceTooSlow);
@@ -43,7 +43,7 @@ describe('a fleet and what fails on the device', () => {
     );
   });
 
-  it('registers nothing that it would be too slow to recover', async () => {
+  it('registers nothing if the device would be too slow to recover it', async () => {
     for (const vault of vaults) Object.assign(vault, { exchangeSeconds: NO_TIME, dealings: [] });
     await assert.rejects(client().register('right', key), DeviceTooSlow);
     assert.deepEqual(
@@ -52,13 +52,13 @@ describe('a fleet and what fails on the device', () => {
     );
   });
 
-  it('goes on without the one vault that waits less, which is no liar', async () => {
+  it('goes on without a single vault that waits too short, and does not call it a liar', async () => {
     (vaults[0] as DoubleVault).exchangeSeconds = NO_TIME;
     const { backupKey, liars } = await client().recover('right');
     assert.deepEqual([backupKey, liars, guesses()], [key, [], [0, 0, 0]]);
   });
 
-  it('asks nothing where Argon2id cannot run, or the app has no access token', async () => {
+  it('asks nothing if Argon2id cannot run, or if the app has no access token', async () => {
     const stretch = () => Promise.reject(new Error('no WebAssembly'));
     await assert.rejects(client({ stretch }).recover('right'), StretchingUnavailable);
     const accessToken = () => Promise.reject(new Error('signed out'));
@@ -66,7 +66,7 @@ describe('a fleet and what fails on the device', () => {
     assert.deepEqual(guesses(), [0, 0, 0]);
   });
 
-  it('proves the password again where the first proof came too late, and has all attempts back', async () => {
+  it('proves the password again if the first proof came too late, and gets all attempts back', async () => {
     for (const late of [[0], [0, 1]]) {
       for (const i of late) (vaults[i] as DoubleVault).late = 1;
       assert.deepEqual((await client().recover('right')).backupKey, key);
@@ -74,7 +74,7 @@ describe('a fleet and what fails on the device', () => {
     }
   });
 
-  it('says so when the proof comes too late again and again', async () => {
+  it('says so if the proof comes too late again and again', async () => {
     for (const vault of vaults) vault.late = 9;
     await assert.rejects(client().recover('right'), ExchangeExpired);
   });

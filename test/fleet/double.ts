@@ -21,13 +21,13 @@ export interface Answer {
 }
 
 export type Body = Readonly<Record<string, string | number>>;
-/** A dealing as the lives look at it. */
+/** A dealing, as far as the tests look at it. */
 export interface Held {
   readonly name: string;
   readonly proven: boolean;
   readonly used: number;
 }
-/** A vault that keeps one account, as the lives look at it. */
+/** A vault that keeps one account, as far as the tests look at it. */
 export interface Kept {
   readonly serverPublicKey: Uint8Array;
   readonly dealings: readonly Held[];
@@ -44,14 +44,14 @@ export interface Kept {
 }
 export interface Dealing {
   readonly name: string;
-  /** of the vault in the fleet, from 1 */
+  /** index of the vault in the fleet, from 1 */
   readonly index: number;
   readonly share: Uint8Array;
   readonly record: Uint8Array;
   readonly sealed: string;
   proven: boolean;
   used: number;
-  /** how often its attempts were given back: what was spent before cannot be given back again */
+  /** number of times that its attempts were given back. An attempt spent before cannot be given back again */
   resets: number;
 }
 /** A registration between its two messages. */
@@ -77,20 +77,20 @@ const MOST = 4;
 const NONE = new Uint8Array(0);
 
 /**
- * One account at a vault in memory, without a token: the rules of docs/fleet.md and the bytes of the wire, fast. The
- * same lives run against real vaults in `fleet.test.ts`.
+ * One account at a fast vault in memory, without a token. It follows the rules of docs/fleet.md, and its messages are byte
+ * for byte those of a real vault. Some lives run with {@link RealVault}, the keeper's own code, in its place.
  */
 export class DoubleVault implements Kept {
   dealings: Dealing[] = [];
   /** every dealing that was ever here */
   readonly seen = new Map<string, Dealing>();
   exchangeSeconds = 60;
-  /** proofs that are yet to come too late */
+  /** number of next proofs that are refused as too late */
   late = 0;
   /** evaluations since a password was last proven here */
   guesses = 0;
   readonly attempts = new Map<string, Attempt>();
-  /** what ended logins were answered: the same message is answered the same again */
+  /** the answers of ended logins, so that a repeated message gets the same answer */
   readonly #answered = new Map<string, { KE3: Uint8Array; answer: Answer }>();
   readonly #offers = new Map<string, Offer>();
   readonly #secretKey: Uint8Array;
@@ -231,7 +231,7 @@ export class DoubleVault implements Kept {
       share: { wrapped, publicKey: decode(body.sharePublicKey as string) },
     });
     if (!equal(mac, decode(body.mac as string))) return problem(400, 'invalid-message');
-    // Sent again, it is answered the same again.
+    // A repeated message gets the same answer.
     if (offer.isTaken) return { status: 204 };
     if (this.#find(dealing)?.proven) return problem(409, 'dealing-conflict');
     const proven = this.#live.filter((one) => one.proven);
@@ -263,7 +263,7 @@ export class DoubleVault implements Kept {
     return this.evaluate(held, KE1, spent);
   }
 
-  /** What a vault answers with a dealing, whether it should still have it or not. */
+  /** The evaluation with a dealing, even one that the vault should no longer have. */
   evaluate(held: Dealing, KE1: Uint8Array, spent: Attempt['spent'] = []): Answer {
     const { blindedElement, clientKeyshare } = parseKE1(KE1);
     const ephemeral = this.#scalar();

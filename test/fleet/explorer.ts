@@ -1,4 +1,4 @@
-/** Runs `work` once for every sequence of choices that it makes, but for what `seen` says was explored before. */
+/** Runs `work` once for every sequence of choices that it can make. A run may stop at a state that {@link isKnown}. */
 export class Choices {
   readonly #taken: { choice: number; of: number }[] = [];
   #at = 0;
@@ -18,7 +18,7 @@ export class Choices {
     return 0;
   }
 
-  /** Whether this state was reached before, on another way. */
+  /** Whether this state was reached before, by other choices. */
   isKnown(state: () => string): boolean {
     if (this.#at < this.#taken.length) return false;
     const name = state();

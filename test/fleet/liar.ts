@@ -9,10 +9,10 @@ export interface Random {
   bytes(n: number): Uint8Array;
 }
 
-/** What a member does with an answer: `undefined` loses it. */
+/** The answer that a member sends. `undefined` is lost. */
 export interface Sent {
   readonly answer: Answer | undefined;
-  /** whether it takes longer than the client is patient */
+  /** whether it takes so long that the client asks another vault */
   readonly isSlow?: boolean;
 }
 
@@ -20,10 +20,10 @@ const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64u
 const point = (random: Random): Uint8Array =>
   p256.Point.BASE.multiplyUnsafe(BigInt(2 + random.pick(1000))).toBytes(true);
 
-/** A member that answers as it likes: it replaces, drops, repeats, delays, swaps and reorders, and forgets nothing. */
+/** A member that answers as it likes. It replaces, drops, repeats, delays, swaps and reorders, and never forgets a share. */
 export class Liar {
   readonly #history: { route: string; json: Record<string, unknown> }[] = [];
-  /** how often it lies, 0 to 1; it changes its mind as it goes */
+  /** probability that it lies, 0 to 1, which changes now and then */
   #temper = 0.3;
 
   constructor(
@@ -68,7 +68,7 @@ export class Liar {
       case 5:
         if (route === '/v1/recovery/start') return { answer: this.#serveOld(body) ?? honest };
         if (route === '/v1/account') return { answer: { status: 200, json: this.#claim() } };
-        // It says that it has done what it has not.
+        // It claims to have done what it refused.
         return { answer: honest.status >= 400 ? { status: 204 } : honest };
       default:
         return { answer: { ...honest, json: this.#twist(honest.json ?? {}) as Record<string, unknown> } };
@@ -87,7 +87,7 @@ export class Liar {
     return held && this.vault.evaluate({ ...held, share: conspiracy.shareOf(held) }, KE1);
   }
 
-  /** Evaluates with a share that it should have destroyed. */
+  /** Evaluates with a share that it should have destroyed, or with another one than was asked for. */
   #serveOld(body: Record<string, never>): Answer | undefined {
     const { vault, random } = this;
     const all = [...vault.seen.values()];
@@ -115,7 +115,7 @@ export class Liar {
     };
   }
 
-  /** One field, somewhere, becomes another. */
+  /** Changes one field somewhere. */
   #twist(value: unknown): unknown {
     const { random } = this;
     if (Array.isArray(value)) {
@@ -153,7 +153,7 @@ export class Liar {
         return text(bytes);
       }
       default: {
-        // A valid point in place of the first one, or of the whole.
+        // Put a valid point in the place of the first one, or sometimes of the server's key share, at byte 194 of a KE2.
         if (bytes.length >= 33)
           bytes.set(point(random), random.chance(0.2) && bytes.length === 259 ? 194 : 0);
         return text(bytes);

@@ -12,9 +12,9 @@ import { stretch } from './stretch.js';
 
 /** milliseconds after which the client asks another vault too */
 const HEDGE = 800;
-/** milliseconds that its device stretches a password for */
+/** milliseconds that the device takes to stretch a password */
 const STRETCHING = 500;
-/** milliseconds after which it gives a request up */
+/** milliseconds after which the client gives up a request */
 const TIMEOUT = 10_000;
 /** milliseconds after which every message has arrived */
 const LATEST = 2 * TIMEOUT;
@@ -24,29 +24,29 @@ interface Member {
   readonly url: string;
   readonly vault: Kept;
   readonly liar?: Liar;
-  /** honest, but its database gets lost now and then: one of the b too */
+  /** honest, but loses its database now and then. It counts among the b faulty members */
   readonly isForgetful: boolean;
 }
 
-/** A fleet's members, of which at most b are not to be relied upon, and who can be reached by `fetch`. */
+/** The members of a fleet, of which at most b are faulty. While a life lasts, `fetch` reaches them. */
 export class Life {
   readonly random: Random;
   readonly members: Member[] = [];
   readonly limit: number;
-  /** whether it ends with guesses until nothing opens any more */
+  /** whether somebody guesses until nothing opens any more */
   readonly isSiege: boolean;
-  /** how likely a message of an honest member is lost */
+  /** probability that a message of an honest member is lost */
   loss = 0;
-  /** how likely a message of an honest member takes longer than the client is patient */
+  /** probability that a message is so slow that the client asks another vault */
   slowness = 0;
-  /** messages of honest members that took longer so far */
+  /** number of such slow messages so far */
   slowed = 0;
-  /** of the newest fleet */
+  /** shape of the newest fleet */
   shape = { size: 0, threshold: 0 };
   readonly #conspiracy: Conspiracy | undefined;
   readonly #replaced = new Replaced();
   readonly #clock = new Clock(this.#replaced);
-  /** the password of each dealing, where it is known for sure */
+  /** the password of each dealing, or undefined if it is not certain */
   readonly passwords = new Map<string, string | undefined>();
 
   /** @param isReal whether honest members are the keeper's own vaults, over tokens in memory */
@@ -122,9 +122,9 @@ export class Life {
   }
 
   /**
-   * Says of dealings that are new whose password they have.
-   * @param old the password before, for which a change may have dealt anew first: only its last dealing is sure to be of the
-   * new one, and none is where the change failed
+   * Notes the password of each new dealing.
+   * @param old the password before a change. The client may first deal anew for it, so only the last dealing surely has the
+   * new password, and none surely has it if the change failed
    */
   label(password: string, old = password, isDone = true): void {
     const seen = this.members.flatMap(({ vault }) => [...vault.seen.keys()]);
@@ -135,7 +135,7 @@ export class Life {
     }
   }
 
-  /** Whether T members of the fleet could serve a dealing of this password: honest ones that have it, liars that had it. */
+  /** Whether T members could serve a dealing of this password: honest ones that have it, and liars that ever had it. */
   couldOpen({ members, threshold }: Fleet, password: string): boolean {
     const names = [...this.passwords].filter(([, one]) => one === password).map(([name]) => name);
     return names.some(
@@ -154,7 +154,7 @@ export class Life {
     return Math.max(0, ...honest.flatMap(({ vault }) => vault.dealings.map(({ used }) => used)));
   }
 
-  /** Whether honest members have all attempts again for some dealing that may be of the password: the one that opened. */
+  /** Whether honest members have given all attempts back for some dealing that may have this password. */
   isFull({ members, threshold }: Fleet, password: string): boolean {
     const honest = members.filter(({ liar }) => !liar);
     const holding = (name: string) =>
@@ -166,7 +166,7 @@ export class Life {
     return provable.length === 0 || provable.some((name) => holding(name).every(({ used }) => used === 0));
   }
 
-  /** Only members that may be at fault are called liars. */
+  /** @throws AssertionError if an honest member is called a liar */
   checkBlamed(urls: readonly string[]): void {
     for (const { url, liar, isForgetful } of this.members)
       assert.ok(liar || isForgetful || !urls.includes(url), `${url} is honest, and called a liar`);
@@ -177,7 +177,7 @@ export class Life {
       assert.ok(liar || vault.attempts.size === 0, `an attempt is left open at ${url}`);
   }
 
-  /** Time passes: what was still under way arrives, and vaults end what nobody went on with. */
+  /** Lets time pass until all messages have arrived and vaults have ended open exchanges. */
   async expire(): Promise<void> {
     await this.wait(2 * LATEST);
     for (const { vault } of this.members) await vault.restart();
@@ -188,7 +188,7 @@ export class Life {
       assert.ok(liar || vault.guesses <= this.limit, `${url} evaluated ${vault.guesses} guesses`);
   }
 
-  /** Resolves or rejects when the client is told; a message that is too slow may arrive after that. */
+  /** Settles when the client gives up at the latest. A message that is too slow may arrive after that. */
   #answer(url: URL, init?: RequestInit): Promise<Response> {
     const gaveUp = this.wait(TIMEOUT).then(() => {
       throw new TypeError('the client waited long enough');
@@ -218,7 +218,7 @@ export class Life {
     });
   }
 
-  /** Milliseconds that a message is under way: half of the slow ones of a lossy network come when nobody waits any more. */
+  /** Milliseconds that a message takes. In a lossy network, half of the slow ones come when nobody waits any more. */
   #delay(): number {
     const { random } = this;
     if (!random.chance(this.slowness)) return random.pick(HEDGE / 4);

@@ -1,11 +1,11 @@
 import type { Answer, Held, Kind, MemberId, Reply, Request } from '../../src/client/fleet/program.js';
 import type { Combination, Deal, Login, Scheme, Started } from '../../src/client/fleet/scheme.js';
 
-/** Which of the vaults' rules hold; the model shows what each is for by switching it off. */
+/** The vaults' rules. Tests switch each one off and find what then goes wrong. */
 export interface VaultRules {
   /** a proof ends the other dealings at once */
   retiresAtProof: boolean;
-  /** a commit is taken only for a dealing that was proven here */
+  /** a commit is accepted only for a dealing that was proven here */
   commitsProvenOnly: boolean;
   /** a new dealing begins with the attempts that were spent on the others */
   inherits: boolean;
@@ -26,13 +26,13 @@ export interface ModelDealing {
   used: number;
 }
 
-/** One vault, as `docs/fleet.md` describes it: a state that is data, and moves. */
+/** The state of one vault, as `docs/fleet.md` describes it. {@link serve} changes it. */
 export interface ModelVault {
   dealings: ModelDealing[];
-  /** attempts that were begun and have not ended: the dealing of each */
+  /** attempts that were begun and have not ended, each with its dealing */
   open: { id: string; dealing: string; spent: string[] }[];
   offers: { id: string; dealing: string }[];
-  /** evaluations that were given for a password since its owner last proved it here */
+  /** evaluations for each password since its owner last proved it here */
   evaluations: Record<string, number>;
 }
 export const emptyVault = (): ModelVault => ({ dealings: [], open: [], offers: [], evaluations: {} });
@@ -40,7 +40,7 @@ export const emptyVault = (): ModelVault => ({ dealings: [], open: [], offers: [
 const refused = (reason: string): Reply<Kind> => ({ ok: false, failure: 'refused', reason });
 const ok = (answer: unknown): Reply<Kind> => ({ ok: true, answer: answer as Answer<Kind> });
 
-/** What an honest vault does with a request and answers. */
+/** Handles a request as an honest vault does. @returns its answer */
 export function serve(
   vault: ModelVault,
   limit: number,
@@ -144,9 +144,9 @@ export function serve(
   }
 }
 
-/** Cryptography by name: an evaluation is good or not, a password equal or not. */
+/** Symbolic cryptography: an evaluation is good or not, and a password is equal or not. */
 export class ModelScheme implements Scheme {
-  /** @param isTaken whether a dealing has this for its random digits already */
+  /** @param isTaken whether a dealing already has these random digits */
   constructor(readonly isTaken: (digits: string) => boolean = () => false) {}
   random(): string {
     for (let count = 1; ; count++) {
@@ -170,7 +170,7 @@ export class ModelScheme implements Scheme {
 }
 
 type Evaluated = { dealing: string; opens: string; good: boolean; guess?: boolean };
-/** the proof that a liar gets who guessed right */
+/** the proof that a liar gets if its guess is right */
 export const GUESSED = 'guessed';
 
 class ModelLogin implements Login {
@@ -185,7 +185,7 @@ class ModelLogin implements Login {
     if (good.length >= threshold) {
       found.push({ name: 'right', group: good });
     }
-    // A liar who sees the others' evaluations steers what some T of them combine to.
+    // A liar that sees the others' evaluations can choose the element to which it and T - 1 of them combine.
     if (good.length < all.length && all.length >= threshold) found.push({ name: 'wrong', group: all });
     return found;
   }

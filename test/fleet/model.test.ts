@@ -30,7 +30,7 @@ const modelOf = (quorums: Quorums, liars: number, more: Partial<Model> = {}): Mo
   };
 };
 
-/** What a user may do next. */
+/** The steps that a user may take next. */
 function steps(world: World): Step[] {
   const to = `p${world.names + 1}`;
   const known = [...new Set([world.complete, ...world.possible].flatMap((one) => one ?? []))];
@@ -41,7 +41,7 @@ function steps(world: World): Step[] {
   ]);
 }
 
-/** The first state that breaks an invariant, and how it came about. */
+/** @returns the first state that breaks an invariant, with the steps that led to it; or how much was explored */
 function findFault(model: Model, depth: number) {
   let frontier = new Map([['', { world: emptyWorld(model), way: [] as string[] }]]);
   const seen = new Set<string>();
@@ -86,7 +86,7 @@ function findFault(model: Model, depth: number) {
   return { count, states: seen.size };
 }
 
-/** The most guesses at a password that a thief of an access token gets out of one vault. */
+/** The most guesses at a password that the thief of an access token can get from one vault. */
 function mostGuesses(rules: VaultRules, limit: number): number {
   const count = '00000001f1ee70000000000000000000';
   const [mine, again, theirs] = ['1', '2', '3'].map((digit) => count.slice(0, 31) + digit) as [
@@ -111,7 +111,7 @@ function mostGuesses(rules: VaultRules, limit: number): number {
     (vault) => share(vault, theirs, 'theirs'),
     (vault) => login(vault, theirs, 'theirs'),
     (vault) => ask(vault, 'withdraw', { dealing: theirs }),
-    // The owner registers the same password anew, on a device that has the key. (Once locked, that is another account.)
+    // The owner registers the same password again, on a device that has the key. (After a lock this would be a new account.)
     (vault) =>
       vault.dealings.some((one) => one.dealing === mine && one.used < limit) && share(vault, again, 'mine'),
   ];
@@ -184,12 +184,12 @@ describe('the model of small fleets', function () {
     'a fleet file that allows for fewer liars than there are': [new Quorums(3, 2, 0), {}, /lost|still opens/],
   };
   for (const [rule, [quorums, more, fault]] of Object.entries(broken))
-    it(`finds what is wrong with ${rule}`, () => {
+    it(`finds the fault of ${rule}`, () => {
       const found = findFault(modelOf(quorums, 1, more), 2);
       assert.match('fault' in found ? found.fault : 'nothing', fault);
     });
 
-  it('a vault evaluates as many guesses as its limit, whatever a thief of an access token deals and proves', () => {
+  it('a vault evaluates no more guesses than its limit, whatever the thief of an access token deals and proves', () => {
     assert.equal(mostGuesses(RULES, 3), 3);
     assert.ok(mostGuesses({ ...RULES, others: 'all reset' }, 3) > 3, 'a proof that resets all dealings');
     assert.ok(

@@ -28,24 +28,24 @@ export interface Model {
   readonly liars: ReadonlySet<MemberId>;
   readonly rules: VaultRules;
   readonly limit: number;
-  /** messages of honest members that the network loses in one operation */
+  /** the most messages of honest members that the network loses in one operation */
   readonly losses: number;
-  /** whether the client may be killed, once in an operation */
+  /** whether the client may be killed during an operation */
   readonly crashes: boolean;
 }
 
-/** The fleet, and what its users were told: plain data. */
+/** The fleet's state and what its users were told, as plain data. */
 export interface World {
   vaults: Record<MemberId, ModelVault>;
-  /** every dealing that a liar ever held: it may serve it for ever */
+  /** every dealing that a liar ever held, because it may serve it for ever */
   memory: Record<MemberId, Record<string, string>>;
   /** the password that was last acknowledged without anything pending */
   complete: string | undefined;
-  /** passwords that may open: the user was told of no end of theirs */
+  /** passwords that may open, because the user was not told that they have ended */
   possible: string[];
-  /** passwords that have been used */
+  /** number of passwords used so far */
   names: number;
-  /** whether a liar learnt, beside the counters, that a guess was right */
+  /** whether a liar learnt that a guess is right, without an attempt being counted */
   leaked: boolean;
 }
 
@@ -80,7 +80,7 @@ const plain = (_: string, value: unknown): unknown =>
       : value;
 export const stateOf = (value: unknown): string => JSON.stringify(value, plain);
 
-/** What the user does. */
+/** One operation of the user. */
 export type Step =
   | { what: 'register'; to: string }
   | { what: 'recover'; password: string }
@@ -101,7 +101,7 @@ function* register(op: Operation, password: string) {
   return yield* deal(op, new ModelScheme().login(password), new Uint8Array(32));
 }
 
-/** Runs one operation of the client's own code against the vaults, on one way through what may happen. */
+/** Runs one operation of the client's own code against the vaults. `choices` decide what happens. */
 export function run(
   model: Model,
   world: World,
@@ -174,7 +174,7 @@ export function run(
 const SILENT: Reply<Kind> = { ok: false, failure: 'silent', reason: 'no answer' };
 const LYING: Reply<Kind> = { ok: false, failure: 'lying', reason: 'nonsense' };
 
-/** What a member does with a request: an honest one what it must, a liar anything. */
+/** A member's answer to a request. A liar may answer anything. */
 function answer(
   { liars, limit, rules }: Model,
   world: World,
@@ -191,7 +191,7 @@ function answer(
   return lies[choices.pick(lies.length)] as Reply<Kind>;
 }
 
-/** All that a liar may answer. It forgets nothing, and may serve whatever it was ever given. */
+/** All answers that a liar may give. It forgets nothing, and may serve every share that it ever got. */
 function liesOf(memory: Record<string, string>, kind: Kind, request: unknown): Reply<Kind>[] {
   const lies: Reply<Kind>[] = [SILENT];
   const say = (answer: unknown) => lies.push({ ok: true, answer: answer as never });
@@ -215,7 +215,8 @@ function liesOf(memory: Record<string, string>, kind: Kind, request: unknown): R
       });
     if (memory[dealing] !== undefined) serves(true);
     serves(false);
-    // It sees the others' evaluations, and steers them to one that opens an envelope of its own, under its guess.
+    // The liar sees the others' evaluations, and makes its own such that they combine to a chosen element. With that, its own
+    // envelope opens if its guess is right.
     say({
       recoveryId: dealing,
       attemptsRemaining: 9,
@@ -238,7 +239,7 @@ function liesOf(memory: Record<string, string>, kind: Kind, request: unknown): R
   return lies;
 }
 
-/** Whether a password's dealing is held by T honest vaults, or may be served by T of any kind. */
+/** Numbers of vaults that hold the most widely held dealing of a password: honest ones, and all that may serve it. */
 export function holders(model: Model, world: World, password: string): { honest: number; any: number } {
   let best = { honest: 0, any: 0 };
   for (const fleet of model.fleets) {
@@ -283,7 +284,7 @@ export function after(
   return found;
 }
 
-/** What the user knows from now on. */
+/** Updates what the user knows. */
 function tell(world: World, step: Step, outcome: Outcome): void {
   const made = step.what === 'recover' ? step.password : step.to;
   if (step.what !== 'recover') world.names++;
@@ -295,7 +296,7 @@ function tell(world: World, step: Step, outcome: Outcome): void {
   }
 }
 
-/** With every honest vault up and no message lost: whether the password opens, whatever the liars do. */
+/** Whether the password opens, whatever the liars do, if every honest vault is up and no message is lost. */
 export function opens(model: Model, world: World, password: string): { always: boolean; fault?: string } {
   let always = true;
   let fault: string | undefined;

@@ -5,7 +5,7 @@ import { type Fleet, Life } from './life.js';
 describe('devices with older and newer fleet files', () => {
   let life: Life;
   const key = newBackupKey();
-  /** what is answered in place of a vault, by its place and the method and path that it was asked for */
+  /** whether a request is lost, by the vault's place and the method and path */
   let isLost: (at: number, asked: string) => boolean;
   beforeEach(() => {
     life = new Life('moving');
@@ -28,7 +28,7 @@ describe('devices with older and newer fleet files', () => {
   });
   const isEnding = (asked: string) => /^DELETE .*account|commit$/.test(asked);
 
-  it('finds what a device registered in the old fleet while the account was moving', async () => {
+  it('finds a password that a device set in the old fleet while the account was moving', async () => {
     const [old, fresh] = [fleetOf([0, 1, 2], 2, 1), fleetOf([3, 4, 5], 2, 1)];
     const before: FleetClient = life.client(old);
     await before.register('first', key);
@@ -38,7 +38,7 @@ describe('devices with older and newer fleet files', () => {
     assert.deepEqual((await before.changePassword('first', 'second')).pending, []);
 
     const after = life.client(fresh, [old]);
-    // The new password moves, and the older one is not a reason to end it.
+    // The first password still opens, but its move must not end the second one.
     const first = await after.recover('first');
     assert.equal(first.pending.length, 3);
     const { backupKey, pending } = await after.recover('second');
@@ -47,7 +47,7 @@ describe('devices with older and newer fleet files', () => {
     assert.deepEqual(await before.status(), { state: 'unregistered', others: [], rest: [] });
   });
 
-  it('changes no password with a fleet file that the account has outlived', async () => {
+  it('refuses to change a password with an old fleet file after the account has moved', async () => {
     const [old, fresh] = [fleetOf([0, 1, 2], 2, 0), fleetOf([1, 2, 3], 2, 0)];
     const before = life.client(old);
     await before.register('first', key);
@@ -60,7 +60,7 @@ describe('devices with older and newer fleet files', () => {
     await assert.rejects(life.client(old).recover('first'), MovedAway);
   });
 
-  it('counts a moved dealing above those of the old fleet, so that they end', async () => {
+  it('gives a moved dealing a higher number than those of the old fleet, so that they end', async () => {
     const [old, fresh] = [fleetOf([0, 1, 2, 3, 4], 3, 2), fleetOf([4, 3, 2, 1, 0], 3, 2)];
     await life.client(old).register('zeroth', key);
     await life.client(old).register('first', key, { replace: true });
@@ -69,7 +69,7 @@ describe('devices with older and newer fleet files', () => {
     for (const { vault } of fresh.members) assert.equal(vault.dealings.length, 1);
   });
 
-  it('changes a password though a liar of an older fleet claims that the account has moved', async () => {
+  it('changes a password although a liar of an older fleet claims that the account has moved', async () => {
     const [old, fresh] = [fleetOf([0, 1, 2], 2, 1), fleetOf([3, 4, 5], 2, 0)];
     await life.client(old).register('first', key);
     const device = life.client(fresh, [old]);

@@ -13,7 +13,7 @@ const toPoint = (uncompressed: Uint8Array): Element => {
 };
 
 const nameOf = (element: Uint8Array): string => Buffer.from(element).toString('base64');
-/** What G was multiplied by for points that came of it: a multiple of theirs is one of G, which is the fastest. */
+/** Known discrete logarithms of points. A multiple of such a point is computed as a multiple of G, which is fastest. */
 const logarithms = new Map<string, bigint>();
 
 /** scalar·G, 33 bytes. */
@@ -25,7 +25,7 @@ export function publicKeyOf(scalar: Uint8Array): Uint8Array {
   return element;
 }
 
-/** scalar·element, 33 bytes: by OpenSSL, which is ten times as fast as the client's arithmetic. */
+/** scalar·element, 33 bytes, by OpenSSL, which is ten times as fast as the client's arithmetic. */
 export function times(scalar: Uint8Array, element: Uint8Array): Uint8Array {
   const logarithm = logarithms.get(nameOf(element));
   if (logarithm !== undefined) return publicKeyOf(Fn.toBytes(Fn.mul(Fn.fromBytes(scalar), logarithm)));
@@ -40,7 +40,7 @@ const product = (point: Element, scalar: bigint): Element => {
   return toPoint(decompress(point === Point.BASE ? publicKeyOf(bytes) : times(bytes, point.toBytes(true))));
 };
 
-/** Has OpenSSL multiply the client's points of P-256 too. @returns what has the client do it again */
+/** Makes the client multiply points of P-256 by OpenSSL as well. @returns a function that undoes this */
 export function multiplyByOpenSSL(): () => void {
   const { prototype } = ScalarMultiplier;
   const { mulSecret, mulUnsafe, hasWindowSize } = prototype;

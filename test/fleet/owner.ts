@@ -22,21 +22,21 @@ const SHAPES = [
 ] as const;
 const DEVICES = 2;
 
-/** A device of the owner's, with the first `files` of the fleet files. */
+/** A device of the owner, which has the first `files` fleet files. */
 interface Device {
   files: number;
   client: FleetClient;
 }
 
-/** One account from its registration on, with what its owner was told. */
+/** The owner of one account, who remembers what they were told. */
 export class Owner {
   /** oldest first */
   readonly fleets: Fleet[] = [];
   readonly #devices: Device[];
   #device: Device;
-  /** the key, once one was acknowledged as complete */
+  /** the key, once a registration was acknowledged as complete */
   key: Uint8Array | undefined;
-  /** passwords that may open: of none the owner was told that it has ended */
+  /** passwords that may open with their keys, because the owner was not told that they have ended */
   possible = new Map<string, Uint8Array>();
   made = 0;
   readonly ways: string[] = [];
@@ -91,7 +91,7 @@ export class Owner {
     this.life.checkBound();
   }
 
-  /** The device gets the newest fleet file. */
+  /** Gives the device the newest fleet file. */
   #update(): void {
     this.#device.files = this.fleets.length;
     this.#device.client = this.#newClient(this.#device.files);
@@ -102,12 +102,12 @@ export class Owner {
     this.ways.push(`${what}${old}${this.life.loss > 0 ? ' (lossy)' : ''}`);
   }
 
-  /** The only password that the owner needs to remember. */
+  /** The password that must open, if there is only one. */
   get #password(): string | undefined {
     return this.possible.size === 1 && this.key ? [...this.possible.keys()][0] : undefined;
   }
 
-  /** Takes down what the owner is told: what has no pending vault is done. */
+  /** Notes what the owner is told. If no vault is pending, all other passwords must have ended. */
   #told(password: string, key: Uint8Array, { pending, liars }: FleetOutcome): void {
     this.life.checkBlamed(liars);
     if (pending.length > 0) {
@@ -126,7 +126,7 @@ export class Owner {
         );
   }
 
-  /** @param work registers under the password @param old the one before it */
+  /** @param work registers under the password @param old the password before it */
   async #deal(
     password: string,
     key: Uint8Array,
@@ -166,7 +166,7 @@ export class Owner {
     await this.#deal(password, key, () => this.#device.client.changePassword(old, password), old);
   }
 
-  /** With a password that should open: it opens, or too few vaults answered. */
+  /** Recovers with a password that should open: it opens, or too few vaults answer. */
   async recover(): Promise<string | undefined> {
     for (const [password, key] of [...this.possible].reverse()) {
       this.#note(`recover ${password}`);
@@ -174,7 +174,7 @@ export class Owner {
         const counted = this.life.mostSpent();
         const { slowed } = this.life;
         const { backupKey, failedAttempts, ...outcome } = await this.#device.client.recover(password);
-        // One of its own may be under way yet at a slow member when that takes a share, and is counted there.
+        // An attempt of this client may still be open at a slow member when that gets a share, and is then counted there.
         assert.ok(
           failedAttempts <= counted + (this.life.slowness > 0 ? 2 : 0),
           `${failedAttempts} attempts are told, honest members counted ${counted}`,
@@ -182,7 +182,7 @@ export class Owner {
         await this.#device.client.settled();
         this.life.label(password);
         assert.deepEqual(Buffer.from(backupKey), Buffer.from(key));
-        // A start that arrives after the account was dealt again spends an attempt that nobody proves.
+        // A start that arrives after a new dealing spends an attempt that nobody proves.
         if (this.life.loss === 0 && this.life.slowed === slowed)
           assert.ok(
             this.fleets.some((fleet) => this.life.isFull(fleet, password)),
@@ -226,7 +226,7 @@ export class Owner {
     await this.recover();
   }
 
-  /** Somebody guesses until nothing opens any more: no honest member evaluates more guesses than its limit. */
+  /** Guesses until nothing opens any more. No honest member may evaluate more guesses than its limit. */
   async besiege(): Promise<void> {
     await this.register();
     for (let i = 0; i < 3 * this.life.limit && this.possible.size > 0; i++) {
@@ -262,7 +262,7 @@ export class Owner {
     this.life.label(password as string);
   }
 
-  /** To a fleet of other members, another threshold, or both. */
+  /** Moves the account to a fleet with other members, another threshold, or both. */
   async move(): Promise<void> {
     const { random } = this.life;
     if (this.fleets.length === 3 || !this.key) return this.recover().then(() => undefined);

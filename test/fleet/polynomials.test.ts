@@ -25,13 +25,13 @@ describe('evaluations of which some are wrong', () => {
     (typeof given)[0],
     (typeof given)[0],
   ];
-  /** Two that are wrong in such a way that with the first honest one they combine to the right element. */
+  /** Two are wrong in such a way that together with the third, which is honest, they combine to the right element. */
   const cancelling = (() => {
-    // Coefficients of 1, 2, 3 at 0 are 3, -3, 1.
+    // The Lagrange coefficients of the indices 1, 2, 3 at 0 are 3, -3, 1, so that equal errors cancel out.
     return [off(a, 1n), off(b, 1n), c, d, e];
   })();
 
-  it('finds the polynomial that most lie on first', () => {
+  it('finds first the polynomial on which most evaluations lie', () => {
     const lied = [off(a, 7n), b, c, d, e];
     const [most] = agreements(3, lied);
     assert.deepEqual(most?.members, ['m2', 'm3', 'm4', 'm5']);
@@ -40,7 +40,7 @@ describe('evaluations of which some are wrong', () => {
     assert.equal(agreements(3, given).length, 1, 'one when all agree');
   });
 
-  it('exposes one of two possible liars by the right element, which no honest member can be taken for', () => {
+  it('exposes one of two possible liars by the right element, and never an honest member', () => {
     assert.deepEqual(exposed(3, 2, [off(a, 7n), b, c, d, e], right), ['m1']);
     assert.deepEqual(exposed(3, 2, given, right), []);
     assert.deepEqual(exposed(3, 2, [a, b, c], right), [], 'three agree, whoever of them lies');
@@ -51,7 +51,7 @@ describe('evaluations of which some are wrong', () => {
     assert.deepEqual(exposed(3, 2, cancelling, right), []);
   });
 
-  it('without the right element, exposes when so many agree that the honest ones must, and suspects before that', () => {
+  it('without the right element, exposes if those who agree must include enough honest ones, and suspects before that', () => {
     const lied = [off(a, 7n), b, c, d, e];
     assert.deepEqual(exposed(3, 1, lied), ['m1']);
     assert.deepEqual(exposed(3, 2, lied), []);

@@ -10,12 +10,12 @@ import type { Answer, Body, Held, Kept } from './double.js';
 
 const EXCHANGE_MS = 60_000;
 
-/** One account at the keeper's own vault over a token in memory, asked by the routes of HTTP. */
+/** One account at the keeper's own vault over a token in memory, called through the routes of HTTP. */
 export class RealVault implements Kept {
   readonly seen = new Map<string, unknown>();
   readonly attempts = new Map<string, unknown>();
   guesses = 0;
-  /** what it held when it answered last */
+  /** the dealings that it held at its last answer */
   dealings: Held[] = [];
   readonly #id: AccountId;
   readonly #token = new MemoryToken();
@@ -50,7 +50,7 @@ export class RealVault implements Kept {
     await this.#look();
   }
 
-  /** It keeps nothing of the account. */
+  /** Loses everything about the account. */
   async loseDatabase(): Promise<void> {
     await (await this.#vault).delete(this.#id);
     this.guesses = 0;
@@ -92,7 +92,7 @@ export class RealVault implements Kept {
     }
   }
 
-  /** What the keeper does once it has checked the access token. */
+  /** The keeper's methods after the check of the access token. */
   #keeper(vault: Vault): KeeperApi {
     const id = this.#id;
     const done = async (work: Promise<void>): Promise<undefined> => work.then(() => undefined);

@@ -11,10 +11,10 @@ import { Life } from './life.js';
 import { stretch } from './stretch.js';
 
 type Json = Record<string, unknown>;
-/** What becomes of an answer on its way. */
+/** Changes or delays an answer on its way. */
 type Way = (path: string, answer: Response) => Promise<Response> | Response;
 
-/** Milliseconds that no member takes, on the busiest machine. */
+/** Milliseconds that are longer than any member takes, even on a busy machine. */
 const PATIENT = 60_000;
 
 describe('a recovery among slow members and liars', () => {
@@ -34,7 +34,7 @@ describe('a recovery among slow members and liars', () => {
     let stretched = 0;
     const counted: FleetOptions['stretch'] = async (password, salt) => {
       if (password.some((byte) => byte > 0)) stretched++;
-      // All that were asked answer meanwhile.
+      // All members that were asked answer meanwhile.
       await life.wait(500);
       return stretch(password, salt);
     };
@@ -54,7 +54,7 @@ describe('a recovery among slow members and liars', () => {
   beforeEach(() => ways.clear());
   afterEach(() => life.end());
 
-  /** Evaluates the password wrongly, in a way that the others cannot agree with. */
+  /** Replaces an evaluation by a wrong one that agrees with no other. */
   const wrongly =
     (n: bigint): Way =>
     async (path, answer) => {
@@ -65,7 +65,7 @@ describe('a recovery among slow members and liars', () => {
       return Response.json({ ...told, KE2: KE2.toString('base64url') });
     };
 
-  it('sends a proof again that a vault could not take, and gives the attempts back', async () => {
+  it('sends a proof again that a vault could not store, and gets the attempts back', async () => {
     const { client, used } = await fleetOf(3, 2);
     const { fetch } = globalThis;
     let failures = 0;
@@ -80,7 +80,7 @@ describe('a recovery among slow members and liars', () => {
     assert.deepEqual(used(), [0, 0, 0]);
   });
 
-  it('waits for an honest member that is slow to say what it holds, when the others do not open', async () => {
+  it('waits for an honest member that is slow to say what it holds, if the others do not open', async () => {
     const { client, used } = await fleetOf(3, 2);
     ways.set(0, (path, answer) => (path === '/v1/recovery/start' ? Response.error() : answer));
     ways.set(2, async (path, answer) => {
@@ -93,7 +93,7 @@ describe('a recovery among slow members and liars', () => {
     assert.deepEqual(used().slice(1), [0, 0]);
   });
 
-  it('tells how many attempts failed that an honest member counted, whatever liars say of it', async () => {
+  it('tells the number of failed attempts that an honest member counted, whatever liars say', async () => {
     const { client, spend } = await fleetOf(5, 3);
     const says =
       (failedAttempts: unknown): Way =>
@@ -124,7 +124,7 @@ describe('a recovery among slow members and liars', () => {
     assert.deepEqual(await told(2, 2, 2, 2, 2), [0, 0], 'vaults of an older version');
   });
 
-  it('does not tell of attempts of its own: those that a change under way costs', async () => {
+  it('does not count its own attempts as failed: those that an unfinished change costs', async () => {
     const { client, spend } = await fleetOf(3, 2);
     ways.set(0, (path, answer) => (path === '/v1/recovery/start' ? Response.error() : answer));
     const { pending } = await client(PATIENT).register('new', key, { replace: true });
@@ -138,7 +138,7 @@ describe('a recovery among slow members and liars', () => {
     }
   });
 
-  it('takes the key of an honest member that is slow to give it, though a liar gave another at once', async () => {
+  it('takes the key of a slow honest member, although a liar gave another one at once', async () => {
     const { client } = await fleetOf(3, 2);
     ways.set(0, (path, answer) =>
       path === '/v1/recovery/finish' ? Response.json({ encryptedBackupKey: 'A'.repeat(80) }) : answer,
@@ -172,13 +172,13 @@ describe('a recovery among slow members and liars', () => {
     assert.deepEqual((await client(2000).recover('right')).backupKey, key);
   });
 
-  it('says what is so where nothing but the rest of a registration is left', async () => {
+  it('reports the state if nothing but the rest of a registration is left', async () => {
     const { client, members } = await fleetOf(3, 2);
     for (const { vault } of members.slice(1)) vault.loseDatabase();
     const [one] = members;
     const { state, rest } = await client(2000).status();
     assert.deepEqual([state, rest], ['unregistered', [one?.url]]);
-    // One of the two that hold nothing might lie.
+    // One of the two members that claim to hold nothing might lie.
     await assert.rejects(client(2000).recover('right'), TooFewVaults);
     const trusted = life.client({ members, threshold: 2, liars: 0 });
     await assert.rejects(trusted.recover('right'), NotRegistered);
@@ -195,7 +195,7 @@ describe('a recovery among slow members and liars', () => {
     assert.equal(await count(() => assert.rejects(client(2000).recover('wrong'), WrongPassword)), 1);
   });
 
-  it('stretches C(N,T) times at most among as many liars as may be, and once when they are known', async () => {
+  it('stretches at most C(N,T) times with the most liars allowed, and once when they are known', async () => {
     const { client, count, used } = await fleetOf(5, 3);
     ways.set(0, wrongly(7n));
     ways.set(2, wrongly(9n));

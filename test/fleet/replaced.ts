@@ -1,4 +1,4 @@
-/** What is in place of something of the whole process, until it ends. */
+/** Replaces properties of global objects, and restores them at its end. */
 export class Replaced {
   readonly #restore: (() => void)[] = [];
 

@@ -8,7 +8,7 @@ import { FleetClient, newBackupKey, VaultClient } from '../../src/client/index.j
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-/** Runs a program of this folder with Debian's Python, which has the packages. @throws with what it wrote when it fails */
+/** Runs a program of this folder with Debian's Python, which has the packages. @throws with its output if it fails */
 async function python(program: string, input: object = {}): Promise<string> {
   const child = spawn('/usr/bin/python3', ['-B', `test/foreign/${program}`]);
   let [out, error] = ['', ''];
@@ -41,7 +41,7 @@ describe('a client in Python, written from docs/protocol.md', () => {
 
   it('registers, recovers, changes and deletes at one vault, and each client opens what the other registered', async () => {
     const account = 'зоя@example';
-    // With Argon2id, which the tests' own client leaves out.
+    // This client uses Argon2id, which the tests' usual client skips.
     const client = new VaultClient({
       url: daemon.url,
       serverPublicKey: Buffer.from(daemon.serverPublicKey, 'base64url'),

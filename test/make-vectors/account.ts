@@ -18,7 +18,7 @@ import {
 } from '../../src/protocol/index.js';
 import { fields, forScalar, hex, sealed, stretch, utf8 } from './bytes.js';
 
-/** One vault, one account: registration, and the login that follows. All secrets are given, the vault's too. */
+/** Vectors of a registration and the following login of one account at one vault, with all secrets, even the vault's. */
 export async function account(name: string, typed: string) {
   const random = randomStream(`vectors ${name}`);
   const scalar = () => deriveKeyPair(random(32));

@@ -1,11 +1,11 @@
-/** Makes the vectors of docs/protocol.md in test/vectors, as JSON. Run by `npm run vectors`; a test compares. */
+/** Writes the vectors of docs/protocol.md to test/vectors, as JSON. Run by `npm run vectors`. A test compares them. */
 import { writeFileSync } from 'node:fs';
 import { type Account, account } from './account.js';
 import { codePoints, password, stretching } from './password.js';
 import { refused } from './refused.js';
 import { fleet } from './share.js';
 
-/** Every file, by its name in test/vectors. */
+/** The content of every file, by its name in test/vectors. */
 export async function vectors(): Promise<Record<string, unknown>> {
   const accounts = [
     await account('alice', 'correct horse battery staple'),
@@ -21,7 +21,7 @@ export async function vectors(): Promise<Record<string, unknown>> {
   };
 }
 
-/** As it is written: long JSON that a person can still read, and ASCII, so that no editor changes a password. */
+/** The file's text: indented JSON that a person can read, and in ASCII, so that no editor changes a password. */
 export const written = (value: unknown): string =>
   `${JSON.stringify(value, null, 1).replace(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`;
 

@@ -78,7 +78,7 @@ export const password = () => ({
   refused: REFUSED.map((typed) => ({ typed, code: codeOf(typed) })),
 });
 
-/** Each table as ranges of hexadecimal code points, the last one included. */
+/** Each table as ranges of hexadecimal code points. The end of a range is included. */
 export const codePoints = () =>
   Object.fromEntries(
     Object.entries({

@@ -8,7 +8,7 @@ const flipped = (text: string, byte: number): string => {
   return hex(bytes);
 };
 
-/** What a client must refuse, each made from the first account by one change, and how it says so. */
+/** Messages that a client must refuse, with the expected errors. Each differs from the first account's by one change. */
 export function refused({ registration, recovery, vault }: Account) {
   const other = hex(p256.Point.BASE.toBytes(true));
   return {

@@ -17,7 +17,7 @@ import { hex } from './bytes.js';
 const { Fn } = p256.Point;
 const PKCS8 = Buffer.from('3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420', 'hex');
 
-/** The registration of a share at one vault, after its record was made: what differs from a key of the vault's own. */
+/** The part of a share's registration that differs from that of a vault's own key. The record is made before it. */
 function registration(random: (length: number) => Buffer, share: Uint8Array, index: number, dealing: string) {
   const [vault, keyshare, transport] = [0, 1, 2].map(() => deriveKeyPair(random(32))) as [
     ReturnType<typeof deriveKeyPair>,

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Daemon } from '../../rig/daemon.js';
 import { Locked, newBackupKey, WrongPassword } from '../../src/client/index.js';
 
-/** In the root that softhsm/opencryptoki.sh makes, from test/opencryptoki.test.ts, whose database this one uses. */
+/** Run by test/opencryptoki.test.ts in the root directory that softhsm/opencryptoki.sh makes. */
 describe("a vault on openCryptoki's software token", () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-opencryptoki-'));
   const config = `database: ${process.env.BKV_TEST_DATABASE}\nrateLimit: { account: 1000, address: 10000 }\n`;
@@ -45,7 +45,7 @@ describe("a vault on openCryptoki's software token", () => {
     assert.deepEqual((await alice.recover('second')).backupKey, other);
   });
 
-  it('counts every guess of many at once, and has the same counters after a stop and after a power cut', async () => {
+  it('counts each of many guesses at once, and has the same counters after a stop and after a power cut', async () => {
     await daemon.register('bob', 'right');
     await daemon.register('carol', 'right');
     await Promise.all(
@@ -67,7 +67,7 @@ describe("a vault on openCryptoki's software token", () => {
     assert.deepEqual(await counts(), [10, 8]);
   });
 
-  it('locks after ten wrong passwords for ever', async () => {
+  it('locks for ever after ten wrong passwords', async () => {
     const dave = daemon.client('dave');
     await dave.register('right', newBackupKey());
     for (let i = 0; i < 10; i++) await (await daemon.startRecovery('dave', 'wrong')).abandon();
@@ -76,7 +76,7 @@ describe("a vault on openCryptoki's software token", () => {
     await assert.rejects(daemon.client('dave').recover('right'), Locked);
   });
 
-  it('destroys the keys of pages from which accounts were deleted, and keeps the others', async () => {
+  it('destroys the keys of pages with deleted accounts, and keeps the others', async () => {
     const pageKeys = () => daemon.objects().filter((label) => label.startsWith('bkv.page.'));
     await daemon.register('erin', 'right');
     const before = pageKeys();
@@ -86,7 +86,7 @@ describe("a vault on openCryptoki's software token", () => {
     await (await daemon.startRecovery('bob', 'right')).prove();
   });
 
-  it('doctor finds that all works, and that whoever has the PIN can take keys away', async () => {
+  it('doctor finds that all works, and that whoever has the PIN can take keys out', async () => {
     await daemon.stop();
     const { status, stdout } = doctor();
     assert.equal(status, 5, stdout);

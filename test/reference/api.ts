@@ -15,7 +15,7 @@ interface Operation {
   responses: Record<string, { content?: { 'application/json'?: { schema: Schema } } }>;
 }
 
-/** The members of an object, a line each; those of a list's objects below it. */
+/** The members of an object, one a line. If a member is a list of objects, their members follow below it. */
 const members = ({ properties = {}, required = [] }: Schema, indent = ''): string[] =>
   Object.entries(properties).flatMap(([name, { type, description, items }]) => [
     `${indent}- \`${name}\`${required.includes(name) ? '' : ' (optional)'}: ${description ?? type}`,
@@ -24,7 +24,7 @@ const members = ({ properties = {}, required = [] }: Schema, indent = ''): strin
 const fields = (title: string, schema: Schema | undefined): string =>
   schema ? `\n${title}:\n\n${members(schema).join('\n')}\n` : '';
 
-/** Every problem that a request may be answered with, by its status. */
+/** Every problem type, by its status. */
 const problems = (): string =>
   Object.entries(ERRORS)
     .filter(([, { fatal }]) => !fatal)

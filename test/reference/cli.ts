@@ -4,7 +4,7 @@ import { program } from '../../src/cli/program.js';
 import { CLIENT_EXITS } from '../../src/cli/told.js';
 import { ERRORS, EXITS, type Exit } from '../../src/protocol/index.js';
 
-/** Its path from `bkv` on, as it is typed. */
+/** The command as it is typed, from `bkv` on. */
 const nameOf = (command: Command): string =>
   command.parent ? `${nameOf(command.parent)} ${command.name()}` : command.name();
 
@@ -12,7 +12,7 @@ const leaves = (command: Command): Command[] =>
   command.commands.length > 0 ? command.commands.flatMap(leaves) : [command];
 
 const row = ({ flags, description, mandatory, defaultValue }: Option): string => {
-  // What a variable of the environment stands for is no default.
+  // A default that an environment variable sets is not shown.
   const fallback = typeof defaultValue === 'string' && !/\(BKV_/.test(description);
   const notes = [mandatory && 'required', fallback && `default \`${defaultValue}\``].filter(Boolean);
   return `| \`${flags}\` | ${[description, ...notes].join('; ')} |`;
@@ -21,7 +21,7 @@ const row = ({ flags, description, mandatory, defaultValue }: Option): string =>
 const table = (rows: readonly string[]): string =>
   rows.length > 0 ? `\n\n| option | |\n|---|---|\n${rows.join('\n')}` : '';
 
-/** What most commands have that ask a vault. */
+/** Options of most commands that ask a vault. */
 const ofAccount = withAccount(new Command()).options;
 
 function section(command: Command): string {
@@ -41,7 +41,7 @@ ${capital(command.description())}.${shared}${table(own.map(row))}`;
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** The commands below each word after `bkv`, in the order of the help. */
+/** A section for each word after `bkv`, with its commands in the order of the help. */
 function sections(): string {
   return program.commands
     .map((command) =>
@@ -52,13 +52,13 @@ function sections(): string {
     .join('\n\n');
 }
 
-/** The commands that report. */
+/** The commands with --json. */
 function reporting(): string {
   const names = leaves(program).filter(({ options }) => options.some(({ long }) => long === '--json'));
   return `It is an option of ${names.map((command) => `\`${nameOf(command)}\``).join(', ')}.`;
 }
 
-/** Every error with its exit code, but those that end with 1. */
+/** The errors that end with this exit code. For `failed`, those of the vault are left out. */
 function errorsBy(exit: Exit): string {
   const ofVault = Object.entries(ERRORS).filter(([, row]) => row.exit === exit && exit !== 'failed');
   const ofClient = Object.entries(CLIENT_EXITS).filter(([, ends]) => ends === exit);

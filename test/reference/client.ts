@@ -13,7 +13,7 @@ const program = () =>
     types: [],
   });
 
-/** What a docstring says, as Markdown; a link becomes the name that it leads to. */
+/** Renders docstrings as Markdown. A link becomes the name of its target. */
 class Docs {
   readonly #names: ReadonlySet<string>;
 
@@ -30,7 +30,7 @@ class Docs {
   of(documented: ts.Symbol | ts.Signature): string {
     const text = ts.displayPartsToString(documented.getDocumentationComment(this.checker));
     const all = 'getJsDocTags' in documented ? documented.getJsDocTags(this.checker as never) : [];
-    // A property that a parameter declares has the parameter's tag as its text already.
+    // The text of a parameter property is already that of its @param tag.
     const isProperty = 'flags' in documented && (documented.flags & ts.SymbolFlags.Property) !== 0;
     const tags = all
       .filter(({ name }) => !(isProperty && name === 'param'))
@@ -59,7 +59,7 @@ const isPrivate = (declaration: ts.Declaration): boolean =>
   ((declaration as ts.NamedDeclaration).name !== undefined &&
     ts.isPrivateIdentifier((declaration as ts.NamedDeclaration).name as ts.Node));
 
-/** A type as TypeScript of any age writes it. */
+/** A type, written in the same way by every version of TypeScript. */
 const written = (checker: ts.TypeChecker, type: ts.Type): string =>
   checker.typeToString(type).replaceAll('Uint8Array<ArrayBufferLike>', 'Uint8Array');
 
@@ -70,7 +70,7 @@ function signature(checker: ts.TypeChecker, name: string, signature: ts.Signatur
   const parameters = signature.getParameters().map((parameter) => {
     const declaration = declared(parameter) as ts.ParameterDeclaration;
     const type = declaration.type?.getText() ?? written(checker, checker.getTypeOfSymbol(parameter));
-    // An object that is taken apart has no name of its own.
+    // A destructured parameter has no name.
     const called = ts.isIdentifier(declaration.name) ? parameter.name : 'options';
     const mayLack = declaration.initializer !== undefined || declaration.questionToken !== undefined;
     return `${called}${mayLack ? '?' : ''}: ${type.replace(/\s+/g, ' ')}`;
@@ -109,11 +109,11 @@ function members(checker: ts.TypeChecker, docs: Docs, type: ts.Type, inherited: 
     });
 }
 
-/** A property that a constructor's parameter declares. */
+/** Whether a constructor's parameter declares this property. */
 const isParameter = (member: ts.Symbol, type: ts.Type): boolean =>
   declared(member).parent.parent === declared(type.symbol);
 
-/** What an app does with it; nobody but the library makes an error. */
+/** The part of a class that an app uses. Only the library makes errors, so their constructors are left out. */
 function classSection(checker: ts.TypeChecker, docs: Docs, symbol: ts.Symbol): string {
   const type = checker.getDeclaredTypeOfSymbol(symbol);
   const [made] = isError(checker, symbol) ? [] : checker.getTypeOfSymbol(symbol).getConstructSignatures();

@@ -3,7 +3,7 @@ import type { Check } from '../../src/config/check.js';
 import { daemonFields } from '../../src/config/daemon.js';
 import { profileFields } from '../../src/keeper/pkcs11/profile.js';
 
-/** What a value must be, in the words that refuse a wrong one. */
+/** What a value must be, in the words of the error for a wrong one. */
 function kindOf(check: Check<unknown>): string {
   const faults: string[] = [];
   const place = { field: '', folder: '.', fault: (text: string) => void faults.push(text) };

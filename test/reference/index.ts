@@ -1,4 +1,4 @@
-/** Makes what of docs/ is made from the code. Run by `npm run docs`; a test compares. */
+/** Writes those documents of docs/ that are generated from the code. Run by `npm run docs`. A test compares them. */
 import { writeFileSync } from 'node:fs';
 import { apiReference } from './api.js';
 import { cliReference } from './cli.js';
@@ -6,7 +6,7 @@ import { clientReference } from './client.js';
 import { configReference } from './config.js';
 import { metricsReference } from './metrics.js';
 
-/** Each document, by its name in docs/. */
+/** The generator of each document, by its name in docs/. */
 export const references: Readonly<Record<string, () => string>> = {
   'metrics.md': metricsReference,
   'api.md': apiReference,

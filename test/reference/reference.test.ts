@@ -11,11 +11,11 @@ const markdown = (folder: string): string[] =>
 
 describe('the reference in docs/', () => {
   for (const [name, make] of Object.entries(references))
-    it(`${name} is what the code says; run \`npm run docs\` when it is not`, () => {
+    it(`${name} is what the code says; run \`npm run docs\` if it is not`, () => {
       assert.equal(readFileSync(`docs/${name}`, 'utf8'), make());
     });
 
-  it('protocol.md says what a client does on every problem that the API has', () => {
+  it('protocol.md says what a client does on every problem of the API', () => {
     const [, failures = ''] = readFileSync('docs/protocol.md', 'utf8').split('## Failures');
     const admin = ['forbidden-origin', 'no-backup'];
     for (const [code, { fatal }] of Object.entries(ERRORS))

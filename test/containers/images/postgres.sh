@@ -1,4 +1,4 @@
-# As the official image's: makes the database once, owned by POSTGRES_USER, and serves it.
+# Does what the official image's entrypoint does: makes the database once, owned by POSTGRES_USER, and serves it.
 set -eu
 as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
 chown postgres "$PGDATA"
