@@ -109,7 +109,7 @@ describe(`a fleet of five vaults (BKV_SEED=${seed})`, function () {
     assert.deepEqual((await client.recover('right')).backupKey, key);
   });
 
-  it('names who lied, and recovers all the same', async () => {
+  it('names the liar, and recovers all the same', async () => {
     const client = fleet('lied-to');
     const key = newBackupKey();
     await client.register('right', key);

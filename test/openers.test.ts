@@ -194,7 +194,7 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
     await backUp(objects, digits, 'both');
   });
 
-  it('a device that has seen a newer epoch writes nothing where the storage hides it', async () => {
+  it('a device that has seen a newer epoch writes nothing if the storage hides it', async () => {
     await backUp(objects, password, 'one');
     await addOpener(storage, password, digits);
     const old = copyOf(objects);

@@ -1,4 +1,4 @@
-/** Makes the pictures of README.md from the real page, and from the demonstration in a terminal. Run by `npm run pictures`. */
+/** Makes the pictures of README.md from the real page and from the demonstration in a terminal. Run by `npm run pictures`. */
 import { execFileSync } from 'node:child_process';
 import type { Browser } from 'playwright-core';
 import { launch, servePage, Visitor } from './support/page.js';

@@ -278,7 +278,7 @@ describe('the terminal', () => {
       assert.equal('attemptsRemaining' in status && status.attemptsRemaining, 10);
     });
 
-    it('key to-digits has a line typed back before the vault forgets', async () => {
+    it('key to-digits asks for a line of digits before the vault forgets the key', async () => {
       const interrupted = bkv('key', 'to-digits');
       await interrupted.sees(/Password: /);
       interrupted.type('Zwölf 🔑 Schlüssel', KEYS.enter);

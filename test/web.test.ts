@@ -676,7 +676,7 @@ describe('the page in a browser', () => {
     assert.equal(page.url(), 'about:blank');
   }).timeout(90_000);
 
-  it('has a policy that lets in no script but its own', async () => {
+  it('has a policy that allows only its own scripts', async () => {
     const { headers } = await fetch(url);
     const policy = headers.get('content-security-policy') as string;
     assert.match(policy, /default-src 'none'; script-src 'self' 'wasm-unsafe-eval';/);
@@ -710,7 +710,7 @@ describe('the page in a browser', () => {
         }
       });
 
-  it('can be used with the keyboard alone; the focus goes along with the steps', async () => {
+  it('can be used with the keyboard alone; the focus follows the steps', async () => {
     const visitor = await visit('quin');
     const { page } = visitor;
     const focused = () =>

@@ -135,7 +135,7 @@ describe('the vault in containers', function () {
     );
   });
 
-  it('ends at SIGTERM by itself, and starts again where it was', async () => {
+  it('ends by itself at SIGTERM, and goes on from there when it is started again', async () => {
     compose('stop', '--timeout', '30', 'vault');
     assert.equal(inspect('vault', '{{.State.ExitCode}}'), '0');
     compose('start', 'vault');

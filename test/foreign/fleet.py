@@ -1,4 +1,4 @@
-"""A client of a fleet of vaults, after docs/fleet.md and docs/protocol.md: honest vaults, any T of which answer."""
+"""A client of a fleet of honest vaults, written from docs/fleet.md and docs/protocol.md. At least T vaults must answer."""
 
 import hmac
 from hashlib import sha256
@@ -20,13 +20,13 @@ class TooFewVaults(Exception):
 
 
 def deal(threshold, size):
-    """The key, and the shares by their index."""
+    """Returns a random key, and its shares by their index."""
     polynomial = [random_scalar() for _ in range(threshold)]
     return polynomial[0], {i: sum(a * i**n for n, a in enumerate(polynomial)) % N for i in range(1, size + 1)}
 
 
 def combine(evaluations):
-    """The evaluation under the key, from those of T vaults by their index."""
+    """Combines the evaluations of T vaults, by their index, to the evaluation under the key."""
     result = None
     for i, evaluated in evaluations.items():
         coefficient = 1
@@ -43,7 +43,7 @@ def wrap_share(secret, transport_key, share):
 
 
 class Fleet:
-    """One account. `vaults` in the order of the fleet file, each as (url, S, access token)."""
+    """One account. `vaults` are in the order of the fleet file, each as (url, S, access token)."""
 
     def __init__(self, threshold, vaults, account):
         self.threshold, self.size, self.account = threshold, len(vaults), account
@@ -60,7 +60,7 @@ class Fleet:
             raise TooFewVaults
 
     def held(self):
-        """The dealings that each vault holds."""
+        """Returns the dealings that each vault holds, by its index."""
         return {i: vault.status().get("dealings", []) for i, vault in self.vaults.items()}
 
     def register(self, password, backup_key):
@@ -114,8 +114,8 @@ class Fleet:
 
     def _login(self, secret, dealing, at):
         """
-        Proves the password at vaults, at least T. Returns the backup keys by index, and how many attempts failed before that
-        at least one honest vault counted. Raises WrongPassword.
+        Proves the password at the vaults `at`, which are at least T. Returns the backup keys by index, and the number of failed
+        attempts that at least one honest vault counted before. Raises WrongPassword.
         """
         scalar = random_scalar()
         logins, started = {}, {}
@@ -133,7 +133,7 @@ class Fleet:
                 proofs[i] = logins[i].open(randomized, message, S, wire.names(self.account, S))
             except WrongPassword:
                 continue
-        # With fewer, a liar among them could learn from a proof whether a guess of its own is right.
+        # With fewer than T, a liar among them could learn from a proof whether its own guess is right.
         if len(proofs) < self.threshold:
             for i, answer in started.items():
                 self.vaults[i].request("DELETE", f"/v1/recovery/{answer['recoveryId']}")

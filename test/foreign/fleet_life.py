@@ -15,7 +15,7 @@ vaults = [(vault["url"], decode(vault["serverPublicKey"]), vault["accessToken"])
 fleet = Fleet(given["threshold"], vaults, given["account"])
 key = bytes.fromhex(given["registered"]["key"])
 
-# What another client dealt opens here, also with a vault down.
+# A key that another client dealt opens here, even with a vault down.
 assert fleet.recover(given["registered"]["password"]) == (key, 0)
 down = [("http://127.0.0.1:9", S, token) if i == 0 else (url, S, token) for i, (url, S, token) in enumerate(vaults)]
 assert Fleet(given["threshold"], down, given["account"]).recover(given["registered"]["password"]) == (key, 0)

@@ -19,7 +19,7 @@ def expect(error, work):
 given = json.load(sys.stdin)
 vault = Vault(given["url"], decode(given["serverPublicKey"]), given["account"], given["accessToken"])
 
-# What another client registered opens here.
+# A key that another client registered opens here.
 key = bytes.fromhex(given["registered"]["key"])
 assert vault.recover(given["registered"]["password"]) == (key, 0)
 
@@ -37,7 +37,7 @@ assert vault.recover("battery staple") == (other, 1)
 
 vault.delete()
 assert vault.status()["state"] == "unregistered"
-# Whether there is an account is told to nobody: the answer is as for a wrong password.
+# The answer for a deleted account is that for a wrong password, so that nobody learns whether an account exists.
 expect(WrongPassword, lambda: vault.recover("battery staple"))
 
 vault.register("left behind", key)

@@ -43,7 +43,7 @@ def finalize(password, scalar, evaluated):
 
 
 def derive_key_pair(seed, info=b"OPAQUE-DeriveDiffieHellmanKeyPair"):
-    """The secret scalar and the public key, 33 bytes."""
+    """Returns the secret scalar and the public key, 33 bytes."""
     for counter in range(256):
         secret = hash_to_scalar(seed + prefixed(info) + bytes([counter]), b"DeriveKeyPair" + SUITE)
         if secret:
@@ -53,7 +53,7 @@ def derive_key_pair(seed, info=b"OPAQUE-DeriveDiffieHellmanKeyPair"):
 
 @dataclass
 class Names:
-    """What the envelope and the transcript bind; the public keys stand for identities that are None."""
+    """The context and identities that envelope and transcript bind. Public keys replace identities that are None."""
 
     context: bytes = b""
     client: bytes = None
@@ -61,7 +61,7 @@ class Names:
 
 
 def randomize(password, scalar, evaluated):
-    """The randomized password of RFC 9807, 32 bytes: one stretching."""
+    """Returns the randomized password of RFC 9807, 32 bytes. Stretches once."""
     output = finalize(password, scalar, evaluated)
     return extract(b"", output + stretch(output))
 
@@ -91,7 +91,7 @@ class Envelope:
 
 
 def create_record(randomized, nonce, server_public_key, names):
-    """The registration record, 129 bytes, and the export key, 32 bytes."""
+    """Returns the registration record, 129 bytes, and the export key, 32 bytes."""
     keys = Envelope.of(randomized, nonce)
     envelope = nonce + keys.tag(nonce, server_public_key, names)
     return keys.public_key + keys.masking_key + envelope, keys.export_key
@@ -102,7 +102,7 @@ class WrongPassword(Exception):
 
 
 class NotTheVault(Exception):
-    """Who answered does not have the pinned key."""
+    """Whoever answered does not have the pinned key."""
 
 
 @dataclass
@@ -121,7 +121,7 @@ class Login:
         return cls(password, scalar, nonce, secret, blind(password, scalar) + nonce + keyshare)
 
     def finish(self, KE2, pinned, names):
-        """KE3, 32 bytes, and the export key."""
+        """Returns KE3, 32 bytes, and the export key."""
         return self.open(randomize(self.password, self.blind, KE2[:33]), KE2, pinned, names)
 
     def open(self, randomized, KE2, pinned, names):

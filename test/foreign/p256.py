@@ -1,4 +1,4 @@
-"""P-256 (FIPS 186) and hashing to it (RFC 9380, P256_XMD:SHA-256_SSWU_RO_). For tests: it takes no constant time."""
+"""P-256 (FIPS 186) and hashing to it (RFC 9380, P256_XMD:SHA-256_SSWU_RO_). For tests only: not in constant time."""
 
 from hashlib import sha256
 
@@ -40,7 +40,7 @@ def serialize(point):
 
 
 def deserialize(data):
-    """Raises ValueError for all but a point of the curve in 33 bytes."""
+    """Decodes a point of the curve from 33 bytes. Raises ValueError for everything else."""
     x = int.from_bytes(data[1:], "big")
     y = pow(x**3 + A * x + B, (P + 1) // 4, P)
     if len(data) != 33 or data[0] not in (2, 3) or x >= P or (y * y - x**3 - A * x - B) % P:

@@ -1,4 +1,4 @@
-"""A password's bytes, as docs/passwords.md says (RFC 8265 OpaqueString, and what it leaves open)."""
+"""A password's bytes, as docs/passwords.md defines them: RFC 8265 OpaqueString, with rules for what it leaves open."""
 
 import json
 import unicodedata
@@ -9,7 +9,7 @@ VECTORS = Path(__file__).parent.parent / "vectors"
 
 
 class Table:
-    """A set of code points out of code-points.json."""
+    """A set of code points from code-points.json."""
 
     def __init__(self, text):
         self.ranges = [tuple(int(end, 16) for end in part.split("-")) for part in text.split()]
@@ -43,7 +43,7 @@ def at(text, i):
 
 
 def compose(text):
-    """NFC of the runs that Unicode 13.0 assigns."""
+    """Applies NFC to those runs that Unicode 13.0 assigns."""
     runs, run = [], ""
     for char in text:
         if char in TABLES["assigned"]:
@@ -59,7 +59,7 @@ def ends_emoji(text, i):
 
 
 def breaks_join(text, i):
-    """RFC 5892, A.1: between letters that would join."""
+    """RFC 5892, A.1: ZERO WIDTH NON-JOINER is allowed between letters that would join."""
 
     def skip(i, step):
         i += step
@@ -104,7 +104,7 @@ def allowed(text, i):
 
 
 def prepare(password):
-    """1 to 1,024 bytes. Raises Refused."""
+    """Returns the password's bytes, 1 to 1,024. Raises Refused."""
     plain = "".join(
         " " if unicodedata.category(char) == "Zs" else char for char in password if char not in VARIATION_SELECTORS
     )

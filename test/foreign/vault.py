@@ -1,4 +1,4 @@
-"""A client of one vault, after docs/protocol.md."""
+"""A client of one vault, written from docs/protocol.md."""
 
 import hmac
 import json
@@ -35,7 +35,7 @@ def random_scalar():
 
 
 def audiences(access_token):
-    """`aud` of a JWT, as a list; None where there is none."""
+    """Returns `aud` of a JWT as a list, or None if it has none."""
     payload = access_token.split(".")[1]
     aud = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).get("aud")
     return [aud] if isinstance(aud, str) else aud
@@ -66,7 +66,7 @@ class Vault:
             raise Problem(error.code, json.loads(error.read())) from None
 
     def try_device(self):
-        """Before anything is sent that costs an attempt."""
+        """Tries Argon2id on this device before anything is sent that costs an attempt."""
         began = time.monotonic()
         if stretch(bytes(32)).hex() != STRETCHED_ZEROS:
             raise RuntimeError("this device's Argon2id is wrong")
@@ -114,7 +114,7 @@ class Vault:
         return export_key
 
     def recover(self, password):
-        """The backup key, and how many attempts at the password failed since the last recovery."""
+        """Returns the backup key, and the number of failed attempts since the last recovery."""
         self.try_device()
         backup_key, _, failed = self._recover(prepare(password))
         return backup_key, failed

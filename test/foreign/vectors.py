@@ -36,7 +36,7 @@ def check_stretching():
 
 
 def started(account, change):
-    """The start MAC that a client expects, and the one that came."""
+    """Returns the start MAC that a client expects, and the received one."""
     vector = {**account["registration"], "account": account["account"], "mac": account["registration"]["startMac"]}
     vector |= change
     S, response = bytes.fromhex(account["vault"]["serverPublicKey"]), bytes.fromhex(vector["registrationResponse"])
@@ -143,7 +143,7 @@ def check_refused(account, randomized, export_key):
     errors = {"WrongPassword": WrongPassword, "VaultIdentityMismatch": NotTheVault}
     for vector in refused["logins"]:
         client, KE2, S, names = login(account, vector)
-        # Only another evaluation needs another stretching.
+        # The stretching is repeated only if the evaluation differs.
         same = KE2[:33].hex() == account["recovery"]["KE2"][:66]
         work = (lambda: client.open(randomized, KE2, S, names)) if same else (lambda: client.finish(KE2, S, names))
         expect(errors[vector["code"]], work, vector)

@@ -1,4 +1,4 @@
-"""What docs/protocol.md adds to OPAQUE: names, the two MACs of a registration, the sealed backup key."""
+"""The additions of docs/protocol.md to OPAQUE: names, the two MACs of a registration, the sealed backup key."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
@@ -30,7 +30,7 @@ def x_of_product(scalar, element):
 
 
 def registration_keys(secret, server_public_key):
-    """Of the client's key share: the keys of the start MAC and of the finish MAC."""
+    """Derives the keys of the start MAC and of the finish MAC from the client's key share."""
     prk = extract(b"bkv registration 2", x_of_product(secret, server_public_key))
     return expand(prk, b"start"), expand(prk, b"finish")
 
@@ -40,14 +40,14 @@ def fields(*values):
 
 
 def start_mac(key, S, X, account, exchange, blinded, evaluated, limit):
-    """Of a registration under a key of the vault's own."""
+    """The start MAC of a registration under the vault's own key."""
     own_key, named, no_index = b"\0", b"\1", b"\0"
     values = (b"\2", S, X, account.encode(), exchange, blinded, evaluated, b"", own_key, named, bytes([limit]), b"", no_index)
     return mac(key, fields(*values))
 
 
 def share_start_mac(key, S, X, account, exchange, E, limit, dealing, index):
-    """Of a registration of a share."""
+    """The start MAC of a registration of a share."""
     dealt, named = b"\1", b"\1"
     values = (b"\2", S, X, account.encode(), exchange, b"", b"", E, dealt, named, bytes([limit]), dealing, bytes([index]))
     return mac(key, fields(*values))

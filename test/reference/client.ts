@@ -138,7 +138,7 @@ const isError = (checker: ts.TypeChecker, symbol: ts.Symbol): boolean =>
   (symbol.flags & ts.SymbolFlags.Class) !== 0 &&
   checker.getDeclaredTypeOfSymbol(symbol).getProperty('stack') !== undefined;
 
-/** The client library's reference, Markdown. @throws when a docstring links to what is not there */
+/** The client library's reference, Markdown. @throws if a docstring links to something that does not exist */
 export function clientReference(): string {
   const read = program();
   const checker = read.getTypeChecker();

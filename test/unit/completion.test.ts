@@ -67,7 +67,7 @@ describe('bkv completion', function () {
     ['zsh', `autoload -Uz compinit; compinit -u -D; . FILE; (( $+functions[_bkv] )) && print $_comps[bkv]`],
     ['fish', `source FILE; complete -C 'bkv key re'; complete -C 'bkv restore --overwrite '`],
   ] as const)
-    it(`is read by ${shell}, where there is one`, function () {
+    it(`is read by ${shell}, if it is installed`, function () {
       if (spawnSync(shell, ['--version']).status !== 0) this.skip();
       const file = join(work, shell);
       writeFileSync(file, execFileSync(process.execPath, [MAIN, 'completion', shell]));
@@ -92,7 +92,7 @@ describe('bkv completion', function () {
     ['zsh', ['-f', '-i'], 'bkv() { print -r -- "ran: $*" }'],
     ['fish', ['--no-config', '--interactive'], 'function bkv; echo "ran: $argv"; end'],
   ] as const)
-    it(`completes commands, options and values for a person in ${shell}, where there is one`, async function () {
+    it(`completes commands, options and values for a person in ${shell}, if it is installed`, async function () {
       if (spawnSync(shell, ['--version']).status !== 0) this.skip();
       const file = join(work, `${shell}-typed`);
       writeFileSync(file, execFileSync(process.execPath, [MAIN, 'completion', shell]));

@@ -4,7 +4,7 @@ import { cors } from '../../src/http/cors.js';
 import { withoutPorts } from '../../src/http/forwarded.js';
 import { listen, stop } from '../../src/http/serve.js';
 
-describe('who asks, through load balancers and from pages', () => {
+describe('the origin of a request, through load balancers and from pages', () => {
   const server = express().disable('x-powered-by');
   server.set('trust proxy', ['127.0.0.1', '10.0.0.0/8']);
   server.use(cors(['https://app.example']), withoutPorts);

@@ -19,7 +19,7 @@ const samplesOf = (page: string): string[] =>
   page.split('\n').filter((line) => line && !line.startsWith('#'));
 
 describe('the metrics of a process that faces clients', () => {
-  it('are all on the page of the vault', async () => {
+  it('are all on the vault’s page', async () => {
     measureProcess('http-worker-1');
     httpRequests.observe({ operation: 'status', status: 200 }, 0.1);
     vaultOperations.inc({ operation: 'status', outcome: 'ok' });

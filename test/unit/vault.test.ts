@@ -502,7 +502,7 @@ describe('a vault in memory', () => {
     assert.equal(await failed(), 0);
   });
 
-  it('tells at a new dealing how many attempts failed at the others', async () => {
+  it('reports at a new dealing how many attempts failed at the others', async () => {
     const alice = person('alice');
     const failed = async (dealing: string) => (await (await alice.prove('right', dealing))()).failedAttempts;
     const [first, second] = ['1'.repeat(32), '2'.repeat(32)];
