@@ -1,3 +1,4 @@
+import { readLogin } from '../keeper/elements/index.js';
 import type { Caller, KeeperApi } from '../keeper/vault/api.js';
 import { openapi, type Route } from './openapi.js';
 import * as schemas from './schemas.js';
@@ -169,7 +170,7 @@ export const endpoints: readonly Endpoint[] = [
       const { KE1, dealing } = body;
       const { recoveryId, KE2, attemptsRemaining } = await keeper.startRecovery({
         caller,
-        KE1: decode(KE1),
+        ...readLogin(decode(KE1)),
         ...(dealing !== undefined && { dealing }),
       });
       return { recoveryId, KE2: encode(KE2), attemptsRemaining };

@@ -70,9 +70,9 @@ export function keeperApi(
       await duty.vault.withdrawDealing(account, dealing);
       return undefined;
     },
-    startRecovery: async ({ caller, KE1, dealing }) => {
+    startRecovery: async ({ caller, dealing, ...login }) => {
       const account = await first(caller);
-      return duty.vault.startRecovery(account, KE1, dealing);
+      return duty.vault.startRecovery(account, login, dealing);
     },
     finishRecovery: async ({ caller, recoveryId, KE3 }) => {
       const account = await second(caller);

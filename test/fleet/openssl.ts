@@ -1,7 +1,8 @@
 import { createECDH } from 'node:crypto';
 import { ScalarMultiplier } from '@noble/curves/abstract/curve.js';
 import { p256 } from '@noble/curves/nist.js';
-import { decompress, multiply, prepare } from '../../src/keeper/pkcs11/point.js';
+import { decompress } from '../../src/keeper/elements/index.js';
+import { multiply, prepare } from '../../src/keeper/pkcs11/point.js';
 
 const { Point } = p256;
 const { Fn } = Point;

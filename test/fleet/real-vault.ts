@@ -110,7 +110,7 @@ export class RealVault implements Kept {
       finishShare: (call) => done(vault.finishShare(id, call)),
       commitDealing: ({ dealing }) => done(vault.commitDealing(id, dealing)),
       withdrawDealing: ({ dealing }) => done(vault.withdrawDealing(id, dealing)),
-      startRecovery: ({ KE1, dealing }) => vault.startRecovery(id, KE1, dealing),
+      startRecovery: ({ dealing, ...login }) => vault.startRecovery(id, login, dealing),
       finishRecovery: ({ recoveryId, KE3 }) => vault.finishRecovery(id, recoveryId, KE3),
       abandonRecovery: ({ recoveryId }) => done(vault.abandonRecovery(id, recoveryId)),
     };

@@ -1,8 +1,8 @@
 import { createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import { p256 } from '@noble/curves/nist.js';
+import { InvalidInput } from '../../src/keeper/elements/index.js';
 import {
   type Calls,
-  InvalidInput,
   KEY_LABELS,
   type PrivateKey,
   TokenError,
@@ -11,6 +11,7 @@ import {
 import type { PageKey } from '../../src/keeper/pkcs11/page-keys.js';
 import { wrapScalar } from '../../src/keeper/pkcs11/wrapping.js';
 import type { Token } from '../../src/keeper/pool/index.js';
+import { generateKE2, parseRegistrationRecord } from '../../src/protocol/index.js';
 import { MemoryStore } from './memory-store.js';
 
 type Soft = {
@@ -114,15 +115,20 @@ export class MemoryToken implements Token {
   }
 
   readonly #soft: Soft = {
-    login: (oprfKey, serverKey, { blindedElement, clientKeyshare, clientPublicKey }) => {
+    login: (oprfKey, serverKey, request) => {
       const keyshare = p256.utils.randomSecretKey();
-      return {
-        evaluatedElement: times(this.#scalarOf(oprfKey), blindedElement),
+      const { KE2, expectedKE3 } = generateKE2({
+        ...request,
+        serverPublicKey: p256.getPublicKey(this.#scalarOf(serverKey), true),
+        evaluatedElement: times(this.#scalarOf(oprfKey), request.blindedElement),
         serverKeyshare: p256.getPublicKey(keyshare, true),
-        dh1: times(keyshare, clientKeyshare),
-        dh2: times(this.#scalarOf(serverKey), clientKeyshare),
-        dh3: times(keyshare, clientPublicKey),
-      };
+        dh1: times(keyshare, request.clientKeyshare),
+        dh2: times(this.#scalarOf(serverKey), request.clientKeyshare),
+        dh3: times(keyshare, parseRegistrationRecord(request.record).clientPublicKey),
+        maskingNonce: randomBytes(32),
+        serverNonce: randomBytes(32),
+      });
+      return { KE2, expectedKE3 };
     },
     multiply: (key, element) => times(this.#scalarOf(key), element),
     generateWrapped: () => this.#wrapped(p256.utils.randomSecretKey()),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import pkcs11 from 'pkcs11js';
-import { InvalidInput, PinRefused, ProfileError, TokenError } from '../../src/keeper/pkcs11/errors.js';
+import { InvalidInput } from '../../src/keeper/elements/index.js';
+import { PinRefused, ProfileError, TokenError } from '../../src/keeper/pkcs11/errors.js';
 import { errorOf, failureOf } from '../../src/keeper/pkcs11/failure.js';
 import { codeOf } from '../../src/protocol/index.js';
 

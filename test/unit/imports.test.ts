@@ -22,18 +22,19 @@ const MAY: Record<string, readonly string[]> = {
 const KEEPER_MAY: Record<string, readonly string[]> = {
   log: [],
   metrics: [],
-  pkcs11: ['log', 'metrics'],
+  elements: [],
+  pkcs11: ['elements', 'log', 'metrics'],
   pool: ['pkcs11', 'log', 'metrics'],
   ledger: ['pool', 'pkcs11', 'log', 'metrics'],
   records: ['log', 'metrics'],
-  vault: ['ledger', 'records', 'pool', 'pkcs11', 'log', 'metrics'],
+  vault: ['ledger', 'records', 'pool', 'pkcs11', 'elements', 'log', 'metrics'],
   audit: ['pool', 'pkcs11', 'log', 'metrics'],
   access: ['vault', 'log', 'metrics'],
   socket: ['vault', 'log', 'metrics'],
   custody: ['vault', 'ledger', 'pkcs11', 'log'],
 };
 /** Files of the keeper that its callers may load. They load no token and no database. */
-const SEAM = /keeper\/(socket\/index|vault\/api|log\/index)\.ts$/;
+const SEAM = /keeper\/(socket\/index|vault\/api|elements\/index|log\/index)\.ts$/;
 
 const FACE = /\/(index|vault\/api)\.ts$/;
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { setImmediate, setTimeout } from 'node:timers/promises';
+import { p256 } from '@noble/curves/nist.js';
 import { randomStream, seed } from '../../rig/random.js';
+import { readLogin } from '../../src/keeper/elements/index.js';
 import { auditTo } from '../../src/keeper/log/index.js';
 import { renderMetrics } from '../../src/keeper/metrics/index.js';
 import { Records } from '../../src/keeper/records/index.js';
@@ -135,7 +137,7 @@ class Person {
 
   start(password: string, dealing?: string) {
     const login = generateKE1(bytes(password));
-    const started = this.vault.startRecovery(this.id, login.KE1, dealing);
+    const started = this.vault.startRecovery(this.id, readLogin(login.KE1), dealing);
     return started.then((answer) => ({ ...answer, login }));
   }
 
@@ -366,6 +368,28 @@ describe('a vault in memory', () => {
     await vault.finishRegistration(alice.id, finish);
     await vault.finishRegistration(alice.id, finish);
     assert.deepEqual(await alice.guess('right'), finish.encryptedBackupKey);
+  });
+
+  it('takes from its caller only the uncompressed elements of KE1, and spends nothing on others', async () => {
+    const alice = person('alice');
+    await alice.register('right');
+    const login = readLogin(generateKE1(bytes('right')).KE1);
+    const other = readLogin(generateKE1(bytes('right')).KE1);
+    const flipped = login.blindedElement.map((byte, i) => (i === 64 ? byte ^ 2 : byte));
+    const negated = p256.Point.fromBytes(login.blindedElement).negate().toBytes(false);
+    const wrong = [
+      { ...login, blindedElement: flipped },
+      { ...login, blindedElement: negated },
+      { ...login, blindedElement: other.blindedElement },
+      { ...login, clientKeyshare: other.clientKeyshare },
+      { ...login, clientKeyshare: login.clientKeyshare.map((byte, i) => (i === 0 ? 6 : byte)) },
+      { ...login, clientKeyshare: login.KE1.slice(65) },
+      { ...login, KE1: other.KE1 },
+    ];
+    for (const one of wrong)
+      await assert.rejects(vault.startRecovery(alice.id, one), code('invalid-message'));
+    const { attemptsRemaining } = await vault.startRecovery(alice.id, login);
+    assert.equal(attemptsRemaining, vault.maxAttempts - 1);
   });
 
   it('gives an attempt back if the token made no evaluation', async () => {

@@ -14,13 +14,6 @@ export class TokenError extends CodedError {
   }
 }
 
-/** Bytes from outside that are invalid: not a point of P-256 in SEC1 form, the identity, or not a share. */
-export class InvalidInput extends CodedError {
-  constructor(message: string) {
-    super('invalid-message', message);
-  }
-}
-
 /** A profile in `hsm-config/` that cannot be used. */
 export class ProfileError extends CodedError {
   constructor(message: string) {

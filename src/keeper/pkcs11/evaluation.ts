@@ -1,7 +1,9 @@
-import { createECDH } from 'node:crypto';
+import { createECDH, randomBytes } from 'node:crypto';
 import pkcs11 from 'pkcs11js';
+import { generateKE2, type Identities, parseRegistrationRecord } from '../../protocol/index.js';
+import { compress, InvalidInput, type Login } from '../elements/index.js';
 import type { Binding } from './binding.js';
-import { InvalidInput, TokenError } from './errors.js';
+import { TokenError } from './errors.js';
 import type { Keyring } from './keyring.js';
 import { type Multiplicand, multiply, type PublicPoint, prepare } from './point.js';
 import type { WrappedKey, Wrapping } from './wrapping.js';
@@ -18,14 +20,17 @@ export type PrivateKey =
    */
   | { readonly scalar: Uint8Array };
 
-/**
- * The elements of a client's login that are to be multiplied: 33 bytes each, or 65 if they are already
- * decompressed.
- */
-export interface LoginElements {
-  readonly blindedElement: Uint8Array;
-  readonly clientKeyshare: Uint8Array;
-  readonly clientPublicKey: Uint8Array;
+/** What a login is answered from. */
+export interface LoginRequest extends Login, Identities {
+  /** registration record, 129 bytes */
+  readonly record: Uint8Array;
+}
+
+/** Values of a login's answer that test vectors choose, 32 bytes each. Otherwise they are random. */
+export interface LoginRandomness {
+  readonly keyshareSecret: Uint8Array;
+  readonly maskingNonce: Uint8Array;
+  readonly serverNonce: Uint8Array;
 }
 
 /** Scalar multiplications with keys that never leave the module. */
@@ -47,30 +52,52 @@ export class Evaluation {
   }
 
   /**
-   * Every scalar multiplication of a login's answer (RFC 9807, section 6.2.2), 33 bytes each. The server's keyshare
-   * is a key pair that exists for this call only, in the host's memory.
-   * @param keyshareSecret the keyshare's scalar, 32 bytes, for test vectors
-   * @throws InvalidInput before any of them is done
+   * GenerateKE2 (RFC 9807, section 6.2.2). It is made here, so that what Diffie-Hellman gives never leaves the
+   * session's thread.
+   * @returns KE2 (259 bytes), and the KE3 that proves the password (32 bytes)
+   * @throws InvalidInput before any scalar is multiplied
    */
-  login(oprfKey: PrivateKey, serverKey: PrivateKey, elements: LoginElements, keyshareSecret?: Uint8Array) {
+  login(oprfKey: PrivateKey, serverKey: PrivateKey, request: LoginRequest, chosen?: LoginRandomness) {
+    const multiplied = this.#multiplyAll(oprfKey, serverKey, request, chosen?.keyshareSecret);
+    const { KE2, expectedKE3, sessionKey } = generateKE2({
+      ...request,
+      ...multiplied,
+      serverPublicKey: compress(this.#publicKeyOf(serverKey)),
+      maskingNonce: chosen?.maskingNonce ?? randomBytes(32),
+      serverNonce: chosen?.serverNonce ?? randomBytes(32),
+    });
+    for (const secret of [multiplied.dh1, multiplied.dh2, multiplied.dh3, sessionKey]) secret.fill(0);
+    return { KE2, expectedKE3 };
+  }
+
+  /**
+   * Every scalar multiplication of a login's answer, 33 bytes each. The server's keyshare is a key pair that
+   * exists for this call only, in the host's memory.
+   */
+  #multiplyAll(
+    oprfKey: PrivateKey,
+    serverKey: PrivateKey,
+    { blindedElement, clientKeyshare, record }: LoginRequest,
+    keyshareSecret?: Uint8Array,
+  ) {
     const keyshare = createECDH('prime256v1');
     if (keyshareSecret) keyshare.setPrivateKey(keyshareSecret);
     else keyshare.generateKeys();
     const {
-      multiplicands: [blindedElement, clientKeyshare, clientPublicKey],
+      multiplicands: [blinded, ephemeral, long],
       publicPoints: [keysharePoint, oprfPoint, serverPoint],
     } = prepare(
-      [elements.blindedElement, elements.clientKeyshare, elements.clientPublicKey],
+      [blindedElement, clientKeyshare, parseRegistrationRecord(record).clientPublicKey],
       [keyshare.getPublicKey(), this.#publicKeyOf(oprfKey), this.#publicKeyOf(serverKey)],
     );
     const diffieHellman = (peer: Multiplicand) =>
       multiply((p) => keyshare.computeSecret(p), keysharePoint, peer);
     return {
-      evaluatedElement: this.#multiply(oprfKey, oprfPoint, blindedElement),
+      evaluatedElement: this.#multiply(oprfKey, oprfPoint, blinded),
       serverKeyshare: Uint8Array.from(keyshare.getPublicKey(null, 'compressed')),
-      dh1: diffieHellman(clientKeyshare),
-      dh2: this.#multiply(serverKey, serverPoint, clientKeyshare),
-      dh3: diffieHellman(clientPublicKey),
+      dh1: diffieHellman(ephemeral),
+      dh2: this.#multiply(serverKey, serverPoint, ephemeral),
+      dh3: diffieHellman(long),
     };
   }
 

@@ -1,6 +1,7 @@
 import pkcs11 from 'pkcs11js';
 import { CodedError, type ErrorCode } from '../../protocol/terms.js';
-import { InvalidInput, PinRefused, ProfileError, TokenError } from './errors.js';
+import { InvalidInput } from '../elements/index.js';
+import { PinRefused, ProfileError, TokenError } from './errors.js';
 
 /** An error of a session, on its way from its thread. */
 export interface Failure {

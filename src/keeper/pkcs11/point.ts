@@ -1,24 +1,11 @@
-import { ECDH } from 'node:crypto';
 import { p256 } from '@noble/curves/nist.js';
-import { InvalidInput, TokenError } from './errors.js';
+import { compress, decompress, InvalidInput } from '../elements/index.js';
+import { TokenError } from './errors.js';
 
 export type Point = InstanceType<typeof p256.Point>;
 const { Point } = p256;
 const { Fp } = Point;
 const CURVE = Point.CURVE();
-
-/**
- * Checks that `bytes` (33, SEC1 compressed) is a point of P-256 and returns it uncompressed (65 bytes).
- * The identity has no such form, so it is refused too. @throws InvalidInput
- */
-export function decompress(bytes: Uint8Array): Uint8Array {
-  if (bytes.length !== 33) throw new InvalidInput(`a P-256 element has 33 bytes, not ${bytes.length}`);
-  try {
-    return ECDH.convertKey(bytes, 'prime256v1', undefined, undefined, 'uncompressed') as Buffer;
-  } catch {
-    throw new InvalidInput('the bytes are not a point of P-256');
-  }
-}
 
 /** DER of an OCTET STRING of less than 128 bytes. */
 export const octetString = (bytes: Uint8Array): Uint8Array => Uint8Array.of(0x04, bytes.length, ...bytes);
@@ -47,10 +34,6 @@ export function pointOfAttribute(value: Uint8Array): Uint8Array {
   );
 }
 
-/** A point of P-256 in its short SEC1 form, 33 bytes, from the long one (65). */
-export const compress = (uncompressed: Uint8Array): Uint8Array =>
-  Uint8Array.of(2 + ((uncompressed[64] as number) & 1), ...uncompressed.subarray(1, 33));
-
 const toBigInt = (bytes: Uint8Array): bigint =>
   BigInt(`0x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`);
 
@@ -68,6 +51,16 @@ function toPoint(sec1: Uint8Array): Point {
     x: toBigInt(uncompressed.subarray(1, 33)),
     y: toBigInt(uncompressed.subarray(33)),
   });
+}
+
+/**
+ * Checks that `uncompressed` (65 bytes) is the point of P-256 that `compressed` (33) stands for. That takes a
+ * quarter of the time of decompressing it. @throws InvalidInput
+ */
+export function expectPoint(uncompressed: Uint8Array, compressed: Uint8Array): void {
+  if (uncompressed.length !== 65 || Buffer.compare(compress(uncompressed), compressed) !== 0)
+    throw new InvalidInput('the uncompressed element is not the one of the message');
+  toPoint(uncompressed);
 }
 
 /** The only result that a PKCS#11 token gives: x(k·P), 32 bytes, for an uncompressed point P, 65 bytes. */

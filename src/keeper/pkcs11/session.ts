@@ -1,14 +1,14 @@
 import { timingSafeEqual } from 'node:crypto';
 import type pkcs11 from 'pkcs11js';
+import { compress } from '../elements/index.js';
 import { Binding } from './binding.js';
 import { TokenError } from './errors.js';
-import { Evaluation, type LoginElements, type PrivateKey } from './evaluation.js';
+import { Evaluation, type LoginRandomness, type LoginRequest, type PrivateKey } from './evaluation.js';
 import { inspect } from './inspection.js';
 import { Keyring, type SessionKeys } from './keyring.js';
 import { KEY_LABELS } from './labels.js';
 import { type DataObject, DataObjects, type Lent, type Writer } from './objects.js';
 import type { PageKey } from './page-keys.js';
-import { compress } from './point.js';
 import type { Profile } from './profile.js';
 import { Shares, type TravellingShare } from './shares.js';
 import { keysLieInFiles } from './software.js';
@@ -110,8 +110,8 @@ export class Session {
   }
 
   /** As {@link Evaluation.login}. */
-  login(oprfKey: PrivateKey, serverKey: PrivateKey, elements: LoginElements, keyshareSecret?: Uint8Array) {
-    return this.#evaluation.login(oprfKey, serverKey, elements, keyshareSecret);
+  login(oprfKey: PrivateKey, serverKey: PrivateKey, request: LoginRequest, chosen?: LoginRandomness) {
+    return this.#evaluation.login(oprfKey, serverKey, request, chosen);
   }
 
   /** As {@link Wrapping.generate}. */

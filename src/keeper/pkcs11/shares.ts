@@ -1,5 +1,5 @@
 import { createECDH } from 'node:crypto';
-import { InvalidInput } from './errors.js';
+import { InvalidInput } from '../elements/index.js';
 import type { Evaluation } from './evaluation.js';
 import { type WrappedKey, type Wrapping, wrapScalar } from './wrapping.js';
 

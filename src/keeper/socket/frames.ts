@@ -9,7 +9,7 @@ export const KIND = { request: 1, answer: 2, failure: 3, part: 4 } as const;
 const KINDS: ReadonlySet<number> = new Set(Object.values(KIND));
 
 /** The two sides talk only if both have the same version. */
-export const GREETING = Buffer.from('bkv keeper 1\n');
+export const GREETING = Buffer.from('bkv keeper 2\n');
 
 /** kind and call */
 const HEAD = 5;

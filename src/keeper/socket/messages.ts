@@ -26,6 +26,8 @@ interface Row {
   readonly part?: Field<unknown>;
 }
 
+/** bytes of an element in its long SEC1 form */
+const UNCOMPRESSED = 65;
 const exchange = base64url(16);
 const dealing = hex(16);
 const record = fixed(SIZES.registrationRecord);
@@ -107,7 +109,13 @@ export const API = {
   commitDealing: { number: 7, arguments: struct({ caller, dealing }), result: nothing },
   startRecovery: {
     number: 8,
-    arguments: struct({ caller, KE1: fixed(SIZES.KE1), dealing: optional(dealing) }),
+    arguments: struct({
+      caller,
+      KE1: fixed(SIZES.KE1),
+      blindedElement: fixed(UNCOMPRESSED),
+      clientKeyshare: fixed(UNCOMPRESSED),
+      dealing: optional(dealing),
+    }),
     result: struct({ recoveryId: exchange, KE2: fixed(SIZES.KE2), attemptsRemaining: uint(2) }),
   },
   finishRecovery: {

@@ -1,3 +1,4 @@
+import type { Login } from '../elements/index.js';
 import type { Status } from './accounts.js';
 import type { ShareFinish, ShareRequest } from './dealings.js';
 import type { Recovered } from './recovery.js';
@@ -69,9 +70,12 @@ export interface KeeperApi {
   commitDealing(call: For<{ dealing: string }>): Promise<undefined>;
   /** @throws CodedError unknown-exchange, dealing-conflict */
   withdrawDealing(call: For<{ dealing: string }>): Promise<undefined>;
-  /** Spends an attempt. @param call KE1: 98 bytes @returns KE2: 259 bytes @throws CodedError locked, invalid-message */
+  /**
+   * Spends an attempt. @param call KE1: 98 bytes, with its elements uncompressed by the caller: that takes
+   * longer than checking them @returns KE2: 259 bytes @throws CodedError locked, invalid-message
+   */
   startRecovery(
-    call: For<{ KE1: Uint8Array; dealing?: string }>,
+    call: For<Login & { dealing?: string }>,
   ): Promise<{ recoveryId: string; KE2: Uint8Array; attemptsRemaining: number }>;
   /**
    * The same message again is answered the same.

@@ -1,7 +1,8 @@
 import { forget, parseRegistrationRecord } from '../../protocol/index.js';
+import { compress } from '../elements/index.js';
 import type { Ledger } from '../ledger/index.js';
 import { audit } from '../log/index.js';
-import { compress, type WrappedKey } from '../pkcs11/index.js';
+import type { WrappedKey } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 import type { OpenRow } from '../records/index.js';
 import { type Accounts, isSame } from './accounts.js';

@@ -1,5 +1,7 @@
 import { createECDH } from 'node:crypto';
 import { backOff } from '../../process/index.js';
+import { PLAIN, SIZES } from '../../protocol/index.js';
+import { compress } from '../elements/index.js';
 import { log } from '../log/index.js';
 import { KEY_LABELS, TokenError } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
@@ -60,11 +62,19 @@ export class Evaluation {
   async #probe(): Promise<boolean> {
     const ecdh = createECDH('prime256v1');
     ecdh.generateKeys();
-    const element = Uint8Array.from(ecdh.getPublicKey(null, 'compressed'));
-    const elements = { blindedElement: element, clientKeyshare: element, clientPublicKey: element };
+    const element = Uint8Array.from(ecdh.getPublicKey());
+    const record = new Uint8Array(SIZES.registrationRecord);
+    record.set(compress(element));
+    const request = {
+      ...PLAIN,
+      KE1: new Uint8Array(SIZES.KE1),
+      blindedElement: element,
+      clientKeyshare: element,
+      record,
+    };
     const key = { scalar: new Uint8Array(32).fill(1) };
     try {
-      await this.#token.call('login', key, { label: KEY_LABELS.static }, elements);
+      await this.#token.call('login', key, { label: KEY_LABELS.static }, request);
       return true;
     } catch {
       return this.#token.state !== 'up';

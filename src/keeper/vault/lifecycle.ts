@@ -1,8 +1,9 @@
 import { timingSafeEqual } from 'node:crypto';
 import { backOff, Turn } from '../../process/index.js';
+import { InvalidInput } from '../elements/index.js';
 import { CellClosed, type Ledger } from '../ledger/index.js';
 import { log } from '../log/index.js';
-import { InvalidInput, KEY_LABELS, TokenError } from '../pkcs11/index.js';
+import { KEY_LABELS, TokenError } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 import { Answer, InvalidMessage, UnknownExchange, VaultUnavailable } from './errors.js';
 

@@ -1,5 +1,6 @@
-import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { generateKE2, identities, PLAIN, parseKE1, parseRegistrationRecord } from '../../protocol/index.js';
+import { timingSafeEqual } from 'node:crypto';
+import { identities, PLAIN } from '../../protocol/index.js';
+import type { Login } from '../elements/index.js';
 import { type Attempt, type Cell, CellClosed, type Ledger } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { attempts, pendingLogins } from '../metrics/index.js';
@@ -7,7 +8,6 @@ import { KEY_LABELS, type PrivateKey } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 import type { OpenRow, Place } from '../records/index.js';
 import type { Accounts } from './accounts.js';
-import { toElement } from './elements.js';
 import { AccountLocked, AttemptsUnderWay, UnknownExchange, WrongPassword } from './errors.js';
 import type { Evaluation } from './evaluation.js';
 import { Exchanges, newExchangeId } from './exchanges.js';
@@ -54,20 +54,6 @@ export interface Recovered {
 /** A recovery whose password was proven. */
 interface Proven extends Recovered {
   readonly cell: Cell;
-}
-
-/** The client's first message, its elements checked and decompressed. */
-export interface Login {
-  readonly KE1: Uint8Array;
-  /** 65 bytes each */
-  readonly blindedElement: Uint8Array;
-  readonly clientKeyshare: Uint8Array;
-}
-
-/** @param KE1 98 bytes @throws InvalidMessage */
-export function readLogin(KE1: Uint8Array): Login {
-  const { blindedElement, clientKeyshare } = parseKE1(KE1);
-  return { KE1, blindedElement: toElement(blindedElement), clientKeyshare: toElement(clientKeyshare) };
 }
 
 /**
@@ -163,28 +149,18 @@ export class Recoveries {
    */
   async #answer(
     subject: string,
-    { KE1, ...elements }: Login,
+    login: Login,
     { key, record, named }: Credential,
     durable: Promise<unknown>,
   ) {
-    const { clientPublicKey } = parseRegistrationRecord(record);
-    const [evaluation] = await Promise.all([
+    const bound = named ? identities(subject, this.#serverPublicKey) : PLAIN;
+    const [answer] = await Promise.all([
       this.#evaluation.run(() =>
-        this.#token.call('login', key, { label: KEY_LABELS.static }, { ...elements, clientPublicKey }),
+        this.#token.call('login', key, { label: KEY_LABELS.static }, { ...login, ...bound, record }),
       ),
       durable,
     ]);
-    const { KE2, expectedKE3, sessionKey } = generateKE2({
-      ...(named ? identities(subject, this.#serverPublicKey) : PLAIN),
-      KE1,
-      record,
-      serverPublicKey: this.#serverPublicKey,
-      ...evaluation,
-      maskingNonce: randomBytes(32),
-      serverNonce: randomBytes(32),
-    });
-    for (const secret of [evaluation.dh1, evaluation.dh2, evaluation.dh3, sessionKey]) secret.fill(0);
-    return { KE2, expectedKE3 };
+    return answer;
   }
 
   /** @param KE3 32 bytes @throws WrongPassword, UnknownExchange, ExchangeExpired */

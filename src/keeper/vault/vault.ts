@@ -1,3 +1,4 @@
+import type { Login } from '../elements/index.js';
 import type { Cell, Rotation } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import type { Token } from '../pool/index.js';
@@ -5,9 +6,10 @@ import type { Records } from '../records/index.js';
 import type { Status } from './accounts.js';
 import type { ShareFinish, ShareRequest } from './dealings.js';
 import { drain } from './drain.js';
+import { checkLogin } from './elements.js';
 import type { Account, AccountId } from './names.js';
 import { openParts, type Parts, type VaultOptions } from './opening.js';
-import { type Recovered, readLogin } from './recovery.js';
+import type { Recovered } from './recovery.js';
 import type { RegistrationFinish, RegistrationRequest } from './registration.js';
 import type { Shreddable, Shredded } from './shredder.js';
 import { backUpToken } from './token-backup.js';
@@ -136,14 +138,14 @@ export class Vault {
 
   /**
    * Spends an attempt and answers the client's KE1. An unknown account is answered like a known one.
-   * @param KE1 98 bytes
+   * @param login KE1 as `readLogin` reads it
    * @param dealing which of a fleet's dealings is asked for; each attempt is spent on all keys that the
    * account has here
    * @returns an id, KE2 (259 bytes), and how many attempts are left if this one fails
    * @throws AccountLocked when no attempt is left; InvalidMessage; VaultUnavailable
    */
-  async startRecovery(id: AccountId, KE1: Uint8Array, dealing = '') {
-    const login = readLogin(KE1);
+  async startRecovery(id: AccountId, login: Login, dealing = '') {
+    checkLogin(login);
     return this.#parts.lifecycle.first(() => this.#parts.recoveries.start(this.#account(id), login, dealing));
   }
 
