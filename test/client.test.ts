@@ -194,6 +194,30 @@ describe('the client library, before it asks and when it is answered', () => {
     assert.deepEqual(asked, []);
   });
 
+  it('gives up an answer without an end, and a vault that waits for ever', async () => {
+    let sent = 0;
+    answer = (_incoming, outgoing) => {
+      outgoing.writeHead(200, { 'content-type': 'application/json' });
+      const more = () => {
+        // The answer ends after 200 MB, so that a client that reads all of it fails the test and does not hang.
+        for (let full = false; !full; sent += 100_000) {
+          if (sent > 200_000_000) return outgoing.end();
+          full = !outgoing.write(Buffer.alloc(100_000, ' '));
+        }
+        outgoing.once('drain', more);
+      };
+      more();
+    };
+    await assert.rejects(vault().status(), /is not a vault/);
+    assert.ok(sent < 50_000_000, `${sent} bytes were sent`);
+    exchangeSeconds = 1e12;
+    try {
+      await assert.rejects(vault().recover('right'), /how long it waits/);
+    } finally {
+      exchangeSeconds = 60;
+    }
+  });
+
   it('spends no attempt when the device needs longer than the vault waits', async () => {
     const slow = async (password: Uint8Array, salt: Uint8Array) => {
       await setTimeout(1100);

@@ -5,8 +5,11 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { randomStream, seed } from '../rig/random.js';
 import { type Behaviour, proxy, s3, webDav } from '../rig/servers.js';
+import { snapshots } from '../src/backup/index.js';
 import { ObjectError, openStorage, type Storage, StorageError } from '../src/storage/index.js';
 import { ArchiveStorage } from '../src/web/storages.js';
 import { MemoryStorage } from './support/memory.js';
@@ -160,7 +163,7 @@ describe(`what every storage does (BKV_SEED=${seed})`, function () {
     });
 
   it('S3 lists more than a page, and every character of a key', async () => {
-    const keys = ['p/a&amp;b', 'p/&#x4e2d;', 'p/c'];
+    const keys = ['p/a&amp;b', 'p/c', 'p/&#x4e2d;'];
     const made = createServer((incoming, outgoing) => {
       const query = new URL(incoming.url ?? '', 'http://x').searchParams;
       const at = Number(query.get('continuation-token')?.slice('next/+='.length) ?? 0);
@@ -239,6 +242,103 @@ describe(`what every storage does (BKV_SEED=${seed})`, function () {
         assert.ok(error instanceof StorageError && said.test(error.message), error.message);
         return true;
       });
+    }
+  });
+
+  /** An S3 server that answers every list with a page of `page`, of which there are more. */
+  async function endless(
+    page: (number: number, prefix: string) => string,
+  ): Promise<{ storage: Storage; asked: () => number }> {
+    let pages = 0;
+    const { server, port } = await proxy(ports.s3, (incoming, outgoing) => {
+      const prefix = new URL(incoming.url as string, 'http://x').searchParams.get('prefix');
+      if (prefix === null) return outgoing.writeHead(404).end();
+      // The list ends after 20,000 pages, so that a client that reads all of it fails the test and does not hang.
+      const more = pages < 20_000;
+      outgoing.end(
+        `<ListBucketResult><IsTruncated>${more}</IsTruncated>${page(pages, prefix)}` +
+          `<NextContinuationToken>token-${pages++}</NextContinuationToken></ListBucketResult>`,
+      );
+    });
+    proxies.push(server);
+    return { storage: await bucket(port), asked: () => pages };
+  }
+  const content = (prefix: string, names: readonly string[]) =>
+    names
+      .map(
+        (name) =>
+          `<Contents><Key>${prefix}${name}</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified><Size>5</Size></Contents>`,
+      )
+      .join('');
+
+  it('S3: a list that goes in circles, is out of order, or goes on without names is given up', async () => {
+    for (const [page, most, said] of [
+      [(_: number, prefix: string) => content(prefix, ['a', 'b']), 2, /out of order/],
+      [(number: number, prefix: string) => content(prefix, [number % 2 ? 'a' : 'b']), 2, /out of order/],
+      [(_: number, prefix: string) => content(prefix, ['b', 'a']), 1, /out of order/],
+      [(_: number, prefix: string) => content(prefix, ['a'.repeat(1025)]), 1, /out of order/],
+      [() => content('', ['a']), 1, /not what was asked for/],
+      [() => '', 1001, /without a name/],
+    ] as const) {
+      const { storage, asked } = await endless(page);
+      await assert.rejects(listed(storage, ''), (error: Error) => {
+        assert.ok(error instanceof StorageError && said.test(error.message), error.message);
+        return true;
+      });
+      assert.equal(asked(), most);
+    }
+  });
+
+  it('S3: a list with fresh names without an end is given up', async () => {
+    const hex = (number: number) => number.toString(16).padStart(32, '0');
+    const { storage, asked } = await endless((number, prefix) =>
+      content(
+        prefix,
+        Array.from({ length: 1000 }, (_, i) => hex(number * 1000 + i)),
+      ),
+    );
+    const key = { kind: 'key', secret: new Uint8Array(32) } as const;
+    await assert.rejects(snapshots(storage, key), /more than 10000 objects in epochs/);
+    assert.ok(asked() < 30, `${asked()} pages`);
+  });
+
+  it('S3: of a page only its names stay in the memory', async () => {
+    setFlagsFromString('--expose-gc');
+    const gc: () => void = runInNewContext('gc');
+    const { storage } = await endless((number, prefix) => {
+      const padding = ' '.repeat(7_000_000);
+      return number < 20 ? content(prefix, [`${100 + number}`.padEnd(64, '0')]) + padding : '';
+    });
+    const names: string[] = [];
+    gc();
+    const before = process.memoryUsage().heapUsed;
+    for await (const { name } of storage.list('')) if (names.push(name) === 20) break;
+    gc();
+    const kept = process.memoryUsage().heapUsed - before;
+    assert.equal(names.length, 20);
+    assert.ok(kept < 30_000_000, `${kept} bytes`);
+  });
+
+  it('WebDAV: folders without an end, many or deep, are given up', async () => {
+    const response = (path: string) =>
+      `<d:response><d:href>${path}/</d:href><d:propstat><d:prop><d:resourcetype><d:collection/></d:resourcetype>` +
+      '<d:getlastmodified>Fri, 02 Jan 2026 03:04:05 GMT</d:getlastmodified></d:prop>' +
+      '<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>';
+    for (const [width, most, said] of [
+      [1000, 50, /more folders than a backup has/],
+      [1, 600, /a name of more than 1024 characters/],
+    ] as const) {
+      let asked = 0;
+      const { server, port } = await proxy(ports.dav, (incoming, outgoing) => {
+        const path = incoming.url?.replace(/\/$/, '') as string;
+        // The folders end, so that a client that asks for all of them fails the test and does not hang.
+        const below = asked++ < most ? Array.from({ length: width }, (_, i) => `${path}/${i}`) : [];
+        outgoing.writeHead(207, { 'content-type': 'application/xml' });
+        const responses = [path, ...below].map(response).join('');
+        outgoing.end(`<d:multistatus xmlns:d="DAV:">${responses}</d:multistatus>`);
+      });
+      proxies.push(server);
+      await assert.rejects(listed(await dav(port), 'parts'), said);
     }
   });
 

@@ -184,6 +184,32 @@ describe(`openers of a backup (BKV_SEED=${seed})`, () => {
     }
   });
 
+  it('a storage that forgets each epoch that joins two others is given up', async () => {
+    await backUp(objects, password, 'one');
+    const other = copyOf(objects);
+    await rotate(storage, password);
+    await rotate(new MemoryStorage(other), password);
+    for (const [name, object] of other.content) objects.content.set(name, object);
+    const forgetful = new (class extends MemoryStorage {
+      override async write(): Promise<void> {
+        this.requests.push('write');
+        assert.ok(this.requests.length < 1000, 'it goes on for ever');
+      }
+    })(objects);
+    await assert.rejects(snapshots(forgetful, password), /other devices keep changing the keys/);
+    assert.equal((await snapshots(storage, password)).snapshots.length, 1);
+  });
+
+  it('the label of an opener is as long as readers take it, at most', async () => {
+    await backUp(objects, password, 'one');
+    const before = objects.content.size;
+    const named = (length: number) => opener('key', 'x'.repeat(length));
+    await assert.rejects(addOpener(storage, password, named(60_000)), /label of an opener is too long/);
+    assert.equal(objects.content.size, before);
+    await addOpener(storage, password, named(10_000));
+    assert.equal((await listOpeners(storage, password)).length, 2);
+  });
+
   it('two devices that begin a backup at once have one history before an opener is added', async () => {
     const other = new Objects();
     await backUp(objects, password, 'here');

@@ -2,13 +2,10 @@ import type { Storage } from '../storage/index.js';
 import type { Epoch } from './epoch.js';
 import { BackupError } from './errors.js';
 import { listEpochs, openersOf, readAllWraps } from './history.js';
-import { type Keyring, openKeyring } from './keyring.js';
+import { Interfered, type Keyring, openKeyring, ROUNDS } from './keyring.js';
 import { type BackupKey, describe, type Opener, type OpenerInfo, openerOf } from './openers.js';
 import { checkSeen, type SeenEpoch } from './seen.js';
 import { join, writeEpoch, writeWrap } from './successor.js';
-
-/** How often other devices may interfere before a change gives up. */
-const ROUNDS = 5;
 
 export interface ChangeOptions {
   /** nothing is written if the storage hides the epoch that was seen */
@@ -30,7 +27,7 @@ async function openToChange(
     // Two devices may have begun this backup at once. From now on it has one history.
     await join(storage, keyring);
   }
-  throw new BackupError('other devices keep changing the keys of this backup; try again later');
+  throw new Interfered();
 }
 
 /** The openers of the newest epoch, the oldest first. @throws BackupError, StorageError */
@@ -73,7 +70,7 @@ export async function addOpener(
     // A device that rotates meanwhile writes its epoch and then looks for wraps. One of the two sees the other.
     if (await isNewest(storage, keyring)) return oldestFirst(there);
   }
-  throw new BackupError('other devices keep changing the keys of this backup; try again later');
+  throw new Interfered();
 }
 
 /**

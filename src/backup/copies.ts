@@ -1,7 +1,8 @@
 import { ObjectError, type Storage } from '../storage/storage.js';
+import { type Folder, objectsOf } from './objects.js';
 
 /** The name of an object's second copy: epochs and openers have one, because nothing opens without them. */
-export const copyOf = (name: string): string => `copies/${name}`;
+export const copyOf = <N extends string>(name: N): `copies/${N}` => `copies/${name}`;
 
 /** Writes an object and its second copy, which has the same bytes. */
 export async function writeTwice(storage: Storage, name: string, content: Uint8Array): Promise<void> {
@@ -15,10 +16,10 @@ export async function deleteTwice(storage: Storage, name: string): Promise<void>
 }
 
 /** Names of a folder's objects of which at least one copy is there. */
-export async function listTwice(storage: Storage, folder: string): Promise<Set<string>> {
-  const list = async (below: string, cut: number) => {
+export async function listTwice(storage: Storage, folder: 'epochs' | 'openers'): Promise<Set<string>> {
+  const list = async (below: Folder, cut: number) => {
     const names: string[] = [];
-    for await (const { name } of storage.list(below)) names.push(name.slice(cut));
+    for await (const { name } of objectsOf(storage, below)) names.push(name.slice(cut));
     return names;
   };
   const both = await Promise.all([list(folder, 0), list(copyOf(folder), copyOf('').length)]);

@@ -1,7 +1,7 @@
 import type { Storage } from '../storage/index.js';
 import { copyOf, listTwice, readOne } from './copies.js';
 import { BackupError } from './errors.js';
-import { idOf, listWraps, MOST_OF_KEYS } from './history.js';
+import { idOf, listWraps, MOST_OF_EPOCH } from './history.js';
 import type { Keyring } from './keyring.js';
 import { isSound } from './openers.js';
 import type { Problem } from './source.js';
@@ -51,7 +51,7 @@ interface Copy {
 }
 
 async function look(storage: Storage, keyring: Keyring, object: string, name: string): Promise<Copy> {
-  const content = await readOne(storage, name, MOST_OF_KEYS);
+  const content = await readOne(storage, name, MOST_OF_EPOCH);
   const isThere = content !== undefined || (await storage.size(name)) !== undefined;
   const whole = content !== undefined && (await isWhole(keyring, object, content));
   return { name, content, state: whole ? 'sound' : isThere ? 'damaged' : 'missing' };

@@ -15,8 +15,9 @@ import {
 
 const EPOCH = /^epochs\/([0-9a-f]{32})$/;
 const OPENER = /^openers\/([0-9a-f]{32})-[0-9a-f]{16}$/;
-/** Most bytes that a reader accepts: more than any wrap or epoch has. */
-export const MOST_OF_KEYS = 1024 * 1024;
+/** Most bytes that a reader accepts of an epoch, and of an opener: all of these are in the memory together. */
+export const MOST_OF_EPOCH = 1024 * 1024;
+export const MOST_OF_OPENER = 65_536;
 
 /** An epoch as its object describes it. */
 export interface History {
@@ -58,17 +59,21 @@ export function headsOf(histories: readonly History[]): History[] {
 
 /** @param names those of openers, or of second copies */
 export async function readWraps(storage: Storage, names: readonly string[]): Promise<Wrap[]> {
-  const wraps = await Promise.all(
-    names.map(async (name) => {
-      const content = await readOne(storage, name, MOST_OF_KEYS);
-      try {
-        return content && parseWrap(name.replace(/^copies\//, ''), content);
-      } catch {
-        return undefined;
-      }
-    }),
-  );
-  return wraps.filter((wrap) => wrap !== undefined);
+  const wraps: Wrap[] = [];
+  for (let at = 0; at < names.length; at += storage.parallel) {
+    const some = names.slice(at, at + storage.parallel).map((name) => readWrap(storage, name));
+    for (const wrap of await Promise.all(some)) if (wrap) wraps.push(wrap);
+  }
+  return wraps;
+}
+
+async function readWrap(storage: Storage, name: string): Promise<Wrap | undefined> {
+  const content = await readOne(storage, name, MOST_OF_OPENER);
+  try {
+    return content && parseWrap(name.replace(/^copies\//, ''), content);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Reads both copies of each opener, so that none is lost because one copy is damaged. */
@@ -112,7 +117,7 @@ export async function unwrapAll(storage: Storage, wraps: readonly Wrap[], opener
 async function readEpoch(storage: Storage, id: string, masterKey: Uint8Array) {
   const name = `epochs/${id}`;
   for (const copy of [name, copyOf(name)]) {
-    const sealed = await readOne(storage, copy, MOST_OF_KEYS);
+    const sealed = await readOne(storage, copy, MOST_OF_EPOCH);
     try {
       if (sealed) return await openEpoch(name, id, masterKey, sealed);
     } catch (error) {

@@ -6,6 +6,9 @@ import { headsOf, idOf, listEpochs, listWraps, readWraps, unwrapAll } from './hi
 import { describe, type Opener } from './openers.js';
 import { join, writeEpoch } from './successor.js';
 
+/** How often other devices may interfere before a change gives up. */
+export const ROUNDS = 5;
+
 interface Contents {
   /** epochs that are nobody's parent; new objects are written under the first. None in version 1 */
   readonly heads: readonly Epoch[];
@@ -85,6 +88,13 @@ export class Keyring {
   }
 }
 
+/** Other devices changed the keys each time, or the storage shows only older ones. */
+export class Interfered extends BackupError {
+  constructor() {
+    super('other devices keep changing the keys of this backup; try again later');
+  }
+}
+
 /** There is an epoch that is not opened, so nothing is written. */
 export class NewerKey extends BackupError {}
 
@@ -96,7 +106,11 @@ export class UnknownEpoch extends BackupError {}
  * @returns `undefined` when there is no epoch yet
  * @throws BackupError when the opener opens none; StorageError
  */
-export async function openKeyring(storage: Storage, opener: Opener): Promise<Keyring | undefined> {
+export async function openKeyring(
+  storage: Storage,
+  opener: Opener,
+  rounds = ROUNDS,
+): Promise<Keyring | undefined> {
   // In this order, because an epoch is written after its openers.
   const seen = await listEpochs(storage);
   const names = await listWraps(storage);
@@ -122,8 +136,9 @@ export async function openKeyring(storage: Storage, opener: Opener): Promise<Key
     v1,
   });
   if (heads.length === 1 || heads.every(({ self, parents }) => self && parents.length === 0)) return keyring;
+  if (rounds === 0) throw new Interfered();
   await join(storage, keyring);
-  return openKeyring(storage, opener);
+  return openKeyring(storage, opener, rounds - 1);
 }
 
 /**

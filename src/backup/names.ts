@@ -14,5 +14,7 @@ export function* unpackNames(packed: Uint8Array): Generator<string> {
     yield bytesToHex(packed.subarray(at, at + NAME_BYTES));
 }
 
-/** Most bytes of a claim or a mark: 8 million names. */
-export const MOST_NAMES = 256 * 1024 * 1024;
+/** Most parts of a backup: 32 TB, if they are full. */
+export const MOST_PARTS = 8 * 1024 * 1024;
+/** Most bytes of a claim or a mark, which may name all parts. */
+export const MOST_NAMES = MOST_PARTS * NAME_BYTES;

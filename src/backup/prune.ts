@@ -4,6 +4,7 @@ import { BackupError } from './errors.js';
 import type { Snapshot } from './format.js';
 import { readEntries } from './list.js';
 import { MOST_NAMES, packNames, unpackNames } from './names.js';
+import { objectsOf } from './objects.js';
 import type { BackupKey } from './openers.js';
 import { Repository } from './repository.js';
 import { keepReserve, useReserve } from './reserve.js';
@@ -172,7 +173,7 @@ async function timeOf(repository: Repository): Promise<number> {
   const name = `marks/${randomHex(16)}`;
   await storage.write(name, await head.seal(name, new Uint8Array()));
   let now = Date.now();
-  for await (const stored of storage.list('marks')) if (stored.name === name) now = stored.written;
+  for await (const stored of objectsOf(storage, 'marks')) if (stored.name === name) now = stored.written;
   await storage.delete(name);
   return now;
 }

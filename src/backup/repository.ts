@@ -5,6 +5,7 @@ import { type Epoch, V1Keys } from './epoch.js';
 import { BackupError, BadPart } from './errors.js';
 import type { Part } from './format.js';
 import { beginKeyring, Keyring, openKeyring, UnknownEpoch } from './keyring.js';
+import { objectsOf } from './objects.js';
 import { type BackupKey, type Opener, openerOf } from './openers.js';
 import { keepReserve } from './reserve.js';
 
@@ -128,7 +129,7 @@ export class Repository {
 
   /** All parts that are there, with their objects. */
   async *parts(): AsyncGenerator<Stored & { part: string }> {
-    for await (const stored of this.storage.list('parts')) {
+    for await (const stored of objectsOf(this.storage, 'parts')) {
       const [, , part] = PART.exec(stored.name) ?? [];
       if (part) yield { ...stored, part };
     }
@@ -140,7 +141,7 @@ export class Repository {
 
   /** Objects of a folder, with their content, which is `undefined` if it is damaged. @throws UnknownEpoch */
   async *sealed(folder: 'claims' | 'marks', most: number): AsyncGenerator<Stored & { content?: Uint8Array }> {
-    for await (const stored of this.storage.list(folder)) {
+    for await (const stored of objectsOf(this.storage, folder)) {
       const sealed = await this.storage.read(stored.name, most);
       if (!sealed) continue;
       const content = await this.open(stored.name, sealed);
@@ -205,7 +206,7 @@ async function writeHeader(storage: Storage): Promise<void> {
 
 /** Refuses a storage that is not empty, except for what an earlier beginning left. */
 async function checkEmpty(storage: Storage, header: unknown): Promise<void> {
-  for await (const { name } of storage.list(''))
+  for await (const { name } of objectsOf(storage, ''))
     if (!BEGUN.test(name))
       throw new BackupError(
         header === 2

@@ -5,6 +5,7 @@ import { BackupError, Unopened } from './errors.js';
 import type { Origin, Snapshot } from './format.js';
 import { UnknownEpoch } from './keyring.js';
 import { partOf } from './list.js';
+import { objectsOf } from './objects.js';
 import type { BackupKey } from './openers.js';
 import { Repository } from './repository.js';
 
@@ -26,7 +27,7 @@ export interface SnapshotName {
 /** Names of the finished snapshots, in their order: the newest last. */
 export async function snapshotNames(storage: Storage): Promise<SnapshotName[]> {
   const [old, names]: [string[], SnapshotName[]] = [[], []];
-  for await (const stored of storage.list('snapshots')) {
+  for await (const stored of objectsOf(storage, 'snapshots')) {
     const name = stored.name.slice(snapshotPath('').length);
     const [, number, sequence] = NAME.exec(name) ?? [];
     if (number) names.push({ name, number: Number(number), sequence: Number(sequence) });

@@ -3,7 +3,7 @@ import { writeTwice } from './copies.js';
 import { randomHex, text, toBase64url } from './encoding.js';
 import { Epoch, type V1Keys } from './epoch.js';
 import { BackupError } from './errors.js';
-import { openersOf, readAllWraps } from './history.js';
+import { MOST_OF_OPENER, openersOf, readAllWraps } from './history.js';
 import { type OpenerInfo, type Voucher, wrap } from './openers.js';
 
 /** What an epoch begins with. */
@@ -26,7 +26,10 @@ export interface Forked {
 /** Wraps an epoch's master key for an opener. */
 export async function writeWrap(storage: Storage, epoch: Epoch, info: OpenerInfo, voucher: Voucher) {
   const name = `openers/${epoch.id}-${randomHex(8)}`;
-  await writeTwice(storage, name, await wrap(name, epoch, info, voucher));
+  const content = await wrap(name, epoch, info, voucher);
+  if (content.length > MOST_OF_OPENER)
+    throw new BackupError('the label of an opener is too long; choose a shorter one');
+  await writeTwice(storage, name, content);
 }
 
 /**

@@ -4,6 +4,9 @@ import type { FleetDefinition } from '../client/index.js';
 import { type Checked, checkYaml, fields, integer, list, matching, optional, path } from '../config/check.js';
 import { UsageError } from './errors.js';
 
+/** How long a vault may take to say who it is, milliseconds. */
+const PATIENCE_MS = 30_000;
+
 const fleetFields = fields({
   threshold: integer(1),
   liars: optional(integer(0)),
@@ -61,9 +64,13 @@ const definitionOf = ({
 export async function pinFleet(urls: readonly string[], threshold: number): Promise<string> {
   const vaults = await Promise.all(
     urls.map(async (url) => {
-      const response = await fetch(`${url.replace(/\/+$/, '')}/v1/identity`).catch(() => undefined);
-      if (!response?.ok) throw new UsageError(`${url} does not say who it is; is a vault there?`);
-      const { serverPublicKey } = (await response.json()) as Record<string, string>;
+      const asked = fetch(`${url.replace(/\/+$/, '')}/v1/identity`, {
+        signal: AbortSignal.timeout(PATIENCE_MS),
+      });
+      const identity = await asked.then((answer) => answer.json()).catch(() => undefined);
+      const { serverPublicKey } = (identity ?? {}) as Record<string, unknown>;
+      if (typeof serverPublicKey !== 'string')
+        throw new UsageError(`${url} does not say who it is; is a vault there?`);
       return { url, serverPublicKey };
     }),
   );

@@ -1,4 +1,4 @@
-import { audienceOf, equal, parseBase64url, toBase64url } from '../protocol/index.js';
+import { audienceOf, equal, MOST_EXCHANGE_SECONDS, parseBase64url, toBase64url } from '../protocol/index.js';
 import { isForAnother, refusePlainHttp } from './access.js';
 import {
   AccessTokenForAnother,
@@ -22,6 +22,9 @@ export function fromBase64url(text: unknown): Uint8Array {
 }
 
 type Answer = Record<string, unknown>;
+
+/** Most bytes of an answer: more than any vault sends. */
+const LONGEST_ANSWER = 1024 * 1024;
 
 const PROBLEM = 'urn:bkv:problem:';
 
@@ -94,8 +97,8 @@ export class Connection {
   /** How many milliseconds the vault waits for the second message of an exchange. @throws as {@link identify} */
   async exchangeTime(): Promise<number> {
     const { exchangeSeconds } = await (this.#identity ?? this.identify());
-    if (typeof exchangeSeconds !== 'number')
-      throw new VaultError(200, 'the vault answered without the time that it waits');
+    if (typeof exchangeSeconds !== 'number' || exchangeSeconds > MOST_EXCHANGE_SECONDS)
+      throw new VaultError(200, 'the vault does not say how long it waits, or says more than an hour');
     return exchangeSeconds * 1000;
   }
 
@@ -177,14 +180,32 @@ export class Connection {
   }
 }
 
+/** The text of an answer; `undefined` when it is longer than an answer can be. */
+async function textOf({ body }: Response): Promise<string | undefined> {
+  const decoder = new TextDecoder();
+  const reader = body?.getReader();
+  let text = '';
+  for (let left = LONGEST_ANSWER; ; ) {
+    const piece = (await reader?.read())?.value;
+    if (!piece) return text + decoder.decode();
+    left -= piece.length;
+    if (left < 0) {
+      await reader?.cancel();
+      return undefined;
+    }
+    text += decoder.decode(piece, { stream: true });
+  }
+}
+
 /** The object of a JSON answer; `undefined` when it is something else. @throws VaultError when it is cut off */
 async function read(response: Response): Promise<Answer | undefined> {
-  let text: string;
+  let text: string | undefined;
   try {
-    text = await response.text();
+    text = await textOf(response);
   } catch (cause) {
     throw new VaultError(0, "the vault's answer was cut off; check the network", { cause });
   }
+  if (text === undefined) return undefined;
   if (!/^application\/(problem\+)?json\b/i.test(response.headers.get('content-type') ?? '')) return undefined;
   try {
     const answer: unknown = JSON.parse(text);

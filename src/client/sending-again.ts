@@ -25,7 +25,7 @@ export async function sendUntil<T>(until: number, send: () => Promise<T>): Promi
     } catch (error) {
       if (!isPassing(error)) throw passing && isExchangeOver(error) ? passing : error;
       passing = error;
-      const wait = error.retryAfter ?? WAITS[tries] ?? (WAITS.at(-1) as number);
+      const wait = Math.max(WAITS[0], error.retryAfter ?? WAITS[tries] ?? (WAITS.at(-1) as number));
       if (performance.now() + wait >= until) throw error;
       await new Promise((resolve) => setTimeout(resolve, wait));
     }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { CodedError } from '../protocol/terms.js';
+import { CodedError, MOST_EXCHANGE_SECONDS } from '../protocol/terms.js';
 import {
   type Check,
   type Checked,
@@ -98,7 +98,7 @@ export const daemonFields = fields({
     'wrong passwords until a key is unreachable; a change holds for later registrations',
   ),
   exchangeSeconds: field(
-    withDefault(number(1, 3600), 60),
+    withDefault(number(1, MOST_EXCHANGE_SECONDS), 60),
     'seconds that the vault waits for the second message of an exchange; clients are told',
   ),
   tokenBackup: field(optional(path), 'file that always holds a backup of the token, for its backup token'),

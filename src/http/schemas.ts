@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CodedError, SIZES } from '../protocol/terms.js';
+import { CodedError, MOST_EXCHANGE_SECONDS, SIZES } from '../protocol/terms.js';
 
 /** base64url without padding, of an exact length in bytes or of a range. */
 const base64url = (description: string, min: number, max = min) => {
@@ -31,7 +31,11 @@ export const Identity = z.strictObject({
     .int()
     .min(1)
     .describe('wrong passwords until a key becomes unreachable, for keys that are registered now'),
-  exchangeSeconds: z.int().min(1).describe('how long the vault waits for the second message of an exchange'),
+  exchangeSeconds: z
+    .int()
+    .min(1)
+    .max(MOST_EXCHANGE_SECONDS)
+    .describe('how long the vault waits for the second message of an exchange'),
 });
 export const Status = z.strictObject({
   state: z.enum(['unregistered', 'registered', 'locked']).describe('unregistered, registered or locked'),

@@ -13,3 +13,6 @@ export const SIZES = {
   KE2: 259,
   KE3: 32,
 } as const;
+
+/** The longest that a vault waits for the second message of an exchange, seconds. */
+export const MOST_EXCHANGE_SECONDS = 3600;

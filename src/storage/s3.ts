@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { AwsClient } from 'aws4fetch';
 import { bodyOf, checked, HttpError, timeLimit } from './http.js';
 import { attempt } from './retry.js';
-import { type Storage, StorageError, type Stored } from './storage.js';
+import { MOST_NAME, type Storage, StorageError, type Stored } from './storage.js';
 
 /**
  * A bucket of any S3-compatible service, under an optional prefix: `s3://bucket/prefix`. Address and keys come from the
@@ -63,24 +63,23 @@ export class S3Storage implements Storage {
 
   async *list(folder: string): AsyncGenerator<Stored> {
     const prefix = this.#prefix + (folder && `${folder}/`);
-    for (let continuation: string | undefined, more = true; more; ) {
+    let page: Page = { objects: [], next: '', last: Buffer.alloc(0), empty: 0 };
+    do {
+      const before = page;
       const query = new URLSearchParams({
         'list-type': '2',
         prefix,
-        ...(continuation && { 'continuation-token': continuation }),
+        ...(before.next && { 'continuation-token': before.next }),
       });
-      const page = await this.#attempt(async () => {
+      page = await this.#attempt(async () => {
         const answer = await bodyOf(await this.#ask('GET', '', undefined, query), 'a list', MOST_LISTED);
-        return pageOf(new TextDecoder().decode(answer), continuation);
+        return pageOf(new TextDecoder().decode(answer), prefix, before);
       });
-      for (const [, object = ''] of page.matchAll(/<Contents>(.*?)<\/Contents>/gs)) {
-        const name = field(object, 'Key').slice(this.#prefix.length);
-        const written = Date.parse(field(object, 'LastModified'));
-        if (name) yield { name, size: Number(field(object, 'Size')), written };
+      for (const { name: key, ...object } of page.objects) {
+        const name = key.slice(this.#prefix.length);
+        if (name) yield { name, ...object };
       }
-      continuation = field(page, 'NextContinuationToken');
-      more = field(page, 'IsTruncated') === 'true';
-    }
+    } while (page.next);
   }
 
   async delete(name: string): Promise<void> {
@@ -123,20 +122,57 @@ export class S3Storage implements Storage {
 /** Most bytes of an error, and of a page of a list, which has at most 1,000 names. */
 const MOST_LISTED = 8 * 1024 * 1024;
 const MOST_SAID = 65_536;
+/** Most pages in a row without a name: servers skip over what was deleted. */
+const MOST_EMPTY = 1000;
+
+/** A page of a list. */
+interface Page {
+  /** by their whole keys */
+  readonly objects: readonly Stored[];
+  /** the continuation token of the next page; `''` after the last one */
+  readonly next: string;
+  /** the last key until now */
+  readonly last: Uint8Array;
+  /** pages without a name until now, in a row */
+  readonly empty: number;
+}
 
 /**
- * A page of a list. It must be complete: objects that are not listed would count as missing, and what only
- * they need as superfluous. @param continuation that of this page @throws StorageError when it is not such a
- * page, or the list stops before its end
+ * Reads a page. It must be complete: objects that are not listed would count as missing, and what only they
+ * need as superfluous. Keys ascend in the order of their bytes, as ListObjectsV2 promises, so that a list
+ * which goes in circles is noticed. @param prefix of all keys @param before the page before
+ * @throws StorageError when it is not such a page, or the list stops before its end or does not come to it
  */
-function pageOf(xml: string, continuation: string | undefined): string {
+function pageOf(xml: string, prefix: string, before: Page): Page {
   if (!xml.includes('<ListBucketResult') || !xml.includes('</ListBucketResult>'))
     throw new StorageError('the server answered with something other than a list');
-  const next = field(xml, 'NextContinuationToken');
-  if (field(xml, 'IsTruncated') === 'true' && (next === '' || next === continuation))
+  const objects = [...xml.matchAll(/<Contents>(.*?)<\/Contents>/gs)].map(([, object = '']) => ({
+    name: apart(field(object, 'Key')),
+    size: Number(field(object, 'Size')),
+    written: Date.parse(field(object, 'LastModified')),
+  }));
+  let { last } = before;
+  for (const { name } of objects) {
+    const key = Buffer.from(name);
+    if (key.length > MOST_NAME || !name.startsWith(prefix) || Buffer.compare(last, key) >= 0)
+      throw new StorageError(
+        'the list of the server is out of order, or not what was asked for (ListObjectsV2)',
+      );
+    last = key;
+  }
+  const next = field(xml, 'IsTruncated') === 'true' ? apart(field(xml, 'NextContinuationToken')) : '';
+  if (field(xml, 'IsTruncated') === 'true' && (next === '' || next === before.next))
     throw new StorageError('the server does not say how its list continues (ListObjectsV2)');
-  return xml;
+  const empty = objects.length > 0 ? 0 : before.empty + 1;
+  if (empty > MOST_EMPTY)
+    throw new StorageError(
+      'the list of the server goes on without a name, and may have no end (ListObjectsV2)',
+    );
+  return { objects, next, last, empty };
 }
+
+/** The same text in memory of its own. A piece of a text keeps all of that text in memory. */
+const apart = (piece: string): string => Buffer.from(piece).toString();
 
 const ENTITIES: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
 

@@ -6,6 +6,9 @@ export class StorageError extends Error {
 /** One object cannot be read; others may. */
 export class ObjectError extends StorageError {}
 
+/** Most characters of an object's name. S3 allows 1,024 bytes; names of a backup have 71 characters at most. */
+export const MOST_NAME = 1024;
+
 export interface Stored {
   /** with `/` between its segments */
   readonly name: string;
@@ -40,7 +43,10 @@ export interface Storage {
   flush(): Promise<void>;
   /** Bytes of an object, `undefined` when there is none. */
   size(name: string): Promise<number | undefined>;
-  /** All objects below a folder, `''` for all. */
+  /**
+   * All objects below a folder, `''` for all. A server may list without an end as long as each answer brings
+   * objects: the caller stops.
+   */
   list(folder: string): AsyncIterable<Stored>;
   /** Deletes an object. One that is gone already is not an error. */
   delete(name: string): Promise<void>;

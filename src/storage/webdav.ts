@@ -1,12 +1,14 @@
 import { createClient, type FileStat, getPatcher, type WebDAVClient } from 'webdav';
 import { bodyOf, failure, timeLimit } from './http.js';
 import { attempt, statusOf } from './retry.js';
-import { type Storage, StorageError, type Stored } from './storage.js';
+import { MOST_NAME, type Storage, StorageError, type Stored } from './storage.js';
 
 /**
  * How many folders are listed at the same time: parts are in 256 of them, and an answer takes little room.
  */
 const LISTINGS = 16;
+/** Most folders of a listing. A server may show folders within folders without an end. */
+const MOST_FOLDERS = 10_000;
 
 export interface Credentials {
   readonly username: string;
@@ -74,14 +76,16 @@ export class WebDavStorage implements Storage {
 
   async *list(folder: string): AsyncGenerator<Stored> {
     let folders = [folder];
-    while (folders.length > 0) {
+    for (let asked = 0; folders.length > 0; ) {
+      asked += folders.length;
       const below: string[] = [];
       for (let at = 0; at < folders.length; at += LISTINGS)
         for (const { name, stat } of (
           await Promise.all(folders.slice(at, at + LISTINGS).map((each) => this.#contents(each)))
         ).flat())
-          if (stat.type === 'directory') below.push(name);
-          else yield { name, size: stat.size, written: Date.parse(stat.lastmod) };
+          if (stat.type !== 'directory') yield { name, size: stat.size, written: Date.parse(stat.lastmod) };
+          else if (asked + below.push(name) > MOST_FOLDERS)
+            throw new StorageError(`${this.location} shows more folders than a backup has`);
       folders = below;
     }
   }
@@ -90,10 +94,11 @@ export class WebDavStorage implements Storage {
     const found = await this.#unlessMissing((signal) =>
       this.#client.getDirectoryContents(`/${folder}`, { signal }),
     );
-    return ((found ?? []) as FileStat[]).map((stat) => ({
-      name: folder ? `${folder}/${stat.basename}` : stat.basename,
-      stat,
-    }));
+    return ((found ?? []) as FileStat[]).map((stat) => {
+      const name = folder ? `${folder}/${stat.basename}` : stat.basename;
+      if (name.length <= MOST_NAME) return { name, stat };
+      throw new StorageError(`${this.location} shows a name of more than ${MOST_NAME} characters`);
+    });
   }
 
   async delete(name: string): Promise<void> {
