@@ -102,6 +102,7 @@ async function tryPostgres(servers: Servers): Promise<DutyLock | undefined> {
     }
   } catch (error) {
     const { message } = error as Error;
+    // PgBouncer gives all its refusals one SQLSTATE (08P01), also those that pass. Its texts are not translated.
     if (/statement pooling/.test(message))
       throw new DatabaseError(
         'PgBouncer before the database is in statement mode, which takes no transactions: set pool_mode to session or transaction',
