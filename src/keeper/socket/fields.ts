@@ -55,13 +55,16 @@ const check = (holds: boolean, what: string): void => {
   if (!holds) throw new Malformed(what);
 };
 
+/** What is kept, or given to another thread, must not take the rest of the frame along. */
+const copyOf = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes);
+
 /** Exactly `length` bytes. */
 export const fixed = (length: number): Field<Uint8Array> => ({
   write: (out, value) => {
     check(value.length === length, `${value.length} bytes, not ${length}`);
     out.put(value);
   },
-  read: (from) => from.take(length),
+  read: (from) => copyOf(from.take(length)),
 });
 
 /** From `min` to `max` bytes, after their length as u16, or as u32 if u16 is too small. */
@@ -77,7 +80,7 @@ export function bytes(min: number, max: number): Field<Uint8Array> {
     read: (from) => {
       const length = from.uint(size);
       inRange(length);
-      return from.take(length);
+      return copyOf(from.take(length));
     },
   };
 }
