@@ -123,7 +123,7 @@ export function multiply(deriveX: DeriveX, { point, inverse }: PublicPoint, m: M
   const chord = Fp.mul(Fp.sqr(Fp.sub(x, point.x)), Fp.add(Fp.add(x, point.x), xS));
   const y = Fp.mul(Fp.sub(Fp.add(square, Fp.sqr(point.y)), chord), inverse);
   const result = new Uint8Array(33);
-  result[0] = Fp.isOdd?.(y) ? 3 : 2;
+  result[0] = y & 1n ? 3 : 2;
   result.set(derived, 1);
   derived.fill(0);
   derivedShifted.fill(0);
