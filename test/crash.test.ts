@@ -27,6 +27,7 @@ import {
   MAX,
   observe,
 } from './support/invariants.js';
+import { preloadWith } from './support/preload.js';
 
 const preload = resolve('dist/test/support/faults.js');
 /** Number of points at which a daemon is killed by SIGKILL. `all` takes most of an hour. */
@@ -320,9 +321,7 @@ describe(`a daemon whose HTTP worker is killed before or after any message to it
 
   const withDaemon = async (task: (daemon: Daemon) => Promise<void>) => {
     const data = mkdtempSync(join(work, 'data-'));
-    const env = { BKV_KILL_WORKER: left };
-    const preload = resolve('dist/test/support/worker-faults.js');
-    const daemon = await Daemon.start(data, { config, preload, env });
+    const daemon = await Daemon.start(data, { config, preload: preloadWith('worker-faults', left) });
     await task(daemon).finally(() => daemon.stop());
     assertNoOrphans(data);
     discardData(data);

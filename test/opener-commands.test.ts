@@ -134,9 +134,13 @@ describe('bkv opener', () => {
 
   it('opens the page that adds a passkey, and prints its address for somebody without a browser here', async () => {
     mkdirSync(at('bin'));
-    writeFileSync(at('bin', 'xdg-open'), `#!/bin/sh\nprintf '%s\\n' "$@" > "${at('opened')}"\n`, {
-      mode: 0o755,
-    });
+    writeFileSync(
+      at('bin', 'xdg-open'),
+      `#!/bin/sh\nprintf '%s\\n' "$@" "token: $BKV_ACCESS_TOKEN" > "${at('opened')}"\n`,
+      {
+        mode: 0o755,
+      },
+    );
     const backup = at('for-a-passkey');
     mkdirSync(at('kept'));
     writeFileSync(at('kept', 'a'), 'hello');
@@ -146,6 +150,7 @@ describe('bkv opener', () => {
         PATH: `${at('bin')}:${process.env.PATH}`,
         DISPLAY: '',
         WAYLAND_DISPLAY: '',
+        BKV_ACCESS_TOKEN: 'secret',
         ...desktop,
       });
     const page = ['--page', 'https://app.example/backup'];
@@ -156,7 +161,7 @@ describe('bkv opener', () => {
     if (process.platform === 'linux') {
       assert.equal(add(page, { DISPLAY: ':0' }).status, 0);
       while (!existsSync(at('opened')) || readFileSync(at('opened'), 'utf8') === '') await setTimeout(20);
-      assert.equal(readFileSync(at('opened'), 'utf8'), 'https://app.example/backup\n');
+      assert.equal(readFileSync(at('opened'), 'utf8'), 'https://app.example/backup\ntoken: \n');
     }
     assert.equal(add(page, { DISPLAY: ':0', PATH: at('bin', 'none') }).status, 0, 'nothing opens it');
     assert.equal(add([], { BKV_PAGE: 'http://localhost:8300' }).status, 0);

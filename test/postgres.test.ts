@@ -8,6 +8,7 @@ import { Daemon, type StartOptions } from '../rig/daemon.js';
 import { type Binding, Records } from '../src/keeper/records/index.js';
 import { POSTGRES_PACKAGES, packagesAmong } from './support/packages.js';
 import { PgBouncer, Postgres } from './support/postgres.js';
+import { preloadWith } from './support/preload.js';
 
 const MAX = 10;
 
@@ -53,8 +54,7 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     postgres = await Postgres.start();
     mkdirSync(data, { recursive: true });
     first = await start({
-      preload: join(process.cwd(), 'dist/test/support/loaded.js'),
-      env: { BKV_LOADED: join(data, 'loaded') },
+      preload: preloadWith('loaded', join(data, 'loaded')),
     });
     second = await start();
   });

@@ -22,7 +22,18 @@ import { prepareEmbedded } from '../src/daemon/embedded.js';
 import { makeIssuer } from '../src/daemon/index.js';
 import { generateKE1 } from '../src/protocol/index.js';
 import { KEEPER_PACKAGES, packagesAmong } from './support/packages.js';
+import { preloadWith } from './support/preload.js';
 import { ConnectProxy } from './support/proxy.js';
+
+/** What modules, databases and proxies read from the environment: no list of them is complete. */
+const SECRETS = { PGPASSWORD: 'secret of the database', VENDOR_API_KEY: 'secret of a module' };
+
+/** The user PIN, which is there before the token is. */
+async function pinOf(data: string): Promise<string> {
+  if (isOpenCryptoki) return '47114711';
+  await prepareEmbedded(data);
+  return readFileSync(join(data, 'token-pin'), 'utf8');
+}
 
 const read = (pid: number, file: string): string => readFileSync(`/proc/${pid}/${file}`, 'utf8');
 const openFiles = (pid: number): string[] =>
@@ -49,8 +60,8 @@ describe('the processes of a daemon', function () {
   before(async () => {
     daemon = await Daemon.start(data, {
       config: 'httpWorkers: 2\nrateLimit: { account: 100000, address: 100000 }\n',
-      preload: join(process.cwd(), 'dist/test/support/loaded.js'),
-      env: { BKV_LOADED: loaded },
+      preload: preloadWith('loaded', loaded),
+      env: { ...SECRETS, BKV_TOKEN_PIN: await pinOf(data), CREDENTIALS_DIRECTORY: join(data, 'credentials') },
     });
     await daemon.register('alice', 'right');
     await (await daemon.startRecovery('alice', 'right')).prove();
@@ -82,8 +93,11 @@ describe('the processes of a daemon', function () {
     assert.deepEqual([...new Set(own)].sort(), ['cli', 'config', 'keeper', 'process', 'protocol']);
   });
 
-  it('the HTTP side has no module, no PIN and no database', () => {
+  it('the HTTP side has no module, no PIN and no database', async () => {
     const { keeper, http, admin, workers } = daemon.processes();
+    const held = [await pinOf(data), ...Object.values(SECRETS), 'CREDENTIALS_DIRECTORY'];
+    const heldBy = (pid: number) =>
+      held.filter((secret) => (read(pid, 'environ') + read(pid, 'cmdline')).includes(secret));
     const secrets = /softhsm|pkcs11|opencryptoki|better_sqlite3|records\.sqlite|token-pin|audit\.log/;
     assert.equal(workers.length, 2);
     for (const pid of [http as number, admin as number, ...workers]) {
@@ -92,12 +106,12 @@ describe('the processes of a daemon', function () {
         openFiles(pid).filter((path) => secrets.test(path)),
         [],
       );
-      const pin = isOpenCryptoki ? '47114711' : readFileSync(join(data, 'token-pin'), 'utf8');
-      assert.ok(!read(pid, 'environ').includes(pin) && !read(pid, 'cmdline').includes(pin));
+      assert.deepEqual(heldBy(pid), []);
     }
     // The same search finds these in the keeper, so it can find them.
     if (!isOpenCryptoki) assert.match(read(keeper as number, 'maps'), /softhsm/);
     assert.ok(openFiles(keeper as number).some((path) => path.endsWith('records.sqlite')));
+    assert.deepEqual(heldBy(keeper as number), held);
   });
 
   it('no process leaves a core dump', () => {
@@ -279,8 +293,8 @@ describe('a daemon behind a proxy', function () {
     const issuer = { jwks: 'https://idp.example/keys', issuer: 'https://idp.example' };
     const daemon = await Daemon.start(data, {
       config: `auth: ${JSON.stringify(issuer)}\n`,
-      preload: join(process.cwd(), 'dist/test/support/loaded.js'),
-      env: { BKV_LOADED: join(data, 'loaded'), HTTPS_PROXY: proxy.host, NO_PROXY: '' },
+      preload: preloadWith('loaded', join(data, 'loaded')),
+      env: { HTTPS_PROXY: proxy.host, NO_PROXY: '' },
     });
     try {
       await makeIssuer(data);

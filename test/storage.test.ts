@@ -157,4 +157,15 @@ describe(`storages (BKV_SEED=${seed})`, () => {
     }
     env = usual;
   });
+
+  it('rclone gets no access token and no password of other storages', () => {
+    const programs = join(work, 'programs');
+    mkdirSync(programs);
+    const told = '#!/bin/sh\nenv | grep -o "^BKV_[A-Z_]*" >&2 || echo none >&2\n';
+    writeFileSync(join(programs, 'rclone'), told, { mode: 0o755 });
+    const usual = env;
+    env = { ...usual, BKV_ACCESS_TOKEN: 'x', PATH: `${programs}:${process.env.PATH}` };
+    assert.match(bkv('backup', source, 'rclone:drive:x').stderr, /rclone ended: none/);
+    env = usual;
+  });
 });

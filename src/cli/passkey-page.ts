@@ -40,7 +40,9 @@ export async function openPage(page: string | undefined, backup: string): Promis
   if (!hasDesktop(process.env)) return;
   const [program, ...args] = OPENERS[process.platform] ?? ELSEWHERE;
   await new Promise<void>((resolve) => {
-    const opening = spawn(program, [...args, address], { stdio: 'ignore', detached: true });
+    // A browser needs most of the environment, but nothing of what is for this program.
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('BKV_')));
+    const opening = spawn(program, [...args, address], { stdio: 'ignore', detached: true, env });
     // The user has the address, so it is not a failure if the desktop opens nothing.
     opening.once('error', () => resolve()).once('spawn', () => resolve());
     opening.unref();

@@ -6,7 +6,15 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { assertServable, authOf, embeddedAuth, loadConfig } from '../config/index.js';
 import { log } from '../keeper/log/index.js';
-import { aborted, harden, hurrySignal, Restarts, stopped, stopSignal } from '../process/index.js';
+import {
+  aborted,
+  harden,
+  harmlessEnvironment,
+  hurrySignal,
+  Restarts,
+  stopped,
+  stopSignal,
+} from '../process/index.js';
 import { EXITS } from '../protocol/terms.js';
 import { prepareEmbedded } from './embedded.js';
 import { makeIssuer } from './issuer.js';
@@ -36,6 +44,8 @@ class Part {
     // When the channel closes, a process knows that its parent has ended.
     this.#child = spawn(process.execPath, [...process.execArgv, MAIN, command, ...given], {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      // The environment may hold the PIN and the database's password.
+      env: command === 'keeper' ? process.env : harmlessEnvironment(),
     });
     this.ended = new Promise((done) => {
       this.#child.once('exit', (code, signal) => {

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
+import { harmlessEnvironment } from './environment.js';
 
 /**
  * Who can read a file besides its owner, root and this process's user, in words; `undefined` if nobody can. A
@@ -41,13 +42,19 @@ function membersOf(group: number): Set<number> {
 
 /** The mode of a file with an access list does not show whom the list names; `ls` marks such a file. */
 const hasAccessList = (path: string): boolean =>
-  /^\S{10}\+/.test(execFileSync('ls', ['-ldL', '--', path], { encoding: 'utf8' }));
+  /^\S{10}\+/.test(
+    execFileSync('ls', ['-ldL', '--', path], { encoding: 'utf8', env: harmlessEnvironment() }),
+  );
 
 /** Whom a file's access list names besides owner and group; an unknown user if that cannot be found out. */
 function accessList(path: string): { users: number[]; groups: number[] } {
   let text: string;
   try {
-    text = execFileSync('getfacl', ['-cnpE', '--', path], { encoding: 'utf8', stdio: 'pipe' });
+    text = execFileSync('getfacl', ['-cnpE', '--', path], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+      env: harmlessEnvironment(),
+    });
   } catch {
     // Without getfacl (Debian's package acl) only a folder that systemd made can be trusted: its list names
     // one user.

@@ -18,7 +18,11 @@ export async function openRclone(location: string): Promise<Storage> {
     'rclone',
     ['serve', 'webdav', remote, '--addr', '127.0.0.1:0', '--log-level', 'NOTICE'],
     {
-      env: { ...process.env, RCLONE_USER: credentials.username, RCLONE_PASS: credentials.password },
+      env: {
+        ...withoutOwn(process.env),
+        RCLONE_USER: credentials.username,
+        RCLONE_PASS: credentials.password,
+      },
       stdio: ['ignore', 'ignore', 'pipe'],
     },
   );
@@ -34,6 +38,10 @@ export async function openRclone(location: string): Promise<Storage> {
   };
   return storage;
 }
+
+/** rclone reads many variables, but needs no access token and no password of this program. */
+const withoutOwn = (env: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('BKV_')));
 
 function started(location: string, server: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {

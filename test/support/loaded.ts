@@ -1,11 +1,12 @@
 /**
  * Loaded before each process of a daemon: writes the path of every module that the process loads, on any of its threads, to
- * BKV_LOADED.<pid>, by Node.js's own hook and by the cache of require.
+ * FILE.<pid>, by Node.js's own hook and by the cache of require. FILE is the query of this module's URL.
  */
 import { appendFileSync } from 'node:fs';
 import { createRequire, Module, register } from 'node:module';
+import { settingOf } from './preload.js';
 
-const file = `${process.env.BKV_LOADED}.${process.pid}`;
+const file = `${settingOf(import.meta.url)}.${process.pid}`;
 const hook = `
   import { appendFileSync } from 'node:fs';
   export async function load(url, context, next) {

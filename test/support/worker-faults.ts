@@ -1,13 +1,14 @@
 /**
  * Loaded before a daemon in each of its processes: every message between an HTTP worker and the keeper is a
- * point at which the worker may be killed. The file BKV_KILL_WORKER says after how many more points the
- * worker is killed; without this file nothing is killed.
+ * point at which the worker may be killed. The file in the query of this module's URL says after how many more
+ * points the worker is killed; without this file nothing is killed.
  */
 import cluster from 'node:cluster';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { SocketClient } from '../../src/keeper/socket/client.js';
+import { settingOf } from './preload.js';
 
-const file = process.env.BKV_KILL_WORKER as string;
+const file = settingOf(import.meta.url);
 
 function point(): void {
   if (!existsSync(file)) return;
