@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import type { FleetDefinition } from '../client/index.js';
 import { type Checked, checkYaml, fields, integer, list, matching, optional, path } from '../config/check.js';
+import { isLoopback } from '../protocol/terms.js';
 import { UsageError } from './errors.js';
 
 /** How long a vault may take to say who it is, milliseconds. */
@@ -60,8 +61,25 @@ const definitionOf = ({
   })),
 });
 
-/** A fleet file of the vaults at these URLs, with the keys that they show now. @throws UsageError */
-export async function pinFleet(urls: readonly string[], threshold: number): Promise<string> {
+/** Whoever is on the way of a plain answer can put a key of their own into it. @throws UsageError */
+function refusePlainHttp(url: string): void {
+  const { protocol, hostname } = URL.canParse(url) ? new URL(url) : { protocol: '', hostname: '' };
+  if (protocol === 'http:' && !isLoopback(hostname))
+    throw new UsageError(
+      `${url} is not encrypted, so others could show a key of their own; use https:, or --plain-http for a trial`,
+    );
+}
+
+/**
+ * A fleet file of the vaults at these URLs, with the keys that they show now.
+ * @param plainHttp whether `http:` is allowed to other machines @throws UsageError
+ */
+export async function pinFleet(
+  urls: readonly string[],
+  threshold: number,
+  plainHttp: boolean,
+): Promise<string> {
+  if (!plainHttp) urls.forEach(refusePlainHttp);
   const vaults = await Promise.all(
     urls.map(async (url) => {
       const asked = fetch(`${url.replace(/\/+$/, '')}/v1/identity`, {

@@ -29,5 +29,5 @@ export async function plan({ fleet, json }: { fleet: string; json?: boolean }): 
   report(json, made, () => linesOf(made));
 }
 
-export const pin = async (urls: readonly string[], threshold: number): Promise<void> =>
-  say(await pinFleet(urls, threshold));
+export const pin = async (urls: readonly string[], threshold: number, plainHttp = false): Promise<void> =>
+  say(await pinFleet(urls, threshold, plainHttp));

@@ -9,8 +9,9 @@ export function fleetCommands(program: Command): void {
       'ask vaults for their keys and print a fleet file; compare the keys with what their operators say',
     )
     .requiredOption('--threshold <n>', 'how many vaults must answer: more than half')
-    .action(async (urls: string[], { threshold }) =>
-      (await import('./fleet.js')).pin(urls, Number(threshold)),
+    .option('--plain-http', 'allow http: to other machines; others can then show keys of their own')
+    .action(async (urls: string[], { threshold, plainHttp }) =>
+      (await import('./fleet.js')).pin(urls, Number(threshold), plainHttp),
     );
   withJson(fleet.command('plan'))
     .description('say what a fleet file means: what may fail, how many guesses there are, what a move takes')

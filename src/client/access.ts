@@ -1,7 +1,5 @@
-import { parseBase64url } from '../protocol/terms.js';
+import { isLoopback, parseBase64url } from '../protocol/terms.js';
 import { BkvError } from './errors.js';
-
-const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 /**
  * Anybody on the way can read an access token that travels in clear, and nothing but TLS protects plain
@@ -9,7 +7,7 @@ const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
  * @throws BkvError `PlainHttp`
  */
 export function refusePlainHttp({ protocol, hostname, href }: URL): void {
-  if (protocol === 'http:' && !LOOPBACK.test(hostname))
+  if (protocol === 'http:' && !isLoopback(hostname))
     throw new BkvError(
       'PlainHttp',
       `${href} is not encrypted, and is not this device; use https:, or allow plain HTTP explicitly`,

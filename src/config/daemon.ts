@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { CodedError, MOST_EXCHANGE_SECONDS } from '../protocol/terms.js';
+import { CodedError, isLoopback, MOST_EXCHANGE_SECONDS } from '../protocol/terms.js';
 import {
   type Check,
   type Checked,
@@ -71,8 +71,18 @@ const tls = fields({
   clientCa: field(optional(path), 'asks clients for a certificate of this CA'),
 });
 
+/** Whoever can change the keys on their way can sign access tokens for every account. */
+const keySet: Check<string> = (node, place) => {
+  const value = urlOrPath('http', 'https')(node, place);
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  if (!url && /^https?:/.test(value)) place.fault('must be an https: URL, or a file', node);
+  if (url?.protocol === 'http:' && !isLoopback(url.hostname))
+    place.fault('others could change the keys on their way; use https:, or a file', node);
+  return value;
+};
+
 const auth = fields({
-  jwks: field(urlOrPath('http', 'https'), "the identity provider's keys: a URL, or a file"),
+  jwks: field(keySet, "the identity provider's keys: an https: URL, or a file"),
   issuer: field(text, 'what `iss` of an access token must be'),
 });
 
@@ -165,7 +175,3 @@ function override(name: 'listen' | 'admin', value: string | undefined): Partial<
   if (!parsed) throw new CodedError('usage', `--${name}: "${value}" is not host:port`);
   return { [name]: parsed };
 }
-
-/** Whether only this machine reaches an address. */
-export const isLoopback = ({ host }: HostPort): boolean =>
-  host === 'localhost' || host === '::1' || /^127\./.test(host);

@@ -1,9 +1,8 @@
 /** The embedded default: a SoftHSM2 token, a database and a JWT issuer in the data folder, for trials on one machine. */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CodedError } from '../protocol/terms.js';
+import { CodedError, isLoopback } from '../protocol/terms.js';
 import type { Auth, Config } from './daemon.js';
-import { isLoopback } from './daemon.js';
 
 /**
  * Its profile. Environment variables name the data folder: BKV_DATA for the profile, SOFTHSM2_CONF for the
@@ -43,7 +42,7 @@ export function authOf({ auth, profile, listen }: Config, data: string): Auth {
       'usage',
       'auth: is missing. A vault with a profile needs the identity provider: jwks, issuer',
     );
-  if (!isLoopback(listen))
+  if (!isLoopback(listen.host))
     throw new CodedError(
       'usage',
       `auth: is missing. A vault that other machines reach (${listen.host}) needs the identity provider: jwks, issuer`,

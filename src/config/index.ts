@@ -1,6 +1,6 @@
 export { certificatesIn } from './certificates.js';
 export * from './check.js';
-export { type Auth, type Config, type HostPort, isLoopback, loadConfig } from './daemon.js';
+export { type Auth, type Config, type HostPort, loadConfig } from './daemon.js';
 export {
   authOf,
   EMBEDDED_ISSUER,

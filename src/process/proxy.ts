@@ -1,9 +1,7 @@
 import { BlockList, isIP } from 'node:net';
-import { CodedError } from '../protocol/terms.js';
+import { CodedError, isLoopback } from '../protocol/terms.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
-
-const LOOPBACK = /^(localhost|.+\.localhost|127(\.\d+){3}|::1)$/;
 
 /** A variable by its upper-case name. If the lower-case one is set too, that one counts, as for curl. */
 const read = (env: Environment, name: string): string => env[name.toLowerCase()] || env[name] || '';
@@ -47,7 +45,8 @@ function names(entry: string, { hostname, port, protocol }: URL): boolean {
 /** The proxy through which an address is reached. Loopback is reached directly. @throws CodedError usage */
 export function proxyFor(url: URL, env: Environment): string | undefined {
   const direct = read(env, 'NO_PROXY').split(/[,\s]+/);
-  if (LOOPBACK.test(bare(url.hostname)) || direct.some((entry) => names(entry, url))) return undefined;
+  const local = isLoopback(url.hostname) || url.hostname.endsWith('.localhost');
+  if (local || direct.some((entry) => names(entry, url))) return undefined;
   return proxyOf(env, url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY');
 }
 

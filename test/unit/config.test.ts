@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { assertServable, type Config, loadConfig } from '../../src/config/index.js';
+import { assertServable, authOf, type Config, loadConfig } from '../../src/config/index.js';
 import { CodedError } from '../../src/protocol/index.js';
 import { makeCertificate } from '../support/certificates.js';
 
@@ -38,6 +38,23 @@ describe('the configuration of a daemon', () => {
     );
     assert.equal(urls.database, 'postgres://bkv@db/bkv');
     assert.equal(urls.auth?.jwks, 'https://id.example/keys');
+  });
+
+  it('takes the identity provider’s keys only from where nobody on the way can change them', async () => {
+    const from = (jwks: string) => faults(() => load(`auth: { jwks: "${jwks}", issuer: me }\n`));
+    for (const jwks of ['http://id.example/keys', 'http://127.id.example/', 'http://localhost.example/k'])
+      assert.match((await from(jwks)).join(), /bkv\.yaml:1: auth\.jwks: .*use https:/, jwks);
+    assert.match((await from('http:/')).join(), /auth\.jwks: must be an https: URL/);
+    for (const jwks of [
+      'http://localhost:1/k',
+      'http://127.0.0.1/k',
+      'http://[::1]:80/k',
+      'https://id.example',
+    ])
+      assert.deepEqual(await from(jwks), []);
+    // A host that is only named like this machine may be reached by others.
+    const [fault] = await faults(() => authOf(load('listen: 127.vault.example:8200\n'), folder));
+    assert.match(fault as string, /^auth: is missing/);
   });
 
   it('reports everything that is wrong at once, each with its line and what may have been meant', async () => {

@@ -44,9 +44,11 @@ describe('a proxy of the environment', function () {
   const address = (): string => `http://user:pass@${proxy.host}`;
 
   it('is asked by the command for vaults, over http: and https:', async () => {
-    const plain = await bkv(['fleet', 'pin', 'http://vault.example', '--threshold', '1'], {
-      HTTP_PROXY: address(),
-    });
+    const pin = ['fleet', 'pin', 'http://vault.example', '--threshold', '1'];
+    const refused = await bkv(pin, { HTTP_PROXY: address() });
+    assert.deepEqual([refused.code, proxy.seen], [2, []]);
+    assert.match(refused.stderr, /not encrypted/);
+    const plain = await bkv([...pin, '--plain-http'], { HTTP_PROXY: address() });
     assert.match(plain.stdout, /url: http:\/\/vault\.example/, plain.stderr);
     const login = `Basic ${Buffer.from('user:pass').toString('base64')}`;
     assert.deepEqual(proxy.seen, [`vault.example:80 ${login}`]);
