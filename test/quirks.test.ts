@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import pkcs11 from 'pkcs11js';
 import { Daemon } from '../rig/daemon.js';
 import { isOpenCryptoki, PIN } from '../rig/token.js';
@@ -162,6 +163,44 @@ describe('quirks of modules', function () {
       await withPool(profile, async (token) => void (await evaluate(token)));
     });
 
+    it('a connection that is lost after imported keys were used is found again', async () => {
+      await withPool(quirks.here(), async (token) => {
+        const scalar = new Uint8Array(32).fill(1);
+        const importKeys = () =>
+          Promise.all(Array.from({ length: 32 }, () => token.call('multiply', { scalar }, ELEMENT)));
+        await importKeys();
+        quirks.set('drop b3');
+        await until('it is lost', () => token.state === 'away');
+        quirks.set();
+        await until('it is back', () => token.state === 'up');
+        await importKeys();
+      });
+    });
+
+    it('calls on a thread that ends fail, whatever the pool does then, and those after them are done', async () => {
+      const workers: Worker[] = [];
+      const remember = (worker: Worker) => void workers.push(worker);
+      process.on('worker', remember);
+      await withPool(quirks.here(), async (token) => {
+        process.off('worker', remember);
+        quirks.set('slow C_DeriveKey 20', 'slow C_CreateObject 20');
+        const write = (value: string) => token.call('replaceData', 'bkv.one', Buffer.from(value), []);
+        const calls = [...Array.from({ length: 40 }, () => evaluate(token)), write('1'), write('2')];
+        await setTimeout(30);
+        await workers[0]?.terminate();
+        const results = await Promise.allSettled(calls);
+        assert.ok(results.some(({ status }) => status === 'rejected'));
+        await until('it is back', () => token.state === 'up');
+        // During a reopening, too.
+        const refreshed = token.refresh();
+        await workers.at(-1)?.terminate();
+        await Promise.allSettled([refreshed, evaluate(token)]);
+        await until('it is back', () => token.state === 'up');
+        await evaluate(token);
+        await write('3');
+      });
+    });
+
     it('if a token gives fewer sessions than were asked for, all of them but one are used', async () => {
       const profile = quirks.here({ sessions: 6 });
       quirks.set('sessions 4');
@@ -273,6 +312,15 @@ describe('quirks of modules', function () {
         assert.equal((await token.call('listData', 'bkv.one')).length, 1);
         assert.deepEqual(await token.listPageKeys('bkv.page.'), []);
         await evaluate(token);
+      });
+    });
+
+    it('a search that gives its objects a few at a time finds them all', async () => {
+      const profile = quirks.here();
+      quirks.set('finds 3');
+      await withPool(profile, async (token) => {
+        for (let i = 0; i < 7; i++) await token.call('createData', 'bkv.few', Buffer.of(i));
+        assert.equal((await token.call('listData', 'bkv.few')).length, 7);
       });
     });
 

@@ -62,13 +62,14 @@ class ThreadedCipher implements Cipher {
     const [idlest] = [...this.#threads].sort((a, b) => a.waiting.size - b.waiting.size);
     if (idlest && (idlest.waiting.size === 0 || this.#threads.length >= availableParallelism()))
       return idlest;
-    const thread = begin();
+    const thread = begin(() => this.#threads.splice(this.#threads.indexOf(thread), 1));
     this.#threads.push(thread);
     return thread;
   }
 }
 
-function begin(): Thread {
+/** @param onGone is called when the thread has ended by an error: it answers nothing more */
+function begin(onGone: () => void): Thread {
   const worker = new Worker(new URL('./thread.js', import.meta.url));
   const waiting: Thread['waiting'] = new Map();
   worker.on('message', (answer: Answer) => {
@@ -76,6 +77,7 @@ function begin(): Thread {
     waiting.delete(answer.id);
   });
   worker.on('error', (error) => {
+    onGone();
     for (const { reject } of waiting.values()) reject(error as Error);
     waiting.clear();
   });

@@ -19,6 +19,7 @@
  *   point raw|compressed|bits the encoding of CKA_EC_POINT
  *   peer der                  C_DeriveKey takes the peer's point as a DER OCTET STRING only
  *   object BYTES              no larger value is stored
+ *   finds N                   C_FindObjects gives N objects at most, however many were asked for
  *   foreign                   other programs' objects have no readable label or value
  *   keeps                     a secret key that is created becomes a token object, whatever its CKA_TOKEN
  *   arguments TEXT            C_Initialize requires these LibraryParameters
@@ -348,6 +349,8 @@ static CK_RV before(int f, Word *a) {
     CK_ATTRIBUTE *value = attribute(a[1], a[2], CKA_VALUE);
     if (value && value->ulValueLen > strtoul(quirk->name, NULL, 10)) return CKR_ATTRIBUTE_VALUE_INVALID;
   }
+  if ((quirk = quirk_of("finds")) && f == I_C_FindObjects && a[2] > strtoul(quirk->name, NULL, 10))
+    a[2] = strtoul(quirk->name, NULL, 10);
   if (quirk_of("templates") && f == I_C_GetAttributeValue && attribute(a[2], a[3], CKA_UNWRAP_TEMPLATE)) abort();
   if (quirk_of("keeps") && f == I_C_CreateObject) {
     CK_ATTRIBUTE *class = attribute(a[1], a[2], CKA_CLASS), *token = attribute(a[1], a[2], CKA_TOKEN);

@@ -78,15 +78,19 @@ export class Binding {
 
   find(template: pkcs11.Template): pkcs11.Handle[] {
     this.p11.C_FindObjectsInit(this.session, template);
-    try {
-      const all: pkcs11.Handle[] = [];
-      for (;;) {
-        const some = this.p11.C_FindObjects(this.session, 256);
-        all.push(...some);
-        if (some.length < 256) return all;
-      }
-    } finally {
-      this.p11.C_FindObjectsFinal(this.session);
+    return thenCleanUp(
+      () => this.#found(),
+      () => this.p11.C_FindObjectsFinal(this.session),
+    );
+  }
+
+  /** A module may give fewer objects at once than it was asked for: only none at all ends a search. */
+  #found(): pkcs11.Handle[] {
+    const all: pkcs11.Handle[] = [];
+    for (;;) {
+      const some = this.p11.C_FindObjects(this.session, 256);
+      if (some.length === 0) return all;
+      all.push(...some);
     }
   }
 
@@ -148,12 +152,26 @@ export class Binding {
 
   /** Does `work` with a session object, and then destroys the object. */
   using<T>(handle: pkcs11.Handle, work: (handle: pkcs11.Handle) => T): T {
-    try {
-      return work(handle);
-    } finally {
-      this.destroy(handle);
-    }
+    return thenCleanUp(
+      () => work(handle),
+      () => this.destroy(handle),
+    );
   }
+}
+
+/** If both throw, the error of the work is thrown: in a session that has ended, nothing can be cleaned up. */
+function thenCleanUp<T>(work: () => T, cleanUp: () => void): T {
+  let result: T;
+  try {
+    result = work();
+  } catch (error) {
+    try {
+      cleanUp();
+    } catch {}
+    throw error;
+  }
+  cleanUp();
+  return result;
 }
 
 /**

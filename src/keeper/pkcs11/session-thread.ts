@@ -74,7 +74,7 @@ function run({ method, args }: Call): Reply {
 }
 
 function begin({ token, epoch, standbyFor }: Extract<Command, { do: 'begin' }>): Begun {
-  session?.close();
+  end();
   session = new Session({ ...profile, token }, { epoch, module });
   const identity = session.publicKey(KEY_LABELS.static);
   const { exposure, strange } = session;
@@ -82,21 +82,25 @@ function begin({ token, epoch, standbyFor }: Extract<Command, { do: 'begin' }>):
     session.probe(true);
     return { identity, exposure, strange };
   }
-  session.close();
+  end();
   throw new TokenError(
     `the token ${token.label ?? token.serial} has other keys than the first one`,
     'BKV_TOKEN',
   );
 }
 
+function end(): void {
+  const ended = session;
+  session = undefined;
+  ended?.close();
+}
+
 function obey(command: Command): unknown {
   if (command.do === 'begin') return begin(command);
   if (command.do === 'lend') return session?.lend();
   if (command.do === 'borrow') return session?.borrows(command.lent);
-  if (command.do === 'end') {
-    session?.close();
-    session = undefined;
-  } else if (command.do === 'finalize') finalize(module);
+  if (command.do === 'end') end();
+  else if (command.do === 'finalize') finalize(module);
   else session?.learn(...command.key);
   return undefined;
 }

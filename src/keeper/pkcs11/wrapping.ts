@@ -36,9 +36,14 @@ export class Wrapping {
 
   close(): void {
     this.#importSecret.fill(0);
-    // Some tokens keep what they were told to keep for the session only.
-    if (this.#importKey) this.#binding.destroy(this.#importKey);
+    const importKey = this.#importKey;
     this.#importKey = undefined;
+    try {
+      // Some tokens keep what they were told to keep for the session only.
+      if (importKey) this.#binding.destroy(importKey);
+    } catch {
+      // The session has ended, and its objects with it.
+    }
   }
 
   /** As {@link generateWrapped}. */

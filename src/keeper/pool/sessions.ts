@@ -107,8 +107,8 @@ export class Sessions {
     const thread = new Thread(this.#profile, {
       onReplies,
       onGone: (gone, error) => {
-        this.#threads.delete(gone);
         onGone(gone, error);
+        this.#threads.delete(gone);
       },
     });
     this.#threads.add(thread);

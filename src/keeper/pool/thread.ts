@@ -20,7 +20,7 @@ export interface Job extends Call {
 export interface ThreadListener {
   /** the jobs of a message were done, in this order */
   onReplies(thread: Thread, replies: Reply[]): void;
-  /** the thread has ended */
+  /** the thread has ended; what it was running and still runs afterwards fails */
   onGone(thread: Thread, error: Error): void;
 }
 
@@ -51,9 +51,12 @@ export class Thread {
       else this.#answered(message);
     });
     const gone = (error: Error) => {
-      this.#gone ??= error;
+      if (this.#gone) return;
+      this.#gone = error;
       this.#commanded?.reject(error);
       onGone(this, error);
+      for (const { reject } of this.running ?? []) reject(error);
+      this.running = undefined;
     };
     this.#worker.on('error', (error) => gone(errorOf(failureOf(error))));
     this.#worker.on('exit', () => gone(new TokenError('a token session ended', 'BKV_CLOSED')));
