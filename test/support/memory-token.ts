@@ -6,6 +6,7 @@ import {
   KEY_LABELS,
   type PrivateKey,
   TokenError,
+  type TokenReason,
   type WrappedKey,
 } from '../../src/keeper/pkcs11/index.js';
 import type { PageKey } from '../../src/keeper/pkcs11/page-keys.js';
@@ -24,7 +25,7 @@ const { Point } = p256;
 const PKCS8_BYTES = 67;
 const PAGE = 'bkv.page.';
 
-const failure = (method: string, reason: string) => new TokenError(`${method}: ${reason}`, reason);
+const failure = (method: string, reason: TokenReason) => new TokenError(`${method}: ${reason}`, reason);
 const pointOf = (scalar: Uint8Array): Uint8Array => p256.getPublicKey(scalar, false);
 const times = (scalar: Uint8Array, element: Uint8Array): Uint8Array =>
   Point.fromBytes(element)

@@ -16,6 +16,16 @@ describe('an error on its way from a session', () => {
     assert.deepEqual([error.reason, error.message], ['CKR_DEVICE_ERROR', 'multiply: CKR_DEVICE_ERROR']);
   });
 
+  it('takes the reason from the number, not from a text', () => {
+    assert.equal(
+      failureOf(new pkcs11.Pkcs11Error('another text', 0x30, 'C_Sign')).reason,
+      'CKR_DEVICE_ERROR',
+    );
+    const vendors = new pkcs11.Pkcs11Error('CKR_PIN_LOCKED', 0x80000001, 'C_Login');
+    assert.equal(failureOf(vendors).reason, undefined);
+    assert.equal((arrive(vendors) as TokenError).reason, 'BKV_TOKEN');
+  });
+
   it('recognizes a stale handle by the return value', () => {
     assert.ok(failureOf(new pkcs11.Pkcs11Error('CKR_SESSION_HANDLE_INVALID:179')).stale);
     assert.ok(failureOf(new pkcs11.Pkcs11Error('CKR_KEY_HANDLE_INVALID:96')).stale);

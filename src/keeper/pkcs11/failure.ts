@@ -1,13 +1,12 @@
 import pkcs11 from 'pkcs11js';
 import { CodedError, type ErrorCode } from '../../protocol/terms.js';
 import { InvalidInput } from '../elements/index.js';
-import { PinRefused, ProfileError, TokenError } from './errors.js';
+import { PinRefused, ProfileError, type ReturnValue, TokenError, type TokenReason } from './errors.js';
 
 /** An error of a session, on its way from its thread. */
 export interface Failure {
   readonly code: ErrorCode;
-  /** the name of the PKCS#11 return value, where there was one */
-  readonly reason: string | undefined;
+  readonly reason: TokenReason | undefined;
   readonly message: string;
   /** a handle that was valid when the session began no longer is */
   readonly stale: boolean;
@@ -21,11 +20,19 @@ const STALE: ReadonlySet<number> = new Set([
   pkcs11.CKR_UNWRAPPING_KEY_HANDLE_INVALID,
 ]);
 
+const NAMES = new Map(
+  Object.entries(pkcs11)
+    .filter(([name]) => name.startsWith('CKR_'))
+    .map(([name, value]) => [value as number, name as ReturnValue]),
+);
+
+/** The name of what the module returned; `undefined` for a value of the vendor's own. */
+export const returnValueOf = ({ code }: pkcs11.Pkcs11Error): ReturnValue | undefined => NAMES.get(code);
+
 export function failureOf(error: unknown): Failure {
   const { message } = error as Error;
-  // pkcs11js gives the name of a PKCS#11 return value as the message.
   if (error instanceof pkcs11.Pkcs11Error)
-    return { code: 'token-failed', reason: message, message, stale: STALE.has(error.code) };
+    return { code: 'token-failed', reason: returnValueOf(error), message, stale: STALE.has(error.code) };
   const code = error instanceof CodedError ? error.code : 'token-failed';
   const reason = error instanceof TokenError ? error.reason : undefined;
   return { code, reason, message, stale: false };

@@ -6,7 +6,7 @@ export {
 } from './backup.js';
 export { examine, type Finding } from './doctor/index.js';
 export { embeddedProfile } from './embedded.js';
-export { PinRefused, ProfileError, TokenError } from './errors.js';
+export { PinRefused, ProfileError, TokenError, type TokenReason } from './errors.js';
 export type { LoginRequest, PrivateKey } from './evaluation.js';
 export { errorOf, failureOf, isOfToken } from './failure.js';
 export { KEY_LABELS, type KeyLabel, LEDGER_PREFIX, PAGE_KEY_PREFIX } from './labels.js';

@@ -1,5 +1,5 @@
 import { tokenOperations, tokenSessions } from '../metrics/index.js';
-import { errorOf, isOfToken, operation, type Reply } from '../pkcs11/index.js';
+import { errorOf, isOfToken, operation, type Reply, type TokenReason } from '../pkcs11/index.js';
 import type { Job, Thread } from './thread.js';
 
 /** Most jobs that one message brings to a session when many wait. */
@@ -10,7 +10,7 @@ const JOBS_A_MESSAGE = 8;
  */
 const FAILURES = 3;
 /** Failures that say nothing against a session. */
-const OF_THE_TOKEN: ReadonlySet<string | undefined> = new Set(['BKV_KEY', 'BKV_FENCED', 'BKV_STALE']);
+const OF_THE_TOKEN: ReadonlySet<TokenReason | undefined> = new Set(['BKV_KEY', 'BKV_FENCED', 'BKV_STALE']);
 
 const probe = (thorough: boolean): Job => ({
   method: 'probe',
@@ -57,8 +57,7 @@ export class Scheduler {
     this.#threads = threads;
     this.#worn = 0;
     this.#idle.push(...threads);
-    tokenSessions.set({ state: 'open' }, threads.size);
-    tokenSessions.set({ state: 'standby' }, [...threads].filter(({ onStandby }) => onStandby).length);
+    this.#tellTokens();
     this.#next();
   }
 
@@ -70,6 +69,7 @@ export class Scheduler {
   /** A session that was sick is a good one again. */
   admit(thread: Thread): void {
     this.#idle.push(thread);
+    this.#tellTokens();
     this.#next();
   }
 
@@ -107,6 +107,12 @@ export class Scheduler {
     if (this.#threads.has(thread)) this.#giveNext(thread, running[0] as Job, failed);
     if (lost) this.#listener.onLost(lost);
     else this.#next();
+  }
+
+  #tellTokens(): void {
+    tokenSessions.set({ state: 'open' }, this.#threads.size);
+    const standby = [...this.#threads].filter(({ onStandby }) => onStandby);
+    tokenSessions.set({ state: 'standby' }, standby.length);
   }
 
   /** A session whose call failed tries itself before it gets another one. */
