@@ -1,5 +1,6 @@
 import pkcs11 from 'pkcs11js';
-import { PinRefused, TokenError } from './errors.js';
+import { PinRefused, type ReturnValue, TokenError } from './errors.js';
+import { returnValueOf } from './failure.js';
 import { copyTokens, restoreTokens, softhsmFolder } from './files.js';
 import { readPin } from './pin.js';
 import type { Profile } from './profile.js';
@@ -38,11 +39,14 @@ export function initialize(p11: pkcs11.PKCS11, profile: Profile): void {
   }
 }
 
+/** The slots with a token, or the only one of them that the profile allows. */
+export const slotsOf = (p11: pkcs11.PKCS11, { slot }: Profile): pkcs11.Handle[] =>
+  p11.C_GetSlotList(true).filter((_, index) => slot === undefined || slot === index);
+
 /** The slot of the profile's token; `undefined` when the module has none. @throws TokenError when two could be meant */
 export function lookForSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle | undefined {
   const { label, serial } = profile.token;
-  const matching = p11.C_GetSlotList(true).filter((slot, index) => {
-    if (profile.slot !== undefined && profile.slot !== index) return false;
+  const matching = slotsOf(p11, profile).filter((slot) => {
     const info = p11.C_GetTokenInfo(slot);
     return (
       (label === undefined || info.label.trim() === label) &&
@@ -59,12 +63,14 @@ export function lookForSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle
 
 /** The slot of the profile's token. @throws TokenError when there is none, or two */
 export function findSlot(p11: pkcs11.PKCS11, profile: Profile): pkcs11.Handle {
-  const slot = lookForSlot(p11, profile);
-  if (slot) return slot;
+  const found = lookForSlot(p11, profile);
+  if (found) return found;
   const present = labelsOf(p11);
+  const { slot, token } = profile;
+  const wanted = `"${token.label ?? token.serial}"${slot === undefined ? '' : ` in slot ${slot}`}`;
   throw new TokenError(
     present.length > 0
-      ? `${profile.name} has no token named "${profile.token.label ?? profile.token.serial}" (it has ${present.join(', ')}). Correct "token" in the profile, or make one with: bkv token init`
+      ? `${profile.name} has no token named ${wanted} (it has ${present.join(', ')}). Correct "token" in the profile, or make one with: bkv token init`
       : `${profile.name} shows no token in any slot: the device is away, or its client is not set up`,
     'BKV_NO_TOKEN',
   );
@@ -96,9 +102,10 @@ export function login(
     p11.C_Login(session, pkcs11.CKU_USER, pin);
     refused.forget();
   } catch (error) {
-    const { message, code } = error as pkcs11.Pkcs11Error;
+    const { code } = error as pkcs11.Pkcs11Error;
     if (TRIES.has(code)) refused.remember(pin);
-    if (PIN_REFUSALS.has(code)) throw PinRefused.because(message);
+    if (PIN_REFUSALS.has(code))
+      throw PinRefused.because(returnValueOf(error as pkcs11.Pkcs11Error) as ReturnValue);
     if (code !== pkcs11.CKR_USER_ALREADY_LOGGED_IN) throw error;
   } finally {
     if (profile.files) restoreTokens(softhsmFolder());

@@ -49,7 +49,10 @@ export const profileFields = fields({
     'tokens of the same cluster, to which the vendor copies every object: used while the first is away',
   ),
   spread: field(withDefault(flag, false), 'whether evaluations run on the standby tokens too'),
-  slot: field(optional(integer(0)), 'the slot, if label and serial do not tell tokens apart'),
+  slot: field(
+    optional(integer(0)),
+    'the slot, if label and serial do not tell tokens apart, and where a new token is made: its place in the list of slots that have a token (C_GetSlotList), counted from 0, and not its ID',
+  ),
   keyWrap: field(
     optional(integer(0)),
     "the vendor's mechanism for RFC 5649, if it is neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD",
@@ -103,6 +106,7 @@ export interface Profile {
   readonly standby: readonly TokenName[];
   /** whether evaluations run on the standby tokens too, while the first one is there */
   readonly spread: boolean;
+  /** place in the list of slots with a token, from 0 */
   readonly slot?: number;
   /** the vendor's mechanism for RFC 5649, if it is neither CKM_AES_KEY_WRAP_KWP nor CKM_AES_KEY_WRAP_PAD */
   readonly keyWrap?: number;

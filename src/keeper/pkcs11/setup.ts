@@ -1,7 +1,7 @@
 import pkcs11 from 'pkcs11js';
 import { Binding, loadModule } from './binding.js';
 import { PinRefused, TokenError } from './errors.js';
-import { findSlot, initialize, lookForSlot } from './login.js';
+import { findSlot, initialize, lookForSlot, slotsOf } from './login.js';
 import { readPin } from './pin.js';
 import type { Profile } from './profile.js';
 import { type Provisioned, provision } from './provisioning.js';
@@ -41,7 +41,7 @@ export function openMade(profile: Profile, soPin: string): Binding {
     return new Binding(profile, module);
   } catch (error) {
     if (!(error instanceof PinRefused && error.reason === 'CKR_USER_PIN_NOT_INITIALIZED')) throw error;
-    makePin(module, profile, soPin);
+    makePin(module, findSlot(module, profile), profile, soPin);
     return new Binding(profile, module);
   }
 }
@@ -55,16 +55,21 @@ function makeToken(module: pkcs11.PKCS11, profile: Profile, soPin: string): void
       `the label "${label}" has ${length} bytes; a token's has 32 at most (CK_TOKEN_INFO)`,
       'BKV_LABEL',
     );
-  const free = module
-    .C_GetSlotList(true)
-    .find((slot) => !(module.C_GetTokenInfo(slot).flags & pkcs11.CKF_TOKEN_INITIALIZED));
-  if (!free) throw new TokenError(`${profile.name} has no free slot for a new token`, 'BKV_NO_SLOT');
+  const free = slotsOf(module, profile).find(
+    (slot) => !(module.C_GetTokenInfo(slot).flags & pkcs11.CKF_TOKEN_INITIALIZED),
+  );
+  if (!free)
+    throw new TokenError(
+      profile.slot === undefined
+        ? `${profile.name} has no free slot for a new token`
+        : `slot ${profile.slot} of ${profile.name} is not free for a new token. Correct "slot" in the profile, or leave it out`,
+      'BKV_NO_SLOT',
+    );
   module.C_InitToken(free, soPin, label + ' '.repeat(32 - length));
-  makePin(module, profile, soPin);
+  makePin(module, free, profile, soPin);
 }
 
-function makePin(module: pkcs11.PKCS11, profile: Profile, soPin: string): void {
-  const slot = findSlot(module, profile);
+function makePin(module: pkcs11.PKCS11, slot: pkcs11.Handle, profile: Profile, soPin: string): void {
   const session = module.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
   try {
     module.C_Login(session, pkcs11.CKU_SO, soPin);
