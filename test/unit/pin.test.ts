@@ -6,13 +6,21 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PinRefused, type Profile, ProfileError, readPin } from '../../src/keeper/pkcs11/index.js';
+import {
+  PinRefused,
+  type Profile,
+  ProfileError,
+  readPin,
+  TokenError,
+} from '../../src/keeper/pkcs11/index.js';
 import { RefusedPins } from '../../src/keeper/pkcs11/refused.js';
 
 describe('where the PIN comes from', () => {
@@ -111,5 +119,30 @@ describe('where the PIN comes from', () => {
     new RefusedPins({ ...profile, token: { label: 'b' } }).check('0000');
     new RefusedPins(profile).forget();
     assert.ok(!existsSync(path));
+  });
+
+  it('is not tried if nobody can know whether the token refused it before', () => {
+    process.env.BKV_DATA = join(work);
+    const profile = { name: 'x', token: { label: 'a' } } as Profile;
+    const path = join(work, 'pin-refused.json');
+    new RefusedPins(profile).remember('0000');
+    const whole = readFileSync(path);
+    for (let length = 0; length < whole.length; length++) {
+      writeFileSync(path, whole.subarray(0, length));
+      assert.throws(() => new RefusedPins(profile).check('0000'), TokenError, `${length} bytes`);
+    }
+    for (const other of ['{}', '[{}]', '"a"', 'null']) {
+      writeFileSync(path, other);
+      assert.throws(
+        () => new RefusedPins(profile).check('0000'),
+        (error) => error instanceof TokenError && error.message.includes(`Delete ${path}`),
+        other,
+      );
+    }
+    rmSync(path);
+    mkdirSync(path);
+    assert.throws(() => new RefusedPins(profile).check('0000'), /EISDIR/);
+    rmdirSync(path);
+    new RefusedPins(profile).check('0000');
   });
 });

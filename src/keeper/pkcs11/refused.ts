@@ -1,7 +1,9 @@
 import { randomBytes, scryptSync } from 'node:crypto';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { PinRefused } from './errors.js';
+import { checkYaml, fields, list, text } from '../../config/check.js';
+import { writeFileAtomicSync } from '../../process/index.js';
+import { PinRefused, TokenError } from './errors.js';
 import type { Profile } from './profile.js';
 
 /**
@@ -15,6 +17,8 @@ interface Refusal {
   readonly at: string;
 }
 
+const refusals = list(fields({ token: text, salt: text, hash: text, at: text }));
+
 /**
  * Remembers in the data folder that a token refused a PIN, so that a container which restarts for ever does
  * not lock the token.
@@ -27,7 +31,7 @@ export class RefusedPins {
     this.#token = `${name} ${token.label ?? ''} ${token.serial ?? ''}`;
   }
 
-  /** @throws PinRefused when the token has refused this PIN before */
+  /** @throws PinRefused when the token has refused this PIN before; TokenError when nobody can know */
   check(pin: string): void {
     const known = this.#all().find(({ token }) => token === this.#token);
     if (!known || hashOf(pin, known.salt) !== known.hash) return;
@@ -48,15 +52,23 @@ export class RefusedPins {
     if (others.length < this.#all().length) this.#write(others);
   }
 
-  #others(): Refusal[] {
+  #others(): readonly Refusal[] {
     return this.#all().filter(({ token }) => token !== this.#token);
   }
 
-  #all(): Refusal[] {
+  #all(): readonly Refusal[] {
+    const path = this.#path;
+    if (!path) return [];
     try {
-      return JSON.parse(readFileSync(this.#path as string, 'utf8')) as Refusal[];
-    } catch {
-      return [];
+      return checkYaml(readFileSync(path, 'utf8'), path, refusals, (faults) => {
+        throw new Error(faults);
+      });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw new TokenError(
+        `no PIN is tried, because nobody can know whether the token has refused it before: ${(error as Error).message}. Delete ${path} when the PIN is right`,
+        'BKV_FILES',
+      );
     }
   }
 
@@ -64,7 +76,7 @@ export class RefusedPins {
     if (!this.#path) return;
     try {
       if (refusals.length === 0) rmSync(this.#path, { force: true });
-      else writeFileSync(this.#path, JSON.stringify(refusals), { mode: 0o600 });
+      else writeFileAtomicSync(this.#path, JSON.stringify(refusals));
     } catch {
       // The data folder cannot be written. The token's own counter of wrong PINs remains.
     }
