@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { freshToken, isOpenCryptoki } from '../rig/token.js';
 import { TokenError } from '../src/keeper/pkcs11/index.js';
 import type { Profile } from '../src/keeper/pkcs11/profile.js';
@@ -135,6 +136,34 @@ describe('the witness of what a token was told to keep', () => {
       plan.close();
       rmSync(work, { recursive: true });
     }
+  });
+
+  it('is begun again if it has ended between two questions', async () => {
+    const children = () =>
+      readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ').map(Number);
+    const second = new Witness(profile);
+    try {
+      const before = children();
+      await second.ready();
+      const [child, ...others] = children().filter((pid) => !before.includes(pid)) as [number];
+      assert.equal(others.length, 0);
+      process.kill(child, 'SIGKILL');
+      while (children().includes(child)) await setTimeout(10);
+      await second.ready();
+      await token.call('createData', 'bkv.again', value);
+      await second.confirm({ data: 'bkv.again', value });
+    } finally {
+      second.end();
+    }
+  });
+
+  it('asks about the disk only if the token did not keep an object', async () => {
+    await assert.rejects(witness.confirm({ data: 'bkv.absent', value }), /did not keep .*is the disk full\?/);
+    const absent = new Witness({ ...profile, token: { label: 'absent' } });
+    await assert.rejects(
+      absent.confirm({ data: 'bkv.one', value }),
+      ({ message }: Error) => !message.includes('disk'),
+    );
   });
 
   it('sees objects older than itself, and removes what a killed witness left behind', async () => {

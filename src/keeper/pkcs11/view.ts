@@ -16,10 +16,10 @@ const isObject = (name: string): boolean => name.endsWith('.object') && name !==
 export class Unsynced extends Error {
   /** @param objects files of new objects */
   constructor(
-    reason: string,
+    cause: NodeJS.ErrnoException,
     readonly objects: readonly string[],
   ) {
-    super(`not on the disk: ${reason}`);
+    super(`not on the disk: ${cause.message}`, { cause });
   }
 }
 
@@ -114,7 +114,7 @@ export class View {
       return this.#older.has(path) ? this.#syncOlder(path) : sync(path);
     } catch (error) {
       throw new Unsynced(
-        (error as Error).message,
+        error as NodeJS.ErrnoException,
         objects.filter((object) => !this.#older.has(object)),
       );
     }

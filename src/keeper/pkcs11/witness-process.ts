@@ -8,6 +8,8 @@ import { Session } from './session.js';
 import { Unsynced, View } from './view.js';
 import type { Answer, Question, Testimony } from './witness.js';
 
+const IS_FULL = ': is the disk full?';
+
 let session: Session | undefined;
 let view: View | undefined;
 
@@ -35,11 +37,12 @@ const lookIntoView = (asked: Session, question: Question): Testimony =>
 
 function look(asked: Session, question: Question): Testimony {
   if ('value' in question) {
-    if (!asked.holdsData(question.data, question.value)) return `the token did not keep ${question.data}`;
+    if (!asked.holdsData(question.data, question.value))
+      return `the token did not keep ${question.data}${IS_FULL}`;
   } else if ('noKey' in question) {
     if (asked.holdsKey(question.noKey)) return `the token still holds ${question.noKey}`;
   } else if (!asked.holdsHmacKey(question.pageKey, question.data, question.mac))
-    return `the token did not keep the key ${question.pageKey}`;
+    return `the token did not keep the key ${question.pageKey}${IS_FULL}`;
   return undefined;
 }
 
@@ -54,7 +57,8 @@ process.on('message', (message: Profile | Question) => {
     answer = { seen };
   } catch (error) {
     const unsynced = error instanceof Unsynced ? error.objects : [];
-    answer = { seen: (error as Error).message, unsynced };
+    const { code } = (error instanceof Unsynced ? error.cause : error) as NodeJS.ErrnoException;
+    answer = { seen: `${(error as Error).message}${code === 'ENOSPC' ? IS_FULL : ''}`, unsynced };
   }
   process.send?.(answer);
 });

@@ -66,7 +66,7 @@ export class Witness {
   ready(): Promise<void> {
     return this.#turn.take(async () => {
       this.removeUnsynced();
-      this.#child ??= await this.#start();
+      await this.#running();
     });
   }
 
@@ -92,11 +92,10 @@ export class Witness {
    */
   confirm(question: Question): Promise<void> {
     return this.#turn.take(async () => {
-      this.#child ??= await this.#start();
-      const { seen, unsynced = [] } = await this.#ask(this.#child, question);
+      const { seen, unsynced = [] } = await this.#ask(await this.#running(), question);
       for (const path of unsynced) this.#unsynced.add(path);
       if (++this.#looks % LOOKS === 0 && this.#profile.files) this.end();
-      if (seen !== undefined) throw new TokenError(`${seen}: is the disk full?`, 'BKV_NOT_WRITTEN');
+      if (seen !== undefined) throw new TokenError(seen, 'BKV_NOT_WRITTEN');
     });
   }
 
@@ -104,6 +103,14 @@ export class Witness {
   end(): void {
     this.#child?.kill('SIGKILL');
     this.#child = undefined;
+  }
+
+  /** The process, or a new one if that has ended. */
+  async #running(): Promise<ChildProcess> {
+    if (this.#child?.connected) return this.#child;
+    this.end();
+    this.#child = await this.#start();
+    return this.#child;
   }
 
   async #start(): Promise<ChildProcess> {
@@ -115,6 +122,8 @@ export class Witness {
     });
     child.unref();
     child.channel?.unref();
+    // Otherwise an error between two questions would end this process.
+    child.on('error', () => undefined);
     const { seen: failed } = await this.#ask(child, this.#profile);
     if (failed === undefined) return child;
     child.kill('SIGKILL');
@@ -126,10 +135,11 @@ export class Witness {
       const answered = (answer: Answer) => {
         clearTimeout(timer);
         child.channel?.unref();
-        child.removeAllListeners();
-        if (this.#child === child && !child.connected) this.#child = undefined;
+        child.off('message', answered).off('exit', ended).off('error', failed);
         resolve(answer);
       };
+      const ended = () => answered({ seen: 'the process that checks it has ended' });
+      const failed = ({ message: seen }: Error) => answered({ seen });
       const seconds = this.#child
         ? this.#profile.callTimeout
         : Math.max(this.#profile.callTimeout, START_SECONDS);
@@ -139,14 +149,9 @@ export class Witness {
         answered({ seen: 'the module does not answer' });
       }, seconds * 1000);
       child.channel?.ref();
-      child.once('message', answered);
-      child.once('exit', () => {
-        if (this.#child === child) this.#child = undefined;
-        answered({ seen: 'the process that checks it has ended' });
-      });
-      child.once('error', ({ message: seen }) => answered({ seen }));
+      child.once('message', answered).once('exit', ended).once('error', failed);
       if (child.connected) child.send(message);
-      else answered({ seen: 'the process that checks it has ended' });
+      else ended();
     });
   }
 }
