@@ -44,7 +44,8 @@ export class MemoryStore implements LedgerStore {
     superseded: readonly string[],
     writer?: Writer,
   ): Promise<string> {
-    if (this.pagesFull && label.startsWith('bkv.ledger.page.')) throw new TokenError('CKR_DEVICE_MEMORY');
+    if (this.pagesFull && label.startsWith('bkv.ledger.page.'))
+      throw new TokenError('CKR_DEVICE_MEMORY', 'CKR_DEVICE_MEMORY');
     const handle = this.#write(() => this.plant(label, value));
     if (writer && !this.objects.has(writer.handle)) throw new TokenError('fenced', 'BKV_FENCED');
     for (const old of superseded) await this.destroyData(old);
@@ -75,7 +76,7 @@ export class MemoryStore implements LedgerStore {
   }
 
   async generatePageKey(label: string): Promise<void> {
-    if (this.full) throw new TokenError('CKR_DEVICE_MEMORY');
+    if (this.full) throw new TokenError('CKR_DEVICE_MEMORY', 'CKR_DEVICE_MEMORY');
     this.#write(() => this.keys.add(label));
   }
 

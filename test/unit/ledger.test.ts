@@ -8,6 +8,7 @@ import {
   Ledger,
   LedgerUnavailable,
 } from '../../src/keeper/ledger/index.js';
+import { TokenError } from '../../src/keeper/pkcs11/index.js';
 import { Cut, MemoryStore } from '../support/memory-store.js';
 import { LedgerModel, type Pair, type Registered } from '../support/model.js';
 
@@ -524,6 +525,32 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       await allocate(ledger);
       const again = await open(store);
       assert.deepEqual([again.pages, (again.state(cells[0] as Cell) as { used: number }).used], [2, 2]);
+    });
+
+    it('a page that cannot be made says why, and is not called a lack of room if it is none', async () => {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      await fill(ledger, 64);
+      const { generatePageKey, replaceData } = store;
+      const away = new TokenError('the token is away', 'BKV_AWAY');
+      const refusedBy = async () => {
+        const error = (await ledger.pick().catch((error: Error) => error)) as LedgerUnavailable;
+        return [error.message, (error.cause as TokenError).reason];
+      };
+      const other = 'the token could not make another page of retry counters';
+      store.generatePageKey = async () => Promise.reject(away);
+      assert.deepEqual(await refusedBy(), [other, 'BKV_AWAY']);
+      store.generatePageKey = async () => Promise.reject(new TokenError('full', 'BKV_NOT_WRITTEN'));
+      assert.deepEqual(await refusedBy(), [
+        'the token has no room for another page of retry counters',
+        'BKV_NOT_WRITTEN',
+      ]);
+      store.generatePageKey = generatePageKey;
+      assert.ok(ledger.usable);
+      store.replaceData = async () => Promise.reject(new TokenError('another writer', 'BKV_FENCED'));
+      await assert.rejects(ledger.pick(), LedgerUnavailable);
+      assert.ok(ledger.fenced);
+      store.replaceData = replaceData;
     });
 
     it('locked and ended cells become free with their page’s rotation; those that end during it, with the next (A11)', async () => {

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';
+import { PAGE_KEY_PREFIX, TokenError, type TokenReason } from '../pkcs11/index.js';
 import type { Commits } from './commits.js';
 import { LedgerUnavailable } from './errors.js';
 import type { Journal } from './journal.js';
@@ -94,8 +94,8 @@ export class PageKeys {
   }
 
   /**
-   * Makes a page's key for `work`, if it is still needed when its turn comes. If there is no room for the
-   * key, or if `work` returns an error, the ledger goes on without it.
+   * Makes a page's key for `work`, if it is still needed when its turn comes. If the key cannot be made, or
+   * if `work` returns an error, the ledger goes on without it, unless another program has become the writer.
    */
   async #withKey(
     page: () => number,
@@ -110,11 +110,21 @@ export class PageKeys {
       if (made) return made;
       const error = await work(generation);
       if (error) await this.store.destroyPageKey(label).catch(() => undefined);
+      if (isFor(error, ['BKV_FENCED'])) throw error;
       return error;
     });
     if (failed)
-      throw new LedgerUnavailable('the token has no room for another page of retry counters', {
-        cause: failed,
-      });
+      throw new LedgerUnavailable(
+        isFor(failed, NO_ROOM)
+          ? 'the token has no room for another page of retry counters'
+          : 'the token could not make another page of retry counters',
+        { cause: failed },
+      );
   }
 }
+
+/** `CKR_HOST_MEMORY` and `CKR_DEVICE_MEMORY` come from devices, `BKV_NOT_WRITTEN` from the witness of files. */
+const NO_ROOM: readonly TokenReason[] = ['BKV_NOT_WRITTEN', 'CKR_DEVICE_MEMORY', 'CKR_HOST_MEMORY'];
+
+const isFor = (error: Error | undefined, reasons: readonly TokenReason[]): boolean =>
+  error instanceof TokenError && reasons.includes(error.reason);

@@ -136,7 +136,8 @@ export class Lifecycle {
   }
 
   #failed(error: Error): void {
-    log.error('vault failure', { error: error.name, reason: error.message });
+    const cause = error.cause instanceof Error ? error.cause.message : undefined;
+    log.error('vault failure', { error: error.name, reason: error.message, ...(cause && { cause }) });
     if (this.#ledger.fenced) this.#fence();
     // A token that is away reports when it is back.
     else if (!this.#ledger.usable && this.#token.state === 'up' && !this.#closing.signal.aborted)
