@@ -14,8 +14,9 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Daemon } from '../rig/daemon.js';
 import { freshToken, isOpenCryptoki, PIN, run } from '../rig/token.js';
-import type { Profile } from '../src/keeper/pkcs11/index.js';
+import { KEY_LABELS, type Profile } from '../src/keeper/pkcs11/index.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
+import { Quirks } from './support/quirks.js';
 
 /** SoftHSM2 copies nothing by itself. The test does what a cluster does: it copies the object files under another label. */
 describe('two tokens of a cluster', () => {
@@ -148,6 +149,35 @@ describe('the tokens of a cluster at the same time', () => {
       assert.equal(await used(token, 'bkv.page.0.3'), 40);
     } finally {
       await token.close();
+    }
+  });
+
+  it('a session on a standby token that fails is opened again there', async () => {
+    const quirks = new Quirks();
+    try {
+      const { module } = quirks.here();
+      const token = await TokenPool.open({ ...first, module, standby: [copy], spread: true, sessions: 2 });
+      try {
+        // The standby token's session is opened last.
+        quirks.set('fail C_DeriveKey 30 last');
+        const element = Buffer.from(await token.call('publicKey', KEY_LABELS.static));
+        const calls = Array.from({ length: 40 }, () =>
+          token.call('multiply', { label: KEY_LABELS.static }, element),
+        );
+        assert.ok((await Promise.allSettled(calls)).some(({ status }) => status === 'rejected'));
+        quirks.set();
+        let byCopy = 0;
+        for (let i = 0; i < 50 && byCopy === 0; i++) {
+          byCopy = await used(token, 'bkv.page.0.2');
+          await setTimeout(50);
+        }
+        assert.ok(byCopy > 0);
+        assert.equal(token.state, 'up');
+      } finally {
+        await token.close();
+      }
+    } finally {
+      quirks.discard();
     }
   });
 

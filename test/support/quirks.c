@@ -7,6 +7,7 @@
  *   hang NAME                 the call does not return while the line is there
  *   fail NAME RV              the call fails
  *   fail NAME RV first        it fails on the session that was the oldest when the line was added
+ *   fail NAME RV last         it fails on the session that was the newest then
  *   fail NAME RV after N      it fails from call N+1 on, counted since the line was added
  *   fail NAME RV once         it fails until C_Finalize
  *   drop RV                   the connection to the device is lost once: all sessions and the login are gone. A call in an
@@ -125,6 +126,7 @@ static void read_quirks(void) {
       if (sscanf(line, "%15s %39s %79s %15s %lu", quirk.kind, quirk.name, quirk.text, quirk.how, &quirk.number) < 1)
         continue;
       if (!strcmp(quirk.how, "first")) quirk.number = session_count ? sessions[0] : 0;
+      if (!strcmp(quirk.how, "last")) quirk.number = session_count ? sessions[session_count - 1] : 0;
       quirk.value = strtoul(quirk.text, NULL, strcmp(quirk.kind, "fail") ? 10 : 16);
       quirks[quirk_count++] = quirk;
     }
@@ -328,7 +330,7 @@ static CK_RV before(int f, Word *a) {
     if (!strcmp(quirk->kind, "hang"))
       while (is_quirk("hang", "*") || is_quirk("hang", names[f])) usleep(50000), read_quirks();
     if (strcmp(quirk->kind, "fail") || quirk->spent) continue;
-    if (!strcmp(quirk->how, "first") && a[0] != quirk->number) continue;
+    if ((!strcmp(quirk->how, "first") || !strcmp(quirk->how, "last")) && a[0] != quirk->number) continue;
     if (!strcmp(quirk->how, "after") && __atomic_add_fetch(&quirk->calls, 1, __ATOMIC_SEQ_CST) <= quirk->number) continue;
     return quirk->value;
   }

@@ -148,7 +148,7 @@ export class Lifecycle {
     await this.#endAll().catch((error: Error) => log.error('token not closed', { reason: error.message }));
   }
 
-  /** Tries to reopen a sick session again and again, as long as other writing sessions work. */
+  /** Tries to reopen a sick session again and again, as long as other writing sessions work and the PIN does. */
   async #replace(thread: Thread, reason: Error): Promise<void> {
     this.#sick.add(thread);
     log.error('a session of the token fails, and is reopened', { reason: reason.message });
@@ -165,6 +165,8 @@ export class Lifecycle {
         return;
       } catch (error) {
         log.error('a session of the token fails still', { reason: (error as Error).message });
+        // Another try could lock a standby token.
+        if (error instanceof PinRefused) return;
       }
       await this.#wait(attempt);
     }

@@ -4,7 +4,7 @@ import {
   type Lent,
   PinRefused,
   type Profile,
-  TokenError,
+  type TokenError,
   type TokenName,
 } from '../pkcs11/index.js';
 import { ExposureReport } from './exposure.js';
@@ -56,13 +56,10 @@ export class Sessions {
     this.#epoch++;
     while (this.#threads.size < this.#profile.sessions) this.#start();
     const threads = [...this.#threads];
-    for (const thread of threads) thread.sharesHandles = false;
     // One after the other, because not every module survives two first logins at once.
     for (const [i, thread] of threads.entries()) {
-      const token = (this.#profile.spread && this.#tokens[i % this.#tokens.length]) || this.#first;
       try {
-        thread.onStandby = token !== this.#first && (await this.#beginStandby(thread, token));
-        if (!thread.onStandby) await this.#begin(thread, threads[0] as Thread);
+        await this.#begin(thread, threads[0] as Thread);
       } catch (error) {
         if (i === 0 || (error as TokenError).reason !== 'CKR_SESSION_COUNT') throw error;
         return this.#doWith(threads.slice(0, i));
@@ -73,12 +70,10 @@ export class Sessions {
   /**
    * Opens one session again, beside the others.
    * @param lender another session that writes @throws TokenError when the session could not be opened, or
-   * does not work
+   * does not work; PinRefused when a standby token refuses the PIN
    */
-  async renew(thread: Thread, lender: Thread): Promise<void> {
-    thread.failures = 0;
-    if (thread.onStandby) throw new TokenError('a session on a standby token waits for the next opening');
-    await this.#begin(thread, lender);
+  renew(thread: Thread, lender: Thread): Promise<void> {
+    return this.#begin(thread, lender);
   }
 
   /** Ends every session, after the calls that its thread was given. */
@@ -114,13 +109,26 @@ export class Sessions {
     this.#threads.add(thread);
   }
 
-  /** Begins a session on the first token. @param lender a session that writes; itself when it is the first */
+  /**
+   * Begins a session, on the first token unless another is its own and can be used.
+   * @param lender a session that writes; itself when it is the first
+   */
   async #begin(thread: Thread, lender: Thread): Promise<void> {
     thread.failures = 0;
+    thread.sharesHandles = false;
+    const own = this.#tokenOf(thread);
+    thread.onStandby = own !== this.#first && (await this.#beginStandby(thread, own));
+    if (thread.onStandby) return;
     const begun = (await thread.command({ do: 'begin', token: this.#first, epoch: this.#epoch })) as Begun;
     this.#identity = begun.identity;
     this.#report.tell(begun);
     thread.sharesHandles = thread === lender || (await this.#borrows(thread, lender));
+  }
+
+  /** With `spread` the sessions take the tokens in turns. */
+  #tokenOf(thread: Thread): TokenName {
+    const i = [...this.#threads].indexOf(thread);
+    return (this.#profile.spread && this.#tokens[i % this.#tokens.length]) || this.#first;
   }
 
   /**
