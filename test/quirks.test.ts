@@ -4,7 +4,13 @@ import type { Worker } from 'node:worker_threads';
 import pkcs11 from 'pkcs11js';
 import { Daemon } from '../rig/daemon.js';
 import { isOpenCryptoki, PIN } from '../rig/token.js';
-import { KEY_LABELS, type Profile, TokenError } from '../src/keeper/pkcs11/index.js';
+import {
+  hasToken,
+  initializeToken,
+  KEY_LABELS,
+  type Profile,
+  TokenError,
+} from '../src/keeper/pkcs11/index.js';
 import { pointOfAttribute } from '../src/keeper/pkcs11/point.js';
 import { TokenPool } from '../src/keeper/pool/index.js';
 import { Quirks } from './support/quirks.js';
@@ -199,6 +205,16 @@ describe('quirks of modules', function () {
         await evaluate(token);
         await write('3');
       });
+    });
+
+    it('a new token is made in the slot that the profile names, or nowhere', () => {
+      const { token, ...profile } = quirks.here();
+      const other = { ...profile, token: { label: `${token.label}-other` }, slot: 0 };
+      assert.throws(
+        () => initializeToken(other, '87654321'),
+        (error) => error instanceof TokenError && error.reason === 'BKV_NO_SLOT',
+      );
+      assert.ok(!hasToken({ ...profile, token: other.token }));
     });
 
     it('if a token gives fewer sessions than were asked for, all of them but one are used', async () => {
@@ -411,12 +427,12 @@ describe('quirks of modules', function () {
       quirks.set('own-handles');
       assert.match(
         quirks.bkv('doctor', '--objects', '1').stdout,
-        /two threads: handles are good where they were got only/,
+        /two threads: a handle is valid only in the session it came from/,
       );
       quirks.set('lacks 210a');
       const { stdout } = quirks.bkv('doctor', '--objects', '1');
       assert.match(stdout, /missing .*RFC 5649: .*"keyWrap: 0x…"; of the vendor's own it lists/);
-      assert.match(stdout, /two threads: handles are good on both/);
+      assert.match(stdout, /two threads: a handle is valid in both sessions/);
       quirks.set('object 2000');
       assert.match(quirks.bkv('doctor', '--objects', '1').stdout, /say "objectBytes: 2048" in the profile/);
     });

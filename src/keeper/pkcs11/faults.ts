@@ -25,13 +25,20 @@ const USES: ReadonlySet<number> = new Set([
   pkcs11.CKA_DERIVE,
 ]);
 
-/** How a key of the token differs from what the vault makes by a template; `undefined` if it does not. */
+/** What an attribute must be, for people. @param key names the key */
+export const mustBe = (key: string, { type, value }: pkcs11.Template[number]): string =>
+  `${NAMES.get(type)} of ${key} must be ${typeof value === 'boolean' ? value : 'as the vault makes it'}`;
+
+/**
+ * The attribute in which a key of the token differs from what the vault makes by a template, with the value
+ * that it should have; `undefined` if there is none.
+ */
 export function faultOf(
   binding: Binding,
   key: pkcs11.Handle,
   template: pkcs11.Template,
   { restored = false, hardenings = [] }: Vouching = {},
-): string | undefined {
+): pkcs11.Template[number] | undefined {
   const backedUp = template.some(({ type }) => type === pkcs11.CKA_WRAP_WITH_TRUSTED);
   const vouched: [number, boolean][] = [
     [pkcs11.CKA_ALWAYS_SENSITIVE, !restored],
@@ -48,11 +55,10 @@ export function faultOf(
     key,
     expected.map(({ type }) => type),
   );
-  const wrong = expected.find(({ type, value }) => {
+  return expected.find(({ type, value }) => {
     const is = actual.get(type);
     return is === undefined ? !USES.has(type) : !encoded(value).equals(is);
   });
-  return wrong && `${NAMES.get(wrong.type)}${typeof wrong.value === 'boolean' ? `=${wrong.value}` : ''}`;
 }
 
 /**

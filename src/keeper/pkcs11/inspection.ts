@@ -3,7 +3,7 @@ import { waysToUnwrap } from './attacks/index.js';
 import type { Binding, Labelled } from './binding.js';
 import { type Canary, findCanary, isPair } from './canary.js';
 import { TokenError } from './errors.js';
-import { faultOf, hardeningsHeld, readable } from './faults.js';
+import { faultOf, hardeningsHeld, mustBe, readable } from './faults.js';
 import { refuseFirstEdition } from './first-edition.js';
 import type { SessionKeys } from './keyring.js';
 import { hardeningsOf, templateOf } from './keys.js';
@@ -116,9 +116,9 @@ function longLivedKey(
   return key.handle;
 }
 
-const altered = (label: string, fault: string): TokenError =>
+const altered = (label: string, wrong: pkcs11.Template[number]): TokenError =>
   new TokenError(
-    `the key ${label} lacks ${fault}: it was altered, was not made in the token, or can leave it`,
+    `${mustBe(`the key ${label}`, wrong)}: the key was altered, was not made in the token, or can leave it`,
     'BKV_UNSAFE_KEY',
   );
 
@@ -137,7 +137,7 @@ function softKeys(
     const held = hardeningsHeld(binding, key, all);
     const lacking = all.filter((one) => !held.includes(one));
     const lost = lacking.find(({ type }) => canary?.hardened.has(type));
-    if (lost) throw altered(label, lost.name);
+    if (lost) throw altered(label, { type: lost.type, value: lost.value() });
     if (lacking.length > 0)
       soft.push(`${label} was made without ${lacking.map(({ name }) => name).join(', ')}`);
   }
@@ -156,7 +156,7 @@ function ways(binding: Binding, wrappingKey: pkcs11.Handle, canary: Canary): str
     );
   const passed = waysToUnwrap(binding, wrappingKey, canary);
   if (passed[0] && canary.hardened.has(pkcs11.CKA_UNWRAP_TEMPLATE))
-    throw altered(KEY_LABELS.wrap, 'CKA_UNWRAP_TEMPLATE');
+    throw altered(KEY_LABELS.wrap, { type: pkcs11.CKA_UNWRAP_TEMPLATE });
   return passed;
 }
 

@@ -1,6 +1,6 @@
 import pkcs11 from 'pkcs11js';
 import type { Binding } from './binding.js';
-import { faultOf } from './faults.js';
+import { faultOf, mustBe } from './faults.js';
 import { FIXED, hmacKey } from './templates.js';
 
 /** A page's key, or several keys of one label. */
@@ -60,6 +60,6 @@ function faultOfPageKey(
   const key = handles[0] as pkcs11.Handle;
   const backedUp = binding.isTrue(key, pkcs11.CKA_EXTRACTABLE);
   const hardenings = FIXED.filter(({ type }) => hardened.has(type));
-  const lacking = faultOf(binding, key, hmacKey(label, { backedUp }), { restored, hardenings });
-  return lacking && `it lacks ${lacking}`;
+  const wrong = faultOf(binding, key, hmacKey(label, { backedUp }), { restored, hardenings });
+  return wrong && mustBe('this key', wrong);
 }

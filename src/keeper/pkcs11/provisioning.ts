@@ -77,7 +77,7 @@ function longLivedKeys(binding: Binding, backedUp: boolean): Map<string, pkcs11.
   const inUse = isInUse(binding);
   for (const label of Object.values(KEY_LABELS))
     for (const handle of keysNamed(binding, label, true))
-      if (inUse || faultOf(binding, handle, templateOf(label, { backedUp })) !== 'CKA_LOCAL=true')
+      if (inUse || faultOf(binding, handle, templateOf(label, { backedUp }))?.type !== pkcs11.CKA_LOCAL)
         keys.set(label, handle);
   return keys;
 }

@@ -9,8 +9,8 @@ export async function tryThreads(profile: Profile): Promise<Finding> {
     const shared = pool.sharesHandles;
     await pool.close();
     const detail = shared
-      ? 'handles are good on both'
-      : 'handles are good where they were got only: one session writes the counters';
+      ? 'a handle is valid in both sessions'
+      : 'a handle is valid only in the session it came from: one session writes the counters';
     return { name, result: 'works', detail };
   } catch (error) {
     const { reason, message } = error as TokenError;
