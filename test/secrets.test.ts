@@ -5,9 +5,15 @@ import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { types } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import { Daemon } from '../rig/daemon.js';
-import { run } from '../rig/token.js';
+import { freshToken, run } from '../rig/token.js';
 import { newBackupKey } from '../src/client/index.js';
+import { readLogin } from '../src/keeper/elements/index.js';
+import { KEY_LABELS } from '../src/keeper/pkcs11/index.js';
+import { TokenPool } from '../src/keeper/pool/index.js';
+import { generateKE1, PLAIN } from '../src/protocol/index.js';
 
 /** @returns names of the needles found in the memory of a process */
 function searchMemory(pid: number, needles: Record<string, Uint8Array>): string[] {
@@ -34,6 +40,12 @@ function searchMemory(pid: number, needles: Record<string, Uint8Array>): string[
   closeSync(memory);
   return [...found].sort();
 }
+
+/** All views in what is posted to a thread. */
+const viewsIn = (value: unknown): Uint8Array[] => {
+  if (types.isUint8Array(value)) return [value];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(viewsIn) : [];
+};
 
 describe('secrets', () => {
   const work = mkdtempSync(join(tmpdir(), 'bkv-secrets-'));
@@ -74,6 +86,29 @@ describe('secrets', () => {
     for (const secret of Object.values(secrets).slice(0, -1))
       for (const encoding of ['utf8', 'hex', 'base64url'] as const)
         assert.ok(!daemon.logs.includes(Buffer.from(secret).toString(encoding)));
+  });
+
+  it('a thread of the token is given the bytes of its calls, and none that lie beside them in the pool', async () => {
+    const token = await TokenPool.open(freshToken());
+    const posted: Uint8Array[] = [];
+    const { postMessage } = Worker.prototype;
+    Worker.prototype.postMessage = function (message: unknown, ...rest: []) {
+      posted.push(...viewsIn(message));
+      postMessage.call(this, message, ...rest);
+    };
+    try {
+      await token.call('hmac', KEY_LABELS.fake, Buffer.from('in the pool'));
+      const key = { scalar: Buffer.from('01'.repeat(32), 'hex') };
+      const { KE1, ...elements } = readLogin(generateKE1(Buffer.from('a guess')).KE1);
+      const record = Buffer.concat([KE1.subarray(0, 33), new Uint8Array(96)]);
+      assert.ok(record.buffer.byteLength > record.length, 'it lies in the pool');
+      await token.call('login', key, { label: KEY_LABELS.static }, { ...PLAIN, KE1, ...elements, record });
+    } finally {
+      Worker.prototype.postMessage = postMessage;
+      await token.close();
+    }
+    assert.deepEqual(posted.map(({ length }) => length).sort(), [0, 11, 32, 65, 65, 98, 129].sort());
+    for (const { length, buffer } of posted) assert.equal(buffer.byteLength, length);
   });
 
   it('serves TLS, and asks for client certificates if configured', async () => {

@@ -72,7 +72,7 @@ export class Thread {
 
   run(jobs: readonly Job[]): void {
     this.running = jobs;
-    this.#worker.postMessage(jobs.map(({ method, args }) => ({ method, args })));
+    this.#worker.postMessage(jobs.map(({ method, args }) => ({ method, args: args.map(ownBytes) })));
   }
 
   /** Tells the session about a page's key. If handles are not shared, it looks for the label. */
@@ -106,4 +106,16 @@ export class Thread {
     if (failure) commanded?.reject(errorOf(failure));
     else commanded?.resolve(value);
   }
+}
+
+/**
+ * A view that is posted takes its whole buffer along. For one in the pool that Buffers share, that is what
+ * was read and written for others.
+ */
+function ownBytes(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (value instanceof Uint8Array)
+    return value.length === value.buffer.byteLength ? value : new Uint8Array(value);
+  if (Array.isArray(value)) return value.map(ownBytes);
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, ownBytes(one)]));
 }
