@@ -566,6 +566,34 @@ describe('a vault in memory', () => {
     assert.equal(await alice.left(), MAX - 1);
   });
 
+  it('zeroes the KE3 that it expects, however a recovery ends', async () => {
+    const expected: Uint8Array[] = [];
+    const call = token.call.bind(token);
+    token.call = async (method, ...args) => {
+      const answer = await call(method, ...args);
+      if (method === 'login') expected.push((answer as { expectedKE3: Uint8Array }).expectedKE3);
+      return answer;
+    };
+    const alice = person('alice');
+    await alice.register('right');
+    await (await alice.prove('right'))();
+    const wrong = await alice.start('wrong');
+    await assert.rejects(
+      vault.finishRecovery(alice.id, wrong.recoveryId, random(32)),
+      code('wrong-password'),
+    );
+    await vault.abandonRecovery(alice.id, (await alice.start('wrong')).recoveryId);
+    await vault.close();
+    await open({ exchangeLifetime: 20 });
+    const late = await person('alice').start('right');
+    await setTimeout(60);
+    await assert.rejects(
+      vault.finishRecovery(alice.id, late.recoveryId, random(32)),
+      code('exchange-expired'),
+    );
+    assert.deepEqual(expected, Array(4).fill(new Uint8Array(32)));
+  });
+
   it('forgets a deleted account, and its old row opens no more after a sweep', async () => {
     const [alice, bob] = [person('alice'), person('bob')];
     await alice.register('right');

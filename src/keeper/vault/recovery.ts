@@ -198,6 +198,7 @@ export class Recoveries {
 
   /** An attempt ended without proof. At the limit, once no other attempt is open, the account is locked. */
   async fail(recovery: Recovery, end: 'failed' | 'expired', requestId = recovery.requestId): Promise<void> {
+    recovery.expectedKE3.fill(0);
     this.#tellFailed(recovery, end, requestId);
     await this.#end(recovery, requestId);
   }
