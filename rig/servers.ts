@@ -79,3 +79,22 @@ export async function proxy(port: number, behaviour: Behaviour): Promise<{ serve
   await new Promise<void>((resolve) => made.listen(0, '127.0.0.1', resolve));
   return { server: made, port: (made.address() as AddressInfo).port };
 }
+
+/**
+ * Writes spaces as long as they are taken. They end after 200 MB, so that a client that reads all of them fails
+ * a test and does not hang. @param sent is told how many bytes were written
+ */
+export function pour(into: ServerResponse, sent: (bytes: number) => void): void {
+  const piece = Buffer.alloc(100_000, ' ');
+  let left = 2000;
+  const more = (): void => {
+    for (let full = false; !full; left--) {
+      if (left === 0) return void into.end();
+      sent(piece.length);
+      full = !into.write(piece);
+    }
+    into.once('drain', more);
+  };
+  into.on('error', () => undefined);
+  more();
+}

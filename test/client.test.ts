@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
+import { pour } from '../rig/servers.js';
 import {
   argon2,
   type BkvError,
@@ -198,15 +199,9 @@ describe('the client library, before it asks and when it is answered', () => {
     let sent = 0;
     answer = (_incoming, outgoing) => {
       outgoing.writeHead(200, { 'content-type': 'application/json' });
-      const more = () => {
-        // The answer ends after 200 MB, so that a client that reads all of it fails the test and does not hang.
-        for (let full = false; !full; sent += 100_000) {
-          if (sent > 200_000_000) return outgoing.end();
-          full = !outgoing.write(Buffer.alloc(100_000, ' '));
-        }
-        outgoing.once('drain', more);
-      };
-      more();
+      pour(outgoing, (bytes) => {
+        sent += bytes;
+      });
     };
     await assert.rejects(vault().status(), /is not a vault/);
     assert.ok(sent < 50_000_000, `${sent} bytes were sent`);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { randomStream, seed } from '../rig/random.js';
 import {
   backupEntries,
+  identify,
   listOpeners,
   migrate,
   prune,
@@ -406,6 +407,28 @@ describe(`a repository of backups (BKV_SEED=${seed})`, () => {
   });
 
   describe('prune', () => {
+    it('a prune reads each snapshot once and each list at most twice; a look reads the newest snapshot', async () => {
+      const files: Record<string, string> = {};
+      for (let i = 0; i < 8000; i++) files[`a rather long name of a file ${10_000 + i}`] = '';
+      const runs = 6;
+      for (let i = 0; i < runs; i++) await run({ ...files, zz: `${i}` });
+      const lists = (await snapshots(storage, key)).snapshots.map(({ list }) => list);
+      assert.ok((lists[0]?.length ?? 0) > 2, 'snapshots have lists in common');
+      storage.requests.length = 0;
+      assert.equal((await prune(storage, key, 4, 0)).snapshots, 2);
+      const reads = (folder: string) => storage.requests.filter((one) => one.startsWith(`read ${folder}/`));
+      assert.equal(reads('snapshots').length, runs);
+      // The lists of the newest snapshot are also read to see whether all its parts are there.
+      assert.ok(
+        reads('parts').length <= (lists[0]?.length ?? 0) * 2 + runs,
+        `${reads('parts').length} lists`,
+      );
+      storage.requests.length = 0;
+      const { newest } = await identify(storage, key);
+      assert.equal(reads('snapshots').length, 1);
+      assert.equal(newest, (await names()).at(-1));
+    });
+
     it('marks, waits a day by the clock of the storage, and deletes', async () => {
       await run({ a: large() });
       await run({ b: 'b' });

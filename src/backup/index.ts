@@ -31,6 +31,6 @@ export {
   type Sink,
 } from './restore.js';
 export { OlderKeys, type SeenEpoch } from './seen.js';
-export { type Choice, type Identity, type Listing, snapshots } from './snapshots.js';
+export { type Choice, type Identity, identify, type Listing, snapshots } from './snapshots.js';
 export type { FileInfo, LeftOut, OpenFile, Problem, SourceEntry } from './source.js';
 export { type Verdict, type VerifyOptions, verify } from './verify.js';

@@ -1,137 +1,93 @@
 import { concatBytes } from '@noble/hashes/utils.js';
 import { PART_BYTES } from './cipher.js';
-import { text } from './encoding.js';
 import { V1 } from './epoch.js';
 import { BackupError } from './errors.js';
 import type { Entry, FileEntry, Part, Piece, Snapshot } from './format.js';
-import { comparePaths, hashPath } from './paths.js';
+import { comparePaths } from './paths.js';
 import type { Repository } from './repository.js';
 
-/** Bytes after which a list may end, and bytes at which it must. */
-const LEAST = 64 * 1024;
-const MOST = 1024 * 1024;
-/** One of this many paths may end a list. */
-const ONE_OF = 1024;
 /** How many lists are read ahead. */
 const AHEAD = 3;
-/** How many lists are stored at the same time. */
-const AT_ONCE = 4;
-/** Most pieces of a file in one line. */
-const PIECES = 10_000;
 
 /** A list of files as it is stored. */
 export type Listed = Snapshot['list'][number];
 
-/** Writes entries, in order, into lists: parts that can each be read separately. */
-export class ListWriter {
-  readonly #lists: Promise<Listed>[] = [];
-  #lines: string[] = [];
-  #length = 0;
-  #first = '';
-  readonly #parts = new Map<string, number>();
-  #rows: string[] = [];
+/** Is told about a list that cannot be read, and the rest follows. Without it, such a list throws. */
+export type OnDamage = (error: BackupError) => void;
 
-  /** @param epoch that of the lists @param put stores a list */
-  constructor(
-    readonly epoch: string,
-    readonly put: (plaintext: Uint8Array) => Promise<Part>,
-  ) {}
-
-  async write(entry: Entry): Promise<void> {
-    if (this.#lines.length === 0) this.#first = entry.path;
-    if (entry.type === 'file') await this.#file(entry);
-    else this.#line(JSON.stringify(entry));
-    if (this.#length >= MOST || (this.#length >= LEAST && hashPath(entry.path) % ONE_OF === 0))
-      await this.#end();
+async function attempt<T>(
+  onDamage: OnDamage | undefined,
+  work: () => Promise<T> | T,
+): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!onDamage || !(error instanceof BackupError)) throw error;
+    onDamage(error);
+    return undefined;
   }
+}
 
-  async #file({ content, ...rest }: FileEntry): Promise<void> {
-    const pieces = (from: number) => content.slice(from, from + PIECES).map((piece) => this.#piece(piece));
-    this.#line(JSON.stringify({ ...rest, content: pieces(0) }));
-    for (let at = PIECES; at < content.length; at += PIECES) {
-      if (this.#length >= MOST) {
-        await this.#end();
-        this.#first = rest.path;
-      }
-      this.#line(JSON.stringify({ more: pieces(at) }));
-    }
-  }
-
-  #piece({ part, offset, length }: Piece): [number, number, number] {
-    if (!part) return [-1, offset, length];
-    let index = this.#parts.get(part.name);
-    if (index === undefined) {
-      index = this.#parts.size;
-      this.#parts.set(part.name, index);
-      const row = [part.name, part.length, ...(part.epoch === this.epoch ? [] : [part.epoch])];
-      this.#rows.push(JSON.stringify(row));
-      this.#length += part.name.length;
-    }
-    return [index, offset, length];
-  }
-
-  #line(line: string): void {
-    this.#lines.push(line);
-    this.#length += line.length;
-  }
-
-  /** Stores what is written until now, while writing goes on. */
-  async #end(): Promise<void> {
-    if (this.#lines.length === 0) return;
-    const plaintext = text(`{"parts":[${this.#rows.join(',')}]}\n${this.#lines.join('\n')}\n`);
-    const first = this.#first;
-    const listed = this.put(plaintext).then((part) => ({ part, first }));
-    listed.catch(() => undefined);
-    this.#lists.push(listed);
-    [this.#lines, this.#rows, this.#length] = [[], [], 0];
-    this.#parts.clear();
-    await this.#lists.at(-AT_ONCE);
-  }
-
-  /** Stores the rest. @returns all lists, in order */
-  async end(): Promise<Listed[]> {
-    await this.#end();
-    return Promise.all(this.#lists);
+/** Lists with their content, which is `undefined` if it is damaged. Some are read ahead. */
+async function* readLists(
+  repository: Repository,
+  lists: readonly Listed[],
+  onDamage?: OnDamage,
+): AsyncGenerator<{ part: Part; plaintext: Uint8Array | undefined }> {
+  const read = (at: number) => {
+    const next = lists[at];
+    const reading = next && attempt(onDamage, () => repository.getPart(next.part));
+    reading?.catch(() => undefined);
+    return reading;
+  };
+  const ahead = lists.slice(0, AHEAD).map((_, i) => read(i));
+  for (const [i, { part }] of lists.entries()) {
+    const plaintext = await ahead.shift();
+    ahead.push(read(i + AHEAD));
+    yield { part, plaintext };
   }
 }
 
 /**
  * The entries of a snapshot, in their order.
- * @param wanted decides whether a list is read, by its first path and that of the next list @param onDamage
- * is told about a list that cannot be read, and the rest follows; without it, such a list throws.
+ * @param wanted decides whether a list is read, by its first path and that of the next list
  * @throws BackupError, StorageError
  */
 export async function* readEntries(
   repository: Repository,
   { list, version }: Pick<Snapshot, 'list' | 'version'>,
-  onDamage?: (error: BackupError) => void,
+  onDamage?: OnDamage,
   wanted: (first: string, next: string | undefined) => boolean = () => true,
 ): AsyncGenerator<Entry> {
-  const attempt = async <T>(work: () => Promise<T> | T): Promise<T | undefined> => {
-    try {
-      return await work();
-    } catch (error) {
-      if (!onDamage || !(error instanceof BackupError)) throw error;
-      onDamage(error);
-      return undefined;
-    }
-  };
   const lists = version === 1 ? list : list.filter(({ first = '' }, i) => wanted(first, list[i + 1]?.first));
-  const read = (at: number) => {
-    const next = lists[at];
-    const reading = next && attempt(() => repository.getPart(next.part));
-    reading?.catch(() => undefined);
-    return reading;
-  };
   const parser = version === 1 ? new V1Parser() : new Parser();
-  const ahead = lists.slice(0, AHEAD).map((_, i) => read(i));
-  for (let i = 0; i < lists.length; i++) {
-    const plaintext = await ahead.shift();
-    ahead.push(read(i + AHEAD));
-    const epoch = lists[i]?.part.epoch as string;
-    yield* (await attempt(() => parser.entries(plaintext, epoch))) ?? [];
-  }
+  for await (const { part, plaintext } of readLists(repository, lists, onDamage))
+    yield* (await attempt(onDamage, () => parser.entries(plaintext, part.epoch))) ?? [];
   yield* parser.end();
+}
+
+/** The parts that each list of a snapshot names, without those of damaged lists. @throws BackupError, StorageError */
+export async function* readParts(
+  repository: Repository,
+  { list, version }: Pick<Snapshot, 'list' | 'version'>,
+  onDamage?: OnDamage,
+): AsyncGenerator<{ list: Part; parts: readonly Part[] }> {
+  const v1 = version === 1 ? new V1Parser() : undefined;
+  for await (const { part, plaintext } of readLists(repository, list, onDamage)) {
+    const parts = await attempt(onDamage, () =>
+      v1 ? partsUsed(v1.entries(plaintext)) : partsNamed(plaintext, part.epoch),
+    );
+    if (plaintext && parts) yield { list: part, parts };
+  }
+}
+
+const partsUsed = (entries: readonly Entry[]): Part[] =>
+  entries.flatMap((entry) => (entry.type === 'file' ? entry.content.flatMap(({ part }) => part ?? []) : []));
+
+/** The parts that the first line of a list names. */
+function partsNamed(list: Uint8Array | undefined, epoch: string): Part[] {
+  for (const line of list ? lines(list) : []) return partsOf(parse(line), epoch);
+  return [];
 }
 
 /** Makes entries of the lists of a snapshot, one after the other. */

@@ -1,9 +1,11 @@
 import { type Storage, StorageError } from '../storage/storage.js';
+import { TAG_BYTES } from './cipher.js';
 import { randomHex } from './encoding.js';
 import { BackupError } from './errors.js';
-import type { Snapshot } from './format.js';
-import { readEntries } from './list.js';
+import type { Part, Snapshot } from './format.js';
+import { readParts } from './list.js';
 import { MOST_NAMES, packNames, unpackNames } from './names.js';
+import { LIFE_MS, Needed } from './needed.js';
 import { objectsOf } from './objects.js';
 import type { BackupKey } from './openers.js';
 import { Repository } from './repository.js';
@@ -16,8 +18,6 @@ import { listSnapshots, snapshotPath } from './snapshots.js';
  * this much later.
  */
 const GRACE_MS = 24 * 3_600_000;
-/** Older claims were left behind by runs that have ended; older marks have done their work. */
-const LIFE_MS = 7 * 24 * 3_600_000;
 /** A prune deletes nothing on the basis of an older list. */
 const STALE_MS = 24 * 3_600_000;
 
@@ -64,14 +64,16 @@ export async function prune(
     throw new BackupError(`${storage.location} shows no snapshot that can be read; nothing was deleted`);
   const sizes = new Map<string, number>();
   for await (const { part, size } of repository.parts()) sizes.set(part, size);
-  const over = await tooMany(repository, snapshots, keep, sizes);
+  const over = new Set(await tooMany(repository, snapshots, keep, sizes));
   for (const { name } of over) await storage.delete(snapshotPath(name));
   await useReserve(storage);
-  await mark(repository, graceMs);
-  const swept = await sweep(repository, graceMs);
+  const needed = new Needed(repository);
+  for (const snapshot of snapshots) if (!over.has(snapshot)) await needed.add(snapshot);
+  await mark(repository, needed, graceMs);
+  const swept = await sweep(repository, needed, graceMs);
   await keepReserve(storage);
   await storage.flush();
-  return { snapshots: over.length, ...swept, damaged };
+  return { snapshots: over.size, ...swept, damaged };
 }
 
 /**
@@ -116,55 +118,22 @@ async function isWhole(
   snapshot: Snapshot,
   sizes: ReadonlyMap<string, number>,
 ): Promise<boolean> {
-  if (snapshot.leftOut > 0 || snapshot.files === 0) return false;
-  let whole = true;
-  await needs(repository, snapshot, (name, length) => {
+  const { leftOut, files, version } = snapshot;
+  if (leftOut > 0 || files === 0) return false;
+  const isThere = ({ name, length }: Part): boolean => {
     const size = sizes.get(name);
-    whole &&= size !== undefined && (length === undefined || size === length + 16);
-  }).catch((error) => {
-    if (!(error instanceof BackupError)) throw error;
-    whole = false;
-  });
-  return whole;
-}
-
-/**
- * Reports the parts that a snapshot names. @param onDamage gets a list that cannot be read; without it, such
- * a list throws
- */
-async function needs(
-  repository: Repository,
-  snapshot: Snapshot,
-  need: (name: string, length: number | undefined) => void,
-  onDamage?: (error: BackupError) => void,
-): Promise<void> {
-  for (const { part } of snapshot.list) need(part.name, snapshot.version === 1 ? undefined : part.length);
-  for await (const entry of readEntries(repository, snapshot, onDamage))
-    if (entry.type === 'file') for (const { part } of entry.content) if (part) need(part.name, part.length);
-}
-
-/**
- * What claims and snapshots name. Claims are read first, because a run writes its snapshot before it deletes
- * its claim.
- */
-async function needed(repository: Repository, now: number): Promise<Set<string>> {
-  const names = new Set<string>();
-  const { storage } = repository;
-  for await (const { name, written, content } of repository.sealed('claims', MOST_NAMES)) {
-    if (now - written > LIFE_MS) await storage.delete(name);
-    else for (const part of unpackNames(content ?? new Uint8Array())) names.add(part);
+    return size !== undefined && (length === undefined || size === length + TAG_BYTES);
+  };
+  try {
+    // How long the lists of version 1 are is not known.
+    const lists = snapshot.list.map(({ part }) => (version === 1 ? { ...part, length: undefined } : part));
+    if (!lists.every(isThere)) return false;
+    for await (const { parts } of readParts(repository, snapshot)) if (!parts.every(isThere)) return false;
+    return true;
+  } catch (error) {
+    if (error instanceof BackupError) return false;
+    throw error;
   }
-  const { snapshots, locked } = await listSnapshots(repository);
-  if (locked.length > 0)
-    throw new BackupError('another device has changed the keys of this backup meanwhile; try again');
-  for (const snapshot of snapshots)
-    await needs(
-      repository,
-      snapshot,
-      (part) => names.add(part),
-      () => undefined,
-    );
-  return names;
 }
 
 /** The storage's own time, taken from an object that is written now. */
@@ -179,15 +148,15 @@ async function timeOf(repository: Repository): Promise<number> {
 }
 
 /** Marks the parts that nobody needs, so that no run begins to rely on them. */
-async function mark(repository: Repository, graceMs: number): Promise<void> {
+async function mark(repository: Repository, needed: Needed, graceMs: number): Promise<void> {
   const now = await timeOf(repository);
   const marked = new Set<string>();
   for await (const { content } of repository.sealed('marks', MOST_NAMES))
     for (const name of unpackNames(content ?? new Uint8Array())) marked.add(name);
-  const names = await needed(repository, now);
+  await needed.look(now);
   const over: string[] = [];
   for await (const { part, written } of repository.parts())
-    if (!names.has(part) && !marked.has(part) && now - written >= graceMs) over.push(part);
+    if (!needed.has(part) && !marked.has(part) && now - written >= graceMs) over.push(part);
   // The first mark is small enough for a full storage. What it frees makes room for the second.
   for (const some of [over.slice(0, FIRST_MARK), over.slice(FIRST_MARK)]) {
     if (some.length === 0) continue;
@@ -202,7 +171,11 @@ async function mark(repository: Repository, graceMs: number): Promise<void> {
 }
 
 /** Deletes the parts of marks that have waited, and that still nobody needs. */
-async function sweep(repository: Repository, graceMs: number): Promise<Pick<Pruned, 'parts' | 'marked'>> {
+async function sweep(
+  repository: Repository,
+  needed: Needed,
+  graceMs: number,
+): Promise<Pick<Pruned, 'parts' | 'marked'>> {
   const now = await timeOf(repository);
   const [due, waiting] = [new Set<string>(), new Set<string>()];
   const done: string[] = [];
@@ -212,11 +185,11 @@ async function sweep(repository: Repository, graceMs: number): Promise<Pick<Prun
     if (now - written > LIFE_MS + graceMs) done.push(name);
   }
   const listed = Date.now();
-  const names = due.size > 0 ? await needed(repository, now) : new Set<string>();
+  if (due.size > 0) await needed.look(now);
   const there: string[] = [];
   let marked = 0;
   for await (const { part } of repository.parts()) {
-    if (due.has(part) && !names.has(part)) there.push(part);
+    if (due.has(part) && !needed.has(part)) there.push(part);
     else if (waiting.has(part)) marked++;
   }
   for (const part of there) {

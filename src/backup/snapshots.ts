@@ -100,8 +100,14 @@ export interface Listing {
 }
 
 /** All snapshots. @throws StorageError */
-export async function listSnapshots(repository: Repository): Promise<Listing> {
-  const names = await snapshotNames(repository.storage);
+export const listSnapshots = async (repository: Repository): Promise<Listing> =>
+  readSnapshots(repository, await snapshotNames(repository.storage));
+
+/** The snapshots of these names, several read at the same time. @throws StorageError */
+export async function readSnapshots(
+  repository: Repository,
+  names: readonly SnapshotName[],
+): Promise<Listing> {
   const listing: Listing = { snapshots: [], damaged: [], locked: [] };
   const { parallel } = repository.storage;
   for (let at = 0; at < names.length; at += parallel) {
@@ -134,12 +140,18 @@ export const isFrom = ({ host, source }: Origin, wanted: Origin): boolean =>
   (wanted.host === undefined || host === wanted.host) &&
   (wanted.source === undefined || source === wanted.source);
 
+/** The snapshots that can be read. */
+async function* newestFirst(repository: Repository): AsyncGenerator<Snapshot> {
+  for (const name of (await snapshotNames(repository.storage)).reverse()) {
+    const found = await tryRead(repository, name);
+    if (typeof found === 'object') yield found;
+  }
+}
+
 /** The newest snapshot that can be read, from the wanted origin if one is given. @throws StorageError */
 export async function newestSnapshot(repository: Repository, origin: Origin): Promise<Snapshot | undefined> {
   let other: Snapshot | undefined;
-  for (const name of (await snapshotNames(repository.storage)).reverse()) {
-    const found = await tryRead(repository, name);
-    if (typeof found !== 'object') continue;
+  for await (const found of newestFirst(repository)) {
     if (found.host === origin.host && found.source === origin.source) return found;
     other ??= found;
   }
@@ -189,6 +201,17 @@ export const identityOf = ({ id, keyring }: Repository): Identity => ({
   id,
   epochs: keyring.epochs.map(({ mark }) => mark),
 });
+
+/** What a device remembers of a backup, and the newest snapshot that can be read. @throws BackupError, StorageError */
+export async function identify(
+  storage: Storage,
+  backupKey: BackupKey,
+): Promise<Identity & { readonly newest?: string }> {
+  const repository = await Repository.open(storage, backupKey);
+  const identity = identityOf(repository);
+  for await (const { name } of newestFirst(repository)) return { ...identity, newest: name };
+  return identity;
+}
 
 /** The snapshots of a backup in their order, the newest last, and the names of those that cannot be read. */
 export async function snapshots(

@@ -54,8 +54,7 @@ export async function run(
       },
     });
     const { files, bytes, changed, leftOut } = done;
-    const newest = [{ name: done.snapshot }];
-    await compareWithSeen(storage, key, { ...done, snapshots: newest }, acceptOlderKeys);
+    await compareWithSeen(storage, key, { ...done, newest: done.snapshot }, acceptOlderKeys);
     endUnlessAll(leftOut);
     report(json, { files, bytes, changed, skipped, leftOut }, () => [
       ...listed('left out', leftOut),
@@ -98,7 +97,8 @@ export async function list(source: string, given: OpenerFlags & ListFlags): Prom
   const [key, { json, ...origin }] = await opened(given);
   return withStorage(source, async (storage) => {
     const found = await snapshots(storage, key);
-    await compareWithSeen(storage, key, found);
+    const newest = found.snapshots.at(-1)?.name;
+    await compareWithSeen(storage, key, { ...found, ...(newest !== undefined && { newest }) });
     const wanted = found.snapshots.filter(
       ({ host, source }) =>
         [host, undefined].includes(origin.host) && [source, undefined].includes(origin.source),

@@ -3,10 +3,10 @@ import { resolve } from 'node:path';
 import {
   type BackupKey,
   type Identity,
+  identify,
   openerId,
   openerOf,
   type SeenEpoch,
-  snapshots,
 } from '../backup/index.js';
 import type { Storage } from '../storage/index.js';
 import { readState, writeState } from './state.js';
@@ -21,7 +21,7 @@ interface Seen {
   epochs?: Record<string, string>;
 }
 
-type Shown = Identity & { readonly snapshots: readonly { readonly name: string }[] };
+type Shown = Identity & { readonly newest?: string };
 
 const isOld = (name: string): boolean => /^\d{8}T/.test(name);
 /** Snapshots of version 1 come before all others. */
@@ -46,7 +46,7 @@ export const seenEpoch =
 
 /** {@link compareWithSeen} with what the storage shows now. */
 export const look = async (storage: Storage, key: BackupKey): Promise<void> =>
-  compareWithSeen(storage, key, await snapshots(storage, key));
+  compareWithSeen(storage, key, await identify(storage, key));
 
 /**
  * Warns when the storage shows an older state than this device has seen, or another backup. All files of such
@@ -56,7 +56,7 @@ export const look = async (storage: Storage, key: BackupKey): Promise<void> =>
 export async function compareWithSeen(
   { location, folder }: Storage,
   key: BackupKey,
-  { id, epochs, snapshots }: Shown,
+  { id, epochs, newest = '' }: Shown,
   acceptOlderKeys = false,
 ): Promise<void> {
   const name = nameOf(key);
@@ -65,7 +65,6 @@ export async function compareWithSeen(
     .update(folder === undefined ? location : resolve(folder))
     .digest('hex');
   const before = seen.newest[id] ?? '';
-  const newest = snapshots.at(-1)?.name ?? '';
   if (before !== '' && (newest === '' || isNewer(before, newest)))
     warn(
       `this device has seen snapshot ${before}, and the newest there is ${newest || 'none'}: the storage shows an old state`,

@@ -1,4 +1,4 @@
-import { type BackupKey, openerId, type SeenEpoch, snapshots } from '../backup/index.js';
+import { type BackupKey, identify, openerId, type SeenEpoch } from '../backup/index.js';
 import type { Storage } from '../storage/storage.js';
 
 /** What this device keeps about backups. Nothing of it opens one. */
@@ -32,7 +32,7 @@ export function lastUsed(id: string): Date | undefined {
  * undo that.
  */
 export async function remember(storage: Storage, opener: BackupKey): Promise<void> {
-  const { id, epochs } = await snapshots(storage, opener);
+  const { id, epochs } = await identify(storage, opener);
   const { epochs: seen, used } = read();
   const before = seen[id];
   const [newest] = epochs;
