@@ -239,6 +239,47 @@ describe('a vault in memory', () => {
     assert.equal(await person('alice').left(), MAX - 1);
   });
 
+  it('takes no counters of version 2, which anybody with the PIN can write, in place of its own', async () => {
+    await person('alice').register('right');
+    await person('alice').start('wrong');
+    const { store } = token;
+    const [, generation] = /\.(\d+)$/.exec([...store.keys][0] as string) as unknown as [string, string];
+    const numbers = (...pairs: [bytes: 4 | 8, value: number][]) =>
+      Buffer.concat(
+        pairs.map(([length, value]) => Buffer.from(value.toString(16).padStart(2 * length, '0'), 'hex')),
+      );
+    const head = (magic: string) => Buffer.concat([bytes(magic), Buffer.of(2, 0, 0, 0)]);
+    const forge = async () => {
+      await vault.close();
+      store.objects.clear();
+      store.plant(
+        'bkv.ledger.page.0',
+        // Every cell is an account's that has every attempt left.
+        Buffer.concat([
+          head('BKVP'),
+          numbers([4, 0], [4, Number(generation)], [8, 8], [4, 0], [4, 0]),
+          Buffer.alloc(4064, 1),
+        ]),
+      );
+      store.plant(
+        'bkv.ledger.journal',
+        Buffer.concat([head('BKVJ'), numbers([8, 9], [8, 9], [8, 8], [4, 1], [4, 1])]),
+      );
+    };
+    await forge();
+    await assert.rejects(open(), /of version 2 only/);
+    // Whoever writes to the database too hides what it remembers of the ledger.
+    records.binding = async () => undefined;
+    await forge();
+    await assert.rejects(open(), /of version 2 only/);
+    // The rows can be put back later.
+    await records.close();
+    records = await Records.open(':memory:');
+    await records.prepare();
+    await forge();
+    await assert.rejects(open(), /of version 2 only/);
+  });
+
   it('lets open exchanges end before it stops, and begins none meanwhile', async () => {
     const alice = person('alice');
     const sealed = await alice.register('right');

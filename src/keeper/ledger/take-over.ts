@@ -53,12 +53,18 @@ export async function takeOver(
 }
 
 /**
- * What the token's ledger holds, read without taking it over, because its writer may be at work. @throws
- * LedgerCorrupt
+ * What the token's ledger holds, read without taking it over, because its writer may be at work.
+ * @throws LedgerCorrupt, also for a ledger of version 2 only: nothing authenticates it, so whoever has the PIN
+ * could give back attempts by one
  */
-export async function peek(store: LedgerStore, limit: number): Promise<{ pages: number; live: number }> {
+export async function peek(store: LedgerStore): Promise<{ pages: number; live: number }> {
   const { genuine, v2 } = await sort(store, await store.listData(LEDGER_PREFIX));
-  const pages = replay(genuine)?.pages ?? (v2.length > 0 ? replayV2(v2, limit).pages : []);
+  const found = replay(genuine);
+  if (!found && v2.length > 0)
+    throw new LedgerCorrupt(
+      "the token holds a ledger of version 2 only, which no vault of this version has written: somebody replaced the retry counters. Bring the token's newest state back",
+    );
+  const pages = found?.pages ?? [];
   const live = pages.reduce((sum, { words }) => sum + words.filter(isLiveWord).length, 0);
   return { pages: pages.length, live };
 }

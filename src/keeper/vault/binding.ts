@@ -21,16 +21,16 @@ const name = (serverPublicKey: Uint8Array): string => Buffer.from(serverPublicKe
 /**
  * What the database remembers about the ledger; `undefined` if no vault has claimed the database.
  * @param serverPublicKey the token's, 33 bytes
- * @throws ForeignDatabase when database and token are of two vaults
+ * @throws ForeignDatabase when database and token are of two vaults; LedgerCorrupt
  */
 export async function knownMark(
   token: Token,
   records: Records,
-  { serverPublicKey, limit }: { serverPublicKey: Uint8Array; limit: number },
+  serverPublicKey: Uint8Array,
 ): Promise<KeptMark | undefined> {
   const binding = await records.binding();
   if (!binding) {
-    await assertOneVault(token, records, await peek(tokenStore(token), limit), serverPublicKey);
+    await assertOneVault(token, records, await peek(tokenStore(token)), serverPublicKey);
     return undefined;
   }
   if (Buffer.from(binding.serverPublicKey).equals(serverPublicKey))

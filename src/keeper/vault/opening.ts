@@ -108,7 +108,7 @@ async function openLedger(
   const store = tokenStore(token);
   const generatePageKey = (label: string) => store.generatePageKey(label).then(changed);
   const destroyPageKey = (label: string) => store.destroyPageKey(label).then(changed);
-  const known = await knownMark(token, records, { serverPublicKey, limit: maxAttempts });
+  const known = await knownMark(token, records, serverPublicKey);
   return Ledger.open(
     { ...store, generatePageKey, destroyPageKey },
     {
