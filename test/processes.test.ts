@@ -176,13 +176,16 @@ describe('the processes of a daemon', function () {
     assert.equal(await ask({ 'content-type': 'text/plain' }), 415);
   });
 
-  it('an HTTP side that is killed is started again, on the same keeper', async () => {
+  it('an HTTP side that is killed is started again, on the same keeper; SIGHUPs meanwhile end nothing', async () => {
     const { http, keeper } = daemon.processes();
+    const before = daemon.logs.length;
     process.kill(http as number, 'SIGKILL');
     await until('the HTTP side', () => {
-      const now = daemon.processes();
-      return now.http !== undefined && now.http !== http && now.keeper === keeper;
+      daemon.child.kill('SIGHUP');
+      return daemon.logs.slice(before).includes('"serving"');
     });
+    assert.equal(daemon.processes().keeper, keeper);
+    assert.equal(daemon.logs.slice(before).split('is started again').length, 2);
   });
 });
 

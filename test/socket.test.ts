@@ -188,6 +188,22 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     );
   });
 
+  it('does not log each caller of many that it hangs up on', async () => {
+    const { write } = process.stderr;
+    let lines = 0;
+    process.stderr.write = ((text: string) => {
+      lines += String(text).split('was disconnected').length - 1;
+      return true;
+    }) as typeof write;
+    const begun = performance.now();
+    try {
+      for (let i = 0; i < 60; i++) assert.ok(await hangsUp(Buffer.from('garbage, not a greeting\n')));
+    } finally {
+      process.stderr.write = write;
+    }
+    assert.ok(lines <= 1 + (performance.now() - begun) / 1000, `${lines} lines`);
+  });
+
   it('makes a flooding caller wait, and no other', async () => {
     holding = true;
     const flood = open();

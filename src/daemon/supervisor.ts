@@ -10,6 +10,7 @@ import {
   aborted,
   harden,
   harmlessEnvironment,
+  hearsSignals,
   hurrySignal,
   Restarts,
   stopped,
@@ -37,6 +38,7 @@ const PATIENCE_MS = 25_000;
 class Part {
   readonly ended: Promise<number>;
   readonly #child: ChildProcess;
+  #hears = false;
   #told = false;
 
   constructor(command: string, flags: Readonly<Record<string, string | undefined>>) {
@@ -46,6 +48,9 @@ class Part {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       // The environment may hold the PIN and the database's password.
       env: command === 'keeper' ? process.env : harmlessEnvironment(),
+    });
+    this.#child.on('message', (message) => {
+      this.#hears ||= hearsSignals(message);
     });
     this.ended = new Promise((done) => {
       this.#child.once('exit', (code, signal) => {
@@ -57,8 +62,9 @@ class Part {
     });
   }
 
+  /** Makes the process read its certificates again, which one that is still starting does anyway. */
   hangUp(): void {
-    this.#child.kill('SIGHUP');
+    if (this.#hears) this.#child.kill('SIGHUP');
   }
 
   /**
@@ -132,20 +138,14 @@ async function keepRunning(
   signal: AbortSignal,
 ): Promise<number | undefined> {
   const restarts = new Restarts();
+  let part: Part | undefined;
+  process.on('SIGHUP', () => part?.hangUp());
+  signal.addEventListener('abort', () => void part?.stop(), { once: true });
   while (!signal.aborted) {
     const begun = performance.now();
-    const part = new Part(command, flags);
-    const hangUp = () => part.hangUp();
-    process.on('SIGHUP', hangUp);
-    void part.ended.then(() => process.off('SIGHUP', hangUp));
-    const aborted = new Promise<undefined>((done) =>
-      signal.addEventListener('abort', () => done(undefined), { once: true }),
-    );
-    const code = await Promise.race([part.ended, aborted]);
-    if (code === undefined || signal.aborted) {
-      await part.stop();
-      return undefined;
-    }
+    part = new Part(command, flags);
+    const code = await part.ended;
+    if (signal.aborted) break;
     if (IN_VAIN.has(code)) return code;
     const wait = restarts.waitAfter(begun);
     log.error('a process ended, and is started again', { process: command, code, wait });

@@ -51,5 +51,7 @@ export const readMetrics = (path: string): Promise<string> =>
       if (code === 'ENOENT' || code === 'ECONNREFUSED') resolve('');
       else notWhole();
     });
+    // It ends with neither an answer nor an error when another protocol is answered, for one.
+    asked.on('close', notWhole);
     asked.end();
   });

@@ -1,7 +1,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import { type AddressInfo, createServer } from 'node:net';
 import type { HostPort } from '../config/index.js';
-import { Restarts, stopSignal } from '../process/index.js';
+import { hearsSignals, Restarts, stopSignal } from '../process/index.js';
 import { log } from './log.js';
 
 // Workers accept connections themselves, so that none waits in the primary for a worker that has just died.
@@ -11,6 +11,8 @@ cluster.schedulingPolicy = cluster.SCHED_NONE;
 export class Workers {
   #served = false;
   readonly #restarts = new Restarts();
+  /** workers that a signal no longer ends unheard */
+  readonly #hearing = new Set<Worker>();
   #port = 0;
 
   /** @param address if its port is 0, all workers share any free one */
@@ -28,9 +30,9 @@ export class Workers {
     return first;
   }
 
-  /** Makes all workers read their certificates again. */
+  /** Makes all workers read their certificates again, which those that are still starting do anyway. */
   hangUp(): void {
-    for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGHUP');
+    for (const worker of this.#hearing) worker.process.kill('SIGHUP');
   }
 
   /** Waits until all have ended. */
@@ -49,12 +51,15 @@ export class Workers {
     const worker = cluster.fork({ BKV_HTTP_WORKER: String(number), BKV_HTTP_PORT: String(this.#port) });
     const begun = performance.now();
     return new Promise((resolve, reject) => {
-      worker.on('message', ({ listening }: { listening?: string }) => {
+      worker.on('message', (message: { listening?: string } | null) => {
+        if (hearsSignals(message)) this.#hearing.add(worker);
+        const listening = message?.listening;
         if (listening === undefined) return;
         this.#served = true;
         resolve(listening);
       });
       worker.on('exit', (code, signal) => {
+        this.#hearing.delete(worker);
         reject(new Error(`an HTTP worker ended with ${signal ?? code}`));
         if (stopSignal.aborted || !this.#served) return;
         const wait = this.#restarts.waitAfter(begun);

@@ -19,7 +19,7 @@ import {
   TokenError,
 } from './pkcs11/index.js';
 import { type Token, TokenPool } from './pool/index.js';
-import { Records, takeDutyLock } from './records/index.js';
+import { dutyLock, Records } from './records/index.js';
 import { ADMIN, API, type Handlers, SOCKETS, SocketServer } from './socket/index.js';
 import { Duty, type Shredded, Vault } from './vault/index.js';
 
@@ -50,7 +50,7 @@ export async function keep(config: Config, data: string, sockets: string): Promi
     const records = await Records.open(database);
     closing.unshift(() => records.close());
     const duty = new Duty({
-      takeLock: (signal, onWait) => takeDutyLock(database, signal, onWait),
+      takeLock: dutyLock(database),
       open: () => openVault(config, data, token, records, profile.objectBytes),
     });
     closing.unshift(() => duty.close());

@@ -1,5 +1,5 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** A temporary name for each process, because two may write the same file. */
@@ -8,14 +8,19 @@ const besideOf = (path: string): string => `${path}.${process.pid}.tmp`;
 /** Writes a file that only its owner can read, completely or not at all, and durably. */
 export async function writeFileAtomic(path: string, text: string): Promise<void> {
   const beside = besideOf(path);
-  const file = await open(beside, 'w', 0o600);
   try {
-    await file.writeFile(text);
-    await file.datasync();
-  } finally {
-    await file.close();
+    const file = await open(beside, 'w', 0o600);
+    try {
+      await file.writeFile(text);
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
+    await rename(beside, path);
+  } catch (error) {
+    await rm(beside, { force: true });
+    throw error;
   }
-  await rename(beside, path);
   const folder = await open(dirname(path));
   try {
     await folder.sync();
@@ -27,12 +32,17 @@ export async function writeFileAtomic(path: string, text: string): Promise<void>
 /** The same, synchronously. */
 export function writeFileAtomicSync(path: string, content: string | Uint8Array): void {
   const beside = besideOf(path);
-  const file = openSync(beside, 'w', 0o600);
   try {
-    writeFileSync(file, content);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
+    const file = openSync(beside, 'w', 0o600);
+    try {
+      writeFileSync(file, content);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(beside, path);
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw error;
   }
-  renameSync(beside, path);
 }

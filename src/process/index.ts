@@ -6,7 +6,7 @@ export { harden } from './harden.js';
 export { inHome } from './home.js';
 export { useProxies } from './proxy.js';
 export { whoElseReads } from './readers.js';
-export { aborted, hurrySignal, listenForStop, stopped, stopSignal } from './stop.js';
+export { aborted, hearsSignals, hurrySignal, listenForStop, stopped, stopSignal } from './stop.js';
 export { inWords, systemFault } from './system.js';
 export { Turn } from './turn.js';
 export { hideExperimentalWarnings } from './warnings.js';

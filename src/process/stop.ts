@@ -26,7 +26,15 @@ export function listenForStop(): void {
     hurrying.abort();
   });
   process.on('SIGHUP', process.send ? () => undefined : whenTerminalIsGone(stop));
+  // A parent that has ended meanwhile need not know.
+  process.send?.(HEARS_SIGNALS, undefined, undefined, () => undefined);
 }
+
+/** A process says this to its parent: until then, a signal ends it. */
+const HEARS_SIGNALS = 'signals are heard';
+
+/** Whether a child process says by this message that signals no longer end it unheard. */
+export const hearsSignals = (message: unknown): boolean => message === HEARS_SIGNALS;
 
 const STDERR = 2;
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { Records } from '../../src/keeper/records/index.js';
+import { dutyLock, Records } from '../../src/keeper/records/index.js';
 import { openSqlite } from '../../src/keeper/records/sqlite.js';
 
 describe('a database', () => {
@@ -43,5 +43,60 @@ describe('a database', () => {
     await setImmediate();
     runInNewContext('gc')();
     assert.ok(references.every((reference) => reference.deref()));
+  });
+
+  it('that was replaced while it was open is written no more', async () => {
+    const other = join(folder, 'other.sqlite');
+    const records = await Records.open(other);
+    await records.prepare();
+    copyFileSync(other, `${other}.copy`);
+    renameSync(`${other}.copy`, other);
+    await assert.rejects(records.binding(), { code: 'database-failed', message: /was replaced or deleted/ });
+    await records.close();
+  });
+
+  describe('that several daemons take turns at', () => {
+    const lockFile = `${path}.leader`;
+    const { signal } = new AbortController();
+    const take = dutyLock(path);
+    /** Resolves when a further daemon stands by. */
+    const standsBy = async () => {
+      const stopped = new AbortController();
+      await new Promise<void>((resolve) => {
+        dutyLock(path)(stopped.signal, resolve).catch(() => undefined);
+      });
+      stopped.abort();
+    };
+
+    it('is one daemon’s at a time', async () => {
+      const lock = await take(signal, assert.fail);
+      await standsBy();
+      await lock.release();
+      await (await dutyLock(path)(signal, assert.fail)).release();
+      await (await take(signal, assert.fail)).release();
+    });
+
+    it('is another daemon’s once the file of the lock has gone, which the first one notices', async () => {
+      const lock = await take(signal, assert.fail);
+      assert.equal(await lock.held(), true);
+      rmSync(lockFile);
+      const next = await dutyLock(path)(signal, assert.fail);
+      await lock.lost;
+      assert.deepEqual([await lock.held(), await next.held()], [false, true]);
+      await lock.release();
+      const waiting = new Promise<void>((resolve) => {
+        take(signal, resolve).then((again) => again.release(), assert.fail);
+      });
+      await waiting;
+      await next.release();
+    });
+
+    it('is nobody’s if the file of the lock is something else, and that is said', async () => {
+      writeFileSync(lockFile, 'x'.repeat(4096));
+      await assert.rejects(dutyLock(path)(signal, assert.fail), {
+        code: 'database-failed',
+        message: /records\.sqlite\.leader, .* file is not a database\. .* delete it while no daemon runs/,
+      });
+    });
   });
 });

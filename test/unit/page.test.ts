@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Registry } from 'prom-client';
@@ -53,21 +53,34 @@ describe('the metrics of a process that faces clients', () => {
     assert.deepEqual(samplesOf(page), ['bkv_lockouts_total 3', ...good]);
   });
 
-  it('are refused if they are endless', async () => {
+  /** Reads the metrics of a process that answers whatever it likes. */
+  const readFrom = async (answer: RequestListener): Promise<string> => {
     const folder = mkdtempSync(join(tmpdir(), 'bkv-page-'));
     const path = join(folder, 'metrics.sock');
-    const server = createServer((_request, response) => {
-      const more = (): unknown => response.write('#\n'.repeat(2 ** 19)) && setImmediate(more);
-      response.on('drain', more);
-      more();
-    });
+    const server = createServer(answer);
     await new Promise<void>((resolve) => server.listen(path, resolve));
     try {
-      await assert.rejects(readMetrics(path), { code: 'unavailable' });
+      return await readMetrics(path);
     } finally {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
       rmSync(folder, { recursive: true });
     }
+  };
+
+  it('are refused if they are endless', async () => {
+    const endless = readFrom((_request, response) => {
+      const more = (): unknown => response.write('#\n'.repeat(2 ** 19)) && setImmediate(more);
+      response.on('drain', more);
+      more();
+    });
+    await assert.rejects(endless, { code: 'unavailable' });
+  });
+
+  it('are refused if they are of another protocol', async () => {
+    const other = readFrom((_request, response) => {
+      response.socket?.end('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n');
+    });
+    await assert.rejects(other, { code: 'unavailable' });
   });
 });

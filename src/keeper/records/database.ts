@@ -33,6 +33,10 @@ function ofSqlite(path: string): Kysely<Database> {
   const database = openFile(path);
   const statements = new Map<string, SQLite.Statement>();
   const prepare = (sql: string): SQLite.Statement => {
+    if (!database.inPlace())
+      throw new DatabaseError(
+        `${path} was replaced or deleted while this daemon had it open, and what is written now would be lost. Stop all daemons, put the right file there, and start them`,
+      );
     const statement = statements.get(sql) ?? database.prepare(sql);
     statements.set(sql, statement);
     return statement;

@@ -22,52 +22,78 @@ const LOCK = 0x62_6b_76; // "bkv"
 const POLL_MS = 500;
 
 /**
- * Waits until no other daemon is on duty with this database. @param where as for `Records.open` @param onWait
- * is called when another daemon is on duty
- * @throws the signal's reason when it is aborted
+ * Waits until no other daemon is on duty. Calls `onWait` when another daemon is.
+ * @throws the signal's reason when it is aborted; DatabaseError
  */
-export async function takeDutyLock(
-  where: string,
-  signal: AbortSignal,
-  onWait: () => void,
-): Promise<DutyLock> {
-  const servers = isPostgres(where) ? new (await loadPostgres()).Servers(where) : undefined;
-  const file = servers ? undefined : openLockFile(`${where}.leader`);
-  try {
+export type TakeDutyLock = (signal: AbortSignal, onWait: () => void) => Promise<DutyLock>;
+
+/** @param where as for `Records.open` */
+export function dutyLock(where: string): TakeDutyLock {
+  const tryLock = isPostgres(where) ? inPostgres(where) : inFile(`${where}.leader`);
+  return async (signal, onWait) => {
     for (;;) {
-      let lock = file ? trySqlite(file) : undefined;
-      for (let tried = 0; servers && !lock && tried < servers.count; tried++)
-        lock = await tryPostgres(servers);
+      const lock = await tryLock();
       if (lock && !signal.aborted) return lock;
       await lock?.release();
       signal.throwIfAborted();
       onWait();
       await setTimeout(POLL_MS);
     }
-  } catch (error) {
-    file?.close();
-    throw error;
-  }
+  };
 }
 
-/** A file of its own: the system takes a lock on it back when the process ends. */
-function openLockFile(path: string): Sqlite {
-  const database = openSqlite(path, { timeout: 0 });
-  keepPrivate(path);
-  return database;
+/** @returns the lock, or `undefined` while another daemon has it */
+type TryLock = () => Promise<DutyLock | undefined>;
+
+/**
+ * A lock on a file of its own: the system takes it back when the process ends. Daemons find each other by the
+ * file's path, so a file that was replaced or deleted is not waited for, and its lock is lost.
+ */
+function inFile(path: string): TryLock {
+  let file: Sqlite | undefined;
+  return async () => {
+    try {
+      if (!file?.inPlace()) {
+        file?.close();
+        file = openSqlite(path, { timeout: 0 });
+        keepPrivate(path);
+      }
+      file.exec('BEGIN EXCLUSIVE');
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === 'SQLITE_BUSY') return undefined;
+      throw new DatabaseError(
+        `${path}, which keeps a second daemon off the database, cannot be locked: ${message}. It holds nothing: delete it while no daemon runs`,
+      );
+    }
+    return lockOn(file);
+  };
 }
 
-function trySqlite(database: Sqlite): DutyLock | undefined {
-  try {
-    database.exec('BEGIN EXCLUSIVE');
-  } catch (error) {
-    if ((error as { code?: string }).code === 'SQLITE_BUSY') return undefined;
-    throw error;
-  }
+function lockOn(file: Sqlite): DutyLock {
+  let watching: NodeJS.Timeout | undefined;
+  const lost = new Promise<void>((resolve) => {
+    watching = setInterval(() => {
+      if (!file.inPlace()) resolve();
+    }, POLL_MS);
+  });
   return {
-    lost: new Promise(() => undefined),
-    held: async () => true,
-    release: async () => void database.close(),
+    lost,
+    held: async () => file.inPlace(),
+    release: async () => {
+      clearInterval(watching);
+      file.exec('ROLLBACK');
+    },
+  };
+}
+
+function inPostgres(where: string): TryLock {
+  let servers: Servers | undefined;
+  return async () => {
+    servers ??= new (await loadPostgres()).Servers(where);
+    let lock: DutyLock | undefined;
+    for (let tried = 0; !lock && tried < servers.count; tried++) lock = await tryPostgres(servers);
+    return lock;
   };
 }
 

@@ -1,4 +1,4 @@
-export { type DutyLock, takeDutyLock } from './duty-lock.js';
+export { type DutyLock, dutyLock, type TakeDutyLock } from './duty-lock.js';
 export { DatabaseError } from './errors.js';
 export { type Binding, Records } from './records.js';
 export {

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync } from 'node:fs';
+import { chmodSync, statSync } from 'node:fs';
 import SQLite from 'better-sqlite3';
 
 /**
@@ -13,13 +13,30 @@ function keep<T extends object>(handle: T): T {
 }
 
 /** An SQLite database, without methods that make their own statements, such as `pragma`. */
-export type Sqlite = Pick<SQLite.Database, 'close' | 'exec' | 'prepare'>;
+export interface Sqlite extends Pick<SQLite.Database, 'close' | 'exec' | 'prepare'> {
+  /** whether its path still leads to the file that was opened: it may have been deleted or replaced since */
+  inPlace(): boolean;
+}
 
 /** Opens a database. Its handle stays in memory until the process ends, even after it is closed. */
 export function openSqlite(path: string, options?: SQLite.Options): Sqlite {
   const database = keep(new SQLite(path, options));
   const prepare = database.prepare.bind(database);
-  return Object.assign(database, { prepare: (sql: string) => keep(prepare(sql)) });
+  const file = fileAt(path);
+  return Object.assign(database, {
+    prepare: (sql: string) => keep(prepare(sql)),
+    inPlace: () => fileAt(path) === file,
+  });
+}
+
+/** What distinguishes the file at a path from all others; `undefined` if none can be seen there. */
+function fileAt(path: string): string | undefined {
+  try {
+    const { dev, ino } = statSync(path, { bigint: true });
+    return `${dev} ${ino}`;
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -28,5 +45,10 @@ export function openSqlite(path: string, options?: SQLite.Options): Sqlite {
  */
 export function keepPrivate(path: string): void {
   for (const file of ['', '-wal', '-shm', '-journal'].map((end) => path + end))
-    if (existsSync(file)) chmodSync(file, 0o600);
+    try {
+      chmodSync(file, 0o600);
+    } catch (error) {
+      // Another daemon deletes its files when it ends.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
 }

@@ -30,6 +30,8 @@ export interface ServeOptions {
  * Most bytes of answers that a caller may leave unread; beyond that, nothing more of what it sends is read.
  */
 const UNREAD = 2 ** 20;
+/** Milliseconds between two lines about callers that were disconnected: a flood of them fills no disk. */
+const TELL_MS = 1000;
 
 interface Connection {
   readonly socket: Socket;
@@ -46,6 +48,7 @@ export class SocketServer<M extends Methods> {
   readonly #connections = new Set<Connection>();
   readonly #server: Server;
   #running = 0;
+  #toldAt = Number.NEGATIVE_INFINITY;
 
   private constructor(
     methods: M,
@@ -184,6 +187,8 @@ export class SocketServer<M extends Methods> {
     if (socket.destroyed) return;
     socket.destroy();
     keeperDisconnects.inc();
+    if (performance.now() - this.#toldAt < TELL_MS) return;
+    this.#toldAt = performance.now();
     log.error('a caller of the keeper was disconnected', { reason: error.message });
   }
 }

@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 import { CodedError, codeOf, ERRORS } from '../../protocol/terms.js';
 import { audit, log } from '../log/index.js';
 import { onDuty } from '../metrics/index.js';
-import type { DutyLock } from '../records/index.js';
+import type { TakeDutyLock } from '../records/index.js';
 import { VaultUnavailable } from './errors.js';
 import type { Vault } from './vault.js';
 
@@ -17,8 +17,7 @@ export class TokenShared extends CodedError {
 }
 
 export interface DutyOptions {
-  /** waits until this daemon may go on duty; calls `onWait` while another one is */
-  readonly takeLock: (signal: AbortSignal, onWait: () => void) => Promise<DutyLock>;
+  readonly takeLock: TakeDutyLock;
   readonly open: () => Promise<{ vault: Vault; close(): Promise<void> }>;
 }
 
