@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync } from 'node:fs';
+import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Daemon } from '../rig/daemon.js';
@@ -84,5 +85,51 @@ describe('the finish of an exchange whose start was let in by the limits', () =>
       assert.equal((await daemon.fetch(undefined, method, path, body)).status, 401);
     }
     assert.equal((await daemon.fetch('alice', 'GET', '/v1/account')).status, 429);
+  });
+
+  it('is kept out only where a great many finishes were made up: others cost nothing', async () => {
+    const withdraw = async () => {
+      const response = await daemon.fetch('carol', 'POST', '/v1/share/withdraw', { dealing: '0'.repeat(32) });
+      return Number(/remaining=(\d+)/.exec(response.headers.get('ratelimit') ?? '')?.[1]);
+    };
+    // The account's own limit refuses from the 31st on.
+    const left: number[] = [];
+    for (let i = 0; i < 40; i++) left.push(await withdraw());
+    assert.equal(left.at(-1), left.at(-5), left.join());
+    const [method, path] = FINISHES[1];
+    const madeUp = async () => (await daemon.fetch(undefined, method, path)).status;
+    const statuses: number[] = [];
+    while (statuses.length < 1500 && statuses.at(-1) !== 429)
+      statuses.push(...(await Promise.all(Array.from({ length: 20 }, madeUp))));
+    assert.equal(statuses.at(-1), 429);
+    assert.ok(statuses.filter((status) => status === 401).length > 500);
+  });
+
+  it('what is refused is counted by its operation; the log tells of it once a minute, and of a forgotten proxy', async () => {
+    const options = { localAddress: '127.0.0.2', headers: { 'x-forwarded-for': '203.0.113.7' } };
+    const behindProxy = () =>
+      new Promise<number | undefined>((resolve, reject) => {
+        get(new URL('/v1/identity', daemon.url), options, (response) => {
+          response.resume().once('end', () => resolve(response.statusCode));
+        }).once('error', reject);
+      });
+    while ((await behindProxy()) !== 429);
+    assert.equal((await fetch(new URL('/v1/recovery/%zz', daemon.url), { method: 'DELETE' })).status, 400);
+    const page = await (await fetch(new URL('/metrics', daemon.admin))).text();
+    const count = (operation: string, outcome: string): number =>
+      Number(
+        new RegExp(`operations_total\\{operation="${operation}",outcome="${outcome}"\\} (\\d+)`).exec(
+          page,
+        )?.[1],
+      );
+    assert.ok(count('identity', 'rate-limited') > 0, page);
+    assert.ok(count('recoveryAbandon', 'rate-limited') > 0);
+    assert.equal(count('none', 'invalid-request'), 1);
+    const told = daemon.logs.split('\n').filter((line) => line.includes('has used up its requests'));
+    assert.ok(told.length < 10, told.join());
+    assert.ok(
+      told.some((line) => line.includes('trustedProxies')),
+      told.join(),
+    );
   });
 });

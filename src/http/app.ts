@@ -12,6 +12,8 @@ import { validate } from './schemas.js';
 
 export interface AppOptions {
   readonly limit: RequestHandler;
+  /** for messages that follow a start */
+  readonly followingLimit: RequestHandler;
   /** addresses or networks of proxies whose X-Forwarded-For is believed */
   readonly trustedProxies: readonly string[];
   /** origins whose pages may ask */
@@ -26,13 +28,17 @@ export interface AppOptions {
 const ADMITTED = 1024;
 
 /** The public API over a keeper. */
-export function app(keeper: KeeperApi, { limit, trustedProxies, origins, version }: AppOptions): Express {
+export function app(keeper: KeeperApi, options: AppOptions): Express {
+  const { limit, followingLimit, trustedProxies, origins, version } = options;
   const server = express().disable('x-powered-by').disable('etag');
   server.set('trust proxy', [...trustedProxies]);
   server.use((_request, response, next) => {
     response.locals.requestId = randomUUID();
     response.locals.started = performance.now();
+    response.locals.operation = 'none';
+    response.locals.level = 'info';
     response.set({ 'X-Request-Id': response.locals.requestId, 'Cache-Control': 'no-store' });
+    response.on('finish', () => observe(response));
     next();
   });
   server.use(cors(origins), withoutPorts);
@@ -41,7 +47,9 @@ export function app(keeper: KeeperApi, { limit, trustedProxies, origins, version
     response.json(described);
   });
   const gate = { limit, admit: admission(ADMITTED) };
-  for (const endpoint of endpoints) serve(server, endpoint, keeper, endpoint.follows ? OPEN : gate);
+  // Nothing else keeps a message out that follows a start.
+  const following: Gate = { limit: followingLimit, admit: (work) => work() };
+  for (const endpoint of endpoints) serve(server, endpoint, keeper, endpoint.follows ? following : gate);
   server.use(limit, () => {
     throw new CodedError('not-found', 'see /openapi.json for what there is');
   });
@@ -56,11 +64,6 @@ interface Gate {
   readonly limit: RequestHandler;
   readonly admit: Admit;
 }
-/**
- * The message after a start is always let in, because refusing it would cost its sender the attempt that the
- * start has spent.
- */
-const OPEN: Gate = { limit: (_request, _response, next) => next(), admit: (work) => work() };
 
 /** A request is counted only once it is complete, so that slow clients keep nobody out. */
 function admission(most: number): Admit {
@@ -87,11 +90,11 @@ function serve(server: Express, endpoint: Endpoint, keeper: KeeperApi, { limit, 
   const { method, path, operation, authenticated, body, handle } = endpoint;
   server[method](
     path,
-    limit,
     (_request, response, next) => {
-      response.on('finish', () => observe(operation, response));
+      response.locals.operation = operation;
       next();
     },
+    limit,
     (request, response, next) => {
       if (authenticated) response.locals.accessToken = bearer(request);
       next();
@@ -122,10 +125,15 @@ function bearer({ headers }: Request): string {
   return accessToken;
 }
 
-function observe(operation: string, response: Response): void {
-  const { requestId, started, failure } = response.locals;
+function observe(response: Response): void {
+  const { operation, requestId, started, failure, level } = response.locals;
   const ms = performance.now() - started;
   httpRequests.observe({ operation, status: response.statusCode }, ms / 1000);
   vaultOperations.inc({ operation, outcome: failure ?? 'ok' });
-  log.info('request', { requestId, operation, status: response.statusCode, ms: Math.round(ms * 10) / 10 });
+  log.log(level, 'request', {
+    requestId,
+    operation,
+    status: response.statusCode,
+    ms: Math.round(ms * 10) / 10,
+  });
 }

@@ -11,6 +11,8 @@ export interface Question {
   readonly limit: 'ask';
   readonly id: number;
   readonly key: string;
+  /** requests a minute */
+  readonly most: number;
 }
 export interface Answer {
   readonly limit: 'lease';
@@ -31,8 +33,8 @@ export const isFor = (message: unknown, kind: Question['limit'] | Answer['limit'
  */
 const leaseOf = (limit: number): number => Math.max(1, Math.floor(limit / 40));
 
-/** Counts the requests of addresses for all workers. To be called once in the primary. @param limit requests a minute */
-export function countAddresses(limit: number): void {
+/** Counts the requests of addresses for all workers. To be called once in the primary. */
+export function countAddresses(): void {
   let resetAt = performance.now() + WINDOW_MS;
   const given = new Map<string, number>();
   cluster.on('message', (worker: Worker, message: Question) => {
@@ -42,9 +44,9 @@ export function countAddresses(limit: number): void {
       resetAt = now + WINDOW_MS;
       given.clear();
     }
-    const { id, key } = message;
+    const { id, key, most } = message;
     const before = given.get(key) ?? 0;
-    const granted = Math.min(leaseOf(limit), limit - before);
+    const granted = Math.min(leaseOf(most), most - before);
     given.set(key, before + granted);
     worker.send({ limit: 'lease', id, granted, before, left: resetAt - now } satisfies Answer);
   });

@@ -32,7 +32,7 @@ async function lead(config: Config, sockets: string): Promise<void> {
   if (!identity) return;
   const workers = new Workers(config.httpWorkers, config.listen);
   process.on('SIGHUP', () => workers.hangUp());
-  countAddresses(config.rateLimit.address);
+  countAddresses();
   try {
     const url = await workers.start();
     const metrics = await serveMetrics(join(sockets, METRICS_SOCKET), metricsPage);

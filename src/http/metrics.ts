@@ -28,7 +28,7 @@ const SECONDS = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 
 export const httpRequests = new Histogram({
   name: 'bkv_http_request_duration_seconds',
-  help: 'Duration of an HTTP request by operation and status code.',
+  help: 'Duration of an HTTP request by operation and status code; operation is `none` for a path that the API does not have.',
   labelNames: ['operation', 'status'],
   buckets: SECONDS,
   registers,
@@ -36,7 +36,7 @@ export const httpRequests = new Histogram({
 
 export const vaultOperations = new Counter({
   name: 'bkv_vault_operations_total',
-  help: 'Registrations, recoveries, status reads and deletions, by outcome.',
+  help: "Requests by operation (`none`: a path that the API does not have) and outcome: `ok`, or the problem's name. `rate-limited` counts what the limits refused.",
   labelNames: ['operation', 'outcome'],
   registers,
 });

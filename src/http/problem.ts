@@ -5,6 +5,7 @@ import { log } from './log.js';
 /** Answers with a document of RFC 9457. `type` is a URN; `detail` says what is wrong and what to do. */
 export function sendProblem(response: Response, { code, message, details }: CodedError): void {
   const { status, title } = ERRORS[code];
+  response.locals.failure = code;
   const { retryAfter, ...members } = details;
   if (retryAfter !== undefined) response.set('Retry-After', String(retryAfter));
   if (status === 401) response.set('WWW-Authenticate', 'Bearer');
@@ -25,7 +26,9 @@ export function toProblem(error: unknown): CodedError {
   if (status < 500)
     return new CodedError(
       status === 415 ? 'unsupported-media-type' : 'invalid-request',
-      `the body could not be read (${type})`,
+      error instanceof URIError
+        ? 'the path could not be read (a % must begin two hexadecimal digits of UTF-8)'
+        : `the body could not be read (${type})`,
     );
   return new CodedError('internal', 'the vault has logged what went wrong under the request id');
 }
@@ -33,7 +36,6 @@ export function toProblem(error: unknown): CodedError {
 /** Answers every error with a problem document, and logs unexpected ones. */
 export const answerError: ErrorRequestHandler = (error, _request, response, _next) => {
   const problem = toProblem(error);
-  response.locals.failure = problem.code;
   if (problem.code === 'internal' && problem !== error)
     log.error('request failed', {
       requestId: response.locals.requestId,

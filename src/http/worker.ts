@@ -4,7 +4,7 @@ import { connectKeeper, SOCKETS } from '../keeper/socket/index.js';
 import { stopped } from '../process/index.js';
 import { version } from '../version.js';
 import { app } from './app.js';
-import { addressLimit } from './limits.js';
+import { addressLimit, followingLimit } from './limits.js';
 import { listen, stop } from './serve.js';
 
 /**
@@ -15,6 +15,7 @@ export async function serveApi(config: Config, sockets: string, port: number): P
   const keeper = connectKeeper(join(sockets, SOCKETS.api));
   const api = app(keeper, {
     limit: addressLimit(config.rateLimit.address),
+    followingLimit: followingLimit(config.rateLimit.address),
     trustedProxies: config.trustedProxies,
     origins: config.cors,
     version,

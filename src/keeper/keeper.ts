@@ -25,7 +25,7 @@ export function keeperApi(
   };
   const first = (caller: Caller) => accountOf(caller, limit);
   /**
-   * Second messages need no limit: an exchange's id is valid once, and a made-up id is refused before the
+   * Second messages need no limit of the account: an exchange's id is valid once, and a made-up id is refused before the
    * token works.
    */
   const second = (caller: Caller) => accountOf(caller);
