@@ -330,6 +330,14 @@ describe('the end of a daemon', function () {
     await until('all have ended', () => all.every((pid) => !isAlive(pid)));
   });
 
+  it('a process whose supervisor has ended before it began ends too', async () => {
+    const child = spawn(process.execPath, ['dist/src/cli/main.js', 'admin', '--sockets', data], {
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    });
+    child.disconnect();
+    await until('it has ended', () => !isAlive(child.pid as number));
+  });
+
   it('a keeper that is killed ends the daemon, with its exit code', async () => {
     const daemon = await Daemon.start(data);
     const ended = once(daemon.child, 'exit');

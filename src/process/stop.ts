@@ -21,10 +21,13 @@ export function listenForStop(): void {
   const stop = () => (stopSignal.aborted ? hurrying : stopping).abort();
   process.on('SIGTERM', stop);
   process.on('SIGINT', process.send ? () => undefined : stop);
-  process.on('disconnect', () => {
+  const orphaned = () => {
     stopping.abort();
     hurrying.abort();
-  });
+  };
+  process.on('disconnect', orphaned);
+  // The parent may have ended while this program was being loaded.
+  if (process.connected === false) orphaned();
   process.on('SIGHUP', process.send ? () => undefined : whenTerminalIsGone(stop));
   // A parent that has ended meanwhile need not know.
   process.send?.(HEARS_SIGNALS, undefined, undefined, () => undefined);
