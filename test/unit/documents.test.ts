@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import ts from 'typescript';
 
 const DOCUMENTS = [
   ...readdirSync('.').filter((name) => name.endsWith('.md')),
@@ -19,7 +20,47 @@ const anchors = (text: string): string[] =>
       .replaceAll(' ', '-'),
   );
 
+/** Every text in the source; `…` stands for what is put in. */
+function textsOf(file: string): string[] {
+  const texts: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isStringLiteralLike(node)) texts.push(node.text);
+    else if (ts.isTemplateExpression(node))
+      texts.push(
+        [node.head, ...node.templateSpans.map(({ literal }) => literal)].map(({ text }) => text).join('…'),
+      );
+    ts.forEachChild(node, visit);
+  };
+  visit(ts.createSourceFile(file, readFileSync(file, 'utf8'), ts.ScriptTarget.Latest));
+  return texts;
+}
+
 describe('the documents', () => {
+  it('docs/operator.md quotes what the program says', () => {
+    const texts = ['keeper', 'process', 'http', 'daemon']
+      .flatMap((folder) =>
+        (readdirSync(join('src', folder), { recursive: true }) as string[]).map((name) =>
+          join('src', folder, name),
+        ),
+      )
+      .filter((name) => name.endsWith('.ts'))
+      .flatMap(textsOf);
+    const prose = readFileSync('docs/operator.md', 'utf8')
+      .replace(/^ {4}.*$/gm, '')
+      .replace(/\s+/g, ' ')
+      .replace(/`[^`]*`/g, '');
+    const quotes = [...prose.matchAll(/"([^"]+)"/g)].map(([, quote]) => quote as string);
+    const isSaid = (quote: string) => {
+      const parts = quote.split('…').map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+      return texts.some((text) => new RegExp(parts.join('.*')).test(text));
+    };
+    assert.ok(quotes.length > 25);
+    assert.deepEqual(
+      quotes.filter((quote) => !isSaid(quote)),
+      [],
+    );
+  });
+
   for (const document of DOCUMENTS) {
     const text = readFileSync(document, 'utf8');
 
