@@ -45,6 +45,7 @@ export class HttpFailure extends Error {
 /** A daemon in its own processes, on the embedded default. `child` is the supervisor. */
 export class Daemon extends TestedVault {
   readonly #agent = new Agent({ keepAlive: true });
+  readonly #jwts = new Map<string, Promise<string>>();
   url = '';
   admin = '';
 
@@ -96,18 +97,9 @@ export class Daemon extends TestedVault {
     if (signal === 'SIGKILL') await this.#killAll();
     else {
       this.child.kill(signal);
-      if (!patient) void this.#hurry(signal);
+      if (!patient) void this.hurry(this.child, signal);
     }
     return ended;
-  }
-
-  /**
-   * A second signal ends the wait for open exchanges. If it came while the process is ending, it would kill
-   * it.
-   */
-  async #hurry(signal: NodeJS.Signals): Promise<void> {
-    for (let i = 0; i < 50 && !this.logs.includes('waiting for what is open'); i++) await setTimeout(20);
-    this.child.kill(signal);
   }
 
   /** Ends all processes, as a power cut does. */
@@ -129,7 +121,9 @@ export class Daemon extends TestedVault {
   }
 
   jwt(account: string): Promise<string> {
-    return embeddedJwt(this.data, account, 3600);
+    const made = this.#jwts.get(account) ?? embeddedJwt(this.data, account, 3600);
+    this.#jwts.set(account, made);
+    return made;
   }
 
   /** A client that does not stretch. */

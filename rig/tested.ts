@@ -1,4 +1,5 @@
 /** The client's side of a registration and of a recovery, without its stretching, whatever carries the messages. */
+import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import type { Shredded } from '../src/keeper/vault/index.js';
@@ -49,6 +50,12 @@ export abstract class TestedVault {
   /** What it logged. */
   logs = '';
 
+  /** Ends the wait for open exchanges by a second signal. If it came while the process is ending, it would kill it. */
+  protected async hurry(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+    for (let i = 0; i < 50 && !this.logs.includes('waiting for what is open'); i++) await setTimeout(20);
+    child.kill(signal);
+  }
+
   /** Registers without stretching, and replaces an existing key. @throws HttpFailure, CodedError */
   async register(account: string, password: string): Promise<void> {
     const vault = await this.reach(account);
@@ -92,9 +99,8 @@ export abstract class TestedVault {
   /**
    * The same, with the client's computing separate from the requests, so that the requests can be measured.
    */
-  async prepareRecovery(account: string, password: string) {
+  async prepareRecovery(account: string, password: string, login = generateKE1(Buffer.from(password))) {
     const vault = await this.reach(account);
-    const login = generateKE1(Buffer.from(password));
     return async () => {
       const started = await vault.ask('startRecovery', { KE1: login.KE1 });
       const recoveryId = started.recoveryId as string;

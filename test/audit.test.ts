@@ -3,14 +3,14 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Daemon } from '../rig/daemon.js';
 import { isOpenCryptoki, tokenConfig } from '../rig/token.js';
+import { Keeper } from './support/keeper.js';
 
 describe('the audit log', () => {
   const data = mkdtempSync(join(tmpdir(), 'bkv-audit-'));
   const path = join(data, 'audit.log');
   const config = 'maxAttempts: 2\n';
-  let daemon: Daemon;
+  let keeper: Keeper;
   let alice: string;
   let whole: string;
   const verify = (...flags: string[]) => {
@@ -29,17 +29,17 @@ describe('the audit log', () => {
       .filter(Boolean)
       .map((line) => JSON.parse(line) as { n: number; event: string; account?: string });
   before(async () => {
-    daemon = await Daemon.start(data, { config });
-    await daemon.register('alice', 'right');
-    await (await daemon.startRecovery('alice', 'right')).prove();
-    for (let i = 0; i < 2; i++) await (await daemon.startRecovery('alice', 'wrong')).abandon();
-    await daemon.stop();
-    daemon = await Daemon.start(data, { config });
-    await daemon.register('bob', 'right');
-    await daemon.stop('SIGKILL');
-    daemon = await Daemon.start(data, { config });
-    alice = await daemon.nameOf('alice');
-    await daemon.stop();
+    keeper = await Keeper.start(data, { config });
+    await keeper.register('alice', 'right');
+    await (await keeper.startRecovery('alice', 'right')).prove();
+    for (let i = 0; i < 2; i++) await (await keeper.startRecovery('alice', 'wrong')).abandon();
+    await keeper.stop();
+    keeper = await Keeper.start(data, { config });
+    await keeper.register('bob', 'right');
+    await keeper.stop('SIGKILL');
+    keeper = await Keeper.start(data, { config });
+    alice = await keeper.nameOf('alice');
+    await keeper.stop();
     whole = readFileSync(path, 'utf8');
   });
   after(() => rmSync(data, { recursive: true, force: true }));
@@ -77,8 +77,8 @@ describe('the audit log', () => {
   it('goes on after a line that a crash cut off', async () => {
     appendFileSync(path, '{"n": 9999, "time": "20');
     assert.match(verify(), /it is whole/);
-    daemon = await Daemon.start(data, { config });
-    await daemon.stop();
+    keeper = await Keeper.start(data, { config });
+    await keeper.stop();
     assert.match(verify(), /it is whole/);
   });
 
@@ -92,42 +92,42 @@ describe('the audit log', () => {
     };
     try {
       copy(data, before);
-      daemon = await Daemon.start(data, { config });
-      await (await daemon.startRecovery('bob', 'wrong')).abandon();
-      await daemon.stop();
+      keeper = await Keeper.start(data, { config });
+      await (await keeper.startRecovery('bob', 'wrong')).abandon();
+      await keeper.stop();
       copy(data, before.replace('before', 'after'));
       for (const part of parts) rmSync(join(data, part), { recursive: true });
       copy(before, data);
       await assert.rejects(
-        Daemon.start(data, { config }),
+        Keeper.start(data, { config }),
         /ended with 1: .*holds an older state of the retry counters \(change \d+\) than the audit log knows/s,
       );
       assert.match(verify(), /it is whole|^1 .*the end is missing/s);
       for (const part of parts) rmSync(join(data, part), { recursive: true });
       copy(before.replace('before', 'after'), data);
-      daemon = await Daemon.start(data, { config });
-      assert.equal((await daemon.status('bob')).attemptsRemaining, 1);
-      await daemon.stop();
+      keeper = await Keeper.start(data, { config });
+      assert.equal((await keeper.status('bob')).attemptsRemaining, 1);
+      await keeper.stop();
     } finally {
       for (const when of ['before', 'after'])
         rmSync(before.replace('before', when), { recursive: true, force: true });
     }
   });
 
-  it('shows an end that was cut off, also when the daemon has written on after it', async () => {
+  it('shows an end that was cut off, also when the keeper has written on after it', async () => {
     const all = readFileSync(path, 'utf8').split('\n').filter(Boolean);
     writeFileSync(path, `${all.slice(0, -6).join('\n')}\n`);
     assert.match(verify(), /^1 .*the end is missing/s);
-    daemon = await Daemon.start(data, { config });
-    await daemon.stop();
-    assert.match(daemon.logs, /the end of the audit log is missing/);
+    keeper = await Keeper.start(data, { config });
+    await keeper.stop();
+    assert.match(keeper.logs, /the end of the audit log is missing/);
     assert.match(verify(), /^1 .*were missing when line \d+ was written/s);
-    daemon = await Daemon.start(data, { config });
-    await daemon.stop();
+    keeper = await Keeper.start(data, { config });
+    await keeper.stop();
     assert.match(verify(), /^1 .*were missing/s, 'it stays known');
     rmSync(path);
-    daemon = await Daemon.start(data, { config });
-    await daemon.stop();
+    keeper = await Keeper.start(data, { config });
+    await keeper.stop();
     assert.match(verify(), /the token has also seen \d+ lines of another log/);
   });
 });

@@ -27,6 +27,7 @@ import {
   MAX,
   observe,
 } from './support/invariants.js';
+import { Keeper } from './support/keeper.js';
 import { preloadWith } from './support/preload.js';
 
 const preload = resolve('dist/test/support/faults.js');
@@ -205,8 +206,8 @@ describe(`a daemon that dies before or after any call to its token or database (
 
   const check = async (data: string, where: string, knowledge: Iterable<Known>) => {
     try {
-      const daemon = await Daemon.start(data, { config });
-      const observed = await observe(daemon, passwordsOf()).finally(() => daemon.stop());
+      const keeper = await Keeper.start(data, { config });
+      const observed = await observe(keeper, passwordsOf()).finally(() => keeper.stop());
       for (const known of knowledge) judge(observed, known);
       assertNoOrphans(data);
     } catch (error) {

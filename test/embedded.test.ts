@@ -17,7 +17,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Daemon } from '../rig/daemon.js';
+import type { TestedVault } from '../rig/tested.js';
 import { isOpenCryptoki } from '../rig/token.js';
+import { Keeper } from './support/keeper.js';
 
 /** All entries below a folder; none if one vanishes during the listing. */
 function entriesOf(folder: string): Dirent[] {
@@ -33,26 +35,24 @@ describe('the token of a data folder', () => {
   const work = mkdtempSync(join(tmpdir(), 'bkv-embedded-'));
   const data = join(work, 'vault');
   after(() => rmSync(work, { recursive: true, force: true }));
-  const withDaemon = async <T>(folder: string, use: (daemon: Daemon) => Promise<T>, env = {}): Promise<T> => {
-    const daemon = await Daemon.start(folder, { env });
+  const using = async <V extends TestedVault, T>(vault: V, use: (vault: V) => Promise<T>): Promise<T> => {
     try {
-      return await use(daemon);
+      return await use(vault);
     } finally {
-      await daemon.stop();
+      await vault.stop();
     }
   };
-  const remaining = (folder: string, env = {}) =>
-    withDaemon(folder, async (daemon) => (await daemon.status('alice')).attemptsRemaining, env);
-  const guess = (folder: string) =>
-    withDaemon(folder, async (daemon) => {
-      await (await daemon.startRecovery('alice', 'wrong')).abandon();
-      return daemon.serverPublicKey;
-    });
+  const statusIn = async (vault: TestedVault) => (await vault.status('alice')).attemptsRemaining;
+  const remaining = async (folder: string) => using(await Keeper.start(folder), statusIn);
+  const guess = async (folder: string) =>
+    using(await Keeper.start(folder), async (keeper) =>
+      (await keeper.startRecovery('alice', 'wrong')).abandon(),
+    );
 
   before(async function () {
     if (isOpenCryptoki) return this.skip();
     mkdirSync(data);
-    await withDaemon(data, (daemon) => daemon.register('alice', 'right'));
+    await using(await Keeper.start(data), (keeper) => keeper.register('alice', 'right'));
   });
 
   it('is the one in the folder, wherever the folder was copied or moved to', async () => {
@@ -68,7 +68,7 @@ describe('the token of a data folder', () => {
   it('is accessible to its owner only, with its sockets and the files that come and go', async () => {
     // An earlier version left the file like this.
     chmodSync(join(data, 'records.sqlite'), 0o644);
-    await withDaemon(data, async (daemon) => {
+    await using(await Daemon.start(data), async (daemon) => {
       const commandLine = readFileSync(`/proc/${daemon.processes().keeper}/cmdline`, 'utf8').split('\0');
       const sockets = commandLine[commandLine.indexOf('--sockets') + 1] as string;
       const seen = new Set<string>();
@@ -109,7 +109,7 @@ describe('the token of a data folder', () => {
       () => mkdirSync(join(copy, 'tokens', 'lost+found'), { recursive: true }),
     ]) {
       lost();
-      await assert.rejects(Daemon.start(copy), /the token of this vault is not in .*Put the folder back/);
+      await assert.rejects(Keeper.start(copy), /the token of this vault is not in .*Put the folder back/);
     }
     rmSync(join(copy, 'tokens'), { recursive: true });
     renameSync(elsewhere, join(copy, 'tokens'));
@@ -118,7 +118,8 @@ describe('the token of a data folder', () => {
   });
 
   it('is used whatever SOFTHSM2_CONF is in the environment', async () => {
-    assert.equal(await remaining(data, { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' }), 10);
+    const env = { SOFTHSM2_CONF: '/nowhere/softhsm2.conf' };
+    assert.equal(await using(await Daemon.start(data, { env }), statusIn), 10);
   });
 
   it('gets no new PIN when its own is lost: the error says so, and nothing is written', async () => {
@@ -135,7 +136,7 @@ describe('the token of a data folder', () => {
     }
     rmSync(path);
     mkdirSync(path);
-    await assert.rejects(Daemon.start(data), /token-pin: this is a folder/);
+    await assert.rejects(Keeper.start(data), /token-pin: this is a folder/);
     rmSync(path, { recursive: true });
     writeFileSync(path, pin, { mode: 0o600 });
     assert.equal(await remaining(data), 10);

@@ -131,7 +131,7 @@ class Life {
   }
 
   async #start(): Promise<Keeper> {
-    this.#keeper = await Keeper.start(this.#data, this.folder, { config, env: this.#plan.env });
+    this.#keeper = await Keeper.start(this.#data, { config, env: this.#plan.env });
     return this.#keeper;
   }
 

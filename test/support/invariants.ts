@@ -3,11 +3,10 @@
  * know.
  */
 import assert from 'node:assert/strict';
-import type { Daemon } from '../../rig/daemon.js';
 import { cheapStretch } from '../../rig/stretching.js';
 import type { TestedVault } from '../../rig/tested.js';
 import { run } from '../../rig/token.js';
-import { FleetClient } from '../../src/client/index.js';
+import { FleetClient, type FleetVault } from '../../src/client/index.js';
 
 /** Wrong passwords until an account of these tests is locked. */
 export const MAX = 4;
@@ -32,18 +31,24 @@ export interface Known {
 /** Whether the account's client is one of fleets, here of one vault. */
 export const isOfFleet = (name: string): boolean => name.endsWith('dave');
 
-export const fleetClient = async (daemon: Daemon, account: string): Promise<FleetClient> =>
+/** A vault that answers over HTTP too. */
+export interface Served extends TestedVault {
+  fleetEntry(): FleetVault | Promise<FleetVault>;
+  jwt(account: string): Promise<string>;
+}
+
+export const fleetClient = async (vault: Served, account: string): Promise<FleetClient> =>
   new FleetClient({
-    vaults: [await daemon.fleetEntry()],
+    vaults: [await vault.fleetEntry()],
     threshold: 1,
     account,
     stretch: cheapStretch,
-    accessToken: () => daemon.jwt(account),
+    accessToken: () => vault.jwt(account),
   });
 
-async function opens(vault: TestedVault, name: string, password: string): Promise<boolean> {
+async function opens(vault: Served, name: string, password: string): Promise<boolean> {
   try {
-    if (isOfFleet(name)) await (await fleetClient(vault as Daemon, name)).recover(password);
+    if (isOfFleet(name)) await (await fleetClient(vault, name)).recover(password);
     else {
       const { prove, abandon } = await vault.startRecovery(name, password);
       await prove().catch((error) => abandon().then(() => Promise.reject(error)));
@@ -61,7 +66,7 @@ export interface Observed {
 
 /** What a vault started on a crashed one's data says of each account, and which of its passwords opens it. */
 export async function observe(
-  vault: TestedVault,
+  vault: Served,
   passwords: Readonly<Record<string, readonly string[]>>,
 ): Promise<Observed> {
   const observed: Observed = { serverPublicKey: vault.serverPublicKey, accounts: {} };

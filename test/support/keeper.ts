@@ -1,12 +1,18 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { Server } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { isAlive } from '../../rig/processes.js';
 import { type Reached, TestedVault } from '../../rig/tested.js';
+import { tokenConfig } from '../../rig/token.js';
+import type { FleetVault } from '../../src/client/index.js';
 import { prepareEmbedded } from '../../src/daemon/embedded.js';
 import { embeddedJwt, makeIssuer } from '../../src/daemon/index.js';
+import { app } from '../../src/http/app.js';
+import { listen } from '../../src/http/serve.js';
 import {
   connectAdmin,
   connectKeeper,
@@ -23,6 +29,8 @@ export class Keeper extends TestedVault {
   readonly #admin: KeeperAdmin & { disconnect(): void };
   readonly #callers = new Map<string, Promise<Caller>>();
 
+  #http: { server: Server; url: string } | undefined;
+
   private constructor(
     child: ChildProcess,
     readonly data: string,
@@ -30,25 +38,24 @@ export class Keeper extends TestedVault {
   ) {
     super();
     this.#child = child;
+    child.once('exit', () => rmSync(sockets, { recursive: true, force: true }));
     this.#api = connectKeeper(join(sockets, SOCKETS.api));
     this.#admin = connectAdmin(join(sockets, SOCKETS.admin));
   }
 
-  /** @param sockets folder for its sockets @throws when it ends before it is ready */
+  /** @throws when it ends before it is ready */
   static async start(
     data: string,
-    sockets: string,
-    { config = '', env = {} }: { config?: string; env?: NodeJS.ProcessEnv } = {},
+    { config: options = '', env = {} }: { config?: string; env?: NodeJS.ProcessEnv } = {},
   ): Promise<Keeper> {
-    await prepareEmbedded(data);
+    const config = options + tokenConfig(data);
+    if (!config.includes('profile:')) await prepareEmbedded(data);
     await makeIssuer(data);
+    const sockets = mkdtempSync(join(tmpdir(), 'bkv-'));
     writeFileSync(join(sockets, 'test.yaml'), config);
     const { SOFTHSM2_CONF: _, BKV_TOKEN_PIN: __, ...rest } = process.env;
     const args = [
-      '--data',
-      data,
-      '--sockets',
-      sockets,
+      ...['--data', data, '--sockets', sockets],
       ...(config ? ['--config', join(sockets, 'test.yaml')] : []),
     ];
     const child = spawn(process.execPath, ['dist/src/cli/main.js', 'keeper', ...args], {
@@ -83,7 +90,7 @@ export class Keeper extends TestedVault {
   #caller(account: string): Promise<Caller> {
     const made =
       this.#callers.get(account) ??
-      embeddedJwt(this.data, account, 3600).then((accessToken) => ({ accessToken, requestId: 'test' }));
+      this.jwt(account).then((accessToken) => ({ accessToken, requestId: 'test' }));
     this.#callers.set(account, made);
     return made;
   }
@@ -93,7 +100,7 @@ export class Keeper extends TestedVault {
     return { status: 204 };
   }
 
-  async status(account: string) {
+  async status(account: string): Promise<{ state: string; attemptsRemaining?: number }> {
     return this.#api.status({ caller: await this.#caller(account) });
   }
 
@@ -111,14 +118,40 @@ export class Keeper extends TestedVault {
     return (await this.#admin.health()).trouble === undefined;
   }
 
+  jwt(account: string): Promise<string> {
+    return embeddedJwt(this.data, account, 3600);
+  }
+
+  /** An account's name in database and logs, read from what is logged of a status request. */
+  async nameOf(account: string): Promise<string> {
+    const requestId = `name-of-${account}`;
+    await this.#api.status({ caller: { ...(await this.#caller(account)), requestId } });
+    for (let i = 0; i < 200; i++) {
+      const line = this.logs.split('\n').find((one) => one.includes(requestId));
+      if (line) return (JSON.parse(line) as { account: string }).account;
+      await setTimeout(10);
+    }
+    throw new Error('the request was not logged');
+  }
+
+  /** Its entry in a fleet file: the API over HTTP is then served by this process. */
+  async fleetEntry(): Promise<FleetVault> {
+    const api = {
+      limit: (_: unknown, __: unknown, next: () => void) => next(),
+      trustedProxies: [],
+      origins: [],
+    };
+    this.#http ??= await listen(app(this.#api, { ...api, version: '0' }), { host: '127.0.0.1', port: 0 });
+    return { url: this.#http.url, serverPublicKey: Buffer.from(this.serverPublicKey, 'base64url') };
+  }
+
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
     this.#disconnect();
     const { exitCode, signalCode, pid } = this.#child;
     if (exitCode !== null || signalCode !== null) return exitCode;
     const ended = new Promise<number | null>((resolve) => this.#child.once('exit', resolve));
     this.#child.kill(signal);
-    // The second signal ends the wait for exchanges that a test has left open.
-    void setTimeout(100).then(() => this.#child.kill(signal));
+    if (signal === 'SIGTERM') void this.hurry(this.#child, signal);
     const code = await ended;
     while (isAlive(pid as number)) await setTimeout(5);
     return code;
@@ -127,6 +160,8 @@ export class Keeper extends TestedVault {
   #disconnect(): void {
     this.#api.disconnect();
     this.#admin.disconnect();
+    this.#http?.server.close();
+    this.#http?.server.closeAllConnections();
   }
 }
 
