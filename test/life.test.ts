@@ -141,7 +141,7 @@ describe('life with a token', () => {
     await daemon.until(false);
     await answer;
     // Longer than one try to end the sessions takes.
-    await setTimeout(8000);
+    await setTimeout(6000);
     assert.equal(await daemon.ready(), false);
     rmSync(hang);
     await daemon.until(true);

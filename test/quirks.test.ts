@@ -372,11 +372,22 @@ describe('quirks of modules', function () {
       assert.doesNotMatch(quirks.bkv('doctor', '--objects', '1').stdout, /^missing/m);
     });
     after(() => Promise.all(started.map((daemon) => daemon.stop('SIGKILL'))));
-    const start = async (fields: object = {}) => {
-      const config = `profile: ${quirks.profile(fields)}\n`;
-      const daemon = await Daemon.start(quirks.data, { config, env: quirks.env });
+    const start = async (fields: object = {}, on = quirks) => {
+      const config = `profile: ${on.profile(fields)}\n`;
+      const daemon = await Daemon.start(on.data, { config, env: on.env });
       started.push(daemon);
       return daemon;
+    };
+    /** Runs each at the same time, on its own copy of module and token. */
+    const apart = async (...works: ((own: Quirks) => Promise<void>)[]) => {
+      const copies = works.map((work) => ({ work, own: new Quirks(quirks) }));
+      try {
+        await Promise.all(copies.map(({ work, own }) => work(own)));
+      } finally {
+        for (const { own } of copies) own.set();
+        await Promise.all(started.map((daemon) => daemon.stop('SIGKILL')));
+        for (const { own } of copies) own.discard();
+      }
     };
     const use = async (fields: object, work: (daemon: Daemon) => Promise<void>) => {
       const daemon = await start(fields);
@@ -455,7 +466,7 @@ describe('quirks of modules', function () {
           for (let i = 0; i < tries; i++) {
             await daemon.startRecovery(name, 'wrong').then(
               () => answered.set(name, (answered.get(name) as number) + 1),
-              () => setTimeout(100),
+              () => daemon.until(true).catch(() => undefined),
             );
           }
         };
@@ -489,30 +500,33 @@ describe('quirks of modules', function () {
       });
     });
 
-    it('a call that hangs ends the keeper after callTimeout, at the start, in service and at a reopening', async () => {
-      for (const name of ['C_OpenSession', 'C_Login']) {
-        quirks.set(`hang ${name}`);
-        await assert.rejects(start({ callTimeout: 3 }), /the daemon ended with 137.*hangs/s, name);
-      }
-      for (const name of ['C_DeriveKey', 'C_Finalize']) {
-        quirks.set();
-        const daemon = await start({ callTimeout: 3 });
-        const ended = exitCode(daemon);
-        quirks.set(`hang ${name}`, ...(name === 'C_Finalize' ? ['fail C_GetSessionInfo b3'] : []));
-        void daemon.startRecovery('alice', 'right').catch(() => undefined);
-        assert.equal(await ended, 137, name);
-      }
-    });
+    it('a call that hangs ends the keeper after callTimeout at the start', () =>
+      apart(
+        ...['C_OpenSession', 'C_Login'].map((name) => async (own: Quirks) => {
+          own.set(`hang ${name}`);
+          await assert.rejects(start({ callTimeout: 3 }, own), /the daemon ended with 137.*hangs/s, name);
+        }),
+      ));
 
-    it('a call that hangs does not outlive SIGTERM', async () => {
-      const daemon = await start();
-      const ended = exitCode(daemon);
-      quirks.set('hang C_OpenSession', 'fail C_GetSessionInfo b3 once');
-      await daemon.until(false);
-      await setTimeout(1500);
-      daemon.child.kill('SIGTERM');
-      assert.equal(await ended, 137);
-    });
+    it('a call that hangs ends the keeper in service and at a reopening, and does not outlive SIGTERM', () =>
+      apart(
+        ...['C_DeriveKey', 'C_Finalize'].map((name) => async (own: Quirks) => {
+          const daemon = await start({ callTimeout: 3 }, own);
+          const ended = exitCode(daemon);
+          own.set(`hang ${name}`, ...(name === 'C_Finalize' ? ['fail C_GetSessionInfo b3'] : []));
+          void daemon.startRecovery('alice', 'right').catch(() => undefined);
+          assert.equal(await ended, 137, name);
+        }),
+        async (own) => {
+          const daemon = await start({}, own);
+          const ended = exitCode(daemon);
+          own.set('hang C_OpenSession', 'fail C_GetSessionInfo b3 once');
+          await daemon.until(false);
+          await setTimeout(1500);
+          daemon.child.kill('SIGTERM');
+          assert.equal(await ended, 137);
+        },
+      ));
 
     it('while evaluations fail and writes succeed, no attempt is lost, and /readyz says why', async () => {
       await use({}, async (daemon) => {

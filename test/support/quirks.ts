@@ -2,7 +2,7 @@
  * A PKCS#11 module that passes every call to SoftHSM2 and alters some: see quirks.c for what can be altered.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PIN } from '../../rig/token.js';
@@ -18,11 +18,14 @@ export class Quirks {
   readonly data = mkdtempSync(join(this.folder, 'token-'));
   #written = 0;
 
-  constructor() {
+  /** @param like one that this one gets a copy of, token and all */
+  constructor(like?: Quirks) {
     const headers = 'node_modules/pkcs11js/includes/pkcs11';
     const flags = ['-shared', '-fPIC', '-Wno-cast-function-type', '-I', headers, '-o', this.module];
-    execFileSync('cc', [...flags, 'test/support/quirks.c', '-ldl', '-lpthread']);
-    mkdirSync(join(this.data, 'tokens'));
+    if (like) cpSync(like.module, this.module);
+    else execFileSync('cc', [...flags, 'test/support/quirks.c', '-ldl', '-lpthread']);
+    if (like) cpSync(like.data, this.data, { recursive: true });
+    else mkdirSync(join(this.data, 'tokens'));
     writeFileSync(this.#softhsm, `directories.tokendir = ${join(this.data, 'tokens')}\nlog.level = ERROR\n`);
     writeFileSync(join(this.data, 'token-pin'), PIN, { mode: 0o600 });
     writeFileSync(join(this.data, 'so-pin'), '87654321', { mode: 0o600 });
@@ -102,7 +105,7 @@ export class Quirks {
   }
 
   discard(): void {
-    delete process.env.BKV_QUIRKS;
+    if (process.env.BKV_QUIRKS === this.#quirks) delete process.env.BKV_QUIRKS;
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
