@@ -9,9 +9,7 @@ import { join } from 'node:path';
 import pkcs11 from 'pkcs11js';
 import { KEY_LABELS } from '../src/keeper/pkcs11/index.js';
 import { readPin } from '../src/keeper/pkcs11/pin.js';
-import { nonceOf, openRow, type Row, rowKeyInput } from '../src/keeper/records/index.js';
-import { openSqlite } from '../src/keeper/records/sqlite.js';
-import { makeOld } from './old-token.js';
+import type { Row } from '../src/keeper/records/index.js';
 import { isOpenCryptoki, profileOf } from './token.js';
 
 const CKM_AES_KEY_WRAP_KWP = 0x210b;
@@ -41,10 +39,13 @@ const attribute = (handle: Buffer, type: number): Buffer =>
   p11.C_GetAttributeValue(session, handle, [{ type }])[0]?.value as Buffer;
 
 if (what === 'old-wrap') {
+  const { makeOld } = await import('./old-token.js');
   makeOld(profile, [KEY_LABELS.wrap]);
 } else if (what === 'wipe') {
   for (const handle of find([{ type: pkcs11.CKA_TOKEN, value: true }])) p11.C_DestroyObject(session, handle);
 } else if (what === 'oprf-keys') {
+  const { nonceOf, openRow, rowKeyInput } = await import('../src/keeper/records/index.js');
+  const { openSqlite } = await import('../src/keeper/records/sqlite.js');
   const keys = find([
     { type: pkcs11.CKA_CLASS, value: pkcs11.CKO_SECRET_KEY },
     { type: pkcs11.CKA_TOKEN, value: true },

@@ -47,7 +47,9 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
     ...['token', command, '--profile', file(profile), '--custodians', file('custodians.json')],
     ...rest,
   ];
-  const custodians = [2, 0].map((i) => passphrases[i] as string);
+  /** The first two, because a passphrase is tried on one share after the other. */
+  const custodians = passphrases.slice(0, 2);
+  const others = [2, 0].map((i) => passphrases[i] as string);
   const folderOf = (label: string): string =>
     readdirSync(file('tokens'))
       .map((name) => join(file('tokens'), name))
@@ -108,19 +110,20 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
     const text = readFileSync(file('custodians.json'), 'utf8');
     for (const passphrase of passphrases) assert.ok(!text.includes(passphrase));
     const init = ceremony('init-backup', 'b.yaml', '--out', file('backup.pem'));
-    const twice = bkv(init, [passphrases[1] as string, passphrases[1] as string]);
+    const [one] = passphrases as [string];
+    const twice = bkv(init, [one, one]);
     assert.equal(twice.status, 1);
     assert.match(twice.stderr, /opens no share, or one that is already open/);
-    assert.equal(bkv(init, [passphrases[1] as string, 'another']).status, 1);
+    assert.equal(bkv(init, [one, 'another']).status, 1);
     assert.ok(!existsSync(file('backup.pem')));
   });
 
   it('makes both tokens; keys leave the first for the second only', async () => {
-    const printed = well(ceremony('init-backup', 'b.yaml', '--out', file('backup.pem')), custodians);
+    const printed = well(ceremony('init-backup', 'b.yaml', '--out', file('backup.pem')), others);
     const fingerprint = /(?:[0-9a-f]{4} ?){16}/.exec(printed)?.[0].trim() as string;
     const init = ceremony('init', 'a.yaml', '--backup-key', file('backup.pem'));
-    assert.ok(well(init, passphrases.slice(0, 2)).includes(fingerprint));
-    assert.match(well(init, passphrases.slice(2)), /has all its keys/);
+    assert.ok(well(init, custodians).includes(fingerprint));
+    assert.match(well(init, [passphrases[0] as string, passphrases[3] as string]), /has all its keys/);
     daemon = await serve('a.yaml');
     await daemon.register('alice', 'right');
     await daemon.register('carol', 'right');

@@ -8,7 +8,7 @@ import type { Browser } from 'playwright-core';
 import { encodeQR } from 'qr';
 import { generateKE1 } from '../src/protocol/index.js';
 import { choose } from '../src/web/selection.js';
-import { launch, servePage, Visitor } from './support/page.js';
+import { launch, servePage, Visitor, type VisitorOptions } from './support/page.js';
 
 const PASSWORD = 'plume-otter-42-lantern';
 const PHONE = { viewport: { width: 390, height: 844 } };
@@ -40,7 +40,7 @@ describe('the page in a browser', () => {
     rmSync(work, { recursive: true, force: true });
   });
 
-  const visit = (account: string, options = {}) => Visitor.at(browser, url, account, options);
+  const visit = (account: string, options: VisitorOptions = {}) => Visitor.at(browser, url, account, options);
   const notes = () => [file('notes.txt')];
   /** Backs up with a new password, and keeps the file. */
   async function backUp(visitor: Visitor, archive: string, password = PASSWORD): Promise<void> {
@@ -82,7 +82,7 @@ describe('the page in a browser', () => {
   }
 
   it('backs up with a password, and restores on another device', async () => {
-    const old = await visit('alice', PHONE);
+    const old = await visit('alice', { ...PHONE, argon2: true });
     await old.chooseFiles([file('cat.png'), file('notes.txt')]);
     await old.open('With a password');
     await old.step('Choose a password');
@@ -107,7 +107,7 @@ describe('the page in a browser', () => {
     assert.ok(!readFileSync(file('alice.bkv')).includes('hello'));
     assert.equal(await old.page.locator('#new-secret').inputValue(), '');
 
-    const other = await visit('alice');
+    const other = await visit('alice', { argon2: true });
     await other.begin('Restore');
     await other.press('Continue');
     await other.alerted(/Choose the file or the folder/);
@@ -345,10 +345,10 @@ describe('the page in a browser', () => {
   }).timeout(120_000);
 
   describe('on a device that cannot do the calculation', () => {
-    before(async () => backUp(await visit('ivy'), file('ivy.bkv')));
+    before(async () => backUp(await visit('ivy', { argon2: true }), file('ivy.bkv')));
 
     it('says before the vault is asked that there is no WebAssembly, as in Lockdown Mode', async () => {
-      const visitor = await visit('ivy');
+      const visitor = await visit('ivy', { argon2: true });
       await visitor.page.context().route('**/stretch-worker.js', async (route) => {
         const response = await route.fetch();
         await route.fulfill({ response, body: `${await response.text()};delete globalThis.WebAssembly` });
@@ -363,7 +363,7 @@ describe('the page in a browser', () => {
     it('says before the vault is asked that it cannot get 64 MiB of memory', async () => {
       const poor = await launch('--js-flags=--wasm-max-mem-pages=512');
       try {
-        const visitor = await Visitor.at(poor, url, 'ivy');
+        const visitor = await Visitor.at(poor, url, 'ivy', { argon2: true });
         await visitor.chooseBackup(file('ivy.bkv'));
         await visitor.open('With a password');
         for (let i = 0; i < 2; i++) {
@@ -377,7 +377,7 @@ describe('the page in a browser', () => {
     }).timeout(90_000);
 
     it('says the same if a policy forbids WebAssembly', async () => {
-      const visitor = await visit('ivy');
+      const visitor = await visit('ivy', { argon2: true });
       await visitor.page.context().route('**/*', async (route) => {
         const response = await route.fetch();
         const policy =
@@ -397,7 +397,7 @@ describe('the page in a browser', () => {
     }).timeout(90_000);
 
     it('does not say that no try was spent if the vault was asked', async () => {
-      const visitor = await visit('ivy');
+      const visitor = await visit('ivy', { argon2: true });
       await visitor.chooseBackup(file('ivy.bkv'));
       await visitor.open('With a password');
       await visitor.page.route('**/v1/recovery/start', async (route) => {

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { TRIED } from '../../rig/stretching.js';
 
 /** The system's Chromium, or else playwright's own, which the set-up has fetched. */
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find((path) => existsSync(path));
@@ -14,6 +15,18 @@ export const launch = (...args: string[]): Promise<Browser> =>
     ...(CHROMIUM && { executablePath: CHROMIUM }),
     args: ['--no-sandbox', ...args],
   });
+
+/** Replaces the worker of the page that computes Argon2id, as `cheapStretch` replaces that function of the client. */
+const CHEAP_WORKER = `addEventListener('message', async ({ data: { password, salt } }) => {
+  const tried = Uint8Array.from('${TRIED}'.match(/../g), (byte) => Number.parseInt(byte, 16));
+  const digest = await crypto.subtle.digest('SHA-256', Uint8Array.of(...salt, ...password));
+  postMessage({ stretched: password.every((byte) => byte === 0) ? tried : new Uint8Array(digest) });
+});`;
+
+export interface VisitorOptions extends BrowserContextOptions {
+  /** whether the page stretches passwords with Argon2id, which takes a second for each */
+  readonly argon2?: boolean;
+}
 
 /** Starts the page's server, with a vault of its own. */
 export async function servePage(port = '0'): Promise<{ server: ChildProcess; url: string }> {
@@ -54,10 +67,14 @@ export class Visitor {
     browser: Browser,
     url: string,
     account: string,
-    options: BrowserContextOptions = {},
+    { argon2 = false, ...options }: VisitorOptions = {},
   ): Promise<Visitor> {
-    const page = await (await browser.newContext({ acceptDownloads: true, ...options })).newPage();
-    return Visitor.in(page, url, account);
+    const context = await browser.newContext({ acceptDownloads: true, ...options });
+    if (!argon2)
+      await context.route('**/stretch-worker.js', (route) =>
+        route.fulfill({ contentType: 'text/javascript', body: CHEAP_WORKER }),
+      );
+    return Visitor.in(await context.newPage(), url, account);
   }
 
   /** @param page that of a device that was here before: a reload, or a second tab */
