@@ -81,10 +81,12 @@ if [ "${1:-}" = test ] && ! command -v chromium google-chrome >/dev/null; then
   fi
 fi
 if [ "${1:-}" = test ]; then
+  bash softhsm/opencryptoki.sh setup &
+  opencryptoki=$!
+  if ! cmp -s test/s3/package-lock.json test/s3/node_modules/.bkv-lock; then
+    npm ci --prefix test/s3 --ignore-scripts --no-audit --no-fund --loglevel=error
+    cp test/s3/package-lock.json test/s3/node_modules/.bkv-lock
+  fi
   # 77: openCryptoki cannot run on this machine. The script has said why, and its test is skipped with the reason.
-  bash softhsm/opencryptoki.sh setup || [ $? -eq 77 ]
-fi
-if [ "${1:-}" = test ] && ! cmp -s test/s3/package-lock.json test/s3/node_modules/.bkv-lock; then
-  npm ci --prefix test/s3 --ignore-scripts --no-audit --no-fund --loglevel=error
-  cp test/s3/package-lock.json test/s3/node_modules/.bkv-lock
+  wait $opencryptoki || [ $? -eq 77 ]
 fi
