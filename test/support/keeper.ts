@@ -13,6 +13,7 @@ import { prepareEmbedded } from '../../src/daemon/embedded.js';
 import { embeddedJwt, makeIssuer } from '../../src/daemon/index.js';
 import { app } from '../../src/http/app.js';
 import { listen } from '../../src/http/serve.js';
+import { readLogin } from '../../src/keeper/elements/index.js';
 import {
   connectAdmin,
   connectKeeper,
@@ -84,7 +85,13 @@ export class Keeper extends TestedVault {
   async reach(account: string): Promise<Reached> {
     const caller = await this.#caller(account);
     const api = this.#api as unknown as Record<string, (call: object) => Promise<Record<string, never>>>;
-    return { account, ask: async (method, given) => (await api[method]?.({ caller, ...given })) ?? {} };
+    return {
+      account,
+      ask: async (method, given) => {
+        const login = given.KE1 instanceof Uint8Array && readLogin(given.KE1);
+        return (await api[method]?.({ caller, ...given, ...login })) ?? {};
+      },
+    };
   }
 
   #caller(account: string): Promise<Caller> {
@@ -136,12 +143,12 @@ export class Keeper extends TestedVault {
 
   /** Its entry in a fleet file: the API over HTTP is then served by this process. */
   async fleetEntry(): Promise<FleetVault> {
-    const api = {
-      limit: (_: unknown, __: unknown, next: () => void) => next(),
-      trustedProxies: [],
-      origins: [],
-    };
-    this.#http ??= await listen(app(this.#api, { ...api, version: '0' }), { host: '127.0.0.1', port: 0 });
+    const unlimited = (_: unknown, __: unknown, next: () => void) => next();
+    const limits = { limit: unlimited, followingLimit: unlimited };
+    this.#http ??= await listen(
+      app(this.#api, { ...limits, trustedProxies: [], origins: [], version: '0' }),
+      { host: '127.0.0.1', port: 0 },
+    );
     return { url: this.#http.url, serverPublicKey: Buffer.from(this.serverPublicKey, 'base64url') };
   }
 
