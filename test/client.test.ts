@@ -17,6 +17,7 @@ import {
   VaultClient,
 } from '../src/client/index.js';
 import { deriveKeyPair } from '../src/protocol/index.js';
+import { stretch } from './fleet/stretch.js';
 
 const key = Uint8Array.from({ length: 32 }, (_, i) => i * 7);
 
@@ -134,6 +135,11 @@ describe('the client library, before it asks and when it is answered', () => {
     });
   const clients = (more: object = {}) => [vault(more), fleet(more)];
 
+  const json =
+    (told: object, status = 200): RequestListener =>
+    (_incoming, outgoing) =>
+      outgoing.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(told));
+
   it('takes 32 bytes as a key, and text as a password', async () => {
     for (const client of clients()) {
       for (const wrong of [new Uint8Array(5), new Uint8Array(33), 'text', undefined])
@@ -207,7 +213,7 @@ describe('the client library, before it asks and when it is answered', () => {
     assert.ok(sent < 50_000_000, `${sent} bytes were sent`);
     exchangeSeconds = 1e12;
     try {
-      await assert.rejects(vault().recover('right'), /how long it waits/);
+      await assert.rejects(vault().recover('right'), /exchangeSeconds/);
     } finally {
       exchangeSeconds = 60;
     }
@@ -237,9 +243,7 @@ describe('the client library, before it asks and when it is answered', () => {
   it('believes no success that does not come from a vault', async () => {
     const html: RequestListener = (_incoming, outgoing) =>
       outgoing.writeHead(200, { 'content-type': 'text/html' }).end('<title>Hotel</title>');
-    const json: RequestListener = (_incoming, outgoing) =>
-      outgoing.writeHead(200, { 'content-type': 'application/json' }).end('{}');
-    for (answer of [html, json]) {
+    for (answer of [html, json({})]) {
       await assert.rejects(vault().delete(), { code: 'VaultError' });
       await assert.rejects(vault().status(), { code: 'VaultError' });
       await assert.rejects(vault().register('right', key), { code: 'VaultError' });
@@ -247,6 +251,114 @@ describe('the client library, before it asks and when it is answered', () => {
     }
     answer = (_incoming, outgoing) => outgoing.writeHead(423).end();
     await assert.rejects(vault().status(), (error: BkvError) => error.code === 'VaultError');
+  });
+
+  it('repeats what a vault says to people, and nothing that controls a terminal', async () => {
+    answer = json({ detail: `no\u001b[2J\r\n\u202e${'x'.repeat(50_000)}` }, 503);
+    await assert.rejects(vault().status(), (error: Error) => {
+      assert.match(error.message, /^no \[2J xxx/);
+      return error.message.length <= 500;
+    });
+  });
+
+  it('takes only the numbers and names that a vault can give', async () => {
+    const dealing = { dealing: 'a'.repeat(32), proven: true, attemptsRemaining: 10 };
+    const good = { state: 'registered', attemptsRemaining: 10, maxAttempts: 10, dealings: [dealing] };
+    answer = json(good);
+    const names = [dealing.dealing];
+    assert.deepEqual(await vault().status(), { state: 'registered', attemptsRemaining: 10, dealings: names });
+    for (const lie of [
+      { state: 'gone' },
+      { attemptsRemaining: -1 },
+      { attemptsRemaining: 201 },
+      { attemptsRemaining: '10' },
+      { attemptsRemaining: null },
+      { maxAttempts: 0 },
+      { dealings: 'none' },
+      { dealings: [null] },
+      { dealings: [{ ...dealing, dealing: '\u001b[2J' }] },
+      { dealings: [{ ...dealing, attemptsRemaining: 11 }] },
+      { dealings: [dealing, dealing] },
+    ]) {
+      answer = json({ ...good, ...lie });
+      const refused = { code: 'VaultError', message: /not a vault's answer/ };
+      await assert.rejects(vault().status(), refused, JSON.stringify(lie));
+    }
+    for (const attemptsRemaining of [undefined, -1, 1.5, '3', 1e300]) {
+      answer = json({ type: 'urn:bkv:problem:wrong-password', attemptsRemaining }, 403);
+      await assert.rejects(vault({ stretch }).recover('right'), { code: 'VaultError' });
+    }
+  });
+
+  it('believes no answer to a recovery that does not parse, and ends the attempt', async () => {
+    const KE2 = Buffer.alloc(259);
+    for (const at of [0, 194]) KE2.set(serverPublicKey, at);
+    const good = {
+      recoveryId: 'A'.repeat(22),
+      KE2: KE2.toString('base64url'),
+      attemptsRemaining: 9,
+    };
+    const recovered = async (lie: object) => {
+      asked.length = 0;
+      answer = (incoming, outgoing) =>
+        incoming.method === 'DELETE'
+          ? outgoing.writeHead(204).end()
+          : json({ ...good, ...lie })(incoming, outgoing);
+      const error = await vault({ stretch })
+        .recover('right')
+        .catch((reason: BkvError) => reason);
+      return [(error as BkvError).code, asked.slice(1)];
+    };
+    const ended = [`DELETE /v1/recovery/${good.recoveryId}`];
+    assert.deepEqual(await recovered({}), ['WrongPassword', ended]);
+    for (const lie of [
+      { KE2: '' },
+      { KE2: KE2.subarray(1).toString('base64url') },
+      { KE2: Buffer.alloc(259).toString('base64url') },
+      { KE2: 7 },
+      { attemptsRemaining: 'many' },
+      { attemptsRemaining: undefined },
+    ])
+      assert.deepEqual(await recovered(lie), ['VaultError', ended], JSON.stringify(lie));
+    for (const recoveryId of ['../account', '', undefined, `${good.recoveryId}/..`])
+      assert.deepEqual(await recovered({ recoveryId }), ['VaultError', []], recoveryId);
+    const fails = async (password: Uint8Array, salt: Uint8Array) => {
+      if (password.some((byte) => byte > 0)) throw new Error('out of memory');
+      return stretch(password, salt);
+    };
+    asked.length = 0;
+    answer = json(good);
+    await assert.rejects(vault({ stretch: fails }).recover('right'), /out of memory/);
+    assert.deepEqual(asked.slice(1), ended);
+  });
+
+  it('leaves nothing of a password in memory that was stretched', async () => {
+    const KE2 = Buffer.alloc(259);
+    for (const at of [0, 194]) KE2.set(serverPublicKey, at);
+    const start = { recoveryId: 'A'.repeat(22), KE2: KE2.toString('base64url'), attemptsRemaining: 9 };
+    const seen: Uint8Array[] = [];
+    for (const fails of [false, true]) {
+      const spied = async (password: Uint8Array, salt: Uint8Array) => {
+        const stretched = await stretch(password, salt);
+        if (password.every((byte) => byte === 0)) return stretched;
+        seen.push(password, stretched);
+        if (fails) throw new Error('out of memory');
+        return stretched;
+      };
+      answer = json(start);
+      await assert.rejects(vault({ stretch: spied }).recover('right'));
+      if (fails) seen.pop();
+      assert.ok(seen.length > 0 && seen.splice(0).every((secret) => secret.every((byte) => byte === 0)));
+    }
+  });
+
+  it('believes no time to wait that no vault has', async () => {
+    for (exchangeSeconds of [0, 1.5, -1, 3601, 1e9, Number.NaN]) {
+      await assert.rejects(vault({ stretch }).recover('right'), { code: 'VaultError' });
+      await assert.rejects(vault({ stretch }).register('right', key), { code: 'VaultError' });
+    }
+    exchangeSeconds = 60;
+    assert.deepEqual(asked, []);
   });
 
   it('keeps a path of the address', async () => {

@@ -80,15 +80,13 @@ export async function pinFleet(
   plainHttp: boolean,
 ): Promise<string> {
   if (!plainHttp) urls.forEach(refusePlainHttp);
+  const { shownIdentity } = await import('../client/index.js');
+  const options = { timeout: PATIENCE_MS, allowPlainHttp: true };
   const vaults = await Promise.all(
     urls.map(async (url) => {
-      const asked = fetch(`${url.replace(/\/+$/, '')}/v1/identity`, {
-        signal: AbortSignal.timeout(PATIENCE_MS),
+      const serverPublicKey = await shownIdentity(url, options).catch((error: Error) => {
+        throw new UsageError(`${url} does not say who it is: ${error.message}`);
       });
-      const identity = await asked.then((answer) => answer.json()).catch(() => undefined);
-      const { serverPublicKey } = (identity ?? {}) as Record<string, unknown>;
-      if (typeof serverPublicKey !== 'string')
-        throw new UsageError(`${url} does not say who it is; is a vault there?`);
       return { url, serverPublicKey };
     }),
   );

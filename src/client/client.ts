@@ -1,11 +1,12 @@
-import { equal, type Stretch } from '../protocol/index.js';
+import { equal } from '../protocol/index.js';
+import { parseAccount, parseAttempts } from './answers.js';
 import { Connection } from './connection.js';
-import { BkvError, KeyExists, RegistrationUnproven, VaultError } from './errors.js';
+import { BkvError, KeyExists, RegistrationUnproven } from './errors.js';
 import { checkKey } from './key.js';
 import { preparePassword } from './password.js';
 import { recover } from './recovery.js';
 import { type Registrant, register } from './registration.js';
-import { stretchedOnce } from './stretched-once.js';
+import { StretchedOnce } from './stretched-once.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from './stretching.js';
 
 /** Which vault, and whose account. */
@@ -80,21 +81,21 @@ export class VaultClient {
     { replace = false }: RegisterOptions = {},
   ): Promise<void> {
     checkKey(backupKey);
-    const secret = preparePassword(password);
-    try {
-      const registrant = await this.#registrant();
+    await this.#with(password, async (registrant, secret) => {
       // Refused here before the work is done. Afterwards the vault decides by itself.
       if (!replace && (await this.status()).state === 'registered') throw new KeyExists();
       const exportKey = await register(this.#vault, registrant, secret, backupKey, replace);
-      const opened = await recover(this.#vault, registrant, secret).catch((cause: unknown) => {
-        throw new RegistrationUnproven({ cause });
-      });
-      const same = equal(opened.exportKey, exportKey) && equal(opened.backupKey, backupKey);
-      for (const key of [exportKey, opened.exportKey, opened.backupKey]) key.fill(0);
-      if (!same) throw new RegistrationUnproven();
-    } finally {
-      secret.fill(0);
-    }
+      try {
+        const opened = await recover(this.#vault, registrant, secret).catch((cause: unknown) => {
+          throw new RegistrationUnproven({ cause });
+        });
+        const same = equal(opened.exportKey, exportKey) && equal(opened.backupKey, backupKey);
+        for (const key of [opened.exportKey, opened.backupKey]) key.fill(0);
+        if (!same) throw new RegistrationUnproven();
+      } finally {
+        exportKey.fill(0);
+      }
+    });
   }
 
   /**
@@ -103,14 +104,11 @@ export class VaultClient {
    * @throws WrongPassword, Locked, ExchangeExpired, VaultIdentityMismatch, VaultError
    */
   async recover(password: string): Promise<Recovery> {
-    const secret = preparePassword(password);
-    try {
-      const { exportKey, ...recovery } = await recover(this.#vault, await this.#registrant(), secret);
+    return this.#with(password, async (registrant, secret) => {
+      const { exportKey, ...recovery } = await recover(this.#vault, registrant, secret);
       exportKey.fill(0);
       return recovery;
-    } finally {
-      secret.fill(0);
-    }
+    });
   }
 
   /**
@@ -132,14 +130,13 @@ export class VaultClient {
 
   /** Whether the vault holds a key, and how many wrong passwords are left. @throws VaultError */
   async status(): Promise<AccountStatus> {
-    const { state, attemptsRemaining, dealings } = await this.#vault.request('GET', '/v1/account');
+    const answer = await this.#vault.request('GET', '/v1/account');
+    const { state, dealings } = parseAccount(answer);
     if (state === 'unregistered') return { state };
     if (state === 'locked') return { state, attemptsRemaining: 0 };
-    if (state !== 'registered' || !Number.isInteger(attemptsRemaining) || !Array.isArray(dealings))
-      throw new VaultError(200, 'the vault answered without the state of the account');
     // A key of the vault's own belongs to no dealing.
-    const names = dealings.map((one) => String(one?.dealing ?? '')).filter(Boolean);
-    return { state, attemptsRemaining: attemptsRemaining as number, dealings: names };
+    const names = dealings.map(({ dealing }) => dealing).filter(Boolean);
+    return { state, attemptsRemaining: parseAttempts(answer), dealings: names };
   }
 
   /** Makes the account's key unreachable for ever. @throws VaultError */
@@ -147,12 +144,24 @@ export class VaultClient {
     await this.#vault.command('DELETE', '/v1/account');
   }
 
-  /** Tries the device first. @throws StretchingUnavailable, DeviceTooSlow */
-  async #registrant(): Promise<Registrant> {
+  /**
+   * Does what takes a password, once the device was tried, and forgets the password then.
+   * @throws StretchingUnavailable, DeviceTooSlow
+   */
+  async #with<T>(
+    password: string,
+    work: (registrant: Registrant, secret: Uint8Array) => Promise<T>,
+  ): Promise<T> {
     const { account, serverPublicKey } = this.#options;
-    const needed = await tryDevice(this.#stretch);
-    await this.#vault.expectTime(needed);
-    const stretch: Stretch = stretchedOnce(stretchOutput(this.#stretch));
-    return { account, serverPublicKey, stretch, needed };
+    const secret = preparePassword(password);
+    const stretched = new StretchedOnce(stretchOutput(this.#stretch));
+    try {
+      const needed = await tryDevice(this.#stretch);
+      await this.#vault.expectTime(needed);
+      return await work({ account, serverPublicKey, stretch: stretched.stretch, needed }, secret);
+    } finally {
+      secret.fill(0);
+      stretched.wipe();
+    }
   }
 }

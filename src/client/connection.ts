@@ -1,73 +1,34 @@
-import { audienceOf, equal, MOST_EXCHANGE_SECONDS, parseBase64url, toBase64url } from '../protocol/index.js';
-import { isForAnother, refusePlainHttp } from './access.js';
+import { audienceOf, equal, toBase64url } from '../protocol/index.js';
+import { isForAnother } from './access.js';
+import { type Identity, type Json, parseIdentity } from './answers.js';
 import {
   AccessTokenForAnother,
   AccessTokenUnavailable,
-  BkvError,
   DeviceTooSlow,
-  KeyExists,
-  Locked,
-  VaultError,
   VaultIdentityMismatch,
-  WrongPassword,
 } from './errors.js';
+import { Transport, type TransportOptions } from './transport.js';
 
-export { toBase64url };
-
-/** @throws VaultError when it is not base64url text */
-export function fromBase64url(text: unknown): Uint8Array {
-  const bytes = parseBase64url(text);
-  if (!bytes) throw new VaultError(200, 'the vault answered without a required field');
-  return bytes;
-}
-
-type Answer = Record<string, unknown>;
-
-/** Most bytes of an answer: more than any vault sends. */
-const LONGEST_ANSWER = 1024 * 1024;
-
-const PROBLEM = 'urn:bkv:problem:';
-
-/** The address of a vault, which may have a path. @throws BkvError `InvalidUrl` */
-const parseUrl = (url: string): URL => {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (!parsed || !/^https?:$/.test(parsed.protocol))
-    throw new BkvError('InvalidUrl', `the address of a vault begins with https://; "${url}" does not`);
-  return parsed;
-};
-
-/** Why no answer came, as Node.js names it: `ECONNREFUSED`, `CERT_HAS_EXPIRED`. Empty in browsers, which do not tell. */
-const reasonOf = (error: unknown): string =>
-  (error as { cause?: { code?: string } } | undefined)?.cause?.code ?? '';
-
-export interface ConnectionOptions {
+export interface ConnectionOptions extends TransportOptions {
   /** 33 bytes, pinned */
   readonly serverPublicKey: Uint8Array;
   readonly accessToken: () => string | Promise<string>;
-  /** milliseconds for one request; 30,000 by default */
-  readonly timeout?: number;
-  /** whether `http:` is allowed to addresses other than this device's own */
-  readonly allowPlainHttp?: boolean;
 }
 
 /** Requests to one vault, for one account. */
 export class Connection {
-  readonly #base: URL;
+  readonly #transport: Transport;
   readonly #options: ConnectionOptions;
-  #identity: Promise<Answer> | undefined;
+  #identity: Promise<Identity> | undefined;
 
   /** @throws BkvError `InvalidUrl`, `PlainHttp` */
-  constructor(
-    readonly url: string,
-    options: ConnectionOptions,
-  ) {
-    this.#base = parseUrl(url);
-    if (!options.allowPlainHttp) refusePlainHttp(this.#base);
+  constructor(url: string, options: ConnectionOptions) {
+    this.#transport = new Transport(url, options);
     this.#options = options;
   }
 
   /** Asks the vault who it is, without an access token. @throws VaultIdentityMismatch, VaultError */
-  identify(): Promise<Answer> {
+  identify(): Promise<Identity> {
     const identity = this.#identify();
     this.#identity = identity;
     identity.catch(() => {
@@ -76,10 +37,10 @@ export class Connection {
     return identity;
   }
 
-  async #identify(): Promise<Answer> {
-    const identity = await this.#answer(await this.#send('GET', '/v1/identity', undefined, {}));
-    if (!equal(fromBase64url(identity.serverPublicKey), this.#options.serverPublicKey))
-      throw new VaultIdentityMismatch(`the vault at ${this.url} shows another public key`);
+  async #identify(): Promise<Identity> {
+    const identity = await askIdentity(this.#transport);
+    if (!equal(identity.serverPublicKey, this.#options.serverPublicKey))
+      throw new VaultIdentityMismatch(`the vault at ${this.#transport.url} shows another public key`);
     return identity;
   }
 
@@ -96,70 +57,32 @@ export class Connection {
 
   /** How many milliseconds the vault waits for the second message of an exchange. @throws as {@link identify} */
   async exchangeTime(): Promise<number> {
-    const { exchangeSeconds } = await (this.#identity ?? this.identify());
-    if (typeof exchangeSeconds !== 'number' || exchangeSeconds > MOST_EXCHANGE_SECONDS)
-      throw new VaultError(200, 'the vault does not say how long it waits, or says more than an hour');
-    return exchangeSeconds * 1000;
+    return (await (this.#identity ?? this.identify())).exchangeTime;
   }
 
   /**
    * Asks for an object.
    * @throws VaultIdentityMismatch, AccessTokenForAnother, AccessTokenUnavailable, Locked, WrongPassword, KeyExists, VaultError
    */
-  async request(method: string, path: string, body?: object): Promise<Answer> {
-    return this.#answer(await this.#ask(method, path, body));
+  async request(method: string, path: string, body?: object): Promise<Json> {
+    return this.#transport.request(method, path, { body, accessToken: await this.#accessToken() });
   }
 
   /** Sends a request whose answer has no body (204). @throws as {@link request} */
   async command(method: string, path: string, body?: object): Promise<void> {
-    const response = await this.#ask(method, path, body);
-    if (!response.ok) throw refusal(response, await read(response));
-    if (response.status !== 204) throw this.#notAVault(response);
-  }
-
-  async #answer(response: Response): Promise<Answer> {
-    const answer = await read(response);
-    if (!response.ok) throw refusal(response, answer);
-    if (response.status !== 200 || !answer) throw this.#notAVault(response);
-    return answer;
+    return this.#transport.command(method, path, { body, accessToken: await this.#accessToken() });
   }
 
   /** If another vault answers, it gets no access token and no request. */
-  async #ask(method: string, path: string, body?: object): Promise<Response> {
-    const accessToken = await this.#accessToken();
+  async #accessToken(): Promise<string> {
+    const accessToken = await this.#givenToken();
     await (this.#identity ?? this.identify());
     if (isForAnother(accessToken, audienceOf(toBase64url(this.#options.serverPublicKey))))
-      throw new AccessTokenForAnother(this.url);
-    return this.#send(method, path, body, { authorization: `Bearer ${accessToken}` });
+      throw new AccessTokenForAnother(this.#transport.url);
+    return accessToken;
   }
 
-  async #send(
-    method: string,
-    path: string,
-    body: object | undefined,
-    authorization: { authorization?: string },
-  ): Promise<Response> {
-    const url = new URL(this.#base);
-    url.pathname = url.pathname.replace(/\/+$/, '') + path;
-    try {
-      return await fetch(url, {
-        method,
-        headers: { ...authorization, ...(body && { 'content-type': 'application/json' }) },
-        body: body ? JSON.stringify(body) : null,
-        redirect: 'error',
-        signal: AbortSignal.timeout(this.#options.timeout ?? 30_000),
-      });
-    } catch (cause) {
-      const reason = reasonOf(cause);
-      throw new VaultError(
-        0,
-        `the vault at ${this.url} did not answer${reason && ` (${reason})`}; check the address and the network`,
-        { cause },
-      );
-    }
-  }
-
-  async #accessToken(): Promise<string> {
+  async #givenToken(): Promise<string> {
     let accessToken: unknown;
     try {
       accessToken = await this.#options.accessToken();
@@ -171,68 +94,16 @@ export class Connection {
       throw new AccessTokenUnavailable();
     return accessToken;
   }
-
-  #notAVault({ status }: Response): VaultError {
-    return new VaultError(
-      status,
-      `what answers at ${this.url} is not a vault; perhaps the network asks you to sign in first, or the address is wrong`,
-    );
-  }
 }
 
-/** The text of an answer; `undefined` when it is longer than an answer can be. */
-async function textOf({ body }: Response): Promise<string | undefined> {
-  const decoder = new TextDecoder();
-  const reader = body?.getReader();
-  let text = '';
-  for (let left = LONGEST_ANSWER; ; ) {
-    const piece = (await reader?.read())?.value;
-    if (!piece) return text + decoder.decode();
-    left -= piece.length;
-    if (left < 0) {
-      await reader?.cancel();
-      return undefined;
-    }
-    text += decoder.decode(piece, { stream: true });
-  }
-}
-
-/** The object of a JSON answer; `undefined` when it is something else. @throws VaultError when it is cut off */
-async function read(response: Response): Promise<Answer | undefined> {
-  let text: string | undefined;
-  try {
-    text = await textOf(response);
-  } catch (cause) {
-    throw new VaultError(0, "the vault's answer was cut off; check the network", { cause });
-  }
-  if (text === undefined) return undefined;
-  if (!/^application\/(problem\+)?json\b/i.test(response.headers.get('content-type') ?? '')) return undefined;
-  try {
-    const answer: unknown = JSON.parse(text);
-    return answer !== null && typeof answer === 'object' ? (answer as Answer) : undefined;
-  } catch {
-    return undefined;
-  }
-}
+const askIdentity = async (transport: Transport): Promise<Identity> =>
+  parseIdentity(await transport.request('GET', '/v1/identity'));
 
 /**
- * The error for a refusal, by its problem document (RFC 9457). Nothing else may say that an account is
- * locked.
+ * The public key that a vault shows now, base64url: whoever answers could show another. Compare it with what the vault's operator
+ * says before you pin it.
+ * @param options `timeout` in milliseconds, 30,000 by default; `allowPlainHttp`
+ * @throws BkvError `InvalidUrl`, `PlainHttp`; VaultError
  */
-function refusal({ status, headers }: Response, problem: Answer = {}): BkvError {
-  const type = String(problem.type ?? '');
-  const kind = type.startsWith(PROBLEM) ? type.slice(PROBLEM.length) : undefined;
-  if (kind === 'locked') return new Locked();
-  if (kind === 'key-exists') return new KeyExists();
-  if (kind === 'wrong-password') return new WrongPassword(Number(problem.attemptsRemaining));
-  return new VaultError(status, String(problem.detail ?? `the vault answered ${status}`), {
-    kind,
-    retryAfter: retryAfter(headers),
-  });
-}
-
-/** The header's seconds in milliseconds. */
-function retryAfter(headers: Headers): number | undefined {
-  const seconds = headers.get('retry-after') ?? '';
-  return /^\d{1,6}$/.test(seconds) ? Number(seconds) * 1000 : undefined;
-}
+export const shownIdentity = async (url: string, options: TransportOptions = {}): Promise<string> =>
+  toBase64url((await askIdentity(new Transport(url, options))).serverPublicKey);

@@ -5,6 +5,7 @@ export {
   VaultClient,
   type VaultClientOptions,
 } from './client.js';
+export { shownIdentity } from './connection.js';
 export {
   AccessTokenForAnother,
   AccessTokenUnavailable,
@@ -50,4 +51,5 @@ export { preparePassword } from './password.js';
 export { isRemembered, makeReminder } from './reminder.js';
 export { passwordStrength, type Strength } from './strength.js';
 export { argon2, StretchingUnavailable, type StretchPassword } from './stretching.js';
+export type { TransportOptions } from './transport.js';
 export * from './written.js';

@@ -1,18 +1,20 @@
 import {
   createRegistrationRequest,
-  deriveKeyPair,
-  diffieHellman,
   equal,
   finalizeRegistration,
   finishMac,
   forget,
   identities,
+  newKeyPair,
   registrationKeys,
+  SIZES,
   type Stretch,
+  sharedX,
   startMac,
-  xOf,
+  toBase64url,
 } from '../protocol/index.js';
-import { type Connection, fromBase64url, toBase64url } from './connection.js';
+import { bytes, parseRegistration } from './answers.js';
+import type { Connection } from './connection.js';
 import { VaultIdentityMismatch } from './errors.js';
 import { sealKey } from './sealed-key.js';
 import { sendUntil } from './sending-again.js';
@@ -44,43 +46,47 @@ export async function register(
   replace: boolean,
 ): Promise<Uint8Array> {
   const { blind, registrationRequest } = createRegistrationRequest(secret);
-  const share = deriveKeyPair(crypto.getRandomValues(new Uint8Array(32)));
-  const keys = registrationKeys(xOf(diffieHellman(share.secretKey, serverPublicKey)));
+  const share = newKeyPair();
+  const keys = registrationKeys(sharedX(share.secretKey, serverPublicKey));
   share.secretKey.fill(0);
+  let exportKey: Uint8Array | undefined;
   try {
     const until = performance.now() + (await vault.exchangeTime());
-    const started = await vault.request('POST', '/v1/registration/start', {
+    const answer = await vault.request('POST', '/v1/registration/start', {
       registrationRequest: toBase64url(registrationRequest),
       keyshare: toBase64url(share.publicKey),
     });
-    const response = fromBase64url(started.registrationResponse);
+    const started = parseRegistration(answer);
+    const { registrationId, registrationResponse } = started;
     const expected = startMac(keys.start, {
       serverPublicKey,
       keyshare: share.publicKey,
       account,
-      registrationId: fromBase64url(started.registrationId),
+      registrationId: bytes('registrationId', registrationId, 16),
       blindedElement: registrationRequest,
-      evaluatedElement: response.subarray(0, 33),
+      evaluatedElement: registrationResponse.subarray(0, SIZES.element),
       transportKey: new Uint8Array(0),
-      limit: Number(started.limit),
+      limit: started.limit,
     });
     if (
-      !equal(response.subarray(33), serverPublicKey) ||
-      typeof started.mac !== 'string' ||
-      !equal(fromBase64url(started.mac), expected)
+      !equal(registrationResponse.subarray(SIZES.element), serverPublicKey) ||
+      !started.mac ||
+      !equal(started.mac, expected)
     )
       throw new VaultIdentityMismatch('it could not prove that the answer to this registration is its own');
-    const { registrationRecord, exportKey } = await finalizeRegistration(
+    const made = await finalizeRegistration(
       secret,
       blind,
-      response,
+      registrationResponse,
       stretch,
       identities(account, serverPublicKey),
     );
+    const { registrationRecord } = made;
+    exportKey = made.exportKey;
     const encryptedBackupKey = await sealKey(exportKey.slice(), backupKey);
     const mac = finishMac(keys.finish, expected, { registrationRecord, encryptedBackupKey, replace });
     const message = {
-      registrationId: started.registrationId,
+      registrationId,
       registrationRecord: toBase64url(registrationRecord),
       encryptedBackupKey: toBase64url(encryptedBackupKey),
       ...(replace && { replace }),
@@ -88,6 +94,9 @@ export async function register(
     };
     await sendUntil(until, () => vault.command('POST', '/v1/registration/finish', message));
     return exportKey;
+  } catch (error) {
+    exportKey?.fill(0);
+    throw error;
   } finally {
     blind.fill(0);
     forget(keys);

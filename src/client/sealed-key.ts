@@ -4,15 +4,20 @@ const KEY_INFO = new TextEncoder().encode('bkv encrypted backup key v1');
 const NONCE = 12;
 
 async function keyEncryptionKey(exportKey: Uint8Array): Promise<CryptoKey> {
-  const base = await crypto.subtle.importKey('raw', exportKey as BufferSource, 'HKDF', false, ['deriveKey']);
-  exportKey.fill(0);
-  return crypto.subtle.deriveKey(
-    { name: 'HKDF', hash: 'SHA-256', salt: new Uint8Array(0), info: KEY_INFO },
-    base,
-    { name: 'AES-GCM', length: 256 },
-    false,
-    ['encrypt', 'decrypt'],
-  );
+  try {
+    const base = await crypto.subtle.importKey('raw', exportKey as BufferSource, 'HKDF', false, [
+      'deriveKey',
+    ]);
+    return await crypto.subtle.deriveKey(
+      { name: 'HKDF', hash: 'SHA-256', salt: new Uint8Array(0), info: KEY_INFO },
+      base,
+      { name: 'AES-GCM', length: 256 },
+      false,
+      ['encrypt', 'decrypt'],
+    );
+  } finally {
+    exportKey.fill(0);
+  }
 }
 
 /** Encrypts a backup key (32 bytes) under the export key (32 bytes, zeroed): nonce 12 ‖ ciphertext 32 ‖ tag 16. */
@@ -23,7 +28,10 @@ export async function sealKey(exportKey: Uint8Array, backupKey: Uint8Array): Pro
   return Uint8Array.from([...iv, ...new Uint8Array(encrypted)]);
 }
 
-/** Opens what {@link sealKey} made. @throws VaultError when it was sealed under another key or was changed */
+/**
+ * Opens what {@link sealKey} made. @param exportKey 32 bytes, zeroed
+ * @throws VaultError when it was sealed under another key or was changed
+ */
 export async function openKey(exportKey: Uint8Array, sealed: Uint8Array): Promise<Uint8Array> {
   const key = await keyEncryptionKey(exportKey);
   const iv = sealed.subarray(0, NONCE) as BufferSource;

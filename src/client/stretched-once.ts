@@ -1,17 +1,35 @@
-import type { Stretch } from '../protocol/index.js';
-import { toBase64url } from './connection.js';
+import { equal, type Stretch } from '../protocol/index.js';
 
 /**
- * Stretches each OPRF output only once: the login after a registration, and every vault of a fleet, need the
- * same result.
+ * Stretches an OPRF output only once, though two logins in a row need the result: the login that ends a
+ * registration has the output of the registration.
  */
-export function stretchedOnce(stretch: Stretch): Stretch {
-  const known = new Map<string, Promise<Uint8Array>>();
-  return async (output) => {
-    const name = toBase64url(output);
-    const made = known.get(name) ?? stretch(output);
-    known.set(name, made);
-    // A copy, since it is zeroed later. An app may pass a Node.js Buffer, whose `slice` does not copy.
-    return Uint8Array.from(await made);
+export class StretchedOnce {
+  readonly #stretch: Stretch;
+  #output = new Uint8Array(0);
+  #stretched = new Uint8Array(0);
+
+  constructor(stretch: Stretch) {
+    this.#stretch = stretch;
+  }
+
+  /** A copy of the result, which the caller zeroes. */
+  readonly stretch: Stretch = async (output) => {
+    if (!equal(output, this.#output)) {
+      const known = Uint8Array.from(output);
+      const stretched = await this.#stretch(output);
+      this.wipe();
+      this.#output = known;
+      // An app may pass a Node.js Buffer, whose `slice` would not copy.
+      this.#stretched = Uint8Array.from(stretched);
+      stretched.fill(0);
+    }
+    return this.#stretched.slice();
   };
+
+  wipe(): void {
+    this.#output.fill(0);
+    this.#stretched.fill(0);
+    this.#output = new Uint8Array(0);
+  }
 }

@@ -8,8 +8,11 @@ import {
   hkdfExpand,
   hkdfExtract,
   mac,
+  newKeyPair,
   oprf,
   prefixed,
+  type RandomBytes,
+  randomBytes,
   split,
   xor,
 } from './suite.js';
@@ -17,10 +20,6 @@ import { deriveKeys, type Identities } from './transcript.js';
 
 /** Key stretching (RFC 9807, section 7): 32 bytes of OPRF output to 32 bytes. */
 export type Stretch = (oprfOutput: Uint8Array) => Promise<Uint8Array>;
-
-/** Fills n random bytes; the system's generator unless a test vector says otherwise. */
-export type RandomBytes = (n?: number) => Uint8Array;
-const randomBytes: RandomBytes = (n = 32) => crypto.getRandomValues(new Uint8Array(n));
 
 /** The envelope did not open: the password is wrong, or the account is unknown; the two look the same. */
 export class EnvelopeRecoveryError extends Error {
@@ -43,11 +42,15 @@ export async function randomizePassword(
   stretch: Stretch,
 ): Promise<Uint8Array> {
   const output = oprf.finalize(password, blind, evaluated);
-  const stretched = await stretch(output);
-  const ikm = concat(output, stretched);
-  const randomizedPassword = hkdfExtract(ikm);
-  for (const secret of [output, stretched, ikm]) secret.fill(0);
-  return randomizedPassword;
+  try {
+    const stretched = await stretch(output);
+    const ikm = concat(output, stretched);
+    const randomizedPassword = hkdfExtract(ikm);
+    for (const secret of [stretched, ikm]) secret.fill(0);
+    return randomizedPassword;
+  } finally {
+    output.fill(0);
+  }
 }
 
 const openEnvelope = (
@@ -92,9 +95,11 @@ export async function finalizeRegistration(
 ) {
   const [evaluated, serverPublicKey] = split(registrationResponse, [SIZES.element, SIZES.element]);
   const randomizedPassword = await randomizePassword(password, blind, evaluated, stretch);
-  const made = createRecord(randomizedPassword, serverPublicKey, identities, random);
-  randomizedPassword.fill(0);
-  return { ...made, serverPublicKey };
+  try {
+    return { ...createRecord(randomizedPassword, serverPublicKey, identities, random), serverPublicKey };
+  } finally {
+    randomizedPassword.fill(0);
+  }
 }
 
 /**
@@ -140,12 +145,18 @@ export function createKE1(
   random: { nonce?: RandomBytes; seed?: RandomBytes } = {},
 ): Pick<ClientLogin, 'secretKey' | 'KE1'> {
   const clientNonce = (random.nonce ?? randomBytes)(SIZES.nonce);
-  const { secretKey, publicKey } = deriveKeyPair((random.seed ?? randomBytes)(32));
+  const { secretKey, publicKey } = newKeyPair(random.seed);
   return { secretKey, KE1: concat(blindedElement, clientNonce, publicKey) };
 }
 
+/** Zeroes the secrets of a login that has ended; the password is its owner's to zero. */
+export function forgetLogin({ blind, secretKey }: Pick<ClientLogin, 'blind' | 'secretKey'>): void {
+  blind.fill(0);
+  secretKey.fill(0);
+}
+
 /**
- * GenerateKE3 (RFC 9807, section 6.2.3). The state is zeroed.
+ * GenerateKE3 (RFC 9807, section 6.2.3). The state is zeroed, also when this fails.
  * @returns KE3 (32 bytes), the session key (32) and the export key (32)
  * @throws EnvelopeRecoveryError, ServerAuthenticationError
  */
@@ -155,20 +166,23 @@ export async function generateKE3(
   stretch: Stretch,
   identities: Identities & { readonly pinnedServerPublicKey?: Uint8Array },
 ) {
-  const [evaluated] = split(KE2, [SIZES.element, SIZES.KE2 - SIZES.element]);
-  const randomizedPassword = await randomizePassword(login.password, login.blind, evaluated, stretch);
-  login.blind.fill(0);
+  let randomizedPassword: Uint8Array | undefined;
   try {
+    const [evaluated] = split(KE2, [SIZES.element, SIZES.KE2 - SIZES.element]);
+    randomizedPassword = await randomizePassword(login.password, login.blind, evaluated, stretch);
     return finishLogin(login, KE2, randomizedPassword, identities);
   } finally {
-    randomizedPassword.fill(0);
+    forgetLogin(login);
+    randomizedPassword?.fill(0);
   }
 }
 
 /**
- * The part of {@link generateKE3} that follows the OPRF. The key share's secret is zeroed.
+ * The part of {@link generateKE3} that follows the OPRF. The key share's secret is zeroed, also when this
+ * fails.
  * @param randomizedPassword 32 bytes
- * @throws EnvelopeRecoveryError, ServerAuthenticationError
+ * @throws EnvelopeRecoveryError, ServerAuthenticationError; RangeError for a KE2 of another length, and what
+ * the curve throws for one without points
  */
 export function finishLogin(
   login: Pick<ClientLogin, 'secretKey' | 'KE1'>,
@@ -176,53 +190,68 @@ export function finishLogin(
   randomizedPassword: Uint8Array,
   identities: Identities & { readonly pinnedServerPublicKey?: Uint8Array },
 ): { KE3: Uint8Array; sessionKey: Uint8Array; exportKey: Uint8Array } {
-  const [, maskingNonce, maskedResponse, serverNonce, serverKeyshare, serverMac] = split(KE2, [
-    SIZES.element,
-    SIZES.nonce,
-    SIZES.element + SIZES.envelope,
-    SIZES.nonce,
-    SIZES.element,
-    SIZES.mac,
-  ]);
+  const secrets = [login.secretKey];
+  try {
+    const [, maskingNonce, maskedResponse, serverNonce, serverKeyshare, serverMac] = split(KE2, [
+      SIZES.element,
+      SIZES.nonce,
+      SIZES.element + SIZES.envelope,
+      SIZES.nonce,
+      SIZES.element,
+      SIZES.mac,
+    ]);
+    const [serverPublicKey, envelopeNonce, authTag] = unmask(
+      randomizedPassword,
+      maskingNonce,
+      maskedResponse,
+    );
+    const opened = openEnvelope(randomizedPassword, envelopeNonce, serverPublicKey, identities);
+    const { clientPrivateKey, exportKey } = opened;
+    secrets.push(clientPrivateKey, exportKey);
+    if (!equal(opened.authTag, authTag)) throw new EnvelopeRecoveryError('wrong password');
+    const pinned = identities.pinnedServerPublicKey;
+    if (pinned && !equal(pinned, serverPublicKey)) {
+      throw new ServerAuthenticationError(
+        'the account was registered at a vault with another static public key',
+      );
+    }
+    const shared = [
+      diffieHellman(login.secretKey, serverKeyshare),
+      diffieHellman(login.secretKey, serverPublicKey),
+      diffieHellman(clientPrivateKey, serverKeyshare),
+    ];
+    secrets.push(...shared);
+    const keys = deriveKeys(concat(...shared), {
+      ...identities,
+      KE1: login.KE1,
+      credentialResponse: KE2.subarray(0, 162),
+      serverNonce,
+      serverKeyshare,
+      clientPublicKey: opened.clientPublicKey,
+      serverPublicKey,
+    });
+    secrets.push(keys.clientMac, keys.sessionKey);
+    if (!equal(keys.serverMac, serverMac))
+      throw new ServerAuthenticationError('the vault could not prove that it holds its static key');
+    return {
+      KE3: keys.clientMac.slice(),
+      sessionKey: keys.sessionKey.slice(),
+      exportKey: exportKey.slice(),
+    };
+  } finally {
+    for (const secret of secrets) secret.fill(0);
+  }
+}
+
+/** The server's public key (33 bytes) and the envelope (nonce and tag, 32 bytes each) in a masked response. */
+function unmask(randomizedPassword: Uint8Array, maskingNonce: Uint8Array, maskedResponse: Uint8Array) {
   const maskingKey = hkdfExpand(randomizedPassword, bytes('MaskingKey'));
   const pad = hkdfExpand(
     maskingKey,
     concat(maskingNonce, bytes('CredentialResponsePad')),
     SIZES.element + SIZES.envelope,
   );
-  const [serverPublicKey, envelopeNonce, authTag] = split(xor(pad, maskedResponse), [
-    SIZES.element,
-    SIZES.nonce,
-    SIZES.mac,
-  ]);
-  const opened = openEnvelope(randomizedPassword, envelopeNonce, serverPublicKey, identities);
-  if (!equal(opened.authTag, authTag)) {
-    login.secretKey.fill(0);
-    throw new EnvelopeRecoveryError('wrong password');
-  }
-  const pinned = identities.pinnedServerPublicKey;
-  if (pinned && !equal(pinned, serverPublicKey)) {
-    throw new ServerAuthenticationError(
-      'the account was registered at a vault with another static public key',
-    );
-  }
-  const ikm = concat(
-    diffieHellman(login.secretKey, serverKeyshare),
-    diffieHellman(login.secretKey, serverPublicKey),
-    diffieHellman(opened.clientPrivateKey, serverKeyshare),
-  );
-  login.secretKey.fill(0);
-  opened.clientPrivateKey.fill(0);
-  const keys = deriveKeys(ikm, {
-    ...identities,
-    KE1: login.KE1,
-    credentialResponse: KE2.subarray(0, 162),
-    serverNonce,
-    serverKeyshare,
-    clientPublicKey: opened.clientPublicKey,
-    serverPublicKey,
-  });
-  if (!equal(keys.serverMac, serverMac))
-    throw new ServerAuthenticationError('the vault could not prove that it holds its static key');
-  return { KE3: keys.clientMac, sessionKey: keys.sessionKey, exportKey: opened.exportKey };
+  const unmasked = xor(pad, maskedResponse);
+  for (const secret of [maskingKey, pad]) secret.fill(0);
+  return split(unmasked, [SIZES.element, SIZES.nonce, SIZES.mac]);
 }

@@ -6,9 +6,9 @@ export {
   EnvelopeRecoveryError,
   finalizeRegistration,
   finishLogin,
+  forgetLogin,
   generateKE1,
   generateKE3,
-  type RandomBytes,
   randomizePassword,
   ServerAuthenticationError,
   type Stretch,
@@ -23,7 +23,19 @@ export {
   startMac,
 } from './registration.js';
 export { generateKE2, type KE2Input, parseKE1, parseRegistrationRecord } from './server.js';
-export { deriveKeyPair, diffieHellman, equal, hash, isElement, oprf, pkcs8, xOf } from './suite.js';
+export {
+  deriveKeyPair,
+  diffieHellman,
+  equal,
+  hash,
+  isElement,
+  newKeyPair,
+  oprf,
+  pkcs8,
+  type RandomBytes,
+  sharedX,
+  xOf,
+} from './suite.js';
 export * from './terms.js';
 export { dealKey, type Evaluation, evaluate, interpolate, type Share, subsets } from './threshold.js';
 export type { Identities } from './transcript.js';

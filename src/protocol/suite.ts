@@ -33,12 +33,36 @@ export function equal(a: Uint8Array, b: Uint8Array): boolean {
 export const deriveKeyPair = (seed: Uint8Array): { secretKey: Uint8Array; publicKey: Uint8Array } =>
   oprf.deriveKeyPair(seed, bytes('OPAQUE-DeriveDiffieHellmanKeyPair'));
 
+/** Fills n random bytes; the system's generator unless a test vector says otherwise. */
+export type RandomBytes = (n?: number) => Uint8Array;
+export const randomBytes: RandomBytes = (n = 32) => crypto.getRandomValues(new Uint8Array(n));
+
+/** A fresh key pair. @param random makes the seed, which is zeroed */
+export function newKeyPair(random: RandomBytes = randomBytes): ReturnType<typeof deriveKeyPair> {
+  const seed = random(32);
+  try {
+    return deriveKeyPair(seed);
+  } finally {
+    seed.fill(0);
+  }
+}
+
 /** DiffieHellman (RFC 9807, section 2.1): a compressed point, 33 bytes; {@link xOf} has its x-coordinate. */
 export const diffieHellman = (secretKey: Uint8Array, publicKey: Uint8Array): Uint8Array =>
   p256.getSharedSecret(secretKey, publicKey, true);
 
 /** The x-coordinate of a compressed point, 32 bytes. */
 export const xOf = (point: Uint8Array): Uint8Array => point.slice(1);
+
+/** What a key pair shares with another one: the x-coordinate of {@link diffieHellman}, 32 bytes. */
+export function sharedX(secretKey: Uint8Array, publicKey: Uint8Array): Uint8Array {
+  const point = diffieHellman(secretKey, publicKey);
+  try {
+    return xOf(point);
+  } finally {
+    point.fill(0);
+  }
+}
 
 // PrivateKeyInfo of P-256 without the public half (RFC 5208, RFC 5915): the scalar follows.
 const PKCS8_PREFIX = hexToBytes('3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420');

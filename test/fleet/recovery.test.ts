@@ -80,6 +80,53 @@ describe('a recovery among slow members and liars', () => {
     assert.deepEqual(used(), [0, 0, 0]);
   });
 
+  it('is not kept waiting by a member that never takes its share, however long it says it waits', async () => {
+    const { client, members } = await fleetOf(3, 2);
+    const says =
+      (exchangeSeconds: string): Way =>
+      async (path, answer) => {
+        if (path === '/v1/share/finish') return new Response(null, { status: 503 });
+        if (path !== '/v1/identity') return answer;
+        const { serverPublicKey } = (await answer.json()) as Json;
+        const json = `{"serverPublicKey":"${serverPublicKey}","exchangeSeconds":${exchangeSeconds}}`;
+        return new Response(json, { headers: { 'content-type': 'application/json' } });
+      };
+    for (const [seconds, isLie] of [
+      ['3600', false],
+      ['3601', true],
+      ['1e400', true],
+      ['1.5', true],
+      ['0', true],
+      ['-1', true],
+      ['"60"', true],
+      ['null', true],
+    ] as const) {
+      ways.set(0, says(seconds));
+      const one = client(800);
+      const began = performance.now();
+      const { pending, liars } = await one.register('right', key, { replace: true });
+      assert.ok(performance.now() - began < 20_000, `the user waits, if it says ${seconds}`);
+      const url = members[0]?.url as string;
+      assert.deepEqual([pending.includes(url), liars], isLie ? [false, [url]] : [true, []], seconds);
+      await one.settled();
+      assert.ok(performance.now() - began < 180_000, `the password stays in memory, if it says ${seconds}`);
+    }
+  });
+
+  it('has a share withdrawn that a slow member takes after the registration has failed', async () => {
+    const { client, members } = await fleetOf(3, 2);
+    ways.set(0, async (path, answer) => {
+      if (path === '/v1/share/finish') await life.wait(5000);
+      return answer;
+    });
+    const failing: Way = (path, answer) => (path === '/v1/recovery/start' ? Response.error() : answer);
+    for (const i of [1, 2]) ways.set(i, failing);
+    const one = client(800);
+    await assert.rejects(one.register('new', newBackupKey(), { replace: true }), TooFewVaults);
+    await one.settled();
+    assert.equal(members[0]?.vault.dealings.length, 1, 'the old one');
+  });
+
   it('waits for an honest member that is slow to say what it holds, if the others do not open', async () => {
     const { client, used } = await fleetOf(3, 2);
     ways.set(0, (path, answer) => (path === '/v1/recovery/start' ? Response.error() : answer));

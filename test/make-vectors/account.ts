@@ -77,7 +77,7 @@ export async function account(name: string, typed: string) {
   const login = generateKE1(prepared, {
     blind: forScalar(loginBlind.secretKey),
     nonce: () => clientNonce,
-    seed: () => keyshareSeed,
+    seed: () => Uint8Array.from(keyshareSeed),
   });
   const clientKeyshare = login.KE1.subarray(65);
   const maskingNonce = random(32);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { argon2 } from '../../src/client/index.js';
 import { openKey } from '../../src/client/sealed-key.js';
-import { stretchedOnce } from '../../src/client/stretched-once.js';
+import { StretchedOnce } from '../../src/client/stretched-once.js';
 import { stretchOutput } from '../../src/client/stretching.js';
 import {
   EnvelopeRecoveryError,
@@ -27,7 +27,7 @@ describe('the vectors of docs/protocol.md', () => {
 
   const refused = load('refused.json');
   const [{ account, password, backupKey, vault, registration, recovery }] = load('account.json');
-  const stretch = stretchedOnce(stretchOutput(argon2));
+  const { stretch } = new StretchedOnce(stretchOutput(argon2));
 
   for (const { why, ...change } of refused.starts)
     it(`a start is refused that has ${why}`, () => {
@@ -65,7 +65,22 @@ describe('the vectors of docs/protocol.md', () => {
         generateKE3(login, hex(vector.KE2), stretch, names),
         errors[code as keyof typeof errors],
       );
+      assert.ok([...login.blind, ...login.secretKey].every((byte) => byte === 0));
     });
+
+  it('nothing of a login stays in memory when an answer cannot be read, or stretching fails', async () => {
+    const fails = async () => {
+      throw new Error('out of memory');
+    };
+    for (const [KE2, how] of [
+      [new Uint8Array(12), stretch],
+      [hex(recovery.KE2), fails],
+    ] as const) {
+      const login = generateKE1(new TextEncoder().encode(password));
+      await assert.rejects(generateKE3(login, KE2, how, identities(account, hex(vault.serverPublicKey))));
+      assert.ok([...login.blind, ...login.secretKey].every((byte) => byte === 0));
+    }
+  });
 
   it('a sealed key opens with the export key', async () => {
     const opened = await openKey(hex(registration.exportKey), hex(registration.encryptedBackupKey));

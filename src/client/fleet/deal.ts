@@ -30,7 +30,7 @@ export function* deal(op: Operation, login: Login, backupKey: Uint8Array): Progr
   let isKept = false;
   let isGivenUp = false;
   try {
-    yield* share(op, made, dealing, holders);
+    yield* share(op, made, dealing, holders, () => isGivenUp);
     if (holders.size < threshold)
       throw op.tooFew(
         holders.size,
@@ -62,9 +62,19 @@ export function* deal(op: Operation, login: Login, backupKey: Uint8Array): Progr
   }
 }
 
-/** Sends each member its share. */
-function* share(op: Operation, made: Deal, dealing: string, holders: Set<MemberId>): Program<void> {
-  const { members } = op.fleet;
+/**
+ * Sends each member its share. Once T have taken theirs, the others are waited for only a little longer. One
+ * that takes its share later keeps it, and a recovery proves it.
+ * @param holders grows by those that took it
+ */
+function* share(
+  op: Operation,
+  made: Deal,
+  dealing: string,
+  holders: Set<MemberId>,
+  isGivenUp: () => boolean,
+): Program<void> {
+  const { members, quorums } = op.fleet;
   const indexOf = (member: MemberId) => members.indexOf(member) + 1;
   const offers = yield* op.ask('offer', members, (member) => ({
     dealing,
@@ -84,6 +94,14 @@ function* share(op: Operation, made: Deal, dealing: string, holders: Set<MemberI
     'share',
     shares.keys(),
     (member) => shares.get(member) as { registrationId: string; message: Opaque },
+    {
+      fair: (so) => answered(so).length >= quorums.threshold,
+      late: function* (member, reply) {
+        if (!reply.ok) return;
+        holders.add(member);
+        if (isGivenUp()) yield* op.ask('withdraw', [member], () => ({ dealing }));
+      },
+    },
   );
   for (const [member] of answered(taken)) holders.add(member);
 }

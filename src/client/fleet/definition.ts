@@ -1,6 +1,5 @@
 import { bytesToHex } from '@noble/hashes/utils.js';
-import { hash } from '../../protocol/index.js';
-import { toBase64url } from '../connection.js';
+import { hash, toBase64url } from '../../protocol/index.js';
 import { BkvError } from '../errors.js';
 import type { Fleet } from './operation.js';
 import type { MemberId } from './program.js';

@@ -3,20 +3,20 @@ import { hexToBytes } from '@noble/hashes/utils.js';
 import {
   createRecord,
   dealKey,
-  deriveKeyPair,
-  diffieHellman,
   equal,
   evaluate,
   finishMac,
   forget,
   identities,
+  newKeyPair,
   pkcs8,
   registrationKeys,
   type Share,
+  sharedX,
   startMac,
   xOf,
 } from '../../protocol/index.js';
-import { fromBase64url } from '../connection.js';
+import { bytes } from '../answers.js';
 import { sealKey } from '../sealed-key.js';
 import type { OpaqueOptions } from './opaque.js';
 import { combination, type Element, type OpaqueLogin } from './opaque-login.js';
@@ -82,13 +82,18 @@ export class OpaqueDeal implements Deal {
     const { key, shares } = dealKey(threshold, size);
     const element = evaluate(key, login.blindedElement);
     key.fill(0);
-    const randomized = await login.randomized(element);
-    return new OpaqueDeal(combination(element, []), shares, randomized, backupKey, options);
+    try {
+      const randomized = await login.randomized(element);
+      return new OpaqueDeal(combination(element, []), shares, randomized, backupKey, options);
+    } catch (error) {
+      for (const { scalar } of shares) scalar.fill(0);
+      throw error;
+    }
   }
 
   offer(member: MemberId): KeyShare {
-    const { secretKey, publicKey } = deriveKeyPair(crypto.getRandomValues(new Uint8Array(32)));
-    const keys = registrationKeys(xOf(diffieHellman(secretKey, this.#options.serverPublicKey(member))));
+    const { secretKey, publicKey } = newKeyPair();
+    const keys = registrationKeys(sharedX(secretKey, this.#options.serverPublicKey(member)));
     this.#handshakes.set(member, { secretKey, keyshare: publicKey, keys });
     return publicKey;
   }
@@ -104,7 +109,7 @@ export class OpaqueDeal implements Deal {
       serverPublicKey,
       keyshare,
       account,
-      registrationId: fromBase64url(registrationId),
+      registrationId: bytes('registrationId', registrationId, 16),
       blindedElement: NONE,
       evaluatedElement: NONE,
       transportKey,
@@ -123,7 +128,7 @@ export class OpaqueDeal implements Deal {
     const { scalar, publicKey } = this.#shares[index - 1] as Share;
     const share = {
       publicKey,
-      wrapped: wrapShare(xOf(diffieHellman(secretKey, transportKey)), scalar),
+      wrapped: wrapShare(sharedX(secretKey, transportKey), scalar),
     };
     return {
       sharePublicKey: publicKey,

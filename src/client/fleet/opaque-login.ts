@@ -4,8 +4,8 @@ import {
   finishLogin,
   identities,
   randomizePassword,
+  toBase64url,
 } from '../../protocol/index.js';
-import { toBase64url } from '../connection.js';
 import { openKey } from '../sealed-key.js';
 import type { OpaqueOptions } from './opaque.js';
 import { agreements, exposed, type Given, suspected } from './polynomials.js';
@@ -84,7 +84,9 @@ export class OpaqueLogin implements Login {
 
   async key(message: Opaque, sealed: Opaque): Promise<Uint8Array | undefined> {
     const { exportKey } = message as LastMessage;
-    return openKey(exportKey.slice(), sealed as Uint8Array).catch(() => undefined);
+    const opened = await openKey(exportKey.slice(), sealed as Uint8Array).catch(() => undefined);
+    if (opened) this.#secrets.push(opened);
+    return opened;
   }
 
   exposed(

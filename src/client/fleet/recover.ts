@@ -52,7 +52,8 @@ export function* recover(op: Operation, login: Login): Program<Recovered> {
     if (isOpen(result)) {
       yield* op.listen((member, held) => giveBack(op, login, result, member, held));
       const mended = yield* mend(op, login, result);
-      return { ...mended, failedAttempts: op.failedAttempts() };
+      // The login's own copies are zeroed with it.
+      return { ...mended, backupKey: result.backupKey.slice(), failedAttempts: op.failedAttempts() };
     }
     tried.push(result);
   }
@@ -89,9 +90,9 @@ function* mend(op: Operation, login: Login, { candidate, combination, proven, ba
   if ((isMoved || isWorth) && !isElsewhere(op, dealing)) {
     for (const member of lacking) session.repaired.add(member);
     const dealt = yield* dealAgain(op, login, backupKey);
-    if (dealt) return { backupKey, repaired: dealt.proven.size, pending: dealt.pending };
+    if (dealt) return { repaired: dealt.proven.size, pending: dealt.pending };
   }
-  if (isMoved) return { backupKey, pending: op.credible(candidate.fleet.members) };
+  if (isMoved) return { pending: op.credible(candidate.fleet.members) };
 
   const held = (member: MemberId) => claim(op.looks.get(member), dealing);
   const all = new Set([...proven, ...fleet.members.filter((member) => held(member)?.proven)]);
@@ -102,7 +103,7 @@ function* mend(op: Operation, login: Login, { candidate, combination, proven, ba
     for (const member of more.proven) all.add(member);
   }
   op.facts.all = all;
-  return { backupKey, pending: yield* endOthers(op, dealing, all) };
+  return { pending: yield* endOthers(op, dealing, all) };
 }
 
 /** A repair or a move that fails leaves everything as it was; the next recovery tries again. */

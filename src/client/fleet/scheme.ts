@@ -36,8 +36,8 @@ export interface Login {
     combination: Combination,
   ): Opaque | undefined | Promise<Opaque | undefined>;
   /**
-   * The backup key from a member's answer to the last message; `undefined` if it was not sealed under the
-   * password.
+   * The backup key from a member's answer to the last message, zeroed by {@link wipe}; `undefined` if it was
+   * not sealed under the password.
    */
   key(message: Opaque, sealed: Opaque): Uint8Array | undefined | Promise<Uint8Array | undefined>;
   /**
@@ -52,6 +52,7 @@ export interface Login {
   ): MemberId[];
   /** Members whose evaluation is wrong unless more than half of the surplus lie together. */
   suspected(threshold: number, started: ReadonlyMap<MemberId, Started>): MemberId[];
+  /** Zeroes the password, and all that was derived from it or opened with it. */
   wipe(): void;
 }
 

@@ -1,5 +1,15 @@
-import { isElement, SIZES } from '../../protocol/index.js';
-import { type Connection, fromBase64url, toBase64url } from '../connection.js';
+import { toBase64url } from '../../protocol/index.js';
+import {
+  type Identity,
+  type Json,
+  Malformed,
+  parseAccount,
+  parseRecovered,
+  parseRecovery,
+  parseRecoveryId,
+  parseShare,
+} from '../answers.js';
+import type { Connection } from '../connection.js';
 import {
   AccessTokenForAnother,
   AccessTokenUnavailable,
@@ -12,68 +22,9 @@ import {
 } from '../errors.js';
 import { sendUntil } from '../sending-again.js';
 import type { Member } from './driver.js';
-import type { KeyShare, ShareMessage, ShareOffer } from './opaque-deal.js';
-import type { FirstMessage, KE2, LastMessage } from './opaque-login.js';
-import type { Answer, Failure, Held, HeldDealing, Kind, Reply, Request } from './program.js';
-
-type Json = Record<string, unknown>;
-
-/** What came is not an answer to the request. */
-class Malformed extends Error {}
-
-const fail = (what: string): never => {
-  throw new Malformed(what);
-};
-const bytes = (name: string, value: unknown, min: number, max = min): Uint8Array => {
-  const text = typeof value === 'string' && /^[\w-]*$/.test(value) ? value : fail(`${name} is no base64url`);
-  if (
-    text.length % 4 === 1 ||
-    Math.floor((text.length * 3) / 4) < min ||
-    Math.floor((text.length * 3) / 4) > max
-  )
-    fail(`${name} has not ${min === max ? min : `${min} to ${max}`} bytes`);
-  return fromBase64url(text);
-};
-const point = (name: string, value: Uint8Array): Uint8Array =>
-  isElement(value) ? value : fail(`${name} is no point of the curve`);
-const integer = (name: string, value: unknown, min: number, max: number): number =>
-  Number.isInteger(value) && (value as number) >= min && (value as number) <= max
-    ? (value as number)
-    : fail(`${name} is not a number from ${min} to ${max}`);
-const id = (name: string, value: unknown): string =>
-  typeof value === 'string' && /^[\w-]{22}$/.test(value) ? value : fail(`${name} is no id`);
-
-const MOST_ATTEMPTS = 200;
-const MOST_DEALINGS = 16;
-
-/** @throws Malformed */
-function parseHeld(answer: Json): Held {
-  const { state, maxAttempts, dealings = [] } = answer;
-  if (!['unregistered', 'registered', 'locked'].includes(state as string)) fail('state is not a known one');
-  if (!Array.isArray(dealings) || dealings.length > MOST_DEALINGS)
-    return fail('dealings is not a short list');
-  const limit = dealings.length > 0 ? integer('maxAttempts', maxAttempts, 1, MOST_ATTEMPTS) : 0;
-  const held = dealings.map((one: Json): HeldDealing => {
-    const { dealing, proven, attemptsRemaining } = one ?? {};
-    // A key of the vault's own has an empty name.
-    if (typeof dealing !== 'string' || !/^([0-9a-f]{32})?$/.test(dealing))
-      return fail('a dealing has no name');
-    if (typeof proven !== 'boolean') return fail('proven is not true or false');
-    const left = integer('attemptsRemaining', attemptsRemaining, 0, limit);
-    return { dealing, proven, attemptsRemaining: left, full: left === limit };
-  });
-  if (new Set(held.map(({ dealing }) => dealing)).size < held.length) fail('a dealing is named twice');
-  return { locked: state === 'locked', dealings: held };
-}
-
-/** KE2, with every element checked to be one. @throws Malformed */
-function parseKE2(value: unknown): KE2 {
-  const KE2 = bytes('KE2', value, SIZES.KE2);
-  point('evaluatedElement', KE2.subarray(0, SIZES.element));
-  const keyshare = SIZES.KE2 - SIZES.mac - SIZES.element;
-  point('serverKeyshare', KE2.subarray(keyshare, keyshare + SIZES.element));
-  return KE2;
-}
+import type { KeyShare, ShareMessage } from './opaque-deal.js';
+import type { FirstMessage, LastMessage } from './opaque-login.js';
+import type { Answer, Failure, Kind, Reply, Request } from './program.js';
 
 interface Row<K extends Kind> {
   readonly method: 'GET' | 'POST' | 'DELETE';
@@ -95,16 +46,24 @@ interface Row<K extends Kind> {
 }
 
 const WIRE: { readonly [K in Kind]: Row<K> } = {
-  look: { method: 'GET', path: () => '/v1/account', parse: parseHeld, again: true },
+  look: {
+    method: 'GET',
+    path: () => '/v1/account',
+    parse: (answer) => {
+      const { state, dealings } = parseAccount(answer);
+      return { locked: state === 'locked', dealings };
+    },
+    again: true,
+  },
   start: {
     method: 'POST',
     path: () => '/v1/recovery/start',
     body: ({ dealing, message }) => ({ dealing, KE1: toBase64url((message as FirstMessage).KE1) }),
-    parse: ({ recoveryId, KE2, attemptsRemaining }) => ({
-      recoveryId: id('recoveryId', recoveryId),
-      message: parseKE2(KE2),
-      attemptsRemaining: integer('attemptsRemaining', attemptsRemaining, 0, MOST_ATTEMPTS),
-    }),
+    parse: (answer) => {
+      const recoveryId = parseRecoveryId(answer);
+      const { KE2, attemptsRemaining } = parseRecovery(answer);
+      return { recoveryId, message: KE2, attemptsRemaining };
+    },
     again: false,
     takesTime: true,
   },
@@ -112,11 +71,10 @@ const WIRE: { readonly [K in Kind]: Row<K> } = {
     method: 'POST',
     path: () => '/v1/recovery/finish',
     body: ({ recoveryId, message }) => ({ recoveryId, KE3: toBase64url((message as LastMessage).KE3) }),
-    // A vault of an older version does not say how many attempts failed.
-    parse: ({ encryptedBackupKey, failedAttempts = 0 }) => ({
-      sealed: bytes('encryptedBackupKey', encryptedBackupKey, 1, 512),
-      failedAttempts: integer('failedAttempts', failedAttempts, 0, MOST_ATTEMPTS),
-    }),
+    parse: (answer) => {
+      const { encryptedBackupKey, failedAttempts } = parseRecovered(answer);
+      return { sealed: encryptedBackupKey, failedAttempts };
+    },
     again: 'while it is waited for',
   },
   abandon: {
@@ -128,14 +86,10 @@ const WIRE: { readonly [K in Kind]: Row<K> } = {
     method: 'POST',
     path: () => '/v1/share/start',
     body: ({ dealing, index, message }) => ({ dealing, index, keyshare: toBase64url(message as KeyShare) }),
-    parse: ({ registrationId, transportKey, limit, mac }) => ({
-      registrationId: id('registrationId', registrationId),
-      message: {
-        transportKey: point('transportKey', bytes('transportKey', transportKey, SIZES.element)),
-        limit: integer('limit', limit, 1, MOST_ATTEMPTS),
-        mac: bytes('mac', mac, SIZES.mac),
-      } satisfies ShareOffer,
-    }),
+    parse: (answer) => {
+      const { registrationId, ...message } = parseShare(answer);
+      return { registrationId, message };
+    },
     again: false,
     takesTime: true,
   },
@@ -180,7 +134,7 @@ export class WireMember implements Member {
   }
 
   /** What the vault says of itself. @throws VaultIdentityMismatch, VaultError */
-  identify(): Promise<Json> {
+  identify(): Promise<Identity> {
     return this.#connection.identify();
   }
 

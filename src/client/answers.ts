@@ -1,0 +1,168 @@
+import { isElement, MOST_EXCHANGE_SECONDS, parseBase64url, SIZES } from '../protocol/index.js';
+import { type BkvError, KeyExists, Locked, VaultError, WrongPassword } from './errors.js';
+
+/**
+ * What a vault answers. It may lie, and so may whoever is in between. So each answer is parsed once, here,
+ * into values that keep to docs/protocol.md.
+ */
+
+/** The object of a JSON answer. */
+export type Json = Record<string, unknown>;
+
+/** What came is not an answer to the request. */
+export class Malformed extends VaultError {
+  constructor(what: string) {
+    super(200, `this is not a vault's answer: ${what}`);
+  }
+}
+
+const MOST_ATTEMPTS = 200;
+const MOST_DEALINGS = 16;
+const MOST_SEALED = 512;
+
+const fail = (what: string): never => {
+  throw new Malformed(what);
+};
+
+/** @throws Malformed */
+export function bytes(name: string, value: unknown, min: number, max = min): Uint8Array<ArrayBuffer> {
+  const parsed = parseBase64url(value) ?? fail(`${name} is no base64url`);
+  if (parsed.length < min || parsed.length > max)
+    fail(`${name} has not ${min === max ? min : `${min} to ${max}`} bytes`);
+  return parsed;
+}
+
+const point = (name: string, value: unknown): Uint8Array => {
+  const parsed = bytes(name, value, SIZES.element);
+  return isElement(parsed) ? parsed : fail(`${name} is no point of the curve`);
+};
+
+const isWhole = (value: unknown, min: number, max: number): value is number =>
+  Number.isInteger(value) && (value as number) >= min && (value as number) <= max;
+
+const integer = (name: string, value: unknown, min: number, max: number): number =>
+  isWhole(value, min, max) ? value : fail(`${name} is not a whole number from ${min} to ${max}`);
+
+/** An exchange's id, which the client sends back as it came: 16 bytes. */
+const id = (name: string, value: unknown): string =>
+  typeof value === 'string' && /^[\w-]{22}$/.test(value) ? value : fail(`${name} is no id`);
+
+/** Who a vault says it is. @throws Malformed */
+export function parseIdentity({ serverPublicKey, exchangeSeconds }: Json) {
+  return {
+    /** 33 bytes */
+    serverPublicKey: bytes('serverPublicKey', serverPublicKey, SIZES.element),
+    /** how many milliseconds the vault waits for the second message of an exchange: an hour at most */
+    exchangeTime: integer('exchangeSeconds', exchangeSeconds, 1, MOST_EXCHANGE_SECONDS) * 1000,
+  };
+}
+export type Identity = ReturnType<typeof parseIdentity>;
+
+const STATES = ['unregistered', 'registered', 'locked'] as const;
+
+/** What a vault holds for the account. @throws Malformed */
+export function parseAccount({ state, maxAttempts, dealings = [] }: Json) {
+  const known = STATES.find((one) => one === state) ?? fail('state is not a known one');
+  if (!Array.isArray(dealings) || dealings.length > MOST_DEALINGS)
+    return fail('dealings is not a short list');
+  const limit = dealings.length > 0 ? integer('maxAttempts', maxAttempts, 1, MOST_ATTEMPTS) : 0;
+  const held = dealings.map((one: Json) => parseDealing(one ?? {}, limit));
+  if (new Set(held.map(({ dealing }) => dealing)).size < held.length) fail('a dealing is named twice');
+  return { state: known, dealings: held };
+}
+
+/** How many wrong passwords are left. @throws Malformed */
+export const parseAttempts = ({ attemptsRemaining }: Json): number =>
+  integer('attemptsRemaining', attemptsRemaining, 0, MOST_ATTEMPTS);
+
+function parseDealing({ dealing, proven, attemptsRemaining }: Json, limit: number) {
+  // A key of the vault's own has an empty name.
+  if (typeof dealing !== 'string' || !/^([0-9a-f]{32})?$/.test(dealing)) return fail('a dealing has no name');
+  if (typeof proven !== 'boolean') return fail('proven is not true or false');
+  const left = integer('attemptsRemaining', attemptsRemaining, 0, limit);
+  return { dealing, proven, attemptsRemaining: left, full: left === limit };
+}
+
+/** The start of a registration of a key of the vault's own. @throws Malformed */
+export function parseRegistration({ registrationId, registrationResponse, limit, mac }: Json) {
+  const response = bytes('registrationResponse', registrationResponse, SIZES.registrationResponse);
+  if (!isElement(response.subarray(0, SIZES.element))) fail('the evaluation is no point of the curve');
+  return {
+    ...parseOffer({ registrationId, limit }),
+    /** evaluated element ‖ the vault's public key, 66 bytes */
+    registrationResponse: response,
+    /** 32 bytes; plain clients of RFC 9807 are answered without one */
+    mac: mac === undefined ? undefined : bytes('mac', mac, SIZES.mac),
+  };
+}
+
+const parseOffer = ({ registrationId, limit }: Json) => ({
+  registrationId: id('registrationId', registrationId),
+  limit: integer('limit', limit, 1, MOST_ATTEMPTS),
+});
+
+/** The start of a registration of a share. @throws Malformed */
+export function parseShare({ transportKey, mac, ...offer }: Json) {
+  return {
+    ...parseOffer(offer),
+    /** 33 bytes */
+    transportKey: point('transportKey', transportKey),
+    /** 32 bytes */
+    mac: bytes('mac', mac, SIZES.mac),
+  };
+}
+
+/** Which recovery was started: enough to end it, whatever else the answer says. @throws Malformed */
+export const parseRecoveryId = ({ recoveryId }: Json): string => id('recoveryId', recoveryId);
+
+/** The start of a recovery, with every element of KE2 (259 bytes) checked to be one. @throws Malformed */
+export function parseRecovery({ KE2, ...answer }: Json) {
+  const message = bytes('KE2', KE2, SIZES.KE2);
+  const keyshare = SIZES.KE2 - SIZES.mac - SIZES.element;
+  for (const at of [0, keyshare])
+    if (!isElement(message.subarray(at, at + SIZES.element))) fail('KE2 has no point where one must be');
+  return { KE2: message, attemptsRemaining: parseAttempts(answer) };
+}
+
+/** The end of a recovery. A vault of an older version does not say how many attempts failed. @throws Malformed */
+export function parseRecovered({ encryptedBackupKey, failedAttempts = 0 }: Json) {
+  return {
+    encryptedBackupKey: bytes('encryptedBackupKey', encryptedBackupKey, 1, MOST_SEALED),
+    failedAttempts: integer('failedAttempts', failedAttempts, 0, MOST_ATTEMPTS),
+  };
+}
+
+const PROBLEM = /^urn:bkv:problem:([a-z-]{1,40})$/;
+/** Most characters of what a vault says to people. */
+const MOST_SAID = 500;
+
+/**
+ * The error for a refusal, by its problem document (RFC 9457). Nothing else may say that an account is
+ * locked.
+ */
+export function refusalOf({ status, headers }: Response, problem: Json = {}): BkvError {
+  const [, kind] = PROBLEM.exec(String(problem.type ?? '')) ?? [];
+  const { attemptsRemaining } = problem;
+  if (kind === 'locked') return new Locked();
+  if (kind === 'key-exists') return new KeyExists();
+  if (kind === 'wrong-password')
+    return isWhole(attemptsRemaining, 0, MOST_ATTEMPTS)
+      ? new WrongPassword(attemptsRemaining)
+      : new Malformed('it does not say how many attempts remain');
+  return new VaultError(status, said(problem.detail) ?? `the vault answered ${status}`, {
+    kind,
+    retryAfter: retryAfter(headers),
+  });
+}
+
+/** What a vault says to people, without characters that control a terminal or reorder text. */
+const said = (detail: unknown): string | undefined =>
+  typeof detail === 'string'
+    ? detail.slice(0, MOST_SAID).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ')
+    : undefined;
+
+/** The header's seconds in milliseconds. */
+function retryAfter(headers: Headers): number | undefined {
+  const seconds = headers.get('retry-after') ?? '';
+  return /^\d{1,6}$/.test(seconds) ? Number(seconds) * 1000 : undefined;
+}
