@@ -444,6 +444,10 @@ describe('quirks of modules', function () {
       const { stdout } = quirks.bkv('doctor', '--objects', '1');
       assert.match(stdout, /missing .*RFC 5649: .*"keyWrap: 0x…"; of the vendor's own it lists/);
       assert.match(stdout, /two threads: a handle is valid in both sessions/);
+      quirks.set('fail C_DestroyObject 30');
+      const failing = quirks.bkv('doctor', '--objects', '1').stdout;
+      assert.match(failing, /^works .*module, token and login/m);
+      assert.match(failing, /^missing .*throw-away keys and objects: some are left: CKR_DEVICE_ERROR/m);
       quirks.set('object 2000');
       assert.match(quirks.bkv('doctor', '--objects', '1').stdout, /say "objectBytes: 2048" in the profile/);
     });

@@ -31,7 +31,7 @@ export function examine(profile: Profile, accounts: number, objects = 300): read
   if (!binding) return findings.all;
   try {
     // Objects of an earlier doctor that was cut off.
-    throwAway(binding);
+    cleanUp(binding, findings);
     if (keysLieInFiles(profile, binding))
       findings.add(
         'where the keys lie',
@@ -41,7 +41,7 @@ export function examine(profile: Profile, accounts: number, objects = 300): read
     tryVault(profile, binding, { accounts, objects }, findings);
     tryAttacks(binding, findings);
   } finally {
-    throwAway(binding);
+    cleanUp(binding, findings);
     binding.close();
   }
   return findings.all;
@@ -62,7 +62,16 @@ function tryVault(
     tryObjects(session, { ...room, objectBytes: profile.objectBytes }, findings);
   } finally {
     session.close();
+    cleanUp(binding, findings);
+  }
+}
+
+/** A token that fails now must not hide what was found before. */
+function cleanUp(binding: Binding, findings: Findings): void {
+  try {
     throwAway(binding);
+  } catch (error) {
+    findings.add('throw-away keys and objects', 'missing', `some are left: ${(error as Error).message}`);
   }
 }
 
