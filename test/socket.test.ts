@@ -170,6 +170,12 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     assert.ok(!(await hangsUp(Buffer.concat([GREETING, status(1)]))), 'a good one is served');
   });
 
+  it('does nothing that came together with a frame that it refused, behind it', async () => {
+    const refused = encodeFrame({ kind: KIND.request, call: 2, body: Buffer.from([99]) });
+    assert.ok(await hangsUp(Buffer.concat([GREETING, status(1, 'before'), refused, status(3, 'behind')])));
+    assert.deepEqual(came, ['before']);
+  });
+
   it('accepts nothing that the schema does not allow, however bytes are changed, cut or added', async () => {
     const good = status(1).subarray(9 + 1);
     await fc.assert(

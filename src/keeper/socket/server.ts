@@ -125,6 +125,8 @@ export class SocketServer<M extends Methods> {
   }
 
   #take(connection: Connection, frame: Frame): void {
+    // What came together with a frame that was refused is not done either.
+    if (connection.socket.destroyed) return;
     if (frame.kind !== KIND.request) throw new Malformed('not a request');
     connection.open++;
     connection.waiting.push(frame);
