@@ -111,6 +111,9 @@ describe('bkv opener', () => {
     const { status, stdout } = bkv(['verify', cloud, ...key]);
     const { damaged } = JSON.parse(stdout) as { damaged: { path: string; reason: string }[] };
     assert.deepEqual([status, typeof damaged[0]?.reason], [1, 'string']);
+    rmSync(join(cloud, 'snapshots'), { recursive: true });
+    const empty = bkv(['verify', cloud, ...key]);
+    assert.deepEqual([empty.status, JSON.parse(empty.stdout).snapshots], [1, 0], 'nothing can be restored');
     const failed = bkv(['snapshots', at('no-cloud'), ...key]);
     assert.deepEqual([failed.status, failed.stdout], [1, '']);
   }).timeout(60_000);

@@ -141,7 +141,9 @@ export async function verify(source: string, { repair = false, json, ...flags }:
     const progress = progressBar('verifying');
     const verdict = await check(storage, key, { repair, ...(progress && { progress }) });
     const { parts, damaged, deleted, healed } = verdict;
-    if (damaged.length > 0) endAs('failed');
+    const isEmpty = verdict.snapshots === 0;
+    const found = isEmpty ? 'no finished backup, so nothing can be restored' : 'all is well';
+    if (damaged.length > 0 || isEmpty) endAs('failed');
     report(json, { snapshots: verdict.snapshots, parts, damaged, deleted, healed }, () => [
       ...listed('healed', healed),
       ...listed(
@@ -151,7 +153,7 @@ export async function verify(source: string, { repair = false, json, ...flags }:
       ...(deleted > 0
         ? [`${deleted} damaged parts and snapshots were deleted; bkv backup stores again what it still finds`]
         : []),
-      `${verdict.snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? 'all is well' : `${damaged.length} files or lists are damaged`}`,
+      `${verdict.snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? found : `${damaged.length} files or lists are damaged`}`,
     ]);
   });
 }

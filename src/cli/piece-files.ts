@@ -1,7 +1,8 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { encodeQR } from 'qr';
 import { codeOfPiece } from '../client/written.js';
+import { makeFolder } from '../process/index.js';
 import { writeNew } from './file.js';
 
 const escaped = (text: string): string =>
@@ -37,7 +38,7 @@ export function writePieces(
     for (const file of files) rmSync(file, { force: true });
   };
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     for (const [i, piece] of pieces.entries()) {
       const name = names[i] as string;
       const plain = name.replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-|-$/g, '');

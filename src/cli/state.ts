@@ -1,7 +1,7 @@
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { writeFileAtomicSync } from '../process/index.js';
+import { makeFolder, writeFileAtomicSync } from '../process/index.js';
 
 /** A file in the user's state folder (XDG Base Directory Specification), which only the user can read. */
 const statePath = (name: string): string =>
@@ -20,7 +20,7 @@ export function readState(name: string): Buffer | undefined {
 export function writeState(name: string, content: Uint8Array): void {
   try {
     const path = statePath(name);
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path));
     // In one step, because another command may read it meanwhile.
     writeFileAtomicSync(path, content);
   } catch (error) {

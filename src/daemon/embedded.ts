@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { embeddedFiles } from '../config/index.js';
-import { writeFileAtomic } from '../process/index.js';
+import { makeFolder, writeFileAtomic } from '../process/index.js';
 
 /**
  * Prepares a data folder for a token: its folder, and random PINs. The keeper makes the token. A token that
@@ -9,7 +9,7 @@ import { writeFileAtomic } from '../process/index.js';
  */
 export async function prepareEmbedded(data: string): Promise<void> {
   const files = embeddedFiles(data);
-  mkdirSync(files.tokens, { recursive: true, mode: 0o700 });
+  makeFolder(files.tokens);
   if (readdirSync(files.tokens).length > 0) return;
   for (const file of [files.pin, files.soPin])
     if (!existsSync(file)) await writeFileAtomic(file, randomBytes(16).toString('base64url'));

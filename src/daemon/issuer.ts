@@ -1,15 +1,15 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { SignJWT } from 'jose/jwt/sign';
 import { EMBEDDED_ISSUER, embeddedFiles } from '../config/index.js';
-import { writeFileAtomic } from '../process/index.js';
+import { makeFolder, writeFileAtomic } from '../process/index.js';
 import { audienceOf, CodedError } from '../protocol/terms.js';
 
 /** Makes the embedded JWT issuer of a data folder, unless it is there. */
 export async function makeIssuer(data: string): Promise<void> {
   const { issuerKey, issuerJwks } = embeddedFiles(data);
   if (existsSync(issuerKey)) return;
-  mkdirSync(data, { recursive: true, mode: 0o700 });
+  makeFolder(data);
   // The vault verifies far more often than the issuer signs, and RSA is the cheapest to verify.
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const jwk = { ...publicKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' };

@@ -1,6 +1,7 @@
-import { mkdirSync, rmSync, statSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { createServer, request, type Server } from 'node:http';
 import { dirname } from 'node:path';
+import { makeFolder } from '../process/index.js';
 import { CodedError, codeOf } from '../protocol/terms.js';
 
 /** Where the process that faces clients serves its metrics, in the folder of the sockets. */
@@ -13,7 +14,7 @@ const LARGEST = 2 ** 22;
 
 /** Gives a page of metrics to whoever asks at the socket. The socket is its owner's alone, unless its folder lets a group in. */
 export async function serveMetrics(path: string, page: () => Promise<string>): Promise<Server> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path));
   // The socket was left behind by a process that was killed.
   rmSync(path, { force: true });
   const server = createServer((_request, response) => {

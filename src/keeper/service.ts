@@ -1,7 +1,14 @@
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { authOf, type Config, embeddedFiles } from '../config/index.js';
-import { hurrySignal, stopped, stopSignal, useProxies, writeFileAtomic } from '../process/index.js';
+import {
+  hurrySignal,
+  makeFolder,
+  stopped,
+  stopSignal,
+  useProxies,
+  writeFileAtomic,
+} from '../process/index.js';
 import { audienceOf } from '../protocol/terms.js';
 import { AccountLimit, authenticator, isUrl } from './access/index.js';
 import { AuditLog, auditKey } from './audit/index.js';
@@ -90,7 +97,7 @@ export async function keep(config: Config, data: string, sockets: string): Promi
 /** A socket is for its owner alone, unless its folder already exists and lets a group in. */
 function socketAt(path: string): { path: string; mode: number } {
   const folder = dirname(path);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   return { path, mode: statSync(folder).mode & 0o070 ? 0o660 : 0o600 };
 }
 

@@ -2,6 +2,7 @@ export { backOff, Restarts } from './back-off.js';
 export { harmlessEnvironment } from './environment.js';
 export { failWith } from './fail.js';
 export { writeFileAtomic, writeFileAtomicSync } from './files.js';
+export { makeFolder } from './folder.js';
 export { harden } from './harden.js';
 export { inHome } from './home.js';
 export { useProxies } from './proxy.js';

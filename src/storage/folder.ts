@@ -30,6 +30,8 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EACCES: 'name a place that you may write to',
   EPERM: 'name a place that you may write to',
   EROFS: 'name a place that can be written to',
+  ENOENT: 'name a place where folders can be made',
+  ENOTDIR: 'name a folder, not a file',
 };
 
 /** Asks the system on this thread: for many small questions the way to another thread costs most. */
@@ -48,17 +50,20 @@ function failed(error: unknown): StorageError {
 }
 
 /**
- * Makes a folder and those above it. On a read-only disk Node.js's own function would say that a folder is
- * missing.
+ * Makes a folder and those above it. Node.js's own function says on a read-only disk that a folder is missing,
+ * and never ends where no folders can be made, such as in /proc.
  */
 async function makeFolder(path: string): Promise<void> {
+  const make = () =>
+    mkdir(path).catch((error) => {
+      if (codeOf(error) !== 'EEXIST') throw error;
+    });
   try {
-    await mkdir(path);
+    await make();
   } catch (error) {
-    if (codeOf(error) === 'EEXIST') return;
     if (codeOf(error) !== 'ENOENT') throw error;
     await makeFolder(dirname(path));
-    await makeFolder(path);
+    await make();
   }
 }
 

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeFileAtomic, writeFileAtomicSync } from '../../src/process/index.js';
+import { expectRoomForSockets } from '../../src/keeper/socket/index.js';
+import { makeFolder, writeFileAtomic, writeFileAtomicSync } from '../../src/process/index.js';
+import { FolderStorage } from '../../src/storage/folder.js';
 
 it('a file that cannot be put in its place leaves nothing beside it', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'bkv-files-'));
@@ -15,4 +17,18 @@ it('a file that cannot be put in its place leaves nothing beside it', async () =
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+it('no folder is tried for ever where none can be made', async () => {
+  assert.throws(() => makeFolder('/proc/none/in/it'), { code: 'ENOENT' });
+  const storage = new FolderStorage('/proc/none');
+  await assert.rejects(
+    storage.write('parts/ab/cd', new Uint8Array(1)),
+    /name a place where folders can be made/,
+  );
+});
+
+it('a folder whose path is too long for a Unix socket is refused before a keeper goes on duty', () => {
+  expectRoomForSockets(`/${'a'.repeat(88)}`);
+  assert.throws(() => expectRoomForSockets(`/${'a'.repeat(89)}`), { code: 'usage' });
 });

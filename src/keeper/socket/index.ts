@@ -1,3 +1,4 @@
+import { CodedError } from '../../protocol/terms.js';
 import type { KeeperApi } from '../vault/api.js';
 import { SocketClient } from './client.js';
 import { ADMIN, ADMIN_ANSWER_LIMIT, ANSWER_LIMIT, API, type ArgumentsOf, type ResultOf } from './messages.js';
@@ -7,6 +8,19 @@ export { type Handlers, SocketServer } from './server.js';
 
 /** The keeper's sockets in their folder. Each is in a folder of its own, whose permissions say who may call there. */
 export const SOCKETS = { api: 'api/keeper.sock', admin: 'admin/keeper.sock' } as const;
+
+/** Linux takes no more bytes in the path of a Unix socket, and Node.js cuts off what is more. */
+const LONGEST_PATH = 107;
+
+/** @throws CodedError usage when a folder's path leaves no room for the names of the sockets */
+export function expectRoomForSockets(folder: string): void {
+  const most = LONGEST_PATH - 1 - Math.max(...Object.values(SOCKETS).map((name) => name.length));
+  if (Buffer.byteLength(folder) > most)
+    throw new CodedError(
+      'usage',
+      `${folder}: this path is too long for Unix sockets; at most ${most} bytes can be used (bkv serve makes the folder in TMPDIR)`,
+    );
+}
 
 /** The keeper over its socket, and a function that ends the connection. */
 export function connectKeeper(path: string): KeeperApi & { disconnect(): void } {
