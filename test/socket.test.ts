@@ -259,6 +259,9 @@ describe(`the keeper's socket (BKV_SEED=${seed})`, () => {
     const keeper = connectKeeper(path);
     while (!(await keeper.status({ caller }).catch(() => undefined))) await setTimeout(5);
     keeper.disconnect();
+    // Nor does such a caller keep the keeper from ending.
+    await server.close(0);
+    assert.ok(!socket.destroyed);
   });
 
   it('goes on when callers hang up at any moment', async () => {

@@ -108,7 +108,7 @@ export const daemonFields = fields({
     'wrong passwords until a key is unreachable; a change holds for later registrations',
   ),
   exchangeSeconds: field(
-    withDefault(number(1, MOST_EXCHANGE_SECONDS), 60),
+    withDefault(integer(1, MOST_EXCHANGE_SECONDS), 60),
     'seconds that the vault waits for the second message of an exchange; clients are told',
   ),
   tokenBackup: field(optional(path), 'file that always holds a backup of the token, for its backup token'),

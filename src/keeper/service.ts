@@ -2,6 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { authOf, type Config, embeddedFiles } from '../config/index.js';
 import {
+  closeAll,
   hurrySignal,
   makeFolder,
   stopped,
@@ -90,7 +91,7 @@ export async function keep(config: Config, data: string, sockets: string): Promi
     await duty.drain(hurrySignal);
   } finally {
     log.info('keeper stopping');
-    for (const close of closing) await close();
+    await closeAll(closing, ({ name, message }) => log.error('not closed', { error: name, reason: message }));
   }
 }
 
@@ -146,7 +147,7 @@ async function openVault(config: Config, data: string, token: Token, records: Re
 async function beginAudit(path: string, token: Token) {
   const { log: auditLog, fault, mark } = await AuditLog.open(path, auditKey(token));
   const end = auditTo((event, details) => auditLog.append(event, details));
-  if (fault) log.error('the end of the audit log is missing', { fault });
+  if (fault) log.error('the audit log is not as it was left', { fault });
   return {
     log: auditLog,
     mark,
@@ -158,7 +159,8 @@ async function beginAudit(path: string, token: Token) {
 }
 
 const adminHandlers = (duty: Duty, serverPublicKey: Uint8Array): Handlers<typeof ADMIN> => ({
-  health: async () => ({ serverPublicKey, trouble: duty.trouble }),
+  // What a module says of its failure may be longer than a message of the socket.
+  health: async () => ({ serverPublicKey, trouble: duty.trouble?.slice(0, 1000) }),
   metrics: async () => ({ page: renderMetrics() + renderProcess('keeper') }),
   backUp: async () => ({ backup: await duty.vault.backUp() }),
   shred: (options: { all: boolean; abandonLost: boolean }, tell: (page: Shredded) => void) =>
@@ -167,9 +169,20 @@ const adminHandlers = (duty: Duty, serverPublicKey: Uint8Array): Handlers<typeof
 
 /** Does regular work while this keeper is on duty. @returns a function that ends this */
 function beginUpkeep({ shredHours }: Config, duty: Duty): () => void {
-  // A keeper that stands by, or whose token is away, tries again the next time.
-  const onDuty = (work: () => Promise<unknown>) => () => {
-    if (!duty.trouble) void work().catch(() => undefined);
+  // A keeper that stands by, or whose token is away, tries again the next time. So does one whose work is not done yet.
+  const onDuty = (work: () => Promise<unknown>) => {
+    let running = false;
+    return async () => {
+      if (running || duty.trouble) return;
+      running = true;
+      try {
+        await work();
+      } catch {
+        // The vault has logged why.
+      } finally {
+        running = false;
+      }
+    };
   };
   // The backup then knows which accounts have ended since.
   const timers = [

@@ -1,4 +1,5 @@
 export { backOff, Restarts } from './back-off.js';
+export { closeAll } from './close-all.js';
 export { harmlessEnvironment } from './environment.js';
 export { failWith } from './fail.js';
 export { writeFileAtomic, writeFileAtomicSync } from './files.js';

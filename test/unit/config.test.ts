@@ -4,6 +4,8 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { assertServable, authOf, type Config, loadConfig } from '../../src/config/index.js';
+import { decode, encode } from '../../src/keeper/socket/fields.js';
+import { API } from '../../src/keeper/socket/messages.js';
 import { CodedError } from '../../src/protocol/index.js';
 import { makeCertificate } from '../support/certificates.js';
 
@@ -72,6 +74,28 @@ describe('the configuration of a daemon', () => {
         lines.some((one) => one.includes(`bkv.yaml:${line}:`) && one.includes(what)),
         `${line} ${what} in ${lines.join(' | ')}`,
       );
+  });
+
+  it('accepts only what the messages to clients can carry', async () => {
+    const extremes: [string, number][] = [
+      ['exchangeSeconds', 1],
+      ['exchangeSeconds', 3600],
+      ['maxAttempts', 1],
+      ['maxAttempts', 200],
+    ];
+    for (const [field, value] of extremes) {
+      const { maxAttempts, exchangeSeconds } = load(`${field}: ${value}\n`);
+      const identity = { serverPublicKey: new Uint8Array(33), maxAttempts, exchangeSeconds };
+      assert.deepEqual(decode(API.identity.result, encode(API.identity.result, identity)), identity);
+      assert.equal((identity as Record<string, unknown>)[field], value);
+    }
+    for (const text of [
+      'exchangeSeconds: 1.5',
+      'exchangeSeconds: 3601',
+      'maxAttempts: 2.5',
+      'maxAttempts: 201',
+    ])
+      assert.match(String(await faults(() => load(`${text}\n`))), /must be a whole number from 1 to/, text);
   });
 
   describe('is tried before anybody is on duty', function () {

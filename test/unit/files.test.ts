@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expectRoomForSockets } from '../../src/keeper/socket/index.js';
@@ -31,4 +31,20 @@ it('no folder is tried for ever where none can be made', async () => {
 it('a folder whose path is too long for a Unix socket is refused before a keeper goes on duty', () => {
   expectRoomForSockets(`/${'a'.repeat(88)}`);
   assert.throws(() => expectRoomForSockets(`/${'a'.repeat(89)}`), { code: 'usage' });
+});
+
+it('a file has the text of one writer, though several write it at once', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'bkv-files-'));
+  const path = join(folder, 'backup.json');
+  const texts = Array.from({ length: 8 }, (_, i) => String(i).repeat(1_000_000 + i));
+  try {
+    await Promise.all(texts.map((text) => writeFileAtomic(path, text)));
+    assert.ok(texts.includes(readFileSync(path, 'utf8')));
+    writeFileAtomicSync(path, 'last');
+    assert.equal(readFileSync(path, 'utf8'), 'last');
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    assert.deepEqual(readdirSync(folder), ['backup.json']);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

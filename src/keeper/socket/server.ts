@@ -33,6 +33,9 @@ const UNREAD = 2 ** 20;
 /** Milliseconds between two lines about callers that were disconnected: a flood of them fills no disk. */
 const TELL_MS = 1000;
 
+/** How long a caller may take to read its last answers, milliseconds. */
+const PATIENCE_MS = 1000;
+
 interface Connection {
   readonly socket: Socket;
   readonly waiting: Frame[];
@@ -80,7 +83,10 @@ export class SocketServer<M extends Methods> {
       await unlink(options.path);
       await server.#listen();
     });
-    await chmod(options.path, options.mode);
+    await chmod(options.path, options.mode).catch(async (error) => {
+      await server.close(0);
+      throw error;
+    });
     return server;
   }
 
@@ -94,14 +100,21 @@ export class SocketServer<M extends Methods> {
     });
   }
 
-  /** Takes no more callers, lets open calls end for `ms` milliseconds, and hangs up. */
+  /**
+   * Takes no more callers, lets open calls end for `ms` milliseconds, and hangs up. A caller that does not read its
+   * answers holds this up for {@link PATIENCE_MS}.
+   */
   async close(ms: number): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const until = performance.now() + ms;
     while ([...this.#connections].some(({ open }) => open > 0) && performance.now() < until)
       await new Promise((resolve) => setTimeout(resolve, 20));
     for (const { socket } of this.#connections) socket.destroySoon();
+    const late = setTimeout(() => {
+      for (const { socket } of this.#connections) socket.destroy();
+    }, PATIENCE_MS);
     await closed;
+    clearTimeout(late);
   }
 
   #connected(socket: Socket): void {
@@ -168,8 +181,9 @@ export class SocketServer<M extends Methods> {
       const tell = (value: unknown) => part && send(KIND.part, encode(part, value));
       try {
         const result = await (handle as (call: unknown, tell: unknown) => Promise<unknown>)(given, tell);
+        const answer = encode(row.result, result);
         keeperCalls.inc({ method: name, outcome: 'ok' });
-        send(KIND.answer, encode(row.result, result));
+        send(KIND.answer, answer);
       } catch (error) {
         const requestId = (given as { caller?: { requestId: string } } | undefined)?.caller?.requestId;
         keeperCalls.inc({ method: name, outcome: codeOf(error) });
