@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, createHmac } from 'node:crypto';
 import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
@@ -317,6 +318,54 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
         assert.deepEqual(await opened(path, key), expected, what);
       }
     });
+  });
+
+  it('writes later what the disk did not take, also when it is closed, and tells how many lines it gave up', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    const probe = await openFile(path, 'a');
+    const files = Object.getPrototypeOf(probe) as { appendFile: (text: string) => Promise<void> };
+    await probe.close();
+    const { appendFile } = files;
+    let full = false;
+    files.appendFile = async function (text: string) {
+      if (!full) return appendFile.call(this, text);
+      await appendFile.call(this, text.slice(0, text.length / 2));
+      throw new Error('the disk is full');
+    };
+    const events = () => linesOf(path).flatMap((line) => /"event":"(\w+)".*\}$/.exec(line)?.[1] ?? []);
+    const faults = async () => (await verifyAudit(path, key)).faults;
+    try {
+      const { log } = await AuditLog.open(path, key, { sealMs: 1 });
+      full = true;
+      log.append('one');
+      await setTimeout(50);
+      full = false;
+      // No further event is needed.
+      while (!events().includes('one')) await setTimeout(2);
+      assert.deepEqual(await faults(), []);
+      full = true;
+      for (let i = 0; i < 10_005; i++) log.append('many');
+      full = false;
+      while (!events().includes('lost')) await setTimeout(2);
+      log.append('last');
+      await setTimeout(0);
+      await log.close();
+      assert.equal(events().filter((event) => event === 'many').length, 10_000);
+      assert.match(String(await faults()), /^5 lines before line \d+ were lost/);
+
+      const other = newPath();
+      const begun = await AuditLog.open(other, key, { sealMs: 2 ** 30 });
+      full = true;
+      begun.log.append('two');
+      await setTimeout(20);
+      full = false;
+      await begun.log.close();
+      assert.ok(linesOf(other).some((line) => line.includes('"two"')));
+      assert.deepEqual((await verifyAudit(other, key)).faults, []);
+    } finally {
+      files.appendFile = appendFile;
+    }
   });
 
   it('does not continue a log with any line of a newer version, but continues one that only claims to have such a line', async () => {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
+import { log } from '../log/index.js';
 import { auditEntries, auditFailures } from '../metrics/index.js';
 import { type End, endOf } from './end.js';
 import { EVENTS, link, runInput, sealInput, VERSION, written } from './line.js';
@@ -34,6 +35,8 @@ const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base6
 
 const SEAL_MS = 250;
 const HEAD_MS = 60_000;
+/** Most lines that wait for a disk that cannot be written, some megabytes. What comes then is given up. */
+const MOST_PENDING = 10_000;
 
 /** Appends to one audit log. Lines are written at once and in order. */
 export class AuditLog {
@@ -45,8 +48,12 @@ export class AuditLog {
   readonly #runKey: Uint8Array;
   #position: Position;
   #pending: string[] = [];
+  /** how many events were given up since {@link MOST_PENDING} lines wait */
+  #lost = 0;
   /** bytes of the file up to the end of its last whole line */
   #size: number;
+  /** whether there may be a part of a line behind that */
+  #torn = false;
   /** the newest line that is sealed */
   #sealed: Position;
   #due = false;
@@ -97,10 +104,14 @@ export class AuditLog {
     { sealMs = SEAL_MS } = {},
   ): Promise<{ log: AuditLog; fault: string | undefined; mark: Uint8Array | undefined }> {
     const file = await open(path, 'a+', 0o600);
-    const found = await endOf(file, path, key).catch(async (error) => {
+    return AuditLog.#begin(file, path, key, sealMs).catch(async (error) => {
       await file.close();
       throw error;
     });
+  }
+
+  static async #begin(file: FileHandle, path: string, key: AuditKey, sealMs: number) {
+    const found = await endOf(file, path, key);
     const name = randomBytes(8).toString('hex');
     const end: End = found ?? { log: name, position: { n: 0, chain: name }, added: false, sealed: false };
     const run = randomBytes(16).toString('hex');
@@ -128,6 +139,10 @@ export class AuditLog {
   }
 
   append(event: string, details: Readonly<Record<string, unknown>> = {}): void {
+    if (this.#pending.length >= MOST_PENDING) {
+      if (this.#lost++ === 0) log.error('audit lines are lost: the audit log cannot be written');
+      return;
+    }
     const n = this.#position.n + 1;
     const time = new Date().toISOString();
     const body = JSON.stringify({ v: VERSION, n, run: this.#run, time, event, ...details });
@@ -145,23 +160,40 @@ export class AuditLog {
     this.#turn = this.#turn
       .then(async () => {
         this.#queued = false;
-        const lines = this.#pending.splice(0).join('');
-        if (!lines) return;
-        try {
-          await this.#file.appendFile(lines);
-          this.#size += Buffer.byteLength(lines);
-        } catch (error) {
-          this.#pending.unshift(lines);
-          // Some of the lines may have been written.
-          await this.#file.truncate(this.#size);
-          throw error;
-        }
+        const lines = this.#pending.length;
+        if (lines === 0) return;
+        const text = this.#pending.join('');
+        if (this.#torn) await this.#file.truncate(this.#size);
+        this.#torn = true;
+        await this.#file.appendFile(text);
+        this.#torn = false;
+        this.#size += Buffer.byteLength(text);
+        this.#pending.splice(0, lines);
+        this.#tellLost();
       })
       .catch(() => auditFailures.inc());
   }
 
+  #tellLost(): void {
+    if (this.#lost === 0) return;
+    const lines = this.#lost;
+    this.#lost = 0;
+    this.append(EVENTS.lost, { lines });
+  }
+
+  /** Tries again what could not be written. @returns whether nothing is left */
+  async #caughtUp(): Promise<boolean> {
+    if (this.#pending.length > 0 && !this.#queued) this.#write();
+    for (let turn: unknown; turn !== this.#turn; ) {
+      turn = this.#turn;
+      await turn;
+    }
+    return this.#pending.length === 0;
+  }
+
   /** Seals what was appended, and syncs it to the disk. */
   async #seal(): Promise<void> {
+    if (!(await this.#caughtUp())) return;
     if (!this.#known && !(await this.#becomeKnown())) return;
     if (this.#due) {
       const position = this.#position;
@@ -173,7 +205,10 @@ export class AuditLog {
       this.append(EVENTS.seal, { of: position.n, seal: encode(seal), ...(mark && { mark: encode(mark) }) });
       await this.#turn;
       // The token remembers only what is on the disk. Otherwise lines that the disk lost would look cut off.
-      if (this.#pending.length > 0) return;
+      if (this.#pending.length > 0) {
+        this.#due = true;
+        return;
+      }
       try {
         await this.#file.datasync();
       } catch {
@@ -216,7 +251,10 @@ export class AuditLog {
     await this.#sealing;
     await this.#seal();
     await this.#keepHead();
-    await this.#turn;
+    if (!(await this.#caughtUp()))
+      log.error('audit lines are lost: the audit log cannot be written', {
+        lines: this.#pending.length + this.#lost,
+      });
     await this.#file.close();
   }
 }

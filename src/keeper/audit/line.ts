@@ -62,6 +62,8 @@ export const EVENTS = {
   cut: 'cut',
   /** it found that the token does not know the log, although the log was sealed */
   unknown: 'unknown',
+  /** it could not write so many lines for so long that it gave them up */
+  lost: 'lost',
   /** it found lines after the last one that a daemon wrote */
   added: 'added',
 } as const;

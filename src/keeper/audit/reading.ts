@@ -149,6 +149,10 @@ export class Reading {
     }
     if (event === EVENTS.cut)
       this.faults.push(`lines up to ${line.seen} were missing when line ${n} was written`);
+    if (event === EVENTS.lost)
+      this.faults.push(
+        `${line.lines} lines before line ${n} were lost, because the log could not be written`,
+      );
     if (event === EVENTS.added)
       this.faults.push(`lines that no daemon wrote lay before line ${n} when it was written`);
     this.#unsealed.set(n, { chain, event });
