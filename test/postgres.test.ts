@@ -214,6 +214,16 @@ describe('several daemons on one PostgreSQL database and one token', function ()
     await query("ALTER ROLE bkv SET synchronous_commit = 'off'");
     await assert.rejects(refused(postgres.url), /synchronous_commit = off/);
     await query('ALTER ROLE bkv RESET synchronous_commit');
+    // A connection that is made later is checked too: after a fail-over it is to another server.
+    const records = await Records.open(`${postgres.url}&application_name=later`);
+    await records.prepare();
+    await query("ALTER ROLE bkv SET synchronous_commit = 'off'");
+    await query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'later'");
+    const failure = () => records.count().then(String, ({ message }: Error) => message);
+    while (!/synchronous_commit = off/.test(await failure())) await setTimeout(10);
+    await query('ALTER ROLE bkv RESET synchronous_commit');
+    await records.count();
+    await records.close();
     rmSync(other, { recursive: true, force: true });
   });
 

@@ -31,6 +31,15 @@ describe('a database', () => {
     newer.close();
   });
 
+  it('whose URL holds a password anywhere is refused', async () => {
+    for (const url of [
+      'postgres://bkv:secret@127.0.0.1:1/bkv',
+      'postgres://bkv@127.0.0.1:1/bkv?password=secret',
+      'postgres://bkv@127.0.0.1:1,127.0.0.1:2/bkv?sslmode=require&%70assword=secret',
+    ])
+      await assert.rejects(Records.open(url), { code: 'database-failed', message: /holds a password/ }, url);
+  });
+
   it('keeps its handles from the garbage collector, because Node.js 24 aborts when it frees one', async () => {
     const handles = () => {
       const database = openSqlite(':memory:');

@@ -18,12 +18,12 @@ async function makeKey(kid: string) {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true });
   const jwk: JWK = { ...(await exportJWK(publicKey)), kid, alg: 'ES256' };
   let count = 0;
-  const jwt = () =>
+  const jwt = (subject = 'alice') =>
     new SignJWT({ jti: String(count++) })
       .setProtectedHeader({ alg: 'ES256', kid })
       .setIssuer(issuer)
       .setAudience(audience)
-      .setSubject('alice')
+      .setSubject(subject)
       .setExpirationTime('1h')
       .sign(privateKey);
   return { jwk, jwt };
@@ -126,6 +126,13 @@ describe('the keys of an identity provider', () => {
     later(10_000);
     answer = gives(set(second));
     await assert.rejects(authenticate(await first.jwt()), code('unauthorized'));
+  });
+
+  it('verify no access token whose account is not Unicode, because two such would get one name', async () => {
+    const sign = (subject: string) => first.jwt(subject);
+    for (const subject of ['a\ud800', 'a\udfff', '\udc00\ud800'])
+      await assert.rejects(sign(subject).then(authenticate), code('unauthorized'));
+    assert.equal((await authenticate(await sign('a\u{1f600}\ufffd'))).subject, 'a\u{1f600}\ufffd');
   });
 
   it('that come slowly delay nobody whose key is known', async () => {

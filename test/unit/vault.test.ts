@@ -5,12 +5,13 @@ import { randomStream, seed } from '../../rig/random.js';
 import { readLogin } from '../../src/keeper/elements/index.js';
 import { auditTo } from '../../src/keeper/log/index.js';
 import { renderMetrics } from '../../src/keeper/metrics/index.js';
-import { Records } from '../../src/keeper/records/index.js';
+import { DatabaseError, Records } from '../../src/keeper/records/index.js';
 import type { AccountId } from '../../src/keeper/vault/index.js';
 import { Vault, type VaultOptions } from '../../src/keeper/vault/index.js';
 import type { Recovered } from '../../src/keeper/vault/recovery.js';
 import {
   CodedError,
+  codeOf,
   createRegistrationRequest,
   deriveKeyPair,
   diffieHellman,
@@ -516,8 +517,7 @@ describe('a vault in memory', () => {
         const bob = person(`bob ${i} ${good}`);
         assert.deepEqual(await bob.guess('right', '1'.repeat(32)), shares.encryptedBackupKey);
       }
-    const rows = await records.cells();
-    assert.equal(rows.length, 8);
+    assert.equal(await records.count(), 8);
   });
 
   it('answers a repeated finish of a recovery the same, and counts it once', async () => {
@@ -693,7 +693,7 @@ describe('a vault in memory', () => {
       await vault.close();
       await (present ? records.put(row) : records.delete(row));
       await open();
-      assert.equal(lost(), expected);
+      while (lost() !== expected) await setTimeout(2);
       assert.equal(await person('alice').left(), MAX - 1);
     }
     assert.deepEqual(await person('alice').guess('right'), sealed);
@@ -734,6 +734,106 @@ describe('a vault in memory', () => {
     assert.deepEqual(await left(), [MAX - 1, MAX - 1]);
     assert.ok(await alice.guess('old', first));
     assert.deepEqual((await left()).sort(), [MAX - 1, MAX]);
+  });
+
+  it('says "internal" of its own faults, and "unavailable" only of token, counters and database', async () => {
+    const alice = person('alice');
+    const sealed = await alice.register('right');
+    const { find } = records;
+    records.find = async () => (undefined as unknown as { rows: never }).rows;
+    await assert.rejects(alice.start('right'), (error) => codeOf(error) === 'internal');
+    records.find = find;
+    await records.close();
+    records = await Records.open(':memory:');
+    const unprepared = await Vault.open(token, records, { maxAttempts: MAX, exchangeLifetime: 60_000 }).catch(
+      codeOf,
+    );
+    assert.equal(unprepared, 'database-failed');
+    assert.ok(sealed);
+  });
+
+  it('uses one cell for a registration whose row the database takes at last, and gives back that of one given up', async () => {
+    const { put } = records;
+    const cells = () => /^bkv_ledger_cells\{state="dead"\} (\d+)$/m.exec(renderMetrics())?.[1];
+    const alice = person('alice');
+    for (const ends of [true, false]) {
+      const name = person(`alice ${ends}`);
+      const message = await name.begin('right');
+      const finish = message(random(60));
+      const shares = await person(`bob ${ends}`).beginShare('right', '1'.repeat(32));
+      const written = new Set<number>();
+      records.put = async (row) => {
+        written.add(row.cell);
+        await put.call(records, row);
+        throw new DatabaseError('the disk is full');
+      };
+      for (let i = 0; i < 3; i++) {
+        await assert.rejects(vault.finishRegistration(name.id, finish), code('unavailable'));
+        await assert.rejects(shares.finish(), code('unavailable'));
+      }
+      assert.equal(written.size, 2);
+      records.put = put;
+      if (!ends) continue;
+      await vault.finishRegistration(name.id, finish);
+      await shares.finish();
+      assert.deepEqual(await name.guess('right'), finish.encryptedBackupKey);
+    }
+    assert.ok(alice);
+    await vault.close();
+    assert.equal(cells(), '2');
+    await open();
+    while ((await records.count()) !== 2) await setTimeout(2);
+  });
+
+  it('takes a key share again if the token failed, and after an answer does not', async () => {
+    const { publicKey: keyshare } = deriveKeyPair(random(32));
+    const { registrationRequest } = createRegistrationRequest(bytes('right'));
+    const start = {
+      register: () => vault.startRegistration(id('alice'), { registrationRequest, keyshare }),
+      deal: () => vault.startShare(id('alice'), { dealing: '1'.repeat(32), index: 1, keyshare }),
+    };
+    for (const failing of ['multiply', 'generateWrapped'] as const)
+      for (const begin of Object.values(start)) {
+        token.failing.add(failing);
+        await assert.rejects(begin(), code('unavailable'));
+        token.failing.clear();
+      }
+    await start.deal();
+    await assert.rejects(start.register(), code('invalid-message'));
+  });
+
+  it('closes all that it began if it cannot be opened', async () => {
+    const { bind } = records;
+    let bound = 0;
+    let failing = true;
+    records.bind = async (binding) => {
+      bound++;
+      if (failing) throw new DatabaseError('no room');
+      await bind.call(records, binding);
+    };
+    const other = () => Vault.open(token, records, { maxAttempts: MAX, exchangeLifetime: 60_000 });
+    for (let i = 0; i < 3; i++) await assert.rejects(other(), /no room/);
+    failing = false;
+    bound = 0;
+    await setTimeout(1200);
+    assert.equal(bound, 0, 'a mark of a vault that is closed');
+    await vault.close();
+    await open();
+  });
+
+  it('keeps backups of its token one after the other', async () => {
+    let [running, most] = [0, 0];
+    token.store.plant('bkv.backup.keys', Buffer.from('{}'));
+    await vault.close();
+    await open({
+      keepBackup: async () => {
+        most = Math.max(most, ++running);
+        await setTimeout(5);
+        running--;
+      },
+    });
+    await Promise.all([vault.keepBackup(), vault.keepBackup(), vault.shred({ all: true })]);
+    assert.equal(most, 1);
   });
 
   it('lets only one vault write to a token', async () => {

@@ -23,6 +23,8 @@ const REMEMBERED_MS = 60_000;
 /** Seconds by which the provider's clock may differ. */
 const TOLERANCE = 5;
 
+const isWellFormed = (text: string): boolean => Buffer.from(text).toString() === text;
+
 const refused = (detail: string): CodedError => new CodedError('unauthorized', detail);
 
 /** Accepts a JWT (RFC 7519) of the issuer, for the audience, not expired; its `sub` is the account. */
@@ -44,8 +46,9 @@ export function authenticator({ jwks, issuer, audience }: Issuer): Authenticate 
         clockTolerance: TOLERANCE,
       });
       const { sub, exp } = payload;
-      if (!sub || sub.length > 256)
-        throw refused('the JWT names no account: "sub" must have 1 to 256 characters');
+      // Halves of characters have no bytes of their own: two accounts would get one name.
+      if (!sub || sub.length > 256 || !isWellFormed(sub))
+        throw refused('the JWT names no account: "sub" must have 1 to 256 characters of Unicode');
       const account = { issuer, subject: sub };
       valid.delete(digest);
       valid.set(digest, {

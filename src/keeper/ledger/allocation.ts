@@ -3,7 +3,7 @@ import type { Commits } from './commits.js';
 import type { Journal } from './journal.js';
 import type { Pages } from './pages.js';
 import type { PageKeys } from './rotation.js';
-import { activated, RESERVED } from './state.js';
+import { activated, DEAD, RESERVED } from './state.js';
 
 /** Takes a cell from free to an account's, and to its end. {@link Ledger} describes each step. */
 export class Allocation {
@@ -40,6 +40,11 @@ export class Allocation {
     }
     this.pages.unpick(cell.cell);
     await this.cells.decide([[cell, RESERVED]]).durable;
+  }
+
+  async abandon(cell: Cell): Promise<void> {
+    this.cells.assert('reserved', cell);
+    await this.cells.decide([[cell, DEAD]]).durable;
   }
 
   async activate(

@@ -117,6 +117,11 @@ export class Ledger {
     return this.#allocation.reserve(cell);
   }
 
+  /** Ends a reserved cell whose registration has failed. @throws CellClosed when it is not reserved any more */
+  abandon(cell: Cell): Promise<void> {
+    return this.#allocation.abandon(cell);
+  }
+
   /**
    * Makes a reserved cell the account's, and ends other cells of the account, in one write.
    * @param inherits live cells of the account: the new cell begins with as many used attempts as the one that
@@ -212,6 +217,12 @@ export class Ledger {
   /** How many cells are in which state. */
   get counts(): Readonly<Record<'free' | 'live' | 'locked' | 'dead', number>> {
     return this.#pages.counts;
+  }
+
+  /** The first and the last cell of a page. */
+  cellsOf(page: number): readonly [first: number, last: number] {
+    const { first, words } = this.#pages.page(page);
+    return [first, first + words.length - 1];
   }
 
   /** The live cells of a page. */

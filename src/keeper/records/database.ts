@@ -2,7 +2,7 @@ import type SQLite from 'better-sqlite3';
 import { Kysely, PostgresDialect, type SqliteDatabase, SqliteDialect } from 'kysely';
 import type pg from 'pg';
 import { DatabaseError } from './errors.js';
-import type { ServerClient } from './servers.js';
+import type { ServerClient, Servers } from './servers.js';
 import { keepPrivate, openSqlite, type Sqlite } from './sqlite.js';
 
 export interface Database {
@@ -47,43 +47,52 @@ function ofSqlite(path: string): Kysely<Database> {
 }
 
 function openFile(path: string): Sqlite {
+  let database: Sqlite | undefined;
   try {
-    const database = openSqlite(path);
+    database = openSqlite(path);
     keepPrivate(path);
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
     return database;
   } catch (error) {
+    database?.close();
     throw new DatabaseError(`the database ${path} cannot be opened: ${(error as Error).message}`);
   }
 }
 
 async function openPostgres(url: string): Promise<Kysely<Database>> {
-  const { isReadOnly, Pool, Servers } = await loadPostgres();
+  const { Pool, Servers } = await loadPostgres();
   const servers = new Servers(url);
   const pool = new Pool({
     Client: servers.Client,
     max: 16,
     verify: (client, done) => {
-      isReadOnly(client).then((readOnly) => {
-        if (readOnly) servers.turnFrom((client as unknown as ServerClient).server);
-        done(readOnly ? new DatabaseError('this database server accepts no writes') : undefined);
-      }, done);
+      check(client, servers).then(() => done(), done);
     },
   });
   // A connection that ends is replaced at the next query; queries under way on it reject.
   pool.on('error', () => undefined);
   pool.on('connect', (client) => client.on('error', () => undefined));
-  await findServer(pool, servers.count);
-  for (const setting of ['fsync', 'synchronous_commit', 'full_page_writes']) {
-    const { rows } = await pool
-      .query(`SELECT current_setting('${setting}') AS value`)
-      .catch((error: Error) => {
-        throw new DatabaseError(`the database does not answer: ${error.message}`);
-      });
-    if (rows[0].value === 'off')
-      throw new DatabaseError(`the database has ${setting} = off: it could lose a registration; turn it on`);
-  }
+  await findServer(pool, servers.count).catch(async (error) => {
+    await pool.end();
+    throw error;
+  });
   return new Kysely({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** Settings that a server must have on: else it could lose what it acknowledged. */
+const DURABLE = ['fsync', 'synchronous_commit', 'full_page_writes'] as const;
+
+/** Checks each new connection, because after a fail-over it may be to another server. @throws DatabaseError */
+async function check(client: pg.PoolClient, servers: Servers): Promise<void> {
+  if (await (await loadPostgres()).isReadOnly(client)) {
+    servers.turnFrom((client as unknown as ServerClient).server);
+    throw new DatabaseError('this database server accepts no writes');
+  }
+  const { rows } = await client.query(
+    `SELECT ${DURABLE.map((setting) => `current_setting('${setting}') AS ${setting}`)}`,
+  );
+  const off = DURABLE.find((setting) => rows[0][setting] === 'off');
+  if (off) throw new DatabaseError(`the database has ${off} = off: it could lose a registration; turn it on`);
 }
 
 /** Turns to a server that accepts writes. @throws DatabaseError when none does */
@@ -93,6 +102,7 @@ async function findServer(pool: pg.Pool, count: number): Promise<void> {
       return (await pool.connect()).release();
     } catch (error) {
       if (tried < count) continue;
+      if (error instanceof DatabaseError) throw error;
       throw new DatabaseError(`the database does not answer: ${(error as Error).message}`);
     }
   }

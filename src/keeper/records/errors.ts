@@ -22,7 +22,14 @@ export class OlderDatabase extends CodedError {
 
 /** The database cannot be reached, or would lose what it acknowledged. */
 export class DatabaseError extends CodedError {
-  constructor(message: string) {
-    super('database-failed', message);
+  constructor(message: string, options?: ErrorOptions) {
+    super('database-failed', message, {}, options);
+  }
+
+  /** What a database's client threw. A fault of this program stays what it is. */
+  static of(error: unknown): unknown {
+    if (error instanceof CodedError || error instanceof TypeError || error instanceof RangeError)
+      return error;
+    return new DatabaseError((error as Error).message, { cause: error });
   }
 }

@@ -1,5 +1,6 @@
 import type { CompiledQuery, Kysely, Selectable } from 'kysely';
 import { type Database, open } from './database.js';
+import { DatabaseError } from './errors.js';
 import { migrate } from './migrations/index.js';
 import { LOCKED, type Row } from './row.js';
 
@@ -11,7 +12,10 @@ export interface Binding {
   readonly mark: Uint8Array;
 }
 
-/** The database of registrations. It is not trusted: rows may be old, moved or edited by others. */
+/**
+ * The database of registrations. It is not trusted: rows may be old, moved or edited by others. Every method may throw a
+ * DatabaseError.
+ */
 export class Records {
   readonly #db: Kysely<Database>;
   /** compiled once: every recovery asks it */
@@ -30,42 +34,55 @@ export class Records {
     return new Records(await open(where));
   }
 
+  async #ask<T>(query: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    try {
+      return await query(this.#db);
+    } catch (error) {
+      throw DatabaseError.of(error);
+    }
+  }
+
   /**
-   * Upgrades the tables to the form that this program knows. The caller must be the only writer. @throws
-   * DatabaseError
+   * Upgrades the tables to the form that this program knows. The caller must be the only writer.
    */
   prepare(): Promise<void> {
-    return migrate(this.#db);
+    return this.#ask(migrate);
   }
 
   /** The rows of cells `first` to `last` in one generation. */
   async inCells(first: number, last: number, generation: number): Promise<Row[]> {
-    return this.#db
-      .selectFrom('records')
-      .selectAll()
-      .where('cell', '>=', first)
-      .where('cell', '<=', last)
-      .where('generation', '=', generation)
-      .execute();
+    return this.#ask((db) =>
+      db
+        .selectFrom('records')
+        .selectAll()
+        .where('cell', '>=', first)
+        .where('cell', '<=', last)
+        .where('generation', '=', generation)
+        .execute(),
+    );
   }
 
   /** Every row of an account: more than one while a registration is under way, or was cut off, or a fleet's older dealing is not ended yet. */
   async find(account: string): Promise<Row[]> {
-    const { rows } = await this.#db.executeQuery<Selectable<Database['records']>>({
-      ...this.#byAccount,
-      parameters: [account],
-    });
+    const { rows } = await this.#ask((db) =>
+      db.executeQuery<Selectable<Database['records']>>({
+        ...this.#byAccount,
+        parameters: [account],
+      }),
+    );
     return rows;
   }
 
   /** Writes a row, in place of the one that the account had in that cell. */
   async put({ account, cell, generation, sealed }: Row): Promise<void> {
     const content = { generation, sealed: Buffer.from(sealed) };
-    await this.#db
-      .insertInto('records')
-      .values({ account, cell, ...content })
-      .onConflict((conflict) => conflict.columns(['account', 'cell']).doUpdateSet(content))
-      .execute();
+    await this.#ask((db) =>
+      db
+        .insertInto('records')
+        .values({ account, cell, ...content })
+        .onConflict((conflict) => conflict.columns(['account', 'cell']).doUpdateSet(content))
+        .execute(),
+    );
   }
 
   /**
@@ -73,20 +90,22 @@ export class Records {
    * @returns how many rows were replaced; a row that is gone, or of another generation, is left as it is
    */
   async replace(rows: readonly Row[], from: number): Promise<number> {
-    return this.#db.transaction().execute(async (transaction) => {
-      let replaced = 0;
-      for (const { account, cell, generation, sealed } of rows) {
-        const { numUpdatedRows } = await transaction
-          .updateTable('records')
-          .set({ generation, sealed: Buffer.from(sealed) })
-          .where('account', '=', account)
-          .where('cell', '=', cell)
-          .where('generation', '=', from)
-          .executeTakeFirst();
-        replaced += Number(numUpdatedRows);
-      }
-      return replaced;
-    });
+    return this.#ask((db) =>
+      db.transaction().execute(async (transaction) => {
+        let replaced = 0;
+        for (const { account, cell, generation, sealed } of rows) {
+          const { numUpdatedRows } = await transaction
+            .updateTable('records')
+            .set({ generation, sealed: Buffer.from(sealed) })
+            .where('account', '=', account)
+            .where('cell', '=', cell)
+            .where('generation', '=', from)
+            .executeTakeFirst();
+          replaced += Number(numUpdatedRows);
+        }
+        return replaced;
+      }),
+    );
   }
 
   /**
@@ -94,37 +113,70 @@ export class Records {
    * used again.
    */
   async scrub({ account, cell }: Pick<Row, 'account' | 'cell'>): Promise<void> {
-    await this.#db
-      .updateTable('records')
-      .set({ generation: LOCKED, sealed: Buffer.alloc(0) })
-      .where('account', '=', account)
-      .where('cell', '=', cell)
-      .execute();
+    await this.#ask((db) =>
+      db
+        .updateTable('records')
+        .set({ generation: LOCKED, sealed: Buffer.alloc(0) })
+        .where('account', '=', account)
+        .where('cell', '=', cell)
+        .execute(),
+    );
   }
 
   async delete({ account, cell }: Pick<Row, 'account' | 'cell'>): Promise<void> {
-    await this.#db.deleteFrom('records').where('account', '=', account).where('cell', '=', cell).execute();
+    await this.#ask((db) =>
+      db.deleteFrom('records').where('account', '=', account).where('cell', '=', cell).execute(),
+    );
   }
 
-  /** Account, cell and generation of every row. */
-  async cells(): Promise<{ account: string; cell: number; generation: number }[]> {
-    return this.#db.selectFrom('records').select(['account', 'cell', 'generation']).execute();
+  /** Where rows of cells `first` to `last` are. Only an index is read, because there may be many millions of rows. */
+  async cells(first: number, last: number): Promise<{ cell: number; generation: number }[]> {
+    return this.#ask((db) =>
+      db
+        .selectFrom('records')
+        .select(['cell', 'generation'])
+        .where('cell', '>=', first)
+        .where('cell', '<=', last)
+        .execute(),
+    );
+  }
+
+  /** How many rows there are, without those that only say that their account is locked. */
+  async count(): Promise<number> {
+    const { count } = await this.#ask((db) =>
+      db
+        .selectFrom('records')
+        .select(({ fn }) => fn.countAll<number>().as('count'))
+        .where('generation', '!=', LOCKED)
+        .executeTakeFirstOrThrow(),
+    );
+    return Number(count);
+  }
+
+  /** At most `limit` rows of these generations. */
+  async someOf(generations: readonly number[], limit: number): Promise<Row[]> {
+    if (generations.length === 0) return [];
+    return this.#ask((db) =>
+      db.selectFrom('records').selectAll().where('generation', 'in', generations).limit(limit).execute(),
+    );
   }
 
   /** Which vault the database belongs to; `undefined` until {@link bind}. */
   async binding(): Promise<Binding | undefined> {
-    const row = await this.#db.selectFrom('vault').selectAll().executeTakeFirst();
+    const row = await this.#ask((db) => db.selectFrom('vault').selectAll().executeTakeFirst());
     return row && { serverPublicKey: row.server_public_key, mark: row.mark };
   }
 
   /** Has the database belong to a vault, and remembers how new its ledger is. */
   async bind({ serverPublicKey, mark }: Binding): Promise<void> {
     const content = { server_public_key: Buffer.from(serverPublicKey), mark: Buffer.from(mark) };
-    await this.#db
-      .insertInto('vault')
-      .values({ id: 1, ...content })
-      .onConflict((conflict) => conflict.column('id').doUpdateSet(content))
-      .execute();
+    await this.#ask((db) =>
+      db
+        .insertInto('vault')
+        .values({ id: 1, ...content })
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(content))
+        .execute(),
+    );
   }
 
   close(): Promise<void> {

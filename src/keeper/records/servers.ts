@@ -19,7 +19,8 @@ export class Servers {
     const [, scheme, user = '', hosts = '', rest] =
       /^(postgres(?:ql)?:\/\/)([^@/?]*@)?([^/?]*)(.*)$/.exec(url) ?? [];
     if (!scheme) throw new DatabaseError('the URL of the database is not a PostgreSQL URL');
-    if (user.includes(':'))
+    const parameters = new URLSearchParams(/\?(.*)/.exec(rest ?? '')?.[1]);
+    if (user.includes(':') || parameters.has('password'))
       throw new DatabaseError(
         'the URL of the database holds a password, which logs and process lists would show; put it into the file that PGPASSFILE names',
       );

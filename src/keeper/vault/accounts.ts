@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Cell, Ledger } from '../ledger/index.js';
 import { audit } from '../log/index.js';
 import { lockouts, tamperedRecords } from '../metrics/index.js';
@@ -11,6 +12,7 @@ import {
 } from '../records/index.js';
 import { AccountLocked, VaultUnavailable } from './errors.js';
 import type { Asked } from './names.js';
+import { Placing } from './placing.js';
 import type { Rows } from './rows.js';
 import { Turns } from './turns.js';
 
@@ -95,23 +97,22 @@ export class Accounts {
     return opened.filter(isLive);
   }
 
+  /** @param picked a cell that was picked for the row */
+  place(account: string, content: Content, picked?: Cell): Placing {
+    return new Placing(this.#rows, this.#ledger, account, content, picked);
+  }
+
   /**
    * Writes a row and makes its cell live, in place of the account's live rows that it `replaces`. The new
    * cell begins with the attempts spent on the rows that it `inherits` from.
-   * @param place its cell was picked: whichever way this ends, it is not picked any more
    */
   async store(
-    place: Place,
-    content: Content,
+    placing: Placing,
     requestId: string | undefined,
     replaces: (old: OpenRow) => boolean,
     inherits: (old: OpenRow) => boolean = () => false,
   ): Promise<void> {
-    const row = await this.#rows.seal(place, content).catch((error) => {
-      this.#ledger.release(place);
-      throw error;
-    });
-    await this.#ledger.reserve(row);
+    const row = await placing.take();
     const before = await this.#records.find(row.account);
     const live = await this.#live(before, requestId);
     await this.#records.put(row);
@@ -179,21 +180,57 @@ export class Accounts {
   }
 
   /**
-   * Ends what a crash left half-way: rows of closed cells.
+   * Ends what a crash left half-way: rows of closed cells. There may be many millions of rows, so this runs while the
+   * vault serves, and holds up nothing for long.
    * @returns how many live counters have no row: an older copy of the database lacks them
+   * @throws the signal's reason when it is aborted
    */
-  async tidy(): Promise<number> {
-    let missing = this.#ledger.counts.live;
-    for (const row of await this.#records.cells()) {
-      if (isLockedRow(row)) continue;
-      const { state } = this.#ledger.state(row);
-      if (state === 'live') missing--;
-      if (state === 'locked') await this.#records.scrub(row);
-      else if (state === 'dead') await this.#records.delete(row);
+  async tidy(signal: AbortSignal): Promise<number> {
+    let missing = 0;
+    const { pages } = this.#ledger;
+    for (let page = 0; page < pages; page++) missing += await this.#tidyPage(page, signal);
+    const beyond = pages === 0 ? 0 : this.#ledger.cellsOf(pages - 1)[1] + 1;
+    await this.#tidyCells(beyond, Number.MAX_SAFE_INTEGER, () => undefined);
+    return missing;
+  }
+
+  /** A row is written before its cell becomes live, and deleted after the cell has ended. What is missing in between is lost. */
+  async #tidyPage(page: number, signal: AbortSignal): Promise<number> {
+    const [first, last] = this.#ledger.cellsOf(page);
+    const before = this.#ledger.liveCells(page);
+    const held = new Uint8Array(last - first + 1);
+    for (let from = first; from <= last; from += CELLS_AT_ONCE) {
+      await nextTurn();
+      signal.throwIfAborted();
+      await this.#tidyCells(from, Math.min(last, from + CELLS_AT_ONCE - 1), (cell) => {
+        held[cell - first] = 1;
+      });
     }
-    return Math.max(0, missing);
+    const after = new Set(this.#ledger.liveCells(page));
+    return before.filter((cell) => !held[cell - first] && after.has(cell)).length;
+  }
+
+  /** @param onLive is called with each cell that is live and has a row */
+  async #tidyCells(first: number, last: number, onLive: (cell: number) => void): Promise<void> {
+    for (const row of await this.#records.cells(first, last)) {
+      const { state } = this.#ledger.state(row);
+      if (state === 'live') onLive(row.cell);
+      else if (!isLockedRow(row) && (state === 'locked' || state === 'dead')) await this.#endRows(row);
+    }
+  }
+
+  async #endRows({ cell, generation }: Cell): Promise<void> {
+    for (const row of await this.#records.inCells(cell, cell, generation))
+      await this.inTurn(row.account, async () => {
+        const { state } = this.#ledger.state(row);
+        if (state === 'locked') await this.#records.scrub(row);
+        else if (state === 'dead') await this.#records.delete(row);
+      });
   }
 }
+
+/** How many cells' rows are read at once when all are. */
+const CELLS_AT_ONCE = 4096;
 
 /** Whether a row belongs to the same registration, whatever its cell. */
 export const isSame = (

@@ -4,7 +4,7 @@ import { type KeptMark, type Ledger, peek, tokenStore } from '../ledger/index.js
 import { log } from '../log/index.js';
 import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
-import { isLockedRow, type Records } from '../records/index.js';
+import type { Records } from '../records/index.js';
 import { openWith } from './rows.js';
 
 /** Database and token are not of one vault. */
@@ -15,6 +15,8 @@ export class ForeignDatabase extends CodedError {
 }
 
 const KEEP_MS = 1000;
+/** How many rows are tried, of generations that the token has keys of. */
+const TRIED = 1000;
 
 const name = (serverPublicKey: Uint8Array): string => Buffer.from(serverPublicKey).toString('base64url');
 
@@ -51,7 +53,7 @@ async function assertOneVault(
   { pages, live }: { pages: number; live: number },
   serverPublicKey: Uint8Array,
 ): Promise<void> {
-  const rows = (await records.cells()).filter((row) => !isLockedRow(row)).length;
+  const rows = await records.count();
   const vault = `the token of the vault ${name(serverPublicKey)}`;
   if (rows > 0 && pages === 0)
     throw new ForeignDatabase(
@@ -69,11 +71,11 @@ async function assertOneVault(
 
 /** Whether a page key of the token opens any row. */
 async function opensAny(token: Token, records: Records): Promise<boolean> {
-  const keys = await token.listPageKeys(PAGE_KEY_PREFIX);
-  for (const { account } of await records.cells())
-    for (const row of await records.find(account))
-      for (const { label: key, fault } of keys)
-        if (!fault && key.endsWith(`.${row.generation}`) && (await openWith(token, key, row))) return true;
+  const keys = (await token.listPageKeys(PAGE_KEY_PREFIX)).filter(({ fault }) => !fault);
+  const generations = keys.map(({ label }) => Number(label.split('.').at(-1)));
+  for (const row of await records.someOf(generations, TRIED))
+    for (const { label } of keys)
+      if (label.endsWith(`.${row.generation}`) && (await openWith(token, label, row))) return true;
   return false;
 }
 

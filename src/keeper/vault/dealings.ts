@@ -13,6 +13,7 @@ import { Finishes, untilDone } from './finishes.js';
 import { type Bound, checkFinish, type KeyAgreement } from './key-agreement.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Account, Asked } from './names.js';
+import type { Placing } from './placing.js';
 
 /** How a client begins to have this vault keep its share of a fleet's key. */
 export interface ShareRequest {
@@ -92,8 +93,11 @@ export class Dealings {
   }
 
   /** Has the token make the key pair E, under which one share travels. @throws InvalidMessage */
-  async start({ name, subject }: Account, { dealing, index, keyshare }: ShareRequest) {
-    const shared = await this.#agreement.agree(keyshare);
+  start(account: Account, request: ShareRequest) {
+    return this.#agreement.agree(request.keyshare, (shared) => this.#begin(account, request, shared));
+  }
+
+  async #begin({ name, subject }: Account, { dealing, index, keyshare }: ShareRequest, shared: Uint8Array) {
     const transport = await this.#token.call('generateWrapped');
     const transportKey = compress(transport.publicKey);
     const registrationId = newExchangeId();
@@ -109,7 +113,12 @@ export class Dealings {
       dealt: { dealing: Buffer.from(dealing, 'hex'), index },
     });
     const exchange = { account: name, dealing, keyshare: toElement(keyshare), transport, bound };
-    this.open.add(registrationId, exchange);
+    try {
+      this.open.add(registrationId, exchange);
+    } catch (error) {
+      end(exchange);
+      throw error;
+    }
     return { registrationId, transportKey, limit, mac: bound.startMac };
   }
 
@@ -130,35 +139,35 @@ export class Dealings {
       const share = { wrapped: wrappedShare, publicKey: sharePublicKey };
       checkFinish(exchange.bound, { registrationRecord, encryptedBackupKey, share }, mac);
       this.open.take(registrationId, account);
-      const work = this.#keep(exchange, message, publicKey, requestId);
-      return untilDone(
-        () => this.#lifecycle.request(work),
-        () => end(exchange),
-      );
+      const { work, over } = this.#keep(exchange, message, publicKey, requestId);
+      return untilDone(() => this.#lifecycle.request(work), over);
     });
   }
 
-  /** @returns the work to be done, which may be called again if it failed */
+  /** @returns the work to be done, which may be called again if it failed, and what ends it */
   #keep(
-    { account, dealing, keyshare, transport }: ShareExchange,
+    exchange: ShareExchange,
     { wrappedShare, registrationRecord, encryptedBackupKey }: ShareFinish,
     publicKey: Uint8Array,
     requestId: string | undefined,
-  ): () => Promise<void> {
+  ) {
+    const { account, dealing, keyshare, transport } = exchange;
     const share = { keyshare, wrapped: wrappedShare, publicKey };
-    let wrappedKey: Uint8Array | undefined;
+    let placing: Placing | undefined;
     const store = async () => {
       const live = await this.#accounts.held({ name: account, requestId });
       const kept = { dealing, publicKey, registrationRecord };
       // An earlier try that failed may have taken effect.
       if (!live.some((row) => isSame(row, kept))) {
         this.#admit(dealing, live);
-        wrappedKey ??= await this.#token.call('importShare', transport, share);
-        const content = { ...kept, named: true, wrappedKey, encryptedBackupKey };
-        const cell = await this.#ledger.pick();
+        placing ??= this.#accounts.place(account, {
+          ...kept,
+          named: true,
+          wrappedKey: await this.#token.call('importShare', transport, share),
+          encryptedBackupKey,
+        });
         await this.#accounts.store(
-          { account, ...cell },
-          content,
+          placing,
           requestId,
           (old) => !this.#isProven(old),
           () => true,
@@ -166,7 +175,13 @@ export class Dealings {
       }
       audit('share registered', { account, dealing, requestId });
     };
-    return () => this.#accounts.inTurn(account, store);
+    return {
+      work: () => this.#accounts.inTurn(account, store).finally(() => placing?.release()),
+      over: () => {
+        end(exchange);
+        void placing?.end().catch(() => undefined);
+      },
+    };
   }
 
   /** @throws DealingConflict, AttemptsUnderWay when the account's keys do not allow another one */

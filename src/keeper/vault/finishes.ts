@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { VaultUnavailable } from './errors.js';
+import { Answer, VaultUnavailable } from './errors.js';
 import { Exchanges } from './exchanges.js';
 
 /** The result of a message that ends an exchange. */
@@ -45,8 +45,8 @@ export class Finishes<T> {
 }
 
 /**
- * Remembers the result once the work is done or refused. If the vault could not do the work, each call tries
- * it again. @param over is called when it is no longer tried
+ * Remembers the result once the work is done or refused. If the vault could not do the work, or failed in it, each
+ * call tries it again. @param over is called when it is no longer tried
  */
 export function untilDone<T>(work: () => Promise<T>, over: () => void = () => undefined): Ending<T> {
   let done: Promise<T> | undefined;
@@ -56,8 +56,8 @@ export function untilDone<T>(work: () => Promise<T>, over: () => void = () => un
       over();
       return result;
     } catch (error) {
-      if (error instanceof VaultUnavailable) done = undefined;
-      else over();
+      if (error instanceof Answer && !(error instanceof VaultUnavailable)) over();
+      else done = undefined;
       throw error;
     }
   };

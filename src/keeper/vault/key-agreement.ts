@@ -32,17 +32,29 @@ export class KeyAgreement {
     this.#serverPublicKey = serverPublicKey;
   }
 
-  /** x(s·X), 32 bytes. @throws InvalidMessage when X is not an element, or was seen before */
-  async agree(keyshare: Uint8Array): Promise<Uint8Array> {
+  /**
+   * Begins a registration. If that fails, nothing has left the vault, and X counts as fresh again.
+   * @param begin gets x(s·X), 32 bytes, which is zeroed afterwards
+   * @throws InvalidMessage when X is not an element, or was seen before; what `begin` throws
+   */
+  async agree<T>(keyshare: Uint8Array, begin: (shared: Uint8Array) => Promise<T>): Promise<T> {
     const point = toElement(keyshare);
     const name = Buffer.from(keyshare).toString('base64');
     if (this.#seen.has(name)) throw new InvalidMessage('this key share was used before; make a fresh one');
     this.#seen.add(name);
     if (this.#seen.size > REMEMBERED) this.#seen.delete(this.#seen.values().next().value as string);
-    const product = await this.#token.call('multiply', { label: KEY_LABELS.static }, point);
-    const shared = xOf(product);
-    product.fill(0);
-    return shared;
+    let shared: Uint8Array | undefined;
+    try {
+      const product = await this.#token.call('multiply', { label: KEY_LABELS.static }, point);
+      shared = xOf(product);
+      product.fill(0);
+      return await begin(shared);
+    } catch (error) {
+      this.#seen.delete(name);
+      throw error;
+    } finally {
+      shared?.fill(0);
+    }
   }
 
   /** @param shared of {@link agree}, zeroed here */

@@ -1,5 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import { backOff, Turn } from '../../process/index.js';
+import { codeOf, type ErrorCode } from '../../protocol/terms.js';
 import { InvalidInput } from '../elements/index.js';
 import { CellClosed, type Ledger } from '../ledger/index.js';
 import { log } from '../log/index.js';
@@ -108,7 +109,7 @@ export class Lifecycle {
     return Promise.allSettled(this.#underWay);
   }
 
-  /** Turns failures of token, ledger and database into {@link VaultUnavailable}. */
+  /** Turns failures of token, ledger and database into {@link VaultUnavailable}. Any other error is a fault of this program, and stays one. */
   async #translated<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
@@ -118,7 +119,9 @@ export class Lifecycle {
       if (error instanceof CellClosed)
         throw new UnknownExchange('the account changed meanwhile; start again');
       this.#failed(error as Error);
-      throw new VaultUnavailable('the vault cannot answer now', { cause: error });
+      throw OUTSIDE.has(codeOf(error))
+        ? new VaultUnavailable('the vault cannot answer now', { cause: error })
+        : error;
     }
   }
 
@@ -160,6 +163,14 @@ export class Lifecycle {
     }
   }
 }
+
+/** Failures of token, ledger and database: nothing is lost by trying again. */
+const OUTSIDE: ReadonlySet<ErrorCode> = new Set([
+  'token-failed',
+  'pin-refused',
+  'database-failed',
+  'unavailable',
+]);
 
 const because = (trouble: string, reason: string | undefined): string =>
   reason ? `${trouble} (${reason})` : trouble;

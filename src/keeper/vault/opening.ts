@@ -1,3 +1,4 @@
+import { Turn } from '../../process/index.js';
 import { type KeptMark, Ledger, tokenStore } from '../ledger/index.js';
 import { KEY_LABELS } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
@@ -14,7 +15,7 @@ import { Registrations } from './registration.js';
 import { Rows } from './rows.js';
 import { backUpToken } from './token-backup.js';
 import { UnknownAccounts } from './unknown.js';
-import { keepBackup, tellLost } from './upkeep.js';
+import { keepBackup, tidyUp } from './upkeep.js';
 
 export interface VaultOptions {
   /** wrong passwords until the key is unreachable */
@@ -53,10 +54,16 @@ export interface Parts {
 /** @throws LedgerCorrupt when the counters in the token are not whole; ForeignDatabase; TokenError */
 export async function openParts(token: Token, records: Records, options: VaultOptions): Promise<Parts> {
   let changed = async (): Promise<void> => undefined;
+  const backups = new Turn();
   const serverPublicKey = await token.call('publicKey', KEY_LABELS.static);
   const ledger = await openLedger(token, records, { ...options, serverPublicKey, changed: () => changed() });
   const fakeSeed = await token.call('hmac', KEY_LABELS.fake, Buffer.from('bkv fake records v1'));
-  const namesKey = await token.call('hmac', KEY_LABELS.names, Buffer.from('bkv account names 2'));
+  const namesKey = await token
+    .call('hmac', KEY_LABELS.names, Buffer.from('bkv account names 2'))
+    .catch((error) => {
+      fakeSeed.fill(0);
+      throw error;
+    });
   const lifetime = options.exchangeLifetime;
   const lifecycle = new Lifecycle(token, ledger, serverPublicKey);
   const rows = new Rows(token, ledger);
@@ -87,15 +94,35 @@ export async function openParts(token: Token, records: Records, options: VaultOp
     evaluation,
     marks: new Marks(ledger, records, serverPublicKey),
     keepBackup: async () => {
-      if (options.keepBackup) await keepBackup(() => backUpToken(token, ledger), options.keepBackup);
+      const { keepBackup: keep } = options;
+      // The hourly backup, and one for a new page key, may be due at the same time.
+      if (keep) await backups.take(() => keepBackup(() => backUpToken(token, ledger), keep));
     },
   };
-  await parts.marks.keep();
-  tellLost(await accounts.tidy());
-  changed = parts.keepBackup;
-  await changed();
+  try {
+    await parts.marks.keep();
+    changed = parts.keepBackup;
+    await changed();
+  } catch (error) {
+    await closeParts(parts);
+    throw error;
+  }
   lifecycle.watch();
+  void tidyUp(lifecycle, accounts);
   return parts;
+}
+
+/** Ends everything that runs, and forgets the secrets. Token and database stay open. */
+export async function closeParts(parts: Parts): Promise<void> {
+  parts.evaluation.close();
+  await parts.lifecycle.close();
+  parts.registrations.close();
+  parts.dealings.close();
+  parts.recoveries.close();
+  await parts.ledger.close();
+  await parts.marks.close();
+  parts.unknown.close();
+  parts.names.close();
 }
 
 /** @param given `changed` is called whenever a page key was made or destroyed */

@@ -78,19 +78,27 @@ export class Registrations {
   }
 
   /** @throws InvalidMessage */
-  async start(account: Account, { registrationRequest, keyshare }: RegistrationRequest) {
-    const blindedElement = toElement(registrationRequest);
-    const shared = keyshare && (await this.#agreement.agree(keyshare));
+  async start(account: Account, request: RegistrationRequest) {
+    const blindedElement = toElement(request.registrationRequest);
+    const begin = (shared?: Uint8Array) => this.#begin(account, request, blindedElement, shared);
+    return request.keyshare ? this.#agreement.agree(request.keyshare, begin) : begin();
+  }
+
+  async #begin(
+    account: Account,
+    { registrationRequest, keyshare }: RegistrationRequest,
+    blindedElement: Uint8Array,
+    shared: Uint8Array | undefined,
+  ) {
     const cell = await this.#ledger.pick();
+    let bound: Bound | undefined;
     try {
       const key = await this.#token.call('generateWrapped');
       const evaluatedElement = await this.#token.call('multiply', key, blindedElement);
       const registrationId = newExchangeId();
       const limit = this.#ledger.limit;
-      const bound =
-        keyshare &&
-        shared &&
-        this.#agreement.bind(shared, {
+      if (keyshare && shared)
+        bound = this.#agreement.bind(shared, {
           keyshare,
           account: account.subject,
           registrationId: Buffer.from(registrationId, 'base64url'),
@@ -104,6 +112,7 @@ export class Registrations {
       return { registrationId, registrationResponse, limit, ...(bound && { mac: bound.startMac }) };
     } catch (error) {
       this.#ledger.release(cell);
+      if (bound) forget(bound.keys);
       throw error;
     }
   }
@@ -119,17 +128,17 @@ export class Registrations {
       toElement(parseRegistrationRecord(message.registrationRecord).clientPublicKey);
       check(registration.bound, message);
       this.open.take(registrationId, account.name);
-      const work = this.#keep(registration, message, account.requestId);
-      return untilDone(() => this.#lifecycle.request(work));
+      const { work, over } = this.#keep(registration, message, account.requestId);
+      return untilDone(() => this.#lifecycle.request(work), over);
     });
   }
 
-  /** @returns the work to be done, which may be called again if it failed */
+  /** @returns the work to be done, which may be called again if it failed, and what ends it */
   #keep(
-    { account, cell: picked, key, bound }: Registration,
+    { account, cell, key, bound }: Registration,
     { registrationRecord, encryptedBackupKey, replace = false }: RegistrationFinish,
     requestId: string | undefined,
-  ): () => Promise<void> {
+  ) {
     if (bound) forget(bound.keys);
     const content = {
       dealing: '',
@@ -139,21 +148,18 @@ export class Registrations {
       registrationRecord,
       encryptedBackupKey,
     };
-    let first: Cell | undefined = picked;
+    const placing = this.#accounts.place(account, content, cell);
     const store = async () => {
       const live = await this.#accounts.held({ name: account, requestId });
       // An earlier try that failed may have taken effect.
       if (live.some((row) => isSame(row, content))) return;
       if (live.length > 0 && !replace) throw new KeyExists();
-      const cell = first ?? (await this.#ledger.pick());
-      first = undefined;
-      await this.#accounts.store({ account, ...cell }, content, requestId, () => true);
+      await this.#accounts.store(placing, requestId, () => true);
     };
-    return () =>
-      this.#accounts.inTurn(account, store).finally(() => {
-        if (first) this.#ledger.release(first);
-        first = undefined;
-      });
+    return {
+      work: () => this.#accounts.inTurn(account, store).finally(() => placing.release()),
+      over: () => void placing.end().catch(() => undefined),
+    };
   }
 }
 

@@ -8,7 +8,7 @@ import type { ShareFinish, ShareRequest } from './dealings.js';
 import { drain } from './drain.js';
 import { checkLogin } from './elements.js';
 import type { Account, AccountId } from './names.js';
-import { openParts, type Parts, type VaultOptions } from './opening.js';
+import { closeParts, openParts, type Parts, type VaultOptions } from './opening.js';
 import type { Recovered } from './recovery.js';
 import type { RegistrationFinish, RegistrationRequest } from './registration.js';
 import type { Shreddable, Shredded } from './shredder.js';
@@ -222,16 +222,8 @@ export class Vault {
     return drain(drained, hurry);
   }
 
-  async close(): Promise<void> {
-    this.#parts.evaluation.close();
-    await this.#parts.lifecycle.close();
-    this.#parts.registrations.close();
-    this.#parts.dealings.close();
-    this.#parts.recoveries.close();
-    await this.#parts.ledger.close();
-    await this.#parts.marks.close();
-    this.#parts.unknown.close();
-    this.#parts.names.close();
+  close(): Promise<void> {
+    return closeParts(this.#parts);
   }
 
   #account(id: AccountId): Account {
