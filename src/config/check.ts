@@ -1,5 +1,5 @@
 import { dirname, isAbsolute, resolve } from 'node:path';
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { Document, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 
 /** Where a value is, and how faults of it are reported. */
 export interface Place {
@@ -175,7 +175,31 @@ export function checkYaml<T>(
   refuse: (faults: string) => never,
 ): T {
   const lines = new LineCounter();
-  const document = parseDocument(source, { lineCounter: lines });
+  return checkDocument(parseDocument(source, { lineCounter: lines }), lines, file, check, refuse);
+}
+
+/** The same for a value that was read already; its faults have no lines. */
+export const checkValue = <T>(
+  value: unknown,
+  file: string,
+  check: Check<T>,
+  refuse: (faults: string) => never,
+): T =>
+  checkDocument(
+    new Document(value, { aliasDuplicateObjects: false }),
+    new LineCounter(),
+    file,
+    check,
+    refuse,
+  );
+
+function checkDocument<T>(
+  document: Pick<Document, 'errors'> & { contents: Node | null },
+  lines: LineCounter,
+  file: string,
+  check: Check<T>,
+  refuse: (faults: string) => never,
+): T {
   const faults: string[] = [];
   const at = (node: Node | null | undefined): string =>
     node?.range ? `${file}:${lines.linePos(node.range[0]).line}` : file;

@@ -3,6 +3,7 @@ import { argon2id } from 'hash-wasm';
 import { combine, split } from 'shamir-secret-sharing';
 import { preparePassword } from '../../client/index.js';
 import { base64, type Checked, checkYaml, fields, integer, list, oneOf } from '../../config/index.js';
+import { equal } from '../../protocol/index.js';
 import { CodedError } from '../../protocol/terms.js';
 
 /** A file of custodians that cannot be opened: damaged, or too few of them, or a wrong passphrase. */
@@ -20,13 +21,19 @@ const file = fields({
 
 const NONCE = Buffer.alloc(12);
 
+const SALT_BYTES = 16;
+const TAG_BYTES = 16;
+/** A share of a secret of 32 bytes has 33, as `shamir-secret-sharing` makes it. */
+const SEALED_BYTES = 33 + TAG_BYTES;
+const MOST_SHARES = 255;
+
 /**
  * Argon2id, 128 MiB: twice what a user's password costs, because whoever has the file can guess without a
- * counter.
+ * counter. @param passphrase prepared
  */
-const stretch = (passphrase: string, salt: Uint8Array): Promise<Uint8Array> =>
+const stretch = (passphrase: Uint8Array, salt: Uint8Array): Promise<Uint8Array> =>
   argon2id({
-    password: preparePassword(passphrase),
+    password: passphrase,
     salt,
     iterations: 3,
     memorySize: 131_072,
@@ -35,30 +42,47 @@ const stretch = (passphrase: string, salt: Uint8Array): Promise<Uint8Array> =>
     outputType: 'binary',
   });
 
+const zero = (secrets: readonly Uint8Array[]): void => {
+  for (const secret of secrets) secret.fill(0);
+};
+
 /**
  * A random secret, shared out (Shamir): each share sealed (AES-256-GCM) under a custodian's passphrase (Argon2id with a
  * salt of its own). Anyone may hold the file; it opens with `threshold` of the passphrases.
  * @returns the file's text
  * @throws CustodyError when the threshold is not between 2 and the number of custodians, or two passphrases are equal
+ * @throws BkvError as `preparePassword`
  */
 export async function appointCustodians(threshold: number, passphrases: readonly string[]): Promise<string> {
   if (!Number.isInteger(threshold) || threshold < 2 || threshold > passphrases.length)
     throw new CustodyError('the threshold must be at least 2, and at most the number of custodians');
-  if (new Set(passphrases).size < passphrases.length)
-    throw new CustodyError('two custodians chose the same passphrase');
-  const secret = Uint8Array.from(randomBytes(32));
-  const shares = await split(secret, passphrases.length, threshold);
-  secret.fill(0);
-  const sealed = [];
-  for (const [i, share] of shares.entries()) {
-    const salt = randomBytes(16);
-    const key = await stretch(passphrases[i] as string, salt);
-    const cipher = createCipheriv('aes-256-gcm', key, NONCE);
-    const bytes = Buffer.concat([cipher.update(share), cipher.final(), cipher.getAuthTag()]);
-    for (const spent of [share, key]) spent.fill(0);
-    sealed.push({ salt: salt.toString('base64'), sealed: bytes.toString('base64') });
+  if (passphrases.length > MOST_SHARES)
+    throw new CustodyError(`there can be ${MOST_SHARES} custodians at most`);
+  const secrets: Uint8Array[] = [];
+  try {
+    const prepared = passphrases.map((passphrase) => preparePassword(passphrase));
+    secrets.push(...prepared);
+    if (prepared.some((one, i) => prepared.slice(0, i).some((other) => equal(one, other))))
+      throw new CustodyError('two custodians chose the same passphrase');
+    const secret = Uint8Array.from(randomBytes(32));
+    secrets.push(secret);
+    const shares = await split(secret, passphrases.length, threshold);
+    secrets.push(...shares);
+    const sealed = [];
+    for (const [i, share] of shares.entries()) sealed.push(await seal(share, prepared[i] as Uint8Array));
+    return `${JSON.stringify({ format: 'bkv custodians v1', threshold, shares: sealed }, undefined, 2)}\n`;
+  } finally {
+    zero(secrets);
   }
-  return `${JSON.stringify({ format: 'bkv custodians v1', threshold, shares: sealed }, undefined, 2)}\n`;
+}
+
+async function seal(share: Uint8Array, passphrase: Uint8Array): Promise<Sealed> {
+  const salt = randomBytes(SALT_BYTES);
+  const key = await stretch(passphrase, salt);
+  const cipher = createCipheriv('aes-256-gcm', key, NONCE);
+  key.fill(0);
+  const bytes = Buffer.concat([cipher.update(share), cipher.final(), cipher.getAuthTag()]);
+  return { salt: salt.toString('base64'), sealed: bytes.toString('base64') };
 }
 
 /** What the custodians hold, once enough of them have taken part. */
@@ -82,44 +106,71 @@ export async function openCustody(
 ): Promise<Custody> {
   const { threshold, shares: all } = parse(text);
   const shares: Uint8Array[] = [];
-  let sealed = all;
-  while (shares.length < threshold) {
-    const passphrase = await next(shares.length, threshold);
-    let found: Buffer | undefined;
-    for (const one of sealed) {
-      found = await unseal(one, passphrase);
-      if (!found) continue;
-      shares.push(Uint8Array.from(found));
-      sealed = sealed.filter((other) => other !== one);
-      break;
+  try {
+    let sealed = all;
+    while (shares.length < threshold) {
+      const opened = await unsealOne(sealed, await next(shares.length, threshold));
+      shares.push(opened.share);
+      sealed = sealed.filter((other) => other !== opened.by);
     }
-    if (!found) throw new CustodyError('this passphrase opens no share, or one that is already open');
+    const secret = await combine(shares);
+    shares.push(secret);
+    const pin = (name: string): string =>
+      Buffer.from(hkdfSync('sha256', secret, '', `bkv custody v1 ${name}`, 32)).toString('base64url');
+    return { soPin: pin('so pin'), backupPin: pin('backup pin'), backupSoPin: pin('backup so pin') };
+  } finally {
+    zero(shares);
   }
-  const secret = await combine(shares);
-  const pin = (name: string): string =>
-    Buffer.from(hkdfSync('sha256', secret, '', `bkv custody v1 ${name}`, 32)).toString('base64url');
-  const custody = { soPin: pin('so pin'), backupPin: pin('backup pin'), backupSoPin: pin('backup so pin') };
-  for (const spent of [secret, ...shares]) spent.fill(0);
+}
+
+type Sealed = Checked<typeof file>['shares'][number];
+
+/** @throws CustodyError */
+function parse(text: string): Checked<typeof file> {
+  const damaged = (faults: string): never => {
+    throw new CustodyError(`this is not a file of custodians, or it is damaged: ${faults}`);
+  };
+  const custody = checkYaml(text, 'the file', file, damaged);
+  const { threshold, shares } = custody;
+  if (shares.length < threshold || shares.length > MOST_SHARES)
+    damaged(`it has ${shares.length} shares, and ${threshold} to ${MOST_SHARES} are possible`);
+  const lengthOf = (value: string) => Buffer.from(value, 'base64').length;
+  for (const [i, { salt, sealed }] of shares.entries())
+    if (lengthOf(salt) !== SALT_BYTES || lengthOf(sealed) !== SEALED_BYTES)
+      damaged(`share ${i + 1} has not the length of a share`);
   return custody;
 }
 
-/** @throws CustodyError */
-const parse = (text: string): Checked<typeof file> =>
-  checkYaml(text, 'the file', file, (faults) => {
-    throw new CustodyError(`this is not a file of custodians, or it is damaged: ${faults}`);
-  });
+/** The share that a passphrase opens. @throws CustodyError, BkvError as `preparePassword` */
+async function unsealOne(
+  sealed: readonly Sealed[],
+  passphrase: string,
+): Promise<{ share: Uint8Array; by: Sealed }> {
+  const prepared = preparePassword(passphrase);
+  try {
+    for (const by of sealed) {
+      const share = await unseal(by, prepared);
+      if (share) return { share, by };
+    }
+  } finally {
+    prepared.fill(0);
+  }
+  throw new CustodyError('this passphrase opens no share, or one that is already open');
+}
 
-async function unseal(share: { salt: string; sealed: string }, passphrase: string) {
+async function unseal(share: Sealed, passphrase: Uint8Array): Promise<Uint8Array | undefined> {
   const [salt, sealed] = [Buffer.from(share.salt, 'base64'), Buffer.from(share.sealed, 'base64')];
   const key = await stretch(passphrase, salt);
-  const decipher = createDecipheriv('aes-256-gcm', key, NONCE);
+  const decipher = createDecipheriv('aes-256-gcm', key, NONCE, { authTagLength: TAG_BYTES });
   key.fill(0);
-  decipher.setAuthTag(sealed.subarray(-16));
+  decipher.setAuthTag(sealed.subarray(-TAG_BYTES));
+  const opened = decipher.update(sealed.subarray(0, -TAG_BYTES));
   try {
-    const opened = decipher.update(sealed.subarray(0, -16));
     decipher.final();
-    return opened;
+    return Uint8Array.from(opened);
   } catch {
     return undefined;
+  } finally {
+    opened.fill(0);
   }
 }

@@ -1,7 +1,7 @@
 import {
   base64,
   type Checked,
-  checkYaml,
+  checkValue,
   fields,
   integer,
   list,
@@ -80,25 +80,25 @@ export function restoreToken(profile: Profile, text: string): RestoredToken {
 
 /** @throws TokenBackupError */
 function read(text: string): { content: Content; secrets: TokenSecrets } {
-  const { content, mac, authenticated } = parse(text);
+  const { content, mac } = parse(text);
   const macs = [
     ...content.macs.map((one) => ({ label: one.label, data: BACKUP_CHECK, mac: decode(one.mac) })),
-    { label: KEY_LABELS.audit, data: backupMacInput(authenticated), mac: decode(mac) },
+    { label: KEY_LABELS.audit, data: backupMacInput(content), mac: decode(mac) },
   ];
   return { content, secrets: { long: content.long, pair: content.pair, pages: content.keys, macs } };
 }
 
-function parse(text: string) {
+/** The backup as it was written, which its MAC covers, once every field of it was checked. */
+function parse(text: string): Checked<typeof backupFile> {
   try {
-    // The MAC covers what was written, not the result of the check.
     const file = JSON.parse(text);
     const version = file.version ?? /^bkv token backup v(\d+)$/.exec(file.format)?.[1];
     if (String(file.format).startsWith(BACKUP.format) && version !== BACKUP.version)
       throw new TokenBackupError(
         `this backup of a token has version ${version}, and this program reads version ${BACKUP.version}: use the program that made it${Number(version) < BACKUP.version ? ', version 0.1' : ', or a newer one'}`,
       );
-    const checked = checkYaml(text, 'the file', backupFile, damaged);
-    return { ...checked, authenticated: file.content as unknown };
+    checkValue(file, 'the file', backupFile, damaged);
+    return file;
   } catch (error) {
     if (error instanceof TokenBackupError) throw error;
     return damaged((error as Error).message);
