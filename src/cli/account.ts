@@ -68,7 +68,7 @@ async function accessTokens(flags: AccountFlags, vault?: VaultName): Promise<rea
   return [first, ...others];
 }
 
-/** The JWT for a vault. If none names the vault, the first one, which the vault will refuse. */
+/** The JWT for a vault. If none names the vault, the first one, which the client then refuses to send. */
 async function accessTokenFor(flags: AccountFlags, vault: VaultName): Promise<string> {
   const tokens = await accessTokens(flags, vault);
   for (const token of tokens)

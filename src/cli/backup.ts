@@ -8,7 +8,7 @@ import {
   snapshots,
 } from '../backup/index.js';
 import { backup, check, restore } from '../files/index.js';
-import { endAs, UsageError } from './errors.js';
+import { endAs } from './errors.js';
 import type { OpenerFlags } from './flags.js';
 import { readOpener } from './opener-input.js';
 import { progressBar } from './progress.js';
@@ -159,17 +159,16 @@ export async function verify(source: string, { repair = false, json, ...flags }:
 }
 
 interface PruneFlags extends OpenerFlags {
-  readonly keep: string;
+  readonly keep: number;
   readonly now?: boolean;
   readonly json?: boolean;
 }
 
 export async function reduce(source: string, { keep, now, json, ...flags }: PruneFlags): Promise<void> {
   const key = await readOpener(flags);
-  if (!/^[1-9]\d{0,8}$/.test(keep)) throw new UsageError('--keep needs a number, 1 or more');
   return withStorage(source, async (storage) => {
     await look(storage, key);
-    const done = await prune(storage, key, Number(keep), now ? 0 : undefined, seenEpoch(key));
+    const done = await prune(storage, key, keep, now ? 0 : undefined, seenEpoch(key));
     const { parts, marked, damaged } = done;
     const stay = damaged.map((name) => ({ path: '', reason: `snapshot ${name} cannot be read, and stays` }));
     endUnlessAll(stay);

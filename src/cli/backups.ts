@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { UsageError } from './errors.js';
-import { several, withJson, withOpener } from './flags.js';
+import { several, whole, withJson, withOpener } from './flags.js';
 
 function patterns(value: string, before?: string[]): string[] {
   if (/^[./]*$/.test(value)) throw new UsageError(`--exclude "${value}" matches nothing in the folder`);
@@ -79,7 +79,11 @@ export function backupCommands(program: Command): void {
       program
         .command('prune <backup>')
         .description('delete old snapshots, and what only they need')
-        .requiredOption('--keep <n>', 'how many of the newest snapshots of each device and folder stay')
+        .requiredOption(
+          '--keep <n>',
+          'how many of the newest snapshots of each device and folder stay',
+          whole(1, 999_999_999),
+        )
         .option(
           '--now',
           'delete unneeded parts at once, not a day later; backups that other devices are making may have to start again',

@@ -1,5 +1,9 @@
 import type { Command } from 'commander';
+import { whole } from './flags.js';
 import { say } from './say.js';
+
+/** A year: longer than any trial. */
+const MOST_SECONDS = 31_536_000;
 
 export function daemonCommands(program: Command): void {
   program
@@ -27,11 +31,11 @@ export function daemonCommands(program: Command): void {
       '--server-key <key>',
       'public key of the vault that the JWT is for; without it the one in the data folder',
     )
-    .option('--seconds <n>', 'how long it is valid', '3600')
+    .option('--seconds <n>', 'how long it is valid', whole(1, MOST_SECONDS), 3600)
     .option('--make-issuer', 'make the issuer first, if there is none')
     .action(async ({ data, account, seconds, serverKey, makeIssuer }) => {
       const issuer = await import('../daemon/index.js');
       if (makeIssuer) await issuer.makeIssuer(data);
-      say(await issuer.embeddedJwt(data, account, Number(seconds), serverKey));
+      say(await issuer.embeddedJwt(data, account, seconds, serverKey));
     });
 }

@@ -1,5 +1,5 @@
 /** Options that several commands take. */
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 
 /** What `--json` prints, whatever the command; docs/cli.md shows it. */
 export const JSON_RULE = `With \`--json\` a command prints one JSON object on standard output, and nothing else there. Its exit code is the same as without \`--json\`. Warnings,
@@ -11,6 +11,16 @@ export const withJson = (command: Command): Command => command.option('--json', 
 
 /** For an option that may be repeated. */
 export const several = (value: string, before: string[] = []): string[] => [...before, value];
+
+/** For an option that takes a whole number. */
+export const whole =
+  (min: number, max: number) =>
+  (value: string): number => {
+    const number = /^\d{1,9}$/.test(value) ? Number(value) : Number.NaN;
+    if (!(number >= min && number <= max))
+      throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
+    return number;
+  };
 
 export const withKeyFile = (command: Command): Command =>
   command.option('--key-file <file>', 'file with the 64 digits; without it they are asked for');

@@ -79,6 +79,10 @@ export async function pinFleet(
   threshold: number,
   plainHttp: boolean,
 ): Promise<string> {
+  if (threshold > urls.length || 2 * threshold <= urls.length)
+    throw new UsageError(
+      `--threshold must be more than half of the ${urls.length} vaults, and at most all of them`,
+    );
   if (!plainHttp) urls.forEach(refusePlainHttp);
   const { shownIdentity } = await import('../client/index.js');
   const options = { timeout: PATIENCE_MS, allowPlainHttp: true };

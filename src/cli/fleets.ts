@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { withJson } from './flags.js';
+import { whole, withJson } from './flags.js';
 
 export function fleetCommands(program: Command): void {
   const fleet = program.command('fleet').description('look after the vaults of a fleet');
@@ -8,10 +8,10 @@ export function fleetCommands(program: Command): void {
     .description(
       'ask vaults for their keys and print a fleet file; compare the keys with what their operators say',
     )
-    .requiredOption('--threshold <n>', 'how many vaults must answer: more than half')
+    .requiredOption('--threshold <n>', 'how many vaults must answer: more than half', whole(1, 255))
     .option('--plain-http', 'allow http: to other machines; others can then show keys of their own')
     .action(async (urls: string[], { threshold, plainHttp }) =>
-      (await import('./fleet.js')).pin(urls, Number(threshold), plainHttp),
+      (await import('./fleet.js')).pin(urls, threshold, plainHttp),
     );
   withJson(fleet.command('plan'))
     .description('say what a fleet file means: what may fail, how many guesses there are, what a move takes')

@@ -13,7 +13,7 @@ export interface NewOpenerFlags {
   readonly out?: string;
   readonly yes?: boolean;
   readonly name?: readonly string[];
-  readonly needed?: string;
+  readonly needed?: number;
 }
 
 /** An opener that is already kept somewhere, and a function that undoes this if the opener is not added. */
@@ -50,13 +50,12 @@ async function digits({ out, yes }: NewOpenerFlags): Promise<Made> {
   return kept({ kind: 'key', form: 'digits', secret });
 }
 
-async function contacts({ name = [], needed, out }: NewOpenerFlags): Promise<Made> {
+async function contacts({ name = [], needed: threshold = 2, out }: NewOpenerFlags): Promise<Made> {
   if (out === undefined || name.length < 2)
     throw new UsageError(
       'say who gets a piece, two or more: --name ANN --name BEN, and where the pieces go: --out FOLDER',
     );
   const secret = newBackupKey();
-  const threshold = Number(needed);
   const pieces = await splitSecret(secret, name.length, threshold);
   const undo = writePieces(out, pieces, name, threshold);
   process.stderr.write(

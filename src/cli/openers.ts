@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { several, withAccount, withJson, withOpener } from './flags.js';
+import { several, whole, withAccount, withJson, withOpener } from './flags.js';
 
 export function openerCommands(program: Command): void {
   const opener = program
@@ -33,7 +33,7 @@ export function openerCommands(program: Command): void {
       'passkey: the page of your app, which is opened in the browser (BKV_PAGE)',
       process.env.BKV_PAGE,
     )
-    .option('--needed <n>', 'contacts: how many of them open the backup together', '2')
+    .option('--needed <n>', 'contacts: how many of them open the backup together', whole(2, 255), 2)
     .action(async (kind: string, backup: string, flags) =>
       (await import('./opener.js')).add(kind, backup, flags),
     );

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { withJson } from './flags.js';
+import { whole, withJson } from './flags.js';
 
 const withToken = (command: Command): Command =>
   command
@@ -15,10 +15,9 @@ const withCustodians = (command: Command): Command =>
 export function tokenCommands(program: Command): void {
   withJson(withToken(program.command('doctor')))
     .description('try everything that the vault needs of a token, with throw-away objects')
-    .option('--objects <n>', 'how many data objects of 4 KB to try to hold', '300')
+    .option('--objects <n>', 'how many data objects of 4 KB to try to hold', whole(0, 1_000_000), 300)
     .action(
-      async ({ objects, json, ...flags }) =>
-        await (await import('./token.js')).doctor(flags, Number(objects), json),
+      async ({ objects, json, ...flags }) => await (await import('./token.js')).doctor(flags, objects, json),
     );
 
   const audit = program.command('audit').description('look into the audit log');
@@ -40,10 +39,10 @@ export function tokenCommands(program: Command): void {
     );
   withJson(token.command('custodians <file>'))
     .description('share out the PINs of a ceremony among custodians, each with a passphrase')
-    .requiredOption('--threshold <m>', 'how many of them are needed')
-    .requiredOption('--count <n>', 'how many there are')
+    .requiredOption('--threshold <m>', 'how many of them are needed', whole(2, 255))
+    .requiredOption('--count <n>', 'how many there are', whole(2, 255))
     .action(async (file: string, { threshold, count, json }) =>
-      (await import('./token.js')).appoint(file, Number(threshold), Number(count), json),
+      (await import('./token.js')).appoint(file, threshold, count, json),
     );
   withJson(withCustodians(token.command('init-backup')))
     .description('make a backup token, and write its public key to a file')

@@ -13,7 +13,7 @@ const leaves = (command: Command): Command[] =>
 
 const row = ({ flags, description, mandatory, defaultValue }: Option): string => {
   // A default that an environment variable sets is not shown.
-  const fallback = typeof defaultValue === 'string' && !/\(BKV_/.test(description);
+  const fallback = ['string', 'number'].includes(typeof defaultValue) && !/\(BKV_/.test(description);
   const notes = [mandatory && 'required', fallback && `default \`${defaultValue}\``].filter(Boolean);
   return `| \`${flags}\` | ${[description, ...notes].join('; ')} |`;
 };
