@@ -85,6 +85,7 @@ describe('the finish of an exchange whose start was let in by the limits', () =>
       assert.equal((await daemon.fetch(undefined, method, path, body)).status, 401);
     }
     assert.equal((await daemon.fetch('alice', 'GET', '/v1/account')).status, 429);
+    assert.equal((await daemon.fetch('alice', 'DELETE', '/v1/recovery/x')).status, 400);
   });
 
   it('is kept out only where a great many finishes were made up: others cost nothing', async () => {

@@ -7,7 +7,7 @@ export interface Route {
   readonly operation: string;
   readonly summary: string;
   readonly authenticated: boolean;
-  /** whether it follows a start; only the start counts towards limits */
+  /** whether it follows a start: then it counts towards the limit of an address only if it is refused */
   readonly follows?: true;
   readonly body?: z.ZodType;
   readonly answer?: z.ZodType;

@@ -85,7 +85,7 @@ export const endpoints: readonly Endpoint[] = [
     authenticated: true,
     follows: true,
     body: schemas.RegistrationFinish,
-    errors: [400, 401, 404, 409, 410, 413, 503],
+    errors: [400, 401, 404, 409, 410, 413, 429, 503],
     handle: ({ keeper, caller, body }) =>
       keeper.finishRegistration({
         caller,
@@ -123,7 +123,7 @@ export const endpoints: readonly Endpoint[] = [
     authenticated: true,
     follows: true,
     body: schemas.ShareFinish,
-    errors: [400, 401, 404, 409, 410, 413, 503],
+    errors: [400, 401, 404, 409, 410, 413, 429, 503],
     handle: ({ keeper, caller, body }) =>
       keeper.finishShare({
         caller,
@@ -185,7 +185,7 @@ export const endpoints: readonly Endpoint[] = [
     follows: true,
     body: schemas.RecoveryFinish,
     answer: schemas.RecoveryFinished,
-    errors: [400, 401, 403, 404, 410, 413, 503],
+    errors: [400, 401, 403, 404, 410, 413, 429, 503],
     handle: async ({ keeper, caller, body }) => {
       const { encryptedBackupKey, failedAttempts } = await keeper.finishRecovery({
         caller,
@@ -202,7 +202,7 @@ export const endpoints: readonly Endpoint[] = [
     summary: 'Ends a recovery whose password was wrong; the attempt stays spent',
     authenticated: true,
     follows: true,
-    errors: [401, 404, 410, 503],
+    errors: [400, 401, 404, 410, 429, 503],
     handle: ({ keeper, caller, params }) =>
       keeper.abandonRecovery({ caller, recoveryId: params.recoveryId as string }),
   },

@@ -14,14 +14,8 @@ import { embeddedJwt, makeIssuer } from '../../src/daemon/index.js';
 import { app } from '../../src/http/app.js';
 import { listen } from '../../src/http/serve.js';
 import { readLogin } from '../../src/keeper/elements/index.js';
-import {
-  connectAdmin,
-  connectKeeper,
-  type KeeperAdmin,
-  type ShreddedPage,
-  SOCKETS,
-} from '../../src/keeper/socket/index.js';
-import type { Caller, KeeperApi } from '../../src/keeper/vault/index.js';
+import { connectAdmin, connectKeeper, type KeeperAdmin, SOCKETS } from '../../src/keeper/socket/index.js';
+import type { Caller, KeeperApi, Shredded } from '../../src/keeper/vault/index.js';
 
 /** A keeper without the processes of HTTP, on the embedded default. It starts in a third of a daemon's time. */
 export class Keeper extends TestedVault {
@@ -115,8 +109,8 @@ export class Keeper extends TestedVault {
     await this.#api.delete({ caller: await this.#caller(account) });
   }
 
-  async shred({ all = false, abandonLost = false } = {}): Promise<ShreddedPage[]> {
-    const pages: ShreddedPage[] = [];
+  async shred({ all = false, abandonLost = false } = {}): Promise<Shredded[]> {
+    const pages: Shredded[] = [];
     await this.#admin.shred({ all, abandonLost }, (page) => pages.push(page));
     return pages;
   }

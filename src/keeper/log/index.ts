@@ -50,13 +50,13 @@ export const log = {
 if (wanted !== logLevel)
   log.warn('BKV_LOG_LEVEL is not a level', { given: wanted, levels: LEVELS, used: logLevel });
 
-/** Writes an event for auditors to the log, and to the sinks of {@link auditTo}. */
+/** Writes an event for auditors to the log, and to the sink of {@link auditTo}. */
 export function audit(event: string, details: Details = {}, level: 'info' | 'error' = 'info'): void {
   write(level, event, { audit: true, ...details });
   auditSink?.(event, details);
 }
 
-/** Also writes events of {@link audit} to this sink. @returns a function that ends this */
+/** From now on events of {@link audit} also go to this sink, and to no earlier one. @returns a function that ends this */
 export function auditTo(sink: AuditSink): () => void {
   auditSink = sink;
   return () => {

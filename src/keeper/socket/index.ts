@@ -1,5 +1,6 @@
 import { CodedError } from '../../protocol/terms.js';
 import type { KeeperApi } from '../vault/api.js';
+import type { Shredded } from '../vault/index.js';
 import { SocketClient } from './client.js';
 import { ADMIN, ADMIN_ANSWER_LIMIT, ANSWER_LIMIT, API, type ArgumentsOf, type ResultOf } from './messages.js';
 
@@ -32,17 +33,27 @@ export function connectKeeper(path: string): KeeperApi & { disconnect(): void } 
   return { ...Object.fromEntries(methods), disconnect: () => client.close() };
 }
 
-export type ShreddedPage = { page: number; moved: number; lost: number; done: boolean };
-
-/** What the operator's side asks of the keeper. */
+/**
+ * What the operator's side asks of the keeper. The keeper trusts it: it has no access token, and the permissions of the
+ * socket's folder say who may ask.
+ *
+ * The keeper
+ * - MUST answer `health` and `metrics` also while it stands by, or its token is away;
+ * - MUST reject with a CodedError, and with no other error;
+ * - MAY reject `backUp` and `shred` with `unavailable`, `token-failed` or `database-failed`;
+ * - MUST NOT tell a secret, an account's id or a key: a backup opens in the backup token only.
+ *
+ * A caller MAY repeat every call: a sweep that was cut off goes on where it ended.
+ */
 export interface KeeperAdmin {
-  /** @returns the vault's identity, and why it cannot answer now */
+  /** @returns serverPublicKey, 33 bytes; trouble, why the vault cannot answer now */
   health(): Promise<ResultOf<typeof ADMIN.health>>;
   /** @returns a page of Prometheus */
   metrics(): Promise<{ page: string }>;
-  /** @throws CodedError no-backup */
+  /** @throws CodedError no-backup when the token was made without a backup token */
   backUp(): Promise<{ backup: string }>;
-  shred(options: ArgumentsOf<typeof ADMIN.shred>, report: (page: ShreddedPage) => void): Promise<undefined>;
+  /** @param report is told of each page once its sweep has ended */
+  shred(options: ArgumentsOf<typeof ADMIN.shred>, report: (page: Shredded) => void): Promise<undefined>;
 }
 
 export function connectAdmin(path: string): KeeperAdmin & { disconnect(): void } {
@@ -51,7 +62,7 @@ export function connectAdmin(path: string): KeeperAdmin & { disconnect(): void }
     health: () => client.call('health', undefined),
     metrics: () => client.call('metrics', undefined),
     backUp: () => client.call('backUp', undefined),
-    shred: (options, report) => client.call('shred', options, (page) => report(page as ShreddedPage)),
+    shred: (options, report) => client.call('shred', options, (page) => report(page as Shredded)),
     disconnect: () => client.close(),
   };
 }

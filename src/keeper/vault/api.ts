@@ -25,7 +25,10 @@ export type For<T = object> = T & { readonly caller: Caller };
  *   until then;
  * - MUST reject with a CodedError, and with no other error;
  * - MUST NOT show by its answer or its timing whether an account is known, except to whoever holds its access token;
- * - MAY reject any call with `unavailable`, `overloaded` or `rate-limited`, and then nothing was spent;
+ * - MAY reject any call with `unavailable`, `overloaded` or `rate-limited`, and then nothing was spent; of the second
+ *   messages of exchanges only `commitDealing` and `withdrawDealing` are ever `rate-limited`;
+ * - MUST reject any call that has a {@link Caller} with `unauthorized` when the access token is not valid for this vault;
+ * - MAY reject any call with `token-failed`, `database-failed` or `internal`: trying again is useless until an operator acts;
  * - MAY answer calls in another order than they came in.
  *
  * A caller
@@ -42,8 +45,9 @@ export interface KeeperApi {
     /** how long the second message of an exchange is waited for, 1 to 3600 */
     exchangeSeconds: number;
   }>;
-  /** @throws CodedError unauthorized, as every method for an account */
+  /** @throws CodedError what any call may be rejected with, and nothing else */
   status(call: For): Promise<Status>;
+  /** Ends every key of the account. @throws CodedError as {@link status} */
   delete(call: For): Promise<undefined>;
   /**
    * @returns registrationResponse, 66 bytes; limit, the wrong passwords until a lock; mac, 32 bytes, for a client that
@@ -72,7 +76,8 @@ export interface KeeperApi {
   withdrawDealing(call: For<{ dealing: string }>): Promise<undefined>;
   /**
    * Spends an attempt. @param call KE1: 98 bytes, with its elements uncompressed by the caller: that takes
-   * longer than checking them @returns KE2: 259 bytes @throws CodedError locked, invalid-message
+   * longer than checking them @returns KE2: 259 bytes
+   * @throws CodedError locked, attempts-under-way, unknown-exchange when the dealing is not held, invalid-message
    */
   startRecovery(
     call: For<Login & { dealing?: string }>,
@@ -82,6 +87,6 @@ export interface KeeperApi {
    * @param call KE3: 32 bytes @throws CodedError wrong-password, unknown-exchange, exchange-expired
    */
   finishRecovery(call: For<{ recoveryId: string; KE3: Uint8Array }>): Promise<Recovered>;
-  /** @throws CodedError unknown-exchange */
+  /** The attempt stays spent. @throws CodedError unknown-exchange, exchange-expired, invalid-message */
   abandonRecovery(call: For<{ recoveryId: string }>): Promise<undefined>;
 }
