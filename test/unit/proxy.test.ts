@@ -17,7 +17,10 @@ describe('a proxy of the environment', function () {
   this.timeout(60_000);
   const work = mkdtempSync(join(tmpdir(), 'bkv-proxy-'));
   const key = join(work, 'key');
-  const target = createServer((_request, response) => response.end('{"serverPublicKey":"AA"}'));
+  const identity = { serverPublicKey: Buffer.alloc(33, 2).toString('base64url'), exchangeSeconds: 60 };
+  const target = createServer((_request, response) =>
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(identity)),
+  );
   const port = (): number => (target.address() as AddressInfo).port;
   let proxy: ConnectProxy;
   before(async () => {
