@@ -1,3 +1,5 @@
+import { plain, typed } from './typed.js';
+
 /** A hexadecimal digit as it was typed somewhere in a text. */
 export interface Digit {
   /** 0 to 9, a to f */
@@ -14,25 +16,6 @@ export interface Read {
   readonly strange: { readonly char: string; readonly line: number; readonly column: number } | undefined;
 }
 
-/** What separates digits, or cannot be seen: spaces, dashes of all kinds, marks that people write between groups. */
-const PASSED_OVER = /^[\s\p{Z}\p{C}\p{Pd}\p{Default_Ignorable_Code_Point}\u2212_.,:;/·•]$/u;
-
-/** Letters that look like a digit of a key: Latin, then Cyrillic and Greek. */
-const ALIKE: Readonly<Record<string, string>> = {
-  o: '0',
-  i: '1',
-  l: '1',
-  '|': '1',
-  а: 'a',
-  в: 'b',
-  с: 'c',
-  е: 'e',
-  о: '0',
-  і: '1',
-  ο: '0',
-  ι: '1',
-};
-
 /** Decimal digits stand ten in a row, from 0 to 9, in every script that has them. */
 function decimal(char: string): string | undefined {
   if (!/^\p{Nd}$/u.test(char)) return undefined;
@@ -43,10 +26,8 @@ function decimal(char: string): string | undefined {
 }
 
 function digitOf(char: string): string | undefined {
-  // NFKC turns full-width, mathematical and circled digits into plain ones.
-  const plain = char.normalize('NFKC').toLowerCase();
-  if (/^[0-9a-f]$/.test(plain)) return plain;
-  return ALIKE[plain] ?? decimal(plain);
+  const like = plain(char);
+  return /^[0-9A-F]$/.test(like) ? like.toLowerCase() : decimal(like);
 }
 
 /** Reads the digits of a text, however they are written. */
@@ -54,15 +35,13 @@ export function readDigits(text: string): Read {
   const digits: Digit[] = [];
   let others = 0;
   let strange: Read['strange'];
-  text.split(/\r\n|[\n\r\u2028\u2029]/).forEach((content, i) => {
-    [...content].forEach((char, j) => {
-      const value = digitOf(char);
-      if (value !== undefined) digits.push({ value, line: i + 1 });
-      else if (!PASSED_OVER.test(char)) {
-        others++;
-        strange ??= { char, line: i + 1, column: j + 1 };
-      }
-    });
-  });
+  for (const { char, line, column } of typed(text)) {
+    const value = digitOf(char);
+    if (value !== undefined) digits.push({ value, line });
+    else {
+      others++;
+      strange ??= { char, line, column };
+    }
+  }
   return { digits, others, strange };
 }

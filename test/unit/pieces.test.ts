@@ -105,6 +105,7 @@ describe(`pieces of a secret (BKV_SEED=${seed})`, () => {
       codeOfPiece(a),
       `\ufeff${a.replace(/\n/g, '\r\n')}\r\n`,
       a.replace(/0/g, 'О').replace(/1/g, 'I'),
+      a.replace(/0/g, '\u039f').replace(/1/g, '\u0406'),
     ])
       assert.deepEqual(await joinPieces([text, b]), secret);
     assert.ok(
