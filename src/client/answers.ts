@@ -1,4 +1,11 @@
-import { isElement, MOST_EXCHANGE_SECONDS, parseBase64url, SIZES } from '../protocol/index.js';
+import {
+  isElement,
+  MOST_ATTEMPTS,
+  MOST_DEALINGS,
+  MOST_EXCHANGE_SECONDS,
+  parseBase64url,
+  SIZES,
+} from '../protocol/index.js';
 import { type BkvError, KeyExists, Locked, VaultError, WrongPassword } from './errors.js';
 
 /**
@@ -16,8 +23,6 @@ export class Malformed extends VaultError {
   }
 }
 
-const MOST_ATTEMPTS = 200;
-const MOST_DEALINGS = 16;
 const MOST_SEALED = 512;
 
 const fail = (what: string): never => {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { CodedError, isLoopback, MOST_EXCHANGE_SECONDS } from '../protocol/terms.js';
+import { CodedError, isLoopback, MOST_ATTEMPTS, MOST_EXCHANGE_SECONDS } from '../protocol/terms.js';
 import {
   type Check,
   type Checked,
@@ -57,9 +57,6 @@ const database: Check<string> = (node, place) => {
   return urlOrPath('postgres', 'postgresql')(node, place);
 };
 
-/** The largest limit that the ledger's retry counters can hold. */
-const MAX_ATTEMPTS = 200;
-
 const rateLimit = fields({
   account: field(withDefault(integer(1), 60), 'of one account'),
   address: field(withDefault(integer(1), 600), 'of one network address'),
@@ -104,7 +101,7 @@ export const daemonFields = fields({
   ),
   httpWorkers: field(withDefault(integer(1, 64), 1), 'processes that serve the API'),
   maxAttempts: field(
-    withDefault(integer(1, MAX_ATTEMPTS), 10),
+    withDefault(integer(1, MOST_ATTEMPTS), 10),
     'wrong passwords until a key is unreachable; a change holds for later registrations',
   ),
   exchangeSeconds: field(

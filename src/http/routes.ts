@@ -1,5 +1,6 @@
 import { readLogin } from '../keeper/elements/index.js';
 import type { Caller, KeeperApi } from '../keeper/vault/api.js';
+import { WIRE_VERSION } from '../protocol/terms.js';
 import { openapi, type Route } from './openapi.js';
 import * as schemas from './schemas.js';
 
@@ -30,7 +31,7 @@ export const endpoints: readonly Endpoint[] = [
       return {
         serverPublicKey: encode(serverPublicKey),
         suite: 'P256-SHA256',
-        wireVersion: 2,
+        wireVersion: WIRE_VERSION,
         maxAttempts,
         exchangeSeconds,
       };

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { CodedError, MOST_EXCHANGE_SECONDS, SIZES } from '../protocol/terms.js';
+import { CodedError, MOST_EXCHANGE_SECONDS, SIZES, WIRE_VERSION } from '../protocol/terms.js';
 
 /** base64url without padding, of an exact length in bytes or of a range. */
 const base64url = (description: string, min: number, max = min) => {
@@ -26,7 +26,7 @@ const dealing = z
 export const Identity = z.strictObject({
   serverPublicKey: base64url("the vault's static public key, to be pinned", SIZES.element),
   suite: z.literal('P256-SHA256').describe('P256-SHA256'),
-  wireVersion: z.literal(2).describe('version of the wire protocol: docs/protocol.md'),
+  wireVersion: z.literal(WIRE_VERSION).describe('version of the wire protocol: docs/protocol.md'),
   maxAttempts: z
     .int()
     .min(1)

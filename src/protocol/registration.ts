@@ -1,11 +1,8 @@
+import { WIRE_VERSION } from './sizes.js';
 import { bytes, concat, hkdfExpand, hkdfExtract, mac, prefixed } from './suite.js';
 
-/**
- * Wire protocol 2: the two MACs that make a registration one exchange between the client and the vault whose
- * key is pinned. Whoever stands between the two can only pass on their messages, and can alter none of them.
- * docs/protocol.md has every byte.
- */
-export const WIRE_VERSION = 2;
+// The two MACs that make a registration one exchange between the client and the vault whose key is pinned. Whoever stands
+// between the two can only pass on their messages, and can alter none of them. docs/protocol.md has every byte.
 
 /** A start of a registration and the vault's answer. Elements have 33 bytes. */
 export interface RegistrationStart {

@@ -14,5 +14,17 @@ export const SIZES = {
   KE3: 32,
 } as const;
 
+/** Version of the wire protocol: docs/protocol.md. */
+export const WIRE_VERSION = 2;
+
+/**
+ * The largest limit of wrong passwords: it fits into a byte of the ledger's format, and is more guesses than any password
+ * should have to withstand.
+ */
+export const MOST_ATTEMPTS = 200;
+
+/** Most dealings and keys of an account that a vault lists. */
+export const MOST_DEALINGS = 16;
+
 /** The longest that a vault waits for the second message of an exchange, seconds. */
 export const MOST_EXCHANGE_SECONDS = 3600;

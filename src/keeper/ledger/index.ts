@@ -5,6 +5,5 @@ export { Ledger, type LedgerOptions, PAGE_CELLS } from './ledger.js';
 export type { KeptMark } from './mark.js';
 export { type BackedUpPage, packWords, restoredLedger, unpackWords } from './restored.js';
 export type { Rotation } from './rotation.js';
-export { MAX_ATTEMPTS } from './state.js';
 export { type LedgerStore, tokenStore } from './store.js';
 export { peek } from './take-over.js';

@@ -23,12 +23,6 @@ export interface Live {
 export type Ended = { readonly state: 'dead' | 'locked'; readonly over: boolean };
 export type CellState = { readonly state: 'free' | 'reserved' } | Live | Ended;
 
-/**
- * The largest limit: it fits into a byte of the format, and is more guesses than any password should have to
- * withstand.
- */
-export const MAX_ATTEMPTS = 200;
-
 export const FREE: CellState = { state: 'free' };
 export const RESERVED: CellState = { state: 'reserved' };
 export const DEAD: CellState = { state: 'dead', over: false };

@@ -1,4 +1,4 @@
-import { SIZES } from '../../protocol/terms.js';
+import { MOST_DEALINGS, SIZES } from '../../protocol/terms.js';
 import {
   base64url,
   bytes,
@@ -53,7 +53,9 @@ export const API = {
       state: oneOf('unregistered', 'registered', 'locked'),
       attemptsRemaining: optional(uint(2)),
       maxAttempts: optional(uint(2)),
-      dealings: optional(list(struct({ dealing: text(32), proven: flag, attemptsRemaining: uint(2) }), 64)),
+      dealings: optional(
+        list(struct({ dealing: text(32), proven: flag, attemptsRemaining: uint(2) }), MOST_DEALINGS),
+      ),
     }),
   },
   delete: { number: 3, arguments: struct({ caller }), result: nothing },
