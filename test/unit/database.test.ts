@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -29,6 +30,13 @@ describe('a database', () => {
     });
     assert.equal(newer.prepare('SELECT count(*) AS n FROM kysely_migration').pluck().get(), 5);
     newer.close();
+  });
+
+  it('that is no file is refused, and its permissions stay', async () => {
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', ['-m', '666', pipe]);
+    await assert.rejects(Records.open(pipe), { code: 'database-failed', message: /it is not a file/ });
+    assert.equal(statSync(pipe).mode & 0o777, 0o666);
   });
 
   it('whose URL holds a password anywhere is refused', async () => {

@@ -1,3 +1,4 @@
+import { existsSync, statSync } from 'node:fs';
 import type SQLite from 'better-sqlite3';
 import { Kysely, PostgresDialect, type SqliteDatabase, SqliteDialect } from 'kysely';
 import type pg from 'pg';
@@ -49,6 +50,7 @@ function ofSqlite(path: string): Kysely<Database> {
 function openFile(path: string): Sqlite {
   let database: Sqlite | undefined;
   try {
+    expectFile(path);
     database = openSqlite(path);
     keepPrivate(path);
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
@@ -57,6 +59,11 @@ function openFile(path: string): Sqlite {
     database?.close();
     throw new DatabaseError(`the database ${path} cannot be opened: ${(error as Error).message}`);
   }
+}
+
+/** A device would be opened too, and its permissions changed. @throws Error */
+function expectFile(path: string): void {
+  if (existsSync(path) && !statSync(path).isFile()) throw new Error('it is not a file');
 }
 
 async function openPostgres(url: string): Promise<Kysely<Database>> {
