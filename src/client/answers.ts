@@ -30,7 +30,7 @@ const fail = (what: string): never => {
 };
 
 /** @throws Malformed */
-export function bytes(name: string, value: unknown, min: number, max = min): Uint8Array<ArrayBuffer> {
+export function bytes(name: string, value: unknown, min: number, max = min): Uint8Array {
   const parsed = parseBase64url(value) ?? fail(`${name} is no base64url`);
   if (parsed.length < min || parsed.length > max)
     fail(`${name} has not ${min === max ? min : `${min} to ${max}`} bytes`);
@@ -52,16 +52,21 @@ const integer = (name: string, value: unknown, min: number, max: number): number
 const id = (name: string, value: unknown): string =>
   typeof value === 'string' && /^[\w-]{22}$/.test(value) ? value : fail(`${name} is no id`);
 
-/** Who a vault says it is. @throws Malformed */
-export function parseIdentity({ serverPublicKey, exchangeSeconds }: Json) {
+/** Who a vault says it is. */
+export interface Identity {
+  /** 33 bytes */
+  readonly serverPublicKey: Uint8Array;
+  /** how many milliseconds the vault waits for the second message of an exchange: an hour at most */
+  readonly exchangeTime: number;
+}
+
+/** @throws Malformed */
+export function parseIdentity({ serverPublicKey, exchangeSeconds }: Json): Identity {
   return {
-    /** 33 bytes */
     serverPublicKey: bytes('serverPublicKey', serverPublicKey, SIZES.element),
-    /** how many milliseconds the vault waits for the second message of an exchange: an hour at most */
     exchangeTime: integer('exchangeSeconds', exchangeSeconds, 1, MOST_EXCHANGE_SECONDS) * 1000,
   };
 }
-export type Identity = ReturnType<typeof parseIdentity>;
 
 const STATES = ['unregistered', 'registered', 'locked'] as const;
 
@@ -88,31 +93,46 @@ function parseDealing({ dealing, proven, attemptsRemaining }: Json, limit: numbe
   return { dealing, proven, attemptsRemaining: left, full: left === limit };
 }
 
+/** How a vault answers the start of a registration. */
+interface Offer {
+  readonly registrationId: string;
+  /** wrong passwords until the account is locked */
+  readonly limit: number;
+}
+interface OwnOffer extends Offer {
+  /** evaluated element ‖ the vault's public key, 66 bytes */
+  readonly registrationResponse: Uint8Array;
+  /** 32 bytes; plain clients of RFC 9807 are answered without one */
+  readonly mac: Uint8Array | undefined;
+}
+interface ShareOffer extends Offer {
+  /** 33 bytes */
+  readonly transportKey: Uint8Array;
+  /** 32 bytes */
+  readonly mac: Uint8Array;
+}
+
 /** The start of a registration of a key of the vault's own. @throws Malformed */
-export function parseRegistration({ registrationId, registrationResponse, limit, mac }: Json) {
+export function parseRegistration({ registrationId, registrationResponse, limit, mac }: Json): OwnOffer {
   const response = bytes('registrationResponse', registrationResponse, SIZES.registrationResponse);
   if (!isElement(response.subarray(0, SIZES.element))) fail('the evaluation is no point of the curve');
   return {
     ...parseOffer({ registrationId, limit }),
-    /** evaluated element ‖ the vault's public key, 66 bytes */
     registrationResponse: response,
-    /** 32 bytes; plain clients of RFC 9807 are answered without one */
     mac: mac === undefined ? undefined : bytes('mac', mac, SIZES.mac),
   };
 }
 
-const parseOffer = ({ registrationId, limit }: Json) => ({
+const parseOffer = ({ registrationId, limit }: Json): Offer => ({
   registrationId: id('registrationId', registrationId),
   limit: integer('limit', limit, 1, MOST_ATTEMPTS),
 });
 
 /** The start of a registration of a share. @throws Malformed */
-export function parseShare({ transportKey, mac, ...offer }: Json) {
+export function parseShare({ transportKey, mac, ...offer }: Json): ShareOffer {
   return {
     ...parseOffer(offer),
-    /** 33 bytes */
     transportKey: point('transportKey', transportKey),
-    /** 32 bytes */
     mac: bytes('mac', mac, SIZES.mac),
   };
 }
@@ -120,8 +140,15 @@ export function parseShare({ transportKey, mac, ...offer }: Json) {
 /** Which recovery was started: enough to end it, whatever else the answer says. @throws Malformed */
 export const parseRecoveryId = ({ recoveryId }: Json): string => id('recoveryId', recoveryId);
 
-/** The start of a recovery, with every element of KE2 (259 bytes) checked to be one. @throws Malformed */
-export function parseRecovery({ KE2, ...answer }: Json) {
+/** How a vault answers the start of a recovery. */
+export interface Evaluated {
+  /** 259 bytes, with every element checked to be one */
+  readonly KE2: Uint8Array;
+  readonly attemptsRemaining: number;
+}
+
+/** @throws Malformed */
+export function parseRecovery({ KE2, ...answer }: Json): Evaluated {
   const message = bytes('KE2', KE2, SIZES.KE2);
   const keyshare = SIZES.KE2 - SIZES.mac - SIZES.element;
   for (const at of [0, keyshare])
@@ -129,8 +156,14 @@ export function parseRecovery({ KE2, ...answer }: Json) {
   return { KE2: message, attemptsRemaining: parseAttempts(answer) };
 }
 
-/** The end of a recovery. A vault of an older version does not say how many attempts failed. @throws Malformed */
-export function parseRecovered({ encryptedBackupKey, failedAttempts = 0 }: Json) {
+/** How a vault answers the end of a recovery. */
+interface Recovered {
+  readonly encryptedBackupKey: Uint8Array;
+  readonly failedAttempts: number;
+}
+
+/** A vault of an older version does not say how many attempts failed. @throws Malformed */
+export function parseRecovered({ encryptedBackupKey, failedAttempts = 0 }: Json): Recovered {
   return {
     encryptedBackupKey: bytes('encryptedBackupKey', encryptedBackupKey, 1, MOST_SEALED),
     failedAttempts: integer('failedAttempts', failedAttempts, 0, MOST_ATTEMPTS),

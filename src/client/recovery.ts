@@ -8,7 +8,7 @@ import {
   ServerAuthenticationError,
   toBase64url,
 } from '../protocol/index.js';
-import { parseRecovered, parseRecovery, parseRecoveryId } from './answers.js';
+import { type Evaluated, parseRecovered, parseRecovery, parseRecoveryId } from './answers.js';
 import type { Connection } from './connection.js';
 import { ExchangeExpired, isExchangeOver, VaultIdentityMismatch, WrongPassword } from './errors.js';
 import type { Registrant } from './registration.js';
@@ -67,7 +67,7 @@ async function start(vault: Connection, registrant: Registrant, secret: Uint8Arr
 /** @throws WrongPassword, VaultIdentityMismatch, and what stretching throws */
 async function open(
   login: ClientLogin,
-  { KE2, attemptsRemaining }: ReturnType<typeof parseRecovery>,
+  { KE2, attemptsRemaining }: Evaluated,
   { account, serverPublicKey, stretch }: Registrant,
 ): Promise<Omit<Started, 'recoveryId'>> {
   try {
