@@ -2,28 +2,14 @@ import { Command, CommanderError } from 'commander';
 import { failWith, hideExperimentalWarnings, useProxies } from '../process/index.js';
 import { CodedError, EXITS } from '../protocol/terms.js';
 import { version } from '../version.js';
-import { accountCommands } from './accounts.js';
-import { backupCommands } from './backups.js';
-import { completionCommand } from './completion.js';
-import { daemonCommands } from './daemon.js';
-import { fleetCommands } from './fleets.js';
-import { keyCommands } from './keys.js';
-import { openerCommands } from './openers.js';
-import { tokenCommands } from './tokens.js';
+import { addCommands } from './commands/index.js';
 
 export const program = new Command('bkv')
   .description('End-to-end encrypted backups, with a key that a password opens')
   .version(version)
   .showHelpAfterError()
   .exitOverride();
-daemonCommands(program);
-backupCommands(program);
-keyCommands(program);
-openerCommands(program);
-accountCommands(program);
-fleetCommands(program);
-tokenCommands(program);
-completionCommand(program);
+addCommands(program);
 
 /** Does what the command line says. What a command needs is loaded only when the command runs. */
 export async function run(): Promise<void> {

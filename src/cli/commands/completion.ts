@@ -1,5 +1,5 @@
 import { Argument, type Command } from 'commander';
-import { say } from './say.js';
+import { say } from '../say.js';
 
 /** What may follow a command: `bkv key` is followed by its commands, `bkv key new` by options. */
 interface Place {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { several, whole, withAccount, withJson, withOpener } from './flags.js';
+import { several, whole, withAccount, withJson, withOpener } from '../flags.js';
 
 export function openerCommands(program: Command): void {
   const opener = program
@@ -11,7 +11,7 @@ export function openerCommands(program: Command): void {
         .command('list <backup>')
         .description('show what opens a backup, and when it was used last on this device'),
     ),
-  ).action(async (backup: string, flags) => (await import('./opener.js')).list(backup, flags));
+  ).action(async (backup: string, flags) => (await import('../opener.js')).list(backup, flags));
   withAccount(
     withOpener(
       opener
@@ -35,7 +35,7 @@ export function openerCommands(program: Command): void {
     )
     .option('--needed <n>', 'contacts: how many of them open the backup together', whole(2, 255), 2)
     .action(async (kind: string, backup: string, flags) =>
-      (await import('./opener.js')).add(kind, backup, flags),
+      (await import('../opener.js')).add(kind, backup, flags),
     );
   withJson(
     withOpener(
@@ -46,6 +46,6 @@ export function openerCommands(program: Command): void {
   )
     .option('--yes', 'do not ask')
     .action(async (backup: string, which: string, flags) =>
-      (await import('./opener.js')).remove(backup, which, flags),
+      (await import('../opener.js')).remove(backup, which, flags),
     );
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { withAccount, withJson, withKeyFile, withOpener, withPasswordFile } from './flags.js';
+import { withAccount, withJson, withKeyFile, withOpener, withPasswordFile } from '../flags.js';
 
 const withRemember = (command: Command): Command =>
   command.option(
@@ -13,9 +13,9 @@ export function keyCommands(program: Command): void {
     .command('new')
     .description('make a random key and show it once')
     .option('--out <file>', 'also keep it in this file')
-    .action(async ({ out }) => (await import('./key.js')).make(out));
+    .action(async ({ out }) => (await import('../key.js')).make(out));
   withKeyFile(key.command('show').description('show a key as 64 digits with their check digits')).action(
-    async ({ keyFile }) => (await import('./key.js')).show(keyFile),
+    async ({ keyFile }) => (await import('../key.js')).show(keyFile),
   );
   withRemember(
     withAccount(
@@ -23,33 +23,33 @@ export function keyCommands(program: Command): void {
     ),
   )
     .option('--replace', 'give up the key that the vault holds for the account, without asking')
-    .action(async (flags) => (await import('./key.js')).register(flags));
+    .action(async (flags) => (await import('../key.js')).register(flags));
   withRemember(
     withPasswordFile(withAccount(key.command('recover').description('get the key back with the password'))),
   )
     .option('--out <file>', 'write it to this file instead of showing it')
     .option('--raw', 'print the 64 digits in one line, for another program')
-    .action(async (flags) => (await import('./key.js')).recover(flags));
+    .action(async (flags) => (await import('../key.js')).recover(flags));
   withRemember(
     withAccount(
       key
         .command('change-password')
         .description('put a new password in place of the old one; the backup stays'),
     ),
-  ).action(async (flags) => (await import('./key.js')).changePassword(flags));
+  ).action(async (flags) => (await import('../key.js')).changePassword(flags));
   withAccount(
     key.command('to-digits').description('keep the key as 64 digits from now on; the vault forgets it'),
   )
     .option('--out <file>', 'write it to this file instead of showing it')
     .option('--yes', 'confirm that whatever reads standard output keeps the digits')
-    .action(async (flags) => (await import('./key.js')).toDigits(flags));
+    .action(async (flags) => (await import('../key.js')).toDigits(flags));
   withJson(
     withAccount(
       key
         .command('check-password')
         .description('check on this device whether you still know the password; costs no attempt'),
     ),
-  ).action(async (flags) => (await import('./key.js')).checkPassword(flags));
+  ).action(async (flags) => (await import('../key.js')).checkPassword(flags));
   withJson(
     withOpener(
       key
@@ -58,8 +58,8 @@ export function keyCommands(program: Command): void {
           'encrypt what is stored from now on under a new key; what opens the backup stays the same',
         ),
     ),
-  ).action(async (backup: string, flags) => (await import('./key.js')).rotateKey(backup, flags));
+  ).action(async (backup: string, flags) => (await import('../key.js')).rotateKey(backup, flags));
   withAccount(key.command('delete').description('make the key in the vault unreachable for ever'))
     .option('--yes', 'do not ask')
-    .action(async (flags) => (await import('./key.js')).deleteKey(flags));
+    .action(async (flags) => (await import('../key.js')).deleteKey(flags));
 }

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
-import { UsageError } from './errors.js';
-import { several, whole, withJson, withOpener } from './flags.js';
+import { UsageError } from '../errors.js';
+import { several, whole, withJson, withOpener } from '../flags.js';
 
 function patterns(value: string, before?: string[]): string[] {
   if (/^[./]*$/.test(value)) throw new UsageError(`--exclude "${value}" matches nothing in the folder`);
@@ -30,7 +30,7 @@ export function backupCommands(program: Command): void {
         .option('--accept-older-keys', 'write even if this device has seen newer keys of this backup'),
     ),
   ).action(async (folder: string, destination: string, flags) =>
-    (await import('./backup.js')).run(folder, destination, flags),
+    (await import('../backup.js')).run(folder, destination, flags),
   );
 
   withJson(
@@ -56,14 +56,14 @@ export function backupCommands(program: Command): void {
       ),
     ),
   ).action(async (source: string, folder: string, flags) =>
-    (await import('./backup.js')).restoreTo(source, folder, flags),
+    (await import('../backup.js')).restoreTo(source, folder, flags),
   );
 
   withJson(
     withOrigin(
       withOpener(program.command('snapshots <backup>').description('list what was backed up, and when')),
     ),
-  ).action(async (source: string, flags) => (await import('./backup.js')).list(source, flags));
+  ).action(async (source: string, flags) => (await import('../backup.js')).list(source, flags));
 
   withJson(
     withOpener(
@@ -72,7 +72,7 @@ export function backupCommands(program: Command): void {
         .description('read a backup through and name every file that could not be restored')
         .option('--repair', 'delete what is damaged, so that the next backup stores it again'),
     ),
-  ).action(async (source: string, flags) => (await import('./backup.js')).verify(source, flags));
+  ).action(async (source: string, flags) => (await import('../backup.js')).verify(source, flags));
 
   withJson(
     withOpener(
@@ -89,7 +89,7 @@ export function backupCommands(program: Command): void {
           'delete unneeded parts at once, not a day later; backups that other devices are making may have to start again',
         ),
     ),
-  ).action(async (source: string, flags) => (await import('./backup.js')).reduce(source, flags));
+  ).action(async (source: string, flags) => (await import('../backup.js')).reduce(source, flags));
 
   withJson(
     withOpener(
@@ -97,5 +97,5 @@ export function backupCommands(program: Command): void {
         .command('migrate <backup>')
         .description('move a backup from version 1 to version 2; nothing is uploaded again'),
     ),
-  ).action(async (source: string, flags) => (await import('./backup.js')).move(source, flags));
+  ).action(async (source: string, flags) => (await import('../backup.js')).move(source, flags));
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { whole, withJson } from './flags.js';
+import { whole, withJson } from '../flags.js';
 
 const withToken = (command: Command): Command =>
   command
@@ -17,14 +17,15 @@ export function tokenCommands(program: Command): void {
     .description('try everything that the vault needs of a token, with throw-away objects')
     .option('--objects <n>', 'how many data objects of 4 KB to try to hold', whole(0, 1_000_000), 300)
     .action(
-      async ({ objects, json, ...flags }) => await (await import('./doctor.js')).doctor(flags, objects, json),
+      async ({ objects, json, ...flags }) =>
+        await (await import('../doctor.js')).doctor(flags, objects, json),
     );
 
   const audit = program.command('audit').description('look into the audit log');
   withJson(withToken(audit.command('verify')))
     .description("check the audit log: every line is chained, every seal is the token's, nothing is missing")
     .option('--log <file>', 'without it audit.log of the data folder')
-    .action(async ({ log, json, ...flags }) => (await import('./audit.js')).auditVerify(flags, log, json));
+    .action(async ({ log, json, ...flags }) => (await import('../audit.js')).auditVerify(flags, log, json));
 
   const token = program.command('token').description('look after a token');
   withJson(withCustodians(token.command('init')))
@@ -35,28 +36,28 @@ export function tokenCommands(program: Command): void {
       'public key of the backup token: keys may leave this token for that one only',
     )
     .action(async ({ soPinFile, backupKey, json, ...flags }) =>
-      (await import('./token.js')).init(flags, { soPinFile, backupKey, json }),
+      (await import('../token.js')).init(flags, { soPinFile, backupKey, json }),
     );
   withJson(token.command('custodians <file>'))
     .description('share out the PINs of a ceremony among custodians, each with a passphrase')
     .requiredOption('--threshold <m>', 'how many of them are needed', whole(2, 255))
     .requiredOption('--count <n>', 'how many there are', whole(2, 255))
     .action(async (file: string, { threshold, count, json }) =>
-      (await import('./ceremony.js')).appoint(file, threshold, count, json),
+      (await import('../ceremony.js')).appoint(file, threshold, count, json),
     );
   withJson(withCustodians(token.command('init-backup')))
     .description('make a backup token, and write its public key to a file')
     .requiredOption('--out <file>', 'where its public key goes (PEM)')
-    .action(async ({ out, json, ...flags }) => (await import('./ceremony.js')).initBackup(flags, out, json));
+    .action(async ({ out, json, ...flags }) => (await import('../ceremony.js')).initBackup(flags, out, json));
   withJson(withCustodians(token.command('rehearse <backup>')))
     .description('try every key of a backup in the backup token, and leave nothing behind')
     .action(async (file: string, { json, ...flags }) =>
-      (await import('./ceremony.js')).rehearse(flags, file, json),
+      (await import('../ceremony.js')).rehearse(flags, file, json),
     );
   withJson(withCustodians(token.command('restore <backup>')))
     .description("turn the backup token into the vault's; every account then has one attempt")
     .action(async (file: string, { json, ...flags }) =>
-      (await import('./ceremony.js')).restore(flags, file, json),
+      (await import('../ceremony.js')).restore(flags, file, json),
     );
   withJson(token.command('shred'))
     .description(
@@ -68,5 +69,5 @@ export function tokenCommands(program: Command): void {
       '--abandon-lost',
       'end the accounts whose records are lost; otherwise they keep their page key alive',
     )
-    .action(async (options) => (await import('./shred.js')).shred(options));
+    .action(async (options) => (await import('../shred.js')).shred(options));
 }

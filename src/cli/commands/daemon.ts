@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { whole } from './flags.js';
-import { say } from './say.js';
+import { whole } from '../flags.js';
+import { say } from '../say.js';
 
 /** A year: longer than any trial. */
 const MOST_SECONDS = 31_536_000;
@@ -14,7 +14,7 @@ export function daemonCommands(program: Command): void {
     .option('--listen <host:port>', 'address of the API')
     .option('--admin <host:port>', 'address of metrics and health')
     .action(async (options) => {
-      process.exitCode = await (await import('../daemon/index.js')).serve(options);
+      process.exitCode = await (await import('../../daemon/index.js')).serve(options);
     });
 
   // main.ts runs these before this file is loaded; they are here only for the help.
@@ -34,7 +34,7 @@ export function daemonCommands(program: Command): void {
     .option('--seconds <n>', 'how long it is valid', whole(1, MOST_SECONDS), 3600)
     .option('--make-issuer', 'make the issuer first, if there is none')
     .action(async ({ data, account, seconds, serverKey, makeIssuer }) => {
-      const issuer = await import('../daemon/index.js');
+      const issuer = await import('../../daemon/index.js');
       if (makeIssuer) await issuer.makeIssuer(data);
       say(await issuer.embeddedJwt(data, account, seconds, serverKey));
     });
