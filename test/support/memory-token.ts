@@ -13,6 +13,7 @@ import type { PageKey } from '../../src/keeper/pkcs11/page-keys.js';
 import { wrapScalar } from '../../src/keeper/pkcs11/wrapping.js';
 import type { Token } from '../../src/keeper/pool/index.js';
 import { generateKE2, parseRegistrationRecord } from '../../src/protocol/index.js';
+import { times } from '../fleet/openssl.js';
 import { MemoryStore } from './memory-store.js';
 
 type Soft = {
@@ -21,17 +22,11 @@ type Soft = {
   ) => ReturnType<Calls[M]> | Promise<Awaited<ReturnType<Calls[M]>>>;
 };
 
-const { Point } = p256;
 const PKCS8_BYTES = 67;
 const PAGE = 'bkv.page.';
 
 const failure = (method: string, reason: TokenReason) => new TokenError(`${method}: ${reason}`, reason);
 const pointOf = (scalar: Uint8Array): Uint8Array => p256.getPublicKey(scalar, false);
-const times = (scalar: Uint8Array, element: Uint8Array): Uint8Array =>
-  Point.fromBytes(element)
-    .multiply(BigInt(`0x${Buffer.from(scalar).toString('hex')}`))
-    .toBytes(true);
-
 function unwrap(key: Uint8Array, wrapped: Uint8Array): Uint8Array {
   const cipher = createDecipheriv('id-aes256-wrap-pad', key, Buffer.from('a65959a6', 'hex'));
   const pkcs8 = Buffer.concat([cipher.update(wrapped), cipher.final()]);
