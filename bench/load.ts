@@ -1,6 +1,6 @@
 /** A load generator, as cheap as possible: recovers over many connections, in its own process, as long as its parent asks. */
 import { connect } from 'node:net';
-import { SIZES } from '../src/protocol/index.js';
+import { generateKE1, SIZES } from '../src/protocol/index.js';
 
 /** The parent's message, which {@link Loaded} answers. */
 export interface Load {
@@ -27,9 +27,12 @@ const request = (path: string, body: object): string => {
   const head = `POST ${path} HTTP/1.1\r\nHost: vault\r\nAuthorization: Bearer a.b.c\r\n`;
   return `${head}Content-Type: application/json\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
 };
-const encode = (length: number): string => Buffer.alloc(length).toString('base64url');
-const START = request('/v1/recovery/start', { KE1: encode(SIZES.KE1) });
-const FINISH = request('/v1/recovery/finish', { recoveryId: RECOVERY_ID, KE3: encode(SIZES.KE3) });
+const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
+const START = request('/v1/recovery/start', { KE1: encode(generateKE1(Buffer.from('any')).KE1) });
+const FINISH = request('/v1/recovery/finish', {
+  recoveryId: RECOVERY_ID,
+  KE3: encode(new Uint8Array(SIZES.KE3)),
+});
 
 async function recoverUntil(port: number, signal: AbortSignal): Promise<number> {
   let count = 0;
