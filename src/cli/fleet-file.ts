@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import type { FleetDefinition } from '../client/index.js';
 import { type Checked, checkYaml, fields, integer, list, matching, optional, path } from '../config/check.js';
-import { isLoopback } from '../protocol/terms.js';
+import { isPlainHttp } from '../protocol/terms.js';
 import { UsageError } from './errors.js';
 
 /** How long a vault may take to say who it is, milliseconds. */
@@ -63,8 +63,7 @@ const definitionOf = ({
 
 /** Whoever is on the way of a plain answer can put a key of their own into it. @throws UsageError */
 function refusePlainHttp(url: string): void {
-  const { protocol, hostname } = URL.canParse(url) ? new URL(url) : { protocol: '', hostname: '' };
-  if (protocol === 'http:' && !isLoopback(hostname))
+  if (URL.canParse(url) && isPlainHttp(new URL(url)))
     throw new UsageError(
       `${url} is not encrypted, so others could show a key of their own; use https:, or --plain-http for a trial`,
     );

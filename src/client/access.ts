@@ -1,4 +1,4 @@
-import { isLoopback, parseBase64url } from '../protocol/terms.js';
+import { isPlainHttp, parseBase64url } from '../protocol/terms.js';
 import { BkvError } from './errors.js';
 
 /**
@@ -6,11 +6,11 @@ import { BkvError } from './errors.js';
  * clients.
  * @throws BkvError `PlainHttp`
  */
-export function refusePlainHttp({ protocol, hostname, href }: URL): void {
-  if (protocol === 'http:' && !isLoopback(hostname))
+export function refusePlainHttp(url: URL): void {
+  if (isPlainHttp(url))
     throw new BkvError(
       'PlainHttp',
-      `${href} is not encrypted, and is not this device; use https:, or allow plain HTTP explicitly`,
+      `${url.href} is not encrypted, and is not this device; use https:, or allow plain HTTP explicitly`,
     );
 }
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { CodedError, isLoopback, MOST_ATTEMPTS, MOST_EXCHANGE_SECONDS } from '../protocol/terms.js';
+import { CodedError, isPlainHttp, MOST_ATTEMPTS, MOST_EXCHANGE_SECONDS } from '../protocol/terms.js';
 import {
   type Check,
   type Checked,
@@ -73,7 +73,7 @@ const keySet: Check<string> = (node, place) => {
   const value = urlOrPath('http', 'https')(node, place);
   const url = URL.canParse(value) ? new URL(value) : undefined;
   if (!url && /^https?:/.test(value)) place.fault('must be an https: URL, or a file', node);
-  if (url?.protocol === 'http:' && !isLoopback(url.hostname))
+  if (url && isPlainHttp(url))
     place.fault('others could change the keys on their way; use https:, or a file', node);
   return value;
 };

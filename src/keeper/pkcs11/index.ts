@@ -7,7 +7,7 @@ export {
 export { examine, type Finding } from './doctor/index.js';
 export { embeddedProfile } from './embedded.js';
 export { PinRefused, ProfileError, TokenError, type TokenReason } from './errors.js';
-export type { LoginRequest, PrivateKey } from './evaluation.js';
+export type { PrivateKey } from './evaluation.js';
 export { errorOf, failureOf, isOfToken } from './failure.js';
 export { KEY_LABELS, type KeyLabel, LEDGER_PREFIX, PAGE_KEY_PREFIX } from './labels.js';
 export type { DataObject, Lent, Writer } from './objects.js';

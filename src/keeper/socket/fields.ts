@@ -55,7 +55,7 @@ const check = (holds: boolean, what: string): void => {
   if (!holds) throw new Malformed(what);
 };
 
-/** What is kept, or given to another thread, must not take the rest of the frame along. */
+/** What is kept must not keep the rest of the frame in memory. */
 const copyOf = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes);
 
 /** Exactly `length` bytes. */
