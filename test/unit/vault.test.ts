@@ -42,6 +42,16 @@ const stretch = async (output: Uint8Array) => output.slice();
 const bytes = (text: string) => Buffer.from(text);
 const code = (wanted: ErrorCode) => (error: unknown) => error instanceof CodedError && error.code === wanted;
 
+/** A promise that the test settles. */
+function latch() {
+  let settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  const promise = new Promise<void>((resolve, reject) => {
+    settle = { resolve, reject };
+  });
+  if (!settle) throw new Error('no executor ran');
+  return { promise, ...settle };
+}
+
 /** A client of a vault in this process. It exchanges the messages of docs/protocol.md without HTTP. */
 class Person {
   constructor(
@@ -461,6 +471,127 @@ describe('a vault in memory', () => {
     while (vault.trouble) await setTimeout(2);
     assert.deepEqual(await alice.guess('right'), sealed);
     assert.equal(await alice.left(), MAX);
+  });
+
+  describe('tells, and deletes because of, only what the token holds', () => {
+    /** Holds up all writes but the first `before` ones, until they are let through or refused. */
+    const holdWrites = (before = 0) => {
+      const { replaceData } = token.store;
+      const gate = latch();
+      const reached = latch();
+      gate.promise.catch(() => undefined);
+      let left = before;
+      token.store.replaceData = async (...given) => {
+        if (left-- <= 0) {
+          reached.resolve();
+          await gate.promise;
+        }
+        return replaceData.apply(token.store, given);
+      };
+      const restore = () => {
+        token.store.replaceData = replaceData;
+      };
+      return {
+        reached: reached.promise,
+        refuse: () => gate.reject(new Error('the disk is full')),
+        letThrough: () => {
+          restore();
+          gate.resolve();
+        },
+        comeBack: async () => {
+          restore();
+          token.goes('up');
+          while (vault.trouble) await setTimeout(2);
+        },
+      };
+    };
+
+    it('an attempt', async () => {
+      const alice = person('alice');
+      await alice.register('right');
+      for (const refused of [false, true]) {
+        const writes = holdWrites();
+        const started = alice.start('wrong').catch(() => undefined);
+        await writes.reached;
+        const told = alice.left().catch((error: CodedError) => error.code);
+        assert.equal(await Promise.race([told, setTimeout(30, 'nothing yet')]), 'nothing yet');
+        if (refused) writes.refuse();
+        else writes.letThrough();
+        assert.equal(await told, refused ? 'unavailable' : MAX - 1);
+        await started;
+        await writes.comeBack();
+        assert.equal(await alice.left(), MAX - 1);
+      }
+    });
+
+    it('the end of a key, however often it is asked for', async () => {
+      const [old, fresh] = ['1'.repeat(32), '2'.repeat(32)];
+      const ends = {
+        delete: () => vault.delete(id('delete')),
+        commit: () => vault.commitDealing(id('commit'), fresh),
+        withdraw: () => vault.withdrawDealing(id('withdraw'), fresh),
+      };
+      for (const [name, end] of Object.entries(ends)) {
+        const alice = person(name);
+        await alice.deal('old', old);
+        await alice.guess('old', old);
+        await alice.deal('new', fresh);
+        if (name === 'commit') await alice.guess('new', fresh);
+        const writes = holdWrites();
+        writes.refuse();
+        for (let i = 0; i < 3; i++) await assert.rejects(end(), code('unavailable'), `${name} ${i}`);
+        await writes.comeBack();
+        const status = await vault.status(alice.id);
+        assert.equal(status.state === 'registered' && status.dealings.length, 2, name);
+        await end();
+        await end().catch((error) => assert.ok(code('unknown-exchange')(error)));
+        const after = await vault.status(alice.id);
+        assert.equal(after.state === 'registered' ? after.dealings.length : 0, name === 'delete' ? 0 : 1);
+      }
+    });
+
+    it('the end of a key whose row is looked through at the start', async () => {
+      const alice = person('alice');
+      const sealed = await alice.register('right');
+      await vault.close();
+      const looked = latch();
+      const { cells } = records;
+      let finished = 0;
+      records.cells = async (...given) => {
+        await looked.promise;
+        const rows = await cells.apply(records, given);
+        finished++;
+        return rows;
+      };
+      await open();
+      const message = (await person('alice').begin('new'))(random(60), true);
+      // The write that reserves the new cell succeeds, and the one that ends the old cell fails.
+      const writes = holdWrites(1);
+      writes.refuse();
+      await assert.rejects(vault.finishRegistration(id('alice'), message), code('unavailable'));
+      looked.resolve();
+      while (finished === 0) await setTimeout(2);
+      await setTimeout(30);
+      await writes.comeBack();
+      assert.deepEqual(await person('alice').guess('right'), sealed);
+    });
+
+    it('the end of a key whose password is proven meanwhile', async () => {
+      const alice = person('alice');
+      const sealed = await alice.register('right');
+      for (let i = 1; i < MAX; i++) await alice.guess('wrong');
+      const message = (await alice.begin('new'))(random(60), true);
+      const finish = await alice.prove('right');
+      const writes = holdWrites(1);
+      const replaced = assert.rejects(vault.finishRegistration(alice.id, message), code('unavailable'));
+      await writes.reached;
+      const proven = assert.rejects(finish(), code('unavailable'));
+      writes.refuse();
+      await Promise.all([replaced, proven]);
+      await writes.comeBack();
+      assert.deepEqual((await finish()).encryptedBackupKey, sealed);
+      assert.equal(await alice.left(), MAX);
+    });
   });
 
   it('loses no key if its last attempt was proven while the token could not be written', async () => {

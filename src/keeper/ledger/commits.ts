@@ -31,6 +31,7 @@ export class Commits {
   #batches: Batch[] = [];
   #flushing = false;
   #broken: Error | undefined;
+  #newest: Promise<void> = Promise.resolve();
 
   constructor(journal: Journal, onIdle: () => void) {
     this.#journal = journal;
@@ -60,11 +61,18 @@ export class Commits {
     const mine = batch;
     for (const [cell, word] of changes) mine.changes.set(cell, word);
     const durable = new Promise<void>((resolve, reject) => mine.waiters.push({ resolve, reject }));
+    this.#newest = durable;
     if (!this.#flushing) {
       this.#flushing = true;
       void this.inTurn(() => this.#flush());
     }
     return { durable, sequence: () => mine.sequence };
+  }
+
+  /** Resolves when the token holds everything that was decided until now. @throws LedgerUnavailable */
+  async durable(): Promise<void> {
+    this.assertUsable();
+    await this.#newest;
   }
 
   /** Runs `work`, which writes to the token, while nothing else does. @throws LedgerUnavailable */
@@ -95,6 +103,7 @@ export class Commits {
       if (!this.#broken) return;
       try {
         await load();
+        this.#newest = Promise.resolve();
         this.#broken = undefined;
       } catch (error) {
         this.#broken = error as Error;

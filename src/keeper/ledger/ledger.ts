@@ -76,7 +76,10 @@ export class Ledger {
     return this.#options.limit;
   }
 
-  /** What the ledger says of a cell; `dead` when the record's generation is over. */
+  /**
+   * What was decided of a cell; `dead` when the record's generation is over. A crash undoes what the token does not
+   * hold yet, so nothing is told or deleted because of it before {@link durable}.
+   */
   state(cell: Cell): CellState {
     const stored = this.#cells.stored(cell);
     if (stored.state === 'live') return { ...stored, open: this.#attempts.on(cell.cell) };
@@ -195,13 +198,13 @@ export class Ledger {
     return this.#allocation.retire(cells);
   }
 
-  /** Every page in its decided state, for the backup of the token. */
+  /** Every page as the token holds it, for the backup of the token. */
   snapshot(): { first: number; generation: number; next: number; words: Uint32Array }[] {
-    return this.#pages.all().map(({ first, generation, next, words }) => ({
+    return this.#pages.all().map(({ first, generation, next, durable }) => ({
       first,
       generation,
       next,
-      words: words.slice(),
+      words: durable.slice(),
     }));
   }
 
@@ -261,6 +264,11 @@ export class Ledger {
   /** Waits for the write under way. */
   close(): Promise<void> {
     return this.#commits.settled();
+  }
+
+  /** Resolves when the token holds everything that was decided until now. @throws LedgerUnavailable */
+  durable(): Promise<void> {
+    return this.#commits.durable();
   }
 
   /** Whether counters can be written. */

@@ -47,7 +47,11 @@ export class Spending {
     try {
       this.cells.assert('live', first);
     } catch (error) {
-      if (error instanceof CellClosed) this.attempts.end(attempt);
+      if (error instanceof CellClosed) {
+        // Until the token holds what closed it, the cell may become live again, and the proof is owed.
+        await this.commits.durable();
+        this.attempts.end(attempt);
+      }
       throw error;
     }
     await this.#carry(proof);

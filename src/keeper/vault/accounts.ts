@@ -80,12 +80,6 @@ export class Accounts {
     return this.#live(await this.#records.find(name), requestId);
   }
 
-  /** As {@link live}, once the token is known to hold that too. @throws VaultUnavailable */
-  async held(account: Asked): Promise<OpenRow[]> {
-    if (!this.#ledger.usable) throw new VaultUnavailable('the retry counters cannot be written to the token');
-    return this.live(account);
-  }
-
   /** The rows that this vault wrote and whose cell is live. */
   async #live(rows: readonly Row[], requestId: string | undefined): Promise<OpenRow[]> {
     const isLive = (row: Place) => this.#ledger.state(row).state === 'live';
@@ -152,6 +146,7 @@ export class Accounts {
     return this.inTurn(name, async () => {
       const rows = await this.#records.find(name);
       await this.end(await this.#live(rows, requestId));
+      await this.#ledger.durable();
       for (const row of rows) await this.#records.delete(row);
     });
   }
@@ -223,6 +218,7 @@ export class Accounts {
     for (const row of await this.#records.inCells(cell, cell, generation))
       await this.inTurn(row.account, async () => {
         const { state } = this.#ledger.state(row);
+        await this.#ledger.durable();
         if (state === 'locked') await this.#records.scrub(row);
         else if (state === 'dead') await this.#records.delete(row);
       });

@@ -140,7 +140,7 @@ export class Dealings {
       checkFinish(exchange.bound, { registrationRecord, encryptedBackupKey, share }, mac);
       this.open.take(registrationId, account);
       const { work, over } = this.#keep(exchange, message, publicKey, requestId);
-      return untilDone(() => this.#lifecycle.request(work), over);
+      return untilDone(() => this.#lifecycle.durably(work), over);
     });
   }
 
@@ -155,7 +155,7 @@ export class Dealings {
     const share = { keyshare, wrapped: wrappedShare, publicKey };
     let placing: Placing | undefined;
     const store = async () => {
-      const live = await this.#accounts.held({ name: account, requestId });
+      const live = await this.#accounts.live({ name: account, requestId });
       const kept = { dealing, publicKey, registrationRecord };
       // An earlier try that failed may have taken effect.
       if (!live.some((row) => isSame(row, kept))) {

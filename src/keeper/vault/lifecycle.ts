@@ -99,6 +99,17 @@ export class Lifecycle {
     }
   }
 
+  /** A {@link request} that tells what was decided: answer and refusal leave once the token holds that. */
+  durably<T>(work: () => Promise<T>): Promise<T> {
+    return this.request(async () => {
+      try {
+        return await work();
+      } finally {
+        await this.#ledger.durable();
+      }
+    });
+  }
+
   /** Runs upkeep, one at a time. */
   upkeep(work: () => Promise<void>): Promise<void> {
     return this.#upkeep.take(() => this.#translated(work));

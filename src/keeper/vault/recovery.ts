@@ -170,8 +170,10 @@ export class Recoveries {
       return untilDone(() => this.#lifecycle.request(work));
     });
     // The account may have been deleted since the first answer.
-    if (this.#ledger.state(cell).state !== 'live')
+    if (this.#ledger.state(cell).state !== 'live') {
+      await this.#lifecycle.request(() => this.#ledger.durable());
       throw new UnknownExchange('the account changed meanwhile; start again');
+    }
     return recovered;
   }
 

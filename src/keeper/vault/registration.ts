@@ -129,7 +129,7 @@ export class Registrations {
       check(registration.bound, message);
       this.open.take(registrationId, account.name);
       const { work, over } = this.#keep(registration, message, account.requestId);
-      return untilDone(() => this.#lifecycle.request(work), over);
+      return untilDone(() => this.#lifecycle.durably(work), over);
     });
   }
 
@@ -150,7 +150,7 @@ export class Registrations {
     };
     const placing = this.#accounts.place(account, content, cell);
     const store = async () => {
-      const live = await this.#accounts.held({ name: account, requestId });
+      const live = await this.#accounts.live({ name: account, requestId });
       // An earlier try that failed may have taken effect.
       if (live.some((row) => isSame(row, content))) return;
       if (live.length > 0 && !replace) throw new KeyExists();

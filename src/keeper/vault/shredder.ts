@@ -105,6 +105,7 @@ async function move(
 function endIfEnded({ ledger, records, inTurn }: Shreddable, row: Row): Promise<undefined> {
   return inTurn(row.account, async () => {
     const { state } = ledger.state(row);
+    await ledger.durable();
     if (state === 'locked') await records.scrub(row);
     else if (state !== 'live') await records.delete(row);
     return undefined;

@@ -122,7 +122,7 @@ export class Vault {
    */
   async commitDealing(id: AccountId, dealing: string): Promise<void> {
     const account = this.#account(id);
-    await this.#parts.lifecycle.request(() => this.#parts.dealings.commit(account, dealing));
+    await this.#parts.lifecycle.durably(() => this.#parts.dealings.commit(account, dealing));
     audit('dealing committed', { account: account.name, dealing, requestId: id.requestId });
   }
 
@@ -132,7 +132,7 @@ export class Vault {
    */
   async withdrawDealing(id: AccountId, dealing: string): Promise<void> {
     const account = this.#account(id);
-    await this.#parts.lifecycle.request(() => this.#parts.dealings.withdraw(account, dealing));
+    await this.#parts.lifecycle.durably(() => this.#parts.dealings.withdraw(account, dealing));
     audit('dealing withdrawn', { account: account.name, dealing, requestId: id.requestId });
   }
 
@@ -167,13 +167,13 @@ export class Vault {
   }
 
   status(id: AccountId): Promise<Status> {
-    return this.#parts.lifecycle.request(() => this.#parts.accounts.status(this.#account(id)));
+    return this.#parts.lifecycle.durably(() => this.#parts.accounts.status(this.#account(id)));
   }
 
   /** Forgets the account: its key is unreachable for ever. */
   async delete(id: AccountId): Promise<void> {
     const account = this.#account(id);
-    await this.#parts.lifecycle.request(() => this.#parts.accounts.delete(account));
+    await this.#parts.lifecycle.durably(() => this.#parts.accounts.delete(account));
     audit('deleted', { account: account.name, requestId: id.requestId });
   }
 
