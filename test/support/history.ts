@@ -40,7 +40,7 @@ function apply(model: Model, call: Call, max: number): Model | undefined {
   const { answer } = call;
   if (call.op === 'register')
     return { ...model, registration: registration + 1, registered: true, used: 0, phantom: 0 };
-  if (call.op === 'delete') return { ...model, registered: false, used: 0 };
+  if (call.op === 'delete') return { ...model, registered: false, used: 0, phantom: 0 };
   if (call.op === 'status') {
     if (!answer) return model;
     const { state, remaining } = answer as { state: string; remaining: number };

@@ -396,6 +396,15 @@ describe('a vault in memory', () => {
     }
     await assert.rejects(nobody.start('any'), code('locked'));
     assert.equal(await nobody.left(), 'unregistered');
+    // A deletion ends the count of both.
+    const alice = person('alice');
+    await alice.start('any');
+    await alice.register('right');
+    await alice.guess('wrong');
+    for (const deleted of [nobody, alice]) {
+      await vault.delete(deleted.id);
+      assert.equal((await deleted.start('any')).attemptsRemaining, MAX - 1);
+    }
   });
 
   it('does not replace a key unless it is told to', async () => {

@@ -15,6 +15,7 @@ import type { Asked } from './names.js';
 import { Placing } from './placing.js';
 import type { Rows } from './rows.js';
 import { Turns } from './turns.js';
+import type { UnknownAccounts } from './unknown.js';
 
 export type Status =
   | { readonly state: 'unregistered' }
@@ -43,12 +44,14 @@ export class Accounts {
   readonly #rows: Rows;
   readonly #ledger: Ledger;
   readonly #records: Records;
+  readonly #unknown: UnknownAccounts;
   readonly #turns = new Turns();
 
-  constructor(rows: Rows, ledger: Ledger, records: Records) {
+  constructor(rows: Rows, ledger: Ledger, records: Records, unknown: UnknownAccounts) {
     this.#rows = rows;
     this.#ledger = ledger;
     this.#records = records;
+    this.#unknown = unknown;
   }
 
   /** Runs the changes of one account one after the other. */
@@ -145,14 +148,15 @@ export class Accounts {
   delete({ name, requestId }: Asked): Promise<void> {
     return this.inTurn(name, async () => {
       const rows = await this.#records.find(name);
-      await this.end(await this.#live(rows, requestId));
+      await this.end(name, await this.#live(rows, requestId));
       await this.#ledger.durable();
       for (const row of rows) await this.#records.delete(row);
     });
   }
 
-  /** Closes the counters of live rows and deletes the rows. */
-  async end(rows: readonly Place[]): Promise<void> {
+  /** Closes the counters of live rows of the account and deletes the rows. */
+  async end(account: string, rows: readonly Place[]): Promise<void> {
+    this.#unknown.forget(account);
     if (rows.length > 0) await this.#ledger.retire(rows);
     for (const row of rows) await this.#records.delete(row);
   }

@@ -218,7 +218,10 @@ export class Dealings {
         throw new DealingConflict(
           'nobody has proven a password against this dealing here; recover with it first',
         );
-      await this.#accounts.end(rows.filter((row) => row.dealing !== dealing));
+      await this.#accounts.end(
+        account.name,
+        rows.filter((row) => row.dealing !== dealing),
+      );
     });
   }
 
@@ -233,7 +236,7 @@ export class Dealings {
         throw new DealingConflict(
           'a password was proven against this dealing; only another that is committed ends it',
         );
-      await this.#accounts.end([row]);
+      await this.#accounts.end(account.name, [row]);
     });
   }
 }

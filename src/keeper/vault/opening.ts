@@ -67,8 +67,8 @@ export async function openParts(token: Token, records: Records, options: VaultOp
   const lifetime = options.exchangeLifetime;
   const lifecycle = new Lifecycle(token, ledger, serverPublicKey);
   const rows = new Rows(token, ledger);
-  const accounts = new Accounts(rows, ledger, records);
   const unknown = new UnknownAccounts(ledger, serverPublicKey, fakeSeed);
+  const accounts = new Accounts(rows, ledger, records, unknown);
   const agreement = new KeyAgreement(token, serverPublicKey);
   const evaluation = new Evaluation(token);
   const parts: Parts = {

@@ -57,7 +57,7 @@ export class UnknownAccounts {
     if ((this.#used.get(account) ?? 0) >= this.#ledger.limit) await this.#ledger.retire([]);
   }
 
-  /** From now on the account is known. */
+  /** A key of the account ends. If that was its only one, the account has all attempts again. */
   forget(account: string): void {
     this.#used.delete(account);
   }

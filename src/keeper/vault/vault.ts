@@ -89,7 +89,6 @@ export class Vault {
   async finishRegistration(id: AccountId, message: RegistrationFinish): Promise<void> {
     const account = this.#account(id);
     await this.#parts.registrations.finish(account, message);
-    this.#parts.unknown.forget(account.name);
     audit('registered', { account: account.name, requestId: id.requestId });
   }
 
@@ -111,9 +110,7 @@ export class Vault {
    * @throws UnknownExchange, ExchangeExpired, DealingConflict, AttemptsUnderWay, VaultUnavailable
    */
   async finishShare(id: AccountId, share: ShareFinish): Promise<void> {
-    const account = this.#account(id);
-    await this.#parts.dealings.finish(account, share);
-    this.#parts.unknown.forget(account.name);
+    await this.#parts.dealings.finish(this.#account(id), share);
   }
 
   /**
