@@ -1,19 +1,22 @@
-import type { AccountStatus, Recovery, RegisterOptions } from '../client.js';
+import type { Recovery, RegisterOptions } from '../client.js';
 import { Connection } from '../connection.js';
-import { KeyExists, Locked, VaultIdentityMismatch } from '../errors.js';
+import { KeyExists, VaultIdentityMismatch } from '../errors.js';
 import { checkKey } from '../key.js';
 import { preparePassword } from '../password.js';
 import { argon2, type StretchPassword, stretchOutput, tryDevice } from '../stretching.js';
 import { deal } from './deal.js';
-import { candidates, claim, withOthers, withShares } from './dealings.js';
+import { withOthers, withShares } from './dealings.js';
 import { defineFleet, type FleetDefinition, type FleetVault, idOf } from './definition.js';
+import { deletion } from './deletion.js';
 import { Driver } from './driver.js';
-import { MovedAway, NotRegistered } from './errors.js';
+import { MovedAway } from './errors.js';
 import { OpaqueScheme } from './opaque.js';
-import { answered, type Fleet, Operation, type Session } from './operation.js';
+import { type Fleet, Operation, type Session } from './operation.js';
+import type { FleetOutcome, FleetRecovery, FleetRegistration, FleetStatus, VaultCheck } from './outcome.js';
 import type { MemberId, Program } from './program.js';
-import { isElsewhere, isRest, look, type Recovered, recover, whyNone } from './recover.js';
+import { isElsewhere, look, type Recovered, recover } from './recover.js';
 import type { Login } from './scheme.js';
+import { statusOf } from './status.js';
 import { WireMember } from './wire.js';
 
 export interface FleetOptions extends FleetDefinition {
@@ -42,48 +45,6 @@ export interface FleetOptions extends FleetDefinition {
  */
 export interface Abortable {
   readonly signal?: AbortSignal;
-}
-
-/** What became of an operation at each vault, by URL. */
-export interface FleetOutcome {
-  /**
-   * vaults that hold no proven share yet, or where an older password may still open. The list is empty when
-   * the operation is complete. Otherwise the next recovery goes on with it.
-   */
-  readonly pending: readonly string[];
-  /** vaults that did not answer, or could not be asked; some of them may be among the pending ones */
-  readonly silent: readonly string[];
-  /**
-   * vaults that were caught lying: their answers did not parse, do not fit the others' answers, or were made
-   * with another key
-   */
-  readonly liars: readonly string[];
-}
-
-export interface FleetRegistration extends FleetOutcome {
-  /** how many vaults hold a share that was proven: at least the threshold */
-  readonly vaults: number;
-}
-
-/** `failedAttempts` has only those that at least one honest vault counted: there may have been more. */
-export interface FleetRecovery extends Recovery, FleetOutcome {
-  /** how many vaults hold a share of a key that was dealt again, because a vault had none or the fleet is new */
-  readonly repaired: number | undefined;
-}
-
-export type FleetStatus = AccountStatus & {
-  /**
-   * vaults that say they hold a key that is not the fleet's, such as one of their own. A registration ends it
-   */
-  readonly others: readonly string[];
-  /** vaults that hold what is left of a registration that was cut off: nothing opens it, and a registration ends it */
-  readonly rest: readonly string[];
-};
-
-export interface VaultCheck {
-  readonly url: string;
-  readonly state: 'ok' | 'unreachable' | 'another identity';
-  readonly detail?: string;
 }
 
 /**
@@ -231,24 +192,9 @@ export class FleetClient {
   async status(): Promise<FleetStatus> {
     const op = this.#operation();
     await this.#driver.run(look(op));
-    const account = this.#statusOf(op);
+    const account = statusOf(op);
     const rest = account.state === 'unregistered' ? withShares(op) : [];
     return { ...account, others: this.#urlsOf(withOthers(op)), rest: this.#urlsOf(rest) };
-  }
-
-  #statusOf(op: Operation): AccountStatus {
-    const [first] = candidates(op);
-    if (first) {
-      const { dealing, holders, fleet } = first;
-      const left = holders.map((member) => claim(op.looks.get(member), dealing)?.attemptsRemaining ?? 0);
-      const attemptsRemaining = left.sort((a, b) => b - a)[fleet.quorums.threshold - 1] ?? 0;
-      return { state: 'registered', attemptsRemaining, dealings: [dealing] };
-    }
-    const why = whyNone(op);
-    if (why instanceof Locked) return { state: 'locked', attemptsRemaining: 0 };
-    const isUnknown = why instanceof NotRegistered || (withShares(op).length > 0 && isRest(op));
-    if (isUnknown) return { state: 'unregistered' };
-    throw why;
   }
 
   /**
@@ -323,19 +269,4 @@ function expectNoKey(op: Operation): void {
  */
 function expectHere(op: Operation): void {
   if (isElsewhere(op)) throw new MovedAway();
-}
-
-function* deletion(op: Operation): Program<MemberId[]> {
-  const members = new Set(op.fleets.flatMap((fleet) => fleet.members));
-  const replies = yield* op.ask('delete', members, () => null);
-  const done = new Set(answered(replies).map(([member]) => member));
-  const { members: mine, quorums } = op.fleet;
-  const told = mine.filter((member) => done.has(member)).length;
-  if (told <= quorums.size - quorums.threshold) throw op.tooFew(told, op.fleet);
-  return op.fleets.flatMap((fleet) => {
-    const credible = op.credible(fleet.members);
-    const open = credible.filter((member) => !done.has(member));
-    const needed = fleet.quorums.endsNeeded(op.caughtIn(fleet));
-    return credible.length - open.length >= needed ? [] : open;
-  });
 }
