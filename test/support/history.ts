@@ -23,24 +23,25 @@ export type Call =
 export type Recorded = Call & { readonly begun: number; readonly ended: number };
 
 interface Model {
-  readonly registration: number;
   readonly registered: boolean;
   readonly used: number;
   /** attempts used of an account that is not registered */
   readonly phantom: number;
-  /** by exchange: the registration that it was started on */
-  readonly open: Readonly<Record<number, number>>;
+  /** exchanges that were started on the present registration and will be proven */
+  readonly provable: readonly number[];
 }
 
-const start: Model = { registration: 0, registered: false, used: 0, phantom: 0, open: {} };
+const start: Model = { registered: false, used: 0, phantom: 0, provable: [] };
 
-/** The vault's state after a call, if the recorded answer is possible; if there was no answer, any is. */
-function apply(model: Model, call: Call, max: number): Model | undefined {
-  const { registration, registered, used, phantom, open } = model;
+/**
+ * The vault's state after a call, if the recorded answer is possible; if there was no answer, any is.
+ * @param proven the exchanges that are proven at some time
+ */
+function apply(model: Model, call: Call, max: number, proven: ReadonlySet<number>): Model | undefined {
+  const { registered, used, phantom, provable } = model;
   const { answer } = call;
-  if (call.op === 'register')
-    return { ...model, registration: registration + 1, registered: true, used: 0, phantom: 0 };
-  if (call.op === 'delete') return { ...model, registered: false, used: 0, phantom: 0 };
+  if (call.op === 'register') return { registered: true, used: 0, phantom: 0, provable: [] };
+  if (call.op === 'delete') return start;
   if (call.op === 'status') {
     if (!answer) return model;
     const { state, remaining } = answer as { state: string; remaining: number };
@@ -53,16 +54,14 @@ function apply(model: Model, call: Call, max: number): Model | undefined {
     if (spent >= max) return answer === undefined || answer === 'locked' ? model : undefined;
     if (answer === 'locked' || (answer && (answer as { remaining: number }).remaining !== max - spent - 1))
       return undefined;
-    const counted = registered ? { used: used + 1 } : { phantom: phantom + 1 };
-    return { ...model, ...counted, open: { ...open, [call.exchange]: registered ? registration : -1 } };
+    if (!registered) return { ...model, phantom: phantom + 1 };
+    const added = proven.has(call.exchange) ? [...provable, call.exchange].sort((a, b) => a - b) : provable;
+    return { ...model, used: used + 1, provable: added };
   }
-  const on = open[call.exchange];
-  if (call.op === 'late proof') return registered && on === registration ? { ...model, used: 0 } : undefined;
-  if (on === undefined) return answer === 'ok' ? undefined : model;
-  const { [call.exchange]: _, ...rest } = open;
-  const closed = { ...model, open: rest };
-  if (call.op === 'fail') return answer === 'refused' ? undefined : closed;
-  const current = registered && on === registration;
+  if (call.op === 'fail') return answer === 'refused' ? undefined : model;
+  const current = provable.includes(call.exchange);
+  if (call.op === 'late proof') return current ? { ...model, used: 0 } : undefined;
+  const closed = { ...model, provable: provable.filter((exchange) => exchange !== call.exchange) };
   // Another call may have ended the last attempt as failed, and then the account is locked.
   if (answer === 'ok') return current ? { ...closed, used: 0 } : undefined;
   if (answer === 'refused') return !current || used >= max ? closed : undefined;
@@ -78,9 +77,20 @@ const withLateProof = (call: Recorded): Recorded[] =>
     ? [{ op: 'late proof', exchange: call.exchange, begun: call.begun, ended: call.ended }, call]
     : [call];
 
+/** Calls without an answer that may have had an effect, and are all alike: if any has, the first one may be taken. */
+const isAnyOfItsKind = ({ op, answer }: Call): boolean =>
+  answer === undefined && (op === 'start' || op === 'register' || op === 'delete');
+
+/** Calls without an answer that have no effect on others. */
+const isIdle = ({ op, answer }: Call): boolean => answer === undefined && (op === 'status' || op === 'fail');
+
 /** @param max attempts @returns whether some order explains the history */
 export function isLinearizable(history: readonly Recorded[], max: number): boolean {
-  const calls = history.flatMap(withLateProof).sort((a, b) => a.begun - b.begun);
+  const calls = history
+    .filter((call) => !isIdle(call))
+    .flatMap(withLateProof)
+    .sort((a, b) => a.begun - b.begun);
+  const proven = new Set(calls.flatMap((call) => (call.op === 'prove' ? [call.exchange] : [])));
   const seen = new Set<string>();
   const done = new Array<boolean>(calls.length).fill(false);
   const search = (model: Model): boolean => {
@@ -95,10 +105,15 @@ export function isLinearizable(history: readonly Recorded[], max: number): boole
     const key = `${done.map(Number).join('')} ${JSON.stringify(model)}`;
     if (seen.has(key)) return false;
     seen.add(key);
+    const tried = new Set<string>();
     for (const [i, call] of calls.entries()) {
       if (call.begun > firstEnd) break;
       if (done[i]) continue;
-      const next = apply(model, call, max);
+      if (isAnyOfItsKind(call)) {
+        if (tried.has(call.op)) continue;
+        tried.add(call.op);
+      }
+      const next = apply(model, call, max, proven);
       if (!next) continue;
       done[i] = true;
       if (search(next)) return true;
