@@ -366,6 +366,18 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
       assert.deepEqual(ledger.state(cell), now(1, { proven: true }));
     });
 
+    it('that failed are told although another is being given back', async () => {
+      const ledger = await open(new MemoryStore());
+      const [cell, other] = [await allocate(ledger), await allocate(ledger)];
+      for (const one of [cell, other]) await guess(ledger, one);
+      const [back, proven] = [ledger.spend([cell]), ledger.spend([other, cell])];
+      const last = ledger.spend([cell]);
+      const given = ledger.giveBack(back);
+      const failed = [ledger.prove(proven), ledger.prove(last)];
+      assert.deepEqual(await Promise.all(failed), [1, 1]);
+      await given;
+    });
+
     it('that are yet to be given back are not counted as failed', async () => {
       const store = new MemoryStore();
       const ledger = await open(store);
@@ -415,6 +427,85 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
         await ledger.reload();
         assert.deepEqual([ledger.state(cell), ledger.state(other)], [now(LIMIT - 1), now(1)]);
       }
+    });
+
+    it('are given back although the end of their cell failed meanwhile', async () => {
+      for (const end of ['fail', 'retire', 'replace'] as const) {
+        const store = new MemoryStore();
+        const ledger = await open(store);
+        const cell = await allocate(ledger);
+        for (let i = 2; i < LIMIT; i++) await guess(ledger, cell);
+        const [early, back] = [ledger.spend([cell]), ledger.spend([cell])];
+        const next = await ledger.pick();
+        await ledger.reserve(next);
+        const mended = failing(store, false);
+        if (end === 'fail') {
+          await assert.rejects(ledger.spend([]).durable, LedgerUnavailable);
+          await ledger.giveBack(back);
+          await assert.rejects(ledger.fail(early), LedgerUnavailable);
+        } else if (end === 'retire') await assert.rejects(ledger.retire([cell]), LedgerUnavailable);
+        else await assert.rejects(ledger.activate(next, { ends: [cell] }), LedgerUnavailable);
+        mended();
+        await ledger.reload();
+        await ledger.giveBack(back);
+        assert.equal((ledger.state(cell) as { used: number }).used, LIMIT - 1, end);
+      }
+    });
+
+    it('are given back and proven also if that is asked for while the token is read again', async () => {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      const [cell, other] = [await allocate(ledger), await allocate(ledger)];
+      const [back, proven] = [ledger.spend([cell]), ledger.spend([other])];
+      await proven.durable;
+      const mended = failing(store, false);
+      await assert.rejects(ledger.spend([]).durable, LedgerUnavailable);
+      mended();
+      const { replaceData } = store;
+      const asked: Promise<unknown>[] = [];
+      store.replaceData = async (label, ...rest) => {
+        if (label === 'bkv.ledger.journal' && asked.length === 0)
+          asked.push(ledger.giveBack(back), assert.rejects(ledger.prove(proven), LedgerUnavailable));
+        return replaceData.call(store, label, ...rest);
+      };
+      await ledger.reload();
+      assert.equal((await Promise.all(asked)).length, 2);
+      assert.ok(!ledger.owes);
+      for (const held of [ledger, await open(store)]) {
+        assert.deepEqual(held.state(cell), now(0));
+        assert.deepEqual(held.state(other), now(0, { proven: true }));
+      }
+    });
+
+    it('that were proven are not taken for written when another change takes the place of the proof', async () => {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      const cell = await allocate(ledger);
+      await guess(ledger, cell);
+      const attempt = ledger.spend([cell]);
+      await attempt.durable;
+      let mended = failing(store, false);
+      await assert.rejects(ledger.prove(attempt), LedgerUnavailable);
+      mended();
+      mended = failing(store, true);
+      await assert.rejects(ledger.reload());
+      mended();
+      await ledger.reload();
+      assert.equal(await ledger.prove(attempt), 1);
+      assert.deepEqual((await open(store)).state(cell), now(0, { proven: true }));
+    });
+
+    it('reset a cell once, however often the proof is asked for while it is written', async () => {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      const cell = await allocate(ledger);
+      const attempt = ledger.spend([cell]);
+      await attempt.durable;
+      const proofs = [ledger.prove(attempt)];
+      const later = ledger.spend([cell]);
+      proofs.push(ledger.prove(attempt));
+      await Promise.all([...proofs, later.durable]);
+      assert.deepEqual(ledger.state(cell), now(1, { proven: true, open: 1 }));
     });
 
     it('that the token did not store are not given back after it was read again', async () => {

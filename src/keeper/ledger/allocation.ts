@@ -20,11 +20,15 @@ export class Allocation {
     for (;;) {
       const cell = this.pages.pick();
       if (cell !== undefined) {
-        const page = this.pages.page(this.pages.pageOf(cell));
-        return { cell, generation: page.next || page.generation };
+        return { cell, generation: this.generationOf(cell) };
       }
       await this.keys.addPage();
     }
+  }
+
+  generationOf(cell: number): number {
+    const { generation, next } = this.pages.page(this.pages.pageOf(cell));
+    return next || generation;
   }
 
   release({ cell }: Cell): void {

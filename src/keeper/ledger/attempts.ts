@@ -29,8 +29,8 @@ export interface Owed {
   readonly attempt: Attempt;
   readonly spent: Spent;
   readonly proves: boolean;
-  /** the newest journal that may have carried it to the token */
-  tried: () => bigint | undefined;
+  /** carries it to the token; none if the token was read again since */
+  commit: Commit | undefined;
 }
 
 /** A proof gives the first cell all its attempts back, and the others only this one. */
@@ -42,11 +42,9 @@ export function movesOf({ attempt, spent, proves }: Owed): Move[] {
   });
 }
 
-const never = (): undefined => undefined;
-
 /**
- * The attempts under way, in memory. What was spent can be given back only if the cell was not reset or
- * closed since. Otherwise somebody else's attempt would be given back.
+ * The attempts under way, in memory. What was spent can be given back only if the cell was not reset since. Otherwise
+ * somebody else's attempt would be given back.
  */
 export class Attempts {
   readonly #open = new Map<Attempt, Spent>();
@@ -75,6 +73,11 @@ export class Attempts {
     return this.#owed.size > 0;
   }
 
+  /** What the token lacks, in the order in which it was owed. */
+  get owed(): Owed[] {
+    return [...this.#owed.values()];
+  }
+
   /** Ends an attempt: nothing is owed to it. */
   end(attempt: Attempt): void {
     this.#close(attempt);
@@ -86,7 +89,7 @@ export class Attempts {
     const spent = this.#open.get(attempt);
     if (!spent) return undefined;
     this.#close(attempt);
-    return this.#owe({ attempt, spent, proves: false, tried: never });
+    return this.#owe({ attempt, spent, proves: false, commit: undefined });
   }
 
   /**
@@ -101,9 +104,9 @@ export class Attempts {
     if (first) {
       if (!this.#failed.has(attempt))
         this.#failed.set(attempt, Math.max(0, used - this.#notFailed(first.cell)));
-      this.reset(first.cell);
+      this.#reset(first.cell);
     }
-    return this.#owe({ attempt, spent, proves: true, tried: never });
+    return this.#owe({ attempt, spent, proves: true, commit: undefined });
   }
 
   /** For a proven attempt: how many attempts on its first cell had failed since the previous proof. */
@@ -122,34 +125,38 @@ export class Attempts {
     this.end(attempt);
   }
 
-  /** A cell was reset or closed: what was spent on it before is no longer given back. */
-  reset(cell: number): void {
+  /** A proof resets a cell: what was spent on it before is no longer given back. */
+  #reset(cell: number): void {
     for (const attempt of this.#byCell.get(cell) ?? []) this.#open.get(attempt)?.spentOn.delete(cell);
-    for (const { spent } of this.#owed.values()) spent.spentOn.delete(cell);
+    for (const { spent } of this.owed) spent.spentOn.delete(cell);
   }
 
   /**
    * Takes in what the token was found to hold. An attempt that the token does not hold was never counted, so
    * it is not given back.
    * @param sequence the token's newest change @param ours whether no other program has written
-   * @returns what is still owed
    */
-  found(sequence: bigint, ours: boolean): Owed[] {
+  found(sequence: bigint, ours: boolean): void {
     const holds = (change: bigint | undefined): boolean => ours && change !== undefined && change <= sequence;
-    const owed = [...this.#owed.values()];
+    const { owed } = this;
     for (const { commit, spentOn } of [...this.#open.values(), ...owed.map(({ spent }) => spent)])
       if (!holds(commit.sequence())) spentOn.clear();
     for (const one of owed) {
-      if (holds(one.tried())) this.settle(one);
+      if (holds(one.commit?.sequence())) this.settle(one);
       else if (!ours) this.end(one.attempt);
+      // The token's next change gets the sequence of the one that failed.
+      one.commit = undefined;
     }
-    return [...this.#owed.values()];
   }
 
-  /** Attempts that are counted on a cell and have not failed: under way, or still to be given back. */
+  /**
+   * Attempts that are counted on a cell and have not failed: under way, or still to be given back. Once it is decided that
+   * one is given back, it is not counted any more.
+   */
   #notFailed(cell: number): number {
     const underWay = [...(this.#byCell.get(cell) ?? [])].flatMap((attempt) => this.#open.get(attempt) ?? []);
-    const spent = new Set([...underWay, ...[...this.#owed.values()].map((one) => one.spent)]);
+    const spent = new Set([...underWay, ...this.owed.map((one) => one.spent)]);
+    for (const one of this.owed) if (one.commit) spent.delete(one.spent);
     return [...spent].filter(({ spentOn }) => spentOn.has(cell)).length;
   }
 
@@ -170,6 +177,6 @@ export class Attempts {
 
 /** For an attempt that had ended before it was proven. */
 const NOTHING_SPENT: Spent = {
-  commit: { durable: Promise.resolve(), sequence: never },
+  commit: { durable: Promise.resolve(), sequence: () => undefined },
   spentOn: new Set(),
 };

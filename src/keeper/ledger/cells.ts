@@ -1,4 +1,4 @@
-import type { Attempts, Move } from './attempts.js';
+import type { Move } from './attempts.js';
 import type { Commit, Commits } from './commits.js';
 import { CellClosed } from './errors.js';
 import type { Pages } from './pages.js';
@@ -27,7 +27,6 @@ export type Change = readonly [Cell, StoredState];
 export class Cells {
   constructor(
     private readonly pages: Pages,
-    private readonly attempts: Attempts,
     private readonly commits: Commits,
   ) {}
 
@@ -63,12 +62,9 @@ export class Cells {
     if (state !== wanted) throw new CellClosed(state);
   }
 
-  /** The changes that end the live ones of these cells. What was spent on them is no longer given back. */
+  /** The changes that end the live ones of these cells. */
   ended(cells: readonly Cell[]): Change[] {
-    return this.live(cells).map(([cell]) => {
-      this.attempts.reset(cell.cell);
-      return [cell, DEAD];
-    });
+    return this.live(cells).map(([cell]) => [cell, DEAD]);
   }
 
   /** Decides changes, and has them carried to the token. */

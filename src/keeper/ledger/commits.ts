@@ -32,6 +32,7 @@ export class Commits {
   #flushing = false;
   #broken: Error | undefined;
   #newest: Promise<void> = Promise.resolve();
+  #reading = 0;
 
   constructor(journal: Journal, onIdle: () => void) {
     this.#journal = journal;
@@ -69,9 +70,16 @@ export class Commits {
     return { durable, sequence: () => mine.sequence };
   }
 
-  /** Resolves when the token holds everything that was decided until now. @throws LedgerUnavailable */
-  async durable(): Promise<void> {
+  /** How often the token was read again. */
+  get reading(): number {
+    return this.#reading;
+  }
+
+  /** {@link Ledger.durable} describes it. */
+  async durable(reading = this.#reading): Promise<void> {
     this.assertUsable();
+    if (reading !== this.#reading)
+      throw new LedgerUnavailable('the token was read again meanwhile; what was decided may be undone');
     await this.#newest;
   }
 
@@ -97,19 +105,26 @@ export class Commits {
     this.#broken ??= reason;
   }
 
-  /** Reads the token again by `load`, and goes on if that succeeds. */
-  reload(load: () => Promise<void>): Promise<void> {
-    return this.inTurn(async () => {
+  /**
+   * Reads the token again by `load`, and goes on if that succeeds.
+   * @param resume decides, before anybody else does, what could not be decided until then
+   */
+  async reload(load: () => Promise<void>, resume: () => Promise<void>): Promise<void> {
+    let resumed: Promise<void> | undefined;
+    await this.inTurn(async () => {
       if (!this.#broken) return;
       try {
         await load();
-        this.#newest = Promise.resolve();
-        this.#broken = undefined;
       } catch (error) {
         this.#broken = error as Error;
         throw error;
       }
+      this.#newest = Promise.resolve();
+      this.#reading++;
+      this.#broken = undefined;
+      resumed = resume();
     });
+    await resumed;
   }
 
   /** Waits for the write under way. */

@@ -54,10 +54,10 @@ export class Ledger {
     this.#journal = new Journal(store, this.#pages, objectBytes);
     this.#commits = new Commits(this.#journal, () => this.#publish());
     this.#keys = new PageKeys(store, this.#pages, this.#journal, this.#commits, pageCells);
-    this.#cells = new Cells(this.#pages, this.#attempts, this.#commits);
+    this.#cells = new Cells(this.#pages, this.#commits);
     this.#allocation = new Allocation(this.#cells, this.#pages, this.#commits, this.#journal, this.#keys);
     this.#spending = new Spending(this.#cells, this.#attempts, this.#commits);
-    this.#loading = new Loading(store, this.#pages, this.#attempts, this.#cells, this.#journal);
+    this.#loading = new Loading(store, this.#pages, this.#attempts, this.#journal);
   }
 
   /**
@@ -104,6 +104,11 @@ export class Ledger {
     const cell = await this.#allocation.pick();
     if (this.#pages.length > length) this.#publish();
     return cell;
+  }
+
+  /** The generation that records are sealed under now; while a page's key is replaced, that of its new key. */
+  generationOf({ cell }: Cell): number {
+    return this.#allocation.generationOf(cell);
   }
 
   /** Gives back a picked cell that was not reserved. */
@@ -266,9 +271,18 @@ export class Ledger {
     return this.#commits.settled();
   }
 
-  /** Resolves when the token holds everything that was decided until now. @throws LedgerUnavailable */
-  durable(): Promise<void> {
-    return this.#commits.durable();
+  /** How often the token was read again. That undoes what was decided and is not in the token. */
+  get reading(): number {
+    return this.#commits.reading;
+  }
+
+  /**
+   * Resolves when the token holds everything that was decided until now.
+   * @param reading the {@link reading} at which the caller began to look @throws LedgerUnavailable, also when the token
+   * was read again since
+   */
+  durable(reading?: number): Promise<void> {
+    return this.#commits.durable(reading);
   }
 
   /** Whether counters can be written. */
@@ -283,12 +297,16 @@ export class Ledger {
   }
 
   /**
-   * Becomes the writer and reads the token again after a write has failed, or when the token was lost meanwhile.
+   * Becomes the writer and reads the token again after a write has failed, or when the token was lost meanwhile. Resolves
+   * when the token holds what was owed to it.
    * @throws LedgerCorrupt; what the token threw
    */
   reload(reason?: Error): Promise<void> {
     this.#commits.break(reason);
-    return this.#commits.reload(() => this.#load());
+    return this.#commits.reload(
+      () => this.#load(),
+      () => this.#spending.carryOwed(),
+    );
   }
 
   async #load(): Promise<void> {

@@ -1,6 +1,5 @@
 import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';
-import { type Attempts, movesOf, type Owed } from './attempts.js';
-import type { Cells } from './cells.js';
+import type { Attempts } from './attempts.js';
 import { LedgerCorrupt } from './errors.js';
 import type { Journal } from './journal.js';
 import { checkMark, type KeptMark } from './mark.js';
@@ -16,7 +15,6 @@ export class Loading {
     private readonly store: LedgerStore,
     private readonly pages: Pages,
     private readonly attempts: Attempts,
-    private readonly cells: Cells,
     private readonly journal: Journal,
   ) {}
 
@@ -36,7 +34,8 @@ export class Loading {
     this.pages.load(taken.pages);
     this.journal.begin({ ...taken, term: taken.term + 1 });
     if (taken.upgrade) for (const [page] of taken.pages.entries()) await this.journal.writePage(page);
-    await this.#tidy(this.attempts.found(taken.sequence, ours));
+    this.attempts.found(taken.sequence, ours);
+    await this.#tidy();
     for (const handle of taken.superseded) await this.store.destroyData(handle);
     for (const label of orphans) await this.store.destroyPageKey(label);
   }
@@ -63,30 +62,10 @@ export class Loading {
     return [...labels].filter((label) => !needed.has(label));
   }
 
-  /** Closes what was reserved, and carries what is owed. The first write of the new writer writes the newest journal again. */
-  async #tidy(owed: readonly Owed[]): Promise<void> {
+  /** Closes what was reserved. The first write of the new writer writes the newest journal again. */
+  async #tidy(): Promise<void> {
     const reserved = this.pages.reserved().map((cell): [number, Word] => [cell, this.pages.set(cell, DEAD)]);
     await this.journal.append(new Map(reserved.splice(0, this.journal.left)));
     while (reserved.length > 0) await this.journal.append(new Map(reserved.splice(0, this.journal.room)));
-    const rest = [...owed];
-    while (rest.length > 0) await this.#carry(rest);
-  }
-
-  /** Takes out of `owed` what one journal has room for. */
-  async #carry(owed: Owed[]): Promise<void> {
-    const { room, sequence } = this.journal;
-    const changes = new Map<number, Word>();
-    const carried: Owed[] = [];
-    const fits = (one: Owed) => changes.size === 0 || changes.size + one.attempt.cells.length <= room;
-    for (let [one] = owed; one && fits(one); [one] = owed) {
-      carried.push(one);
-      owed.shift();
-      // A write that fails may still take effect.
-      one.tried = () => sequence + 1n;
-      for (const [{ cell }, state] of this.cells.moved(movesOf(one)))
-        changes.set(cell, this.pages.set(cell, state));
-    }
-    await this.journal.append(changes);
-    for (const one of carried) this.attempts.settle(one);
   }
 }

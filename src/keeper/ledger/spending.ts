@@ -38,12 +38,9 @@ export class Spending {
   async prove(attempt: Attempt): Promise<number> {
     const [first] = attempt.cells;
     if (!first) throw new CellClosed('free');
-    if (this.attempts.isProven(attempt)) {
-      this.cells.assert('live', first);
-      return this.attempts.failedBefore(attempt);
-    }
     const now = this.cells.stored(first);
-    const proof = this.attempts.prove(attempt, now.state === 'live' ? now.used : 0);
+    const used = now.state === 'live' ? now.used : 0;
+    const proof = this.attempts.isProven(attempt) ? undefined : this.attempts.prove(attempt, used);
     try {
       this.cells.assert('live', first);
     } catch (error) {
@@ -54,8 +51,13 @@ export class Spending {
       }
       throw error;
     }
-    await this.#carry(proof);
+    if (proof) await this.#carry(proof);
     return this.attempts.failedBefore(attempt);
+  }
+
+  /** Carries all that is owed, now that the token was read again. */
+  async carryOwed(): Promise<void> {
+    await Promise.all(this.attempts.owed.map((one) => this.#carry(one)));
   }
 
   async fail(attempt: Attempt): Promise<Cell[]> {
@@ -77,18 +79,16 @@ export class Spending {
   }
 
   /**
-   * Carries what is owed to the token. If that fails, it stays owed, and is carried when the token is read
-   * again.
+   * Carries what is owed to the token, only once. If that fails, it stays owed, and is carried when the token is
+   * read again.
    */
   async #carry(owed: Owed): Promise<void> {
-    const commit = this.cells.decide(this.cells.moved(movesOf(owed)));
-    owed.tried = commit.sequence;
-    await commit.durable;
+    owed.commit ??= this.cells.decide(this.cells.moved(movesOf(owed)));
+    await owed.commit.durable;
     this.attempts.settle(owed);
   }
 
   async #lock(cells: readonly Cell[]): Promise<void> {
-    for (const { cell } of cells) this.attempts.reset(cell);
     await this.cells.decide(cells.map((cell) => [cell, LOCKED])).durable;
   }
 }
