@@ -5,6 +5,7 @@ import { randomStream, seed } from '../../rig/random.js';
 import { readLogin } from '../../src/keeper/elements/index.js';
 import { auditTo } from '../../src/keeper/log/index.js';
 import { renderMetrics } from '../../src/keeper/metrics/index.js';
+import { KEY_LABELS } from '../../src/keeper/pkcs11/index.js';
 import { DatabaseError, Records } from '../../src/keeper/records/index.js';
 import type { AccountId } from '../../src/keeper/vault/index.js';
 import { Vault, type VaultOptions } from '../../src/keeper/vault/index.js';
@@ -533,6 +534,51 @@ describe('a vault in memory', () => {
       }
     });
 
+    it('a lock', async () => {
+      const alice = person('alice');
+      await alice.register('right');
+      for (let i = 1; i < MAX; i++) await alice.guess('wrong');
+      const { recoveryId } = await alice.start('wrong');
+      const writes = holdWrites();
+      const abandoned = assert.rejects(vault.abandonRecovery(alice.id, recoveryId), code('unavailable'));
+      await writes.reached;
+      const told = alice.start('right').catch((error: CodedError) => error.code);
+      assert.equal(await Promise.race([told, setTimeout(30, 'nothing yet')]), 'nothing yet');
+      writes.refuse();
+      assert.equal(await told, 'unavailable');
+      await abandoned;
+      await writes.comeBack();
+      await assert.rejects(alice.start('right'), code('locked'));
+    });
+
+    it('the end of a key, however long it takes to tell', async () => {
+      const alice = person('alice');
+      const sealed = await alice.register('right');
+      const writes = holdWrites();
+      const deleted = assert.rejects(vault.delete(alice.id), code('unavailable'));
+      await writes.reached;
+      const [looking, slow] = [latch(), latch()];
+      const call = token.call.bind(token);
+      token.call = async (method, ...given) => {
+        if (given[0] === KEY_LABELS.fake) {
+          looking.resolve();
+          await slow.promise;
+        }
+        return call(method, ...given);
+      };
+      const told = [alice.left(), alice.start('right')].map((answer) =>
+        assert.rejects(answer, code('unavailable')),
+      );
+      await looking.promise;
+      writes.refuse();
+      await deleted;
+      await writes.comeBack();
+      slow.resolve();
+      await Promise.all(told);
+      token.call = call;
+      assert.deepEqual(await alice.guess('right'), sealed);
+    });
+
     it('the end of a key, however often it is asked for', async () => {
       const [old, fresh] = ['1'.repeat(32), '2'.repeat(32)];
       const ends = {
@@ -601,6 +647,30 @@ describe('a vault in memory', () => {
       assert.deepEqual((await finish()).encryptedBackupKey, sealed);
       assert.equal(await alice.left(), MAX);
     });
+  });
+
+  it('loses no key whose registration is finished again while its page gets another key', async () => {
+    const alice = person('alice');
+    const sealed = random(60);
+    const finish = (await alice.begin('right'))(sealed);
+    const { put } = records;
+    records.put = async () => Promise.reject(new DatabaseError('the disk is full'));
+    await assert.rejects(vault.finishRegistration(alice.id, finish), code('unavailable'));
+    records.put = put;
+    const { replaceData } = token.store;
+    let again: Promise<void> | undefined;
+    let pages = 0;
+    token.store.replaceData = async (label, ...rest) => {
+      if (label.startsWith('bkv.ledger.page.') && ++pages === 2) {
+        again = vault.finishRegistration(alice.id, finish);
+        await setTimeout(20);
+      }
+      return replaceData.call(token.store, label, ...rest);
+    };
+    await vault.shred({ all: true });
+    assert.ok(again);
+    await again;
+    assert.deepEqual(await alice.guess('right'), sealed);
   });
 
   it('loses no key if its last attempt was proven while the token could not be written', async () => {

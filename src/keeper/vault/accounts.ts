@@ -114,9 +114,9 @@ export class Accounts {
     const live = await this.#live(before, requestId);
     await this.#records.put(row);
     await this.#ledger.activate(row, { ends: live.filter(replaces), inherits: live.filter(inherits) });
-    for (const old of before) {
-      if (this.#ledger.state(old).state !== 'live') await this.#records.delete(old);
-    }
+    const ended = before.filter((old) => this.#ledger.state(old).state !== 'live');
+    await this.#ledger.durable();
+    for (const old of ended) await this.#records.delete(old);
   }
 
   async status(account: Asked): Promise<Status> {
@@ -147,9 +147,10 @@ export class Accounts {
   /** Forgets the account: its key is unreachable for ever. */
   delete({ name, requestId }: Asked): Promise<void> {
     return this.inTurn(name, async () => {
+      const { reading } = this.#ledger;
       const rows = await this.#records.find(name);
       await this.end(name, await this.#live(rows, requestId));
-      await this.#ledger.durable();
+      await this.#ledger.durable(reading);
       for (const row of rows) await this.#records.delete(row);
     });
   }

@@ -102,10 +102,11 @@ export class Lifecycle {
   /** A {@link request} that tells what was decided: answer and refusal leave once the token holds that. */
   durably<T>(work: () => Promise<T>): Promise<T> {
     return this.request(async () => {
+      const { reading } = this.#ledger;
       try {
         return await work();
       } finally {
-        await this.#ledger.durable();
+        await this.#ledger.durable(reading);
       }
     });
   }

@@ -23,7 +23,12 @@ export class Placing {
 
   /** @returns the sealed row, whose cell is reserved @throws LedgerUnavailable, CellClosed, TokenError */
   async take(): Promise<Row> {
-    if (this.#reserved && this.#isReserved(this.#reserved)) return this.#reserved;
+    const before = this.#reserved;
+    if (before && this.#isReserved(before)) {
+      if (before.generation === this.ledger.generationOf(before)) return before;
+      // Nothing moves this row to its page's new key any more: the sweep waits only for what it knows.
+      await this.ledger.abandon(before);
+    }
     const cell = this.#picked ?? (await this.ledger.pick());
     this.#picked = cell;
     const row = await this.rows.seal({ account: this.account, ...cell }, this.content);

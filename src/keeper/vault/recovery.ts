@@ -8,7 +8,13 @@ import { KEY_LABELS, type PrivateKey } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
 import type { OpenRow, Place } from '../records/index.js';
 import type { Accounts } from './accounts.js';
-import { AccountLocked, AttemptsUnderWay, UnknownExchange, WrongPassword } from './errors.js';
+import {
+  AccountLocked,
+  AttemptsUnderWay,
+  UnknownExchange,
+  VaultUnavailable,
+  WrongPassword,
+} from './errors.js';
 import type { Evaluation } from './evaluation.js';
 import { Exchanges, newExchangeId } from './exchanges.js';
 import { Finishes, untilDone } from './finishes.js';
@@ -112,12 +118,9 @@ export class Recoveries {
   /** @throws AccountLocked when no attempt is left; AttemptsUnderWay when the last ones are under way */
   async start(asked: Account, login: Login, dealing: string) {
     const { name: account, subject, requestId } = asked;
+    const { row, spent } = await this.#lookUp(asked, dealing);
     const standIn = this.#unknown.credential(account);
-    const spentOn = chosen(await this.#accounts.current(asked), dealing);
-    const [row] = spentOn;
     const credential = row ? this.#credentialOf(row) : standIn;
-    const isOpen = this.open.of(account).length > 0;
-    const spent = row ? await this.#spend(asked, spentOn) : this.#unknown.spend(account, isOpen);
     const { attemptsRemaining } = spent;
     try {
       const { KE2, expectedKE3 } = await this.#answer(subject, login, credential, spent.attempt.durable);
@@ -130,6 +133,25 @@ export class Recoveries {
       attempts.inc({ end: 'given back' });
       if (!row) this.#unknown.giveBack(account);
       await this.#ledger.giveBack(spent.attempt).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /**
+   * Finds the row that is asked for, none for an unknown account, and spends the attempt. A refusal leaves once
+   * the token holds what it tells.
+   */
+  async #lookUp(asked: Account, dealing: string): Promise<{ row: OpenRow | undefined; spent: Spent }> {
+    const { reading } = this.#ledger;
+    try {
+      const rows = chosen(await this.#accounts.current(asked), dealing);
+      const [row] = rows;
+      if (row) return { row, spent: await this.#spend(asked, rows) };
+      if (this.#ledger.reading !== reading) throw new VaultUnavailable('the token was read again; try again');
+      const isOpen = this.open.of(asked.name).length > 0;
+      return { row, spent: this.#unknown.spend(asked.name, isOpen) };
+    } catch (error) {
+      await this.#ledger.durable(reading);
       throw error;
     }
   }
@@ -170,10 +192,11 @@ export class Recoveries {
       return untilDone(() => this.#lifecycle.request(work));
     });
     // The account may have been deleted since the first answer.
-    if (this.#ledger.state(cell).state !== 'live') {
-      await this.#lifecycle.request(() => this.#ledger.durable());
-      throw new UnknownExchange('the account changed meanwhile; start again');
-    }
+    if (this.#ledger.state(cell).state !== 'live')
+      await this.#lifecycle.durably(async () => {
+        if (this.#ledger.state(cell).state !== 'live')
+          throw new UnknownExchange('the account changed meanwhile; start again');
+      });
     return recovered;
   }
 
