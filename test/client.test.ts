@@ -101,12 +101,14 @@ describe('the client library, before it asks and when it is answered', () => {
   let server: Server;
   let url: string;
   let exchangeSeconds = 60;
+  let wireVersion: unknown = 2;
   before(async () => {
     server = createServer((incoming, outgoing) => {
       if (incoming.url?.endsWith('/v1/identity'))
         return outgoing.writeHead(200, { 'content-type': 'application/json' }).end(
           JSON.stringify({
             serverPublicKey: Buffer.from(serverPublicKey).toString('base64url'),
+            wireVersion,
             exchangeSeconds,
           }),
         );
@@ -359,6 +361,33 @@ describe('the client library, before it asks and when it is answered', () => {
     }
     exchangeSeconds = 60;
     assert.deepEqual(asked, []);
+  });
+
+  it('says which of the two to update when the vault speaks another version', async () => {
+    try {
+      for (const [version, code, said] of [
+        [3, 'VersionMismatch', /version 3 .* version 2; update this program/],
+        [1, 'VersionMismatch', /version 1 .* version 2; update the vault/],
+        ['2', 'VaultError', /wireVersion/],
+        [undefined, 'VaultError', /wireVersion/],
+      ] as const) {
+        wireVersion = version;
+        await assert.rejects(vault().status(), { code, message: said });
+        await assert.rejects(fleet().status(), { message: said });
+      }
+    } finally {
+      wireVersion = 2;
+    }
+    assert.deepEqual(asked, []);
+  });
+
+  it('refuses a pinned key that is none, and names it', () => {
+    for (const pinned of [new Uint8Array(33), new Uint8Array(33).fill(3), new Uint8Array(32)]) {
+      const none = /not a vault's public key.*take it again/;
+      assert.throws(() => vault({ serverPublicKey: pinned }), { code: 'InvalidServerKey', message: none });
+      const vaults = [{ url, serverPublicKey: pinned }];
+      assert.throws(() => fleet({ vaults }), { code: 'InvalidFleet', message: none });
+    }
   });
 
   it('keeps a path of the address', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -231,6 +231,62 @@ describe(`what every storage does (BKV_SEED=${seed})`, function () {
           return true;
         });
     }
+  });
+
+  it('takes no write that was sent on to another address for a success, and says where to', async () => {
+    for (const status of [301, 302, 303, 307]) {
+      const { server, port } = await proxy(ports.dav, (incoming, outgoing) => {
+        incoming.resume();
+        if (incoming.url === '/login') return outgoing.writeHead(200).end();
+        outgoing.writeHead(status, { location: '/login' }).end('<Message>a\x1b[2Jb</Message>');
+      });
+      proxies.push(server);
+      for (const storage of [await dav(port), await bucket(port)])
+        for (const change of [() => storage.write('a', Buffer.of(1)), () => storage.delete('a')])
+          await assert.rejects(change(), (error: Error) => {
+            assert.ok(error instanceof StorageError, String(error));
+            assert.match(error.message, /belongs to another address, \/login; if that is your storage/);
+            assert.doesNotMatch(error.message, /\p{Cc}/u);
+            return true;
+          });
+    }
+  });
+
+  it('reads from where the server sends it on to', async () => {
+    const { server, port } = await proxy(ports.dav, (incoming, outgoing) => {
+      if (incoming.url === '/there') return outgoing.end('content');
+      outgoing.writeHead(302, { location: '/there' }).end();
+    });
+    proxies.push(server);
+    for (const storage of [await dav(port), await bucket(port)])
+      assert.equal(Buffer.from((await storage.read('a', 100)) as Uint8Array).toString(), 'content');
+  });
+
+  it('WebDAV: a web page in the place of a list is refused at once', async () => {
+    const { server, port } = await proxy(ports.dav, (_incoming, outgoing) =>
+      outgoing.writeHead(200, { 'content-type': 'text/html' }).end('<html>Welcome to our WLAN</html>'),
+    );
+    proxies.push(server);
+    await assert.rejects(listed(await dav(port), ''), /this is a web page.*asks you to sign in/);
+  });
+
+  it('S3: a list of millions of beginnings without an end takes no time', async () => {
+    for (const inner of ['<Contents>'.repeat(700_000), `<Contents>${'<Key>'.repeat(1_400_000)}</Contents>`]) {
+      const page = `<ListBucketResult>${inner}</ListBucketResult>`;
+      const { server, port } = await proxy(ports.s3, (_incoming, outgoing) => void outgoing.end(page));
+      proxies.push(server);
+      await assert.rejects(listed(await bucket(port), ''), /out of order/);
+    }
+  });
+
+  it('a folder: what is not a file is not read, and waited for by nobody', async () => {
+    const folder = join(work, 'pipes');
+    mkdirSync(folder);
+    assert.equal(spawnSync('mkfifo', [join(folder, 'a')]).status, 0);
+    const storage = await openStorage(folder);
+    await assert.rejects(storage.read('a', 100), ObjectError);
+    assert.deepEqual(await listed(storage, ''), {});
+    await storage.flush();
   });
 
   it('S3: an answer that is not a list, or a list that is cut off, is refused', async () => {

@@ -259,7 +259,7 @@ describe('wire protocol 2', function () {
     const client = (url: string, more: object = {}) =>
       new VaultClient({
         url,
-        serverPublicKey: new Uint8Array(33),
+        serverPublicKey: new Uint8Array(33).fill(2),
         account: 'a',
         accessToken: () => '',
         ...more,

@@ -5,8 +5,10 @@ import {
   MOST_EXCHANGE_SECONDS,
   parseBase64url,
   SIZES,
+  said,
+  WIRE_VERSION,
 } from '../protocol/index.js';
-import { type BkvError, KeyExists, Locked, VaultError, WrongPassword } from './errors.js';
+import { type BkvError, KeyExists, Locked, VaultError, VersionMismatch, WrongPassword } from './errors.js';
 
 /**
  * What a vault answers. It may lie, and so may whoever is in between. So each answer is parsed once, here,
@@ -60,10 +62,12 @@ export interface Identity {
   readonly exchangeTime: number;
 }
 
-/** @throws Malformed */
-export function parseIdentity({ serverPublicKey, exchangeSeconds }: Json): Identity {
+/** @throws Malformed, VersionMismatch */
+export function parseIdentity({ serverPublicKey, wireVersion, exchangeSeconds }: Json): Identity {
+  const version = integer('wireVersion', wireVersion, 1, 255);
+  if (version !== WIRE_VERSION) throw new VersionMismatch(version, WIRE_VERSION);
   return {
-    serverPublicKey: bytes('serverPublicKey', serverPublicKey, SIZES.element),
+    serverPublicKey: point('serverPublicKey', serverPublicKey),
     exchangeTime: integer('exchangeSeconds', exchangeSeconds, 1, MOST_EXCHANGE_SECONDS) * 1000,
   };
 }
@@ -171,8 +175,6 @@ export function parseRecovered({ encryptedBackupKey, failedAttempts = 0 }: Json)
 }
 
 const PROBLEM = /^urn:bkv:problem:([a-z-]{1,40})$/;
-/** Most characters of what a vault says to people. */
-const MOST_SAID = 500;
 
 /**
  * The error for a refusal, by its problem document (RFC 9457). Nothing else may say that an account is
@@ -187,17 +189,12 @@ export function refusalOf({ status, headers }: Response, problem: Json = {}): Bk
     return isWhole(attemptsRemaining, 0, MOST_ATTEMPTS)
       ? new WrongPassword(attemptsRemaining)
       : new Malformed('it does not say how many attempts remain');
-  return new VaultError(status, said(problem.detail) ?? `the vault answered ${status}`, {
+  const detail = typeof problem.detail === 'string' ? said(problem.detail) : undefined;
+  return new VaultError(status, detail ?? `the vault answered ${status}`, {
     kind,
     retryAfter: retryAfter(headers),
   });
 }
-
-/** What a vault says to people, without characters that control a terminal or reorder text. */
-const said = (detail: unknown): string | undefined =>
-  typeof detail === 'string'
-    ? detail.slice(0, MOST_SAID).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ')
-    : undefined;
 
 /** The header's seconds in milliseconds. */
 function retryAfter(headers: Headers): number | undefined {

@@ -1,4 +1,4 @@
-import { equal } from '../protocol/index.js';
+import { equal, isElement } from '../protocol/index.js';
 import { parseAccount, parseAttempts } from './answers.js';
 import { Connection } from './connection.js';
 import { BkvError, KeyExists, RegistrationUnproven } from './errors.js';
@@ -61,8 +61,11 @@ export class VaultClient {
 
   /** @throws BkvError `InvalidServerKey`, `InvalidUrl`, `PlainHttp` */
   constructor(options: VaultClientOptions) {
-    if (!(options.serverPublicKey instanceof Uint8Array && options.serverPublicKey.length === 33))
-      throw new BkvError('InvalidServerKey', 'the pinned public key of a vault has 33 bytes');
+    if (!(options.serverPublicKey instanceof Uint8Array && isElement(options.serverPublicKey)))
+      throw new BkvError(
+        'InvalidServerKey',
+        "what is pinned is not a vault's public key, which has 33 bytes; take it again from where the vault's operator shows it",
+      );
     this.#options = options;
     this.#vault = new Connection(options.url, options);
     this.#stretch = options.stretch ?? argon2;

@@ -36,6 +36,20 @@ export class VaultIdentityMismatch extends BkvError {
   }
 }
 
+/** The vault and this program do not speak the same version of the protocol. Nothing secret was sent. */
+export class VersionMismatch extends BkvError {
+  /** @param theirs the vault's version @param ours this program's */
+  constructor(
+    readonly theirs: number,
+    readonly ours: number,
+  ) {
+    super(
+      'VersionMismatch',
+      `the vault speaks version ${theirs} of the protocol, and this program version ${ours}; update ${theirs > ours ? 'this program' : 'the vault'}`,
+    );
+  }
+}
+
 /** The access token is for another vault. It was not sent. */
 export class AccessTokenForAnother extends BkvError {
   constructor(url: string) {

@@ -16,6 +16,7 @@ export {
   RegistrationUnproven,
   VaultError,
   VaultIdentityMismatch,
+  VersionMismatch,
   WrongPassword,
 } from './errors.js';
 export {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
+  existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -13,6 +14,7 @@ import {
   statSync,
   symlinkSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
 import {
   type Destination,
   DestinationError,
@@ -40,6 +42,13 @@ const TEMPORARY = /^\.[0-9a-f]{16}\.bkv-part$/;
 const PRIVATE_FOLDER = 0o700;
 
 const lookAt = (place: Place): Stats | undefined => lstatSync(place, { throwIfNoEntry: false });
+
+/** Makes a folder and those above it. Node.js's own function never ends where none can be made, such as in /proc. */
+function makeFolder(path: string): void {
+  const above = dirname(path);
+  if (!existsSync(above)) makeFolder(above);
+  mkdirSync(path, PRIVATE_FOLDER);
+}
 
 /**
  * A folder into which entries are restored, and never outside it: no link is followed, and links are made
@@ -145,7 +154,7 @@ export class FolderDestination implements Destination {
         throw new DestinationError(
           `${root} is not empty; name an empty or a new folder, or use --resume or --overwrite`,
         );
-      if (!isThere) mkdirSync(root, { recursive: true, mode: PRIVATE_FOLDER });
+      if (!isThere) makeFolder(root);
       this.#folders = new Folders(root);
       this.#folders.folder('');
       this.#made.set('', !isThere);

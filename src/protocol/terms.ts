@@ -7,4 +7,5 @@ export { parseBase64url, toBase64url } from './base64url.js';
 export { CodedError, codeOf, codeOfWire, ERRORS, type ErrorCode, type ErrorDetails } from './errors.js';
 export { EXITS, type Exit } from './exits.js';
 export { isLoopback, isPlainHttp } from './loopback.js';
+export { said } from './said.js';
 export { MOST_ATTEMPTS, MOST_DEALINGS, MOST_EXCHANGE_SECONDS, SIZES, WIRE_VERSION } from './sizes.js';

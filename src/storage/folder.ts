@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readdirSync, statSync } from 'node:fs';
+import { constants, readdirSync, statSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -16,6 +16,10 @@ const TEMPORARY = /\.[0-9a-f]{8}\.tmp$/;
 const LEFT_OVER_MS = 24 * 3_600_000;
 /** Some file systems (CIFS, FUSE) have no sync, or none for folders. */
 const NO_SYNC = ['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EISDIR', 'EPERM', 'EACCES', 'EBADF'];
+
+/** Opening a pipe in the place of a file would wait for its other end. */
+const { O_RDONLY, O_NONBLOCK = 0 } = constants;
+const TO_READ = O_RDONLY | O_NONBLOCK;
 
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? '';
 
@@ -86,10 +90,12 @@ export class FolderStorage implements Storage {
   }
 
   async read(name: string, most: number, into?: Uint8Array): Promise<Uint8Array | undefined> {
-    const file = await open(this.#path(name)).catch(missing);
+    const file = await open(this.#path(name), TO_READ).catch(missing);
     if (!file) return undefined;
     try {
-      const { size } = await file.stat();
+      const info = await file.stat();
+      if (!info.isFile()) throw new ObjectError(`${this.#path(name)} is not a file`);
+      const { size } = info;
       if (size > most) throw new ObjectError(`${this.#path(name)} is longer than it can be`);
       // Reads in one piece, while readFile reads many small ones, and without zeroing the buffer first.
       const content =
@@ -203,7 +209,7 @@ export class FolderStorage implements Storage {
         continue;
       }
       const info = now(() => statSync(this.#path(name)));
-      if (!info) continue;
+      if (!info?.isFile()) continue;
       const age = Date.now() - info.mtimeMs;
       if (TEMPORARY.test(name)) {
         if (age > LEFT_OVER_MS) this.#leftOver.add(name);

@@ -1,3 +1,4 @@
+import { said as shown } from '../protocol/terms.js';
 import { ObjectError } from './storage.js';
 
 /** A request that takes longer is given up, and tried again. */
@@ -29,6 +30,15 @@ const ADVICE: Record<number, string> = {
   507: 'the storage is full; make room, or run bkv prune',
 };
 
+/**
+ * Only what reads may be sent on to another address. A write can become a GET on the way, which succeeds and
+ * writes nothing.
+ */
+export const redirectOf = (method = 'GET'): RequestRedirect =>
+  ['GET', 'HEAD', 'PROPFIND'].includes(method) ? 'follow' : 'manual';
+
+export const isRedirect = (status: number): boolean => status >= 300 && status < 400;
+
 export const timeLimit = (): AbortSignal => AbortSignal.timeout(LONGEST_MS);
 
 /** What a server says about a failure: a code for programs, and a text for people. */
@@ -59,7 +69,10 @@ export function failure(
 ): HttpError {
   const after = Number(headers.get('retry-after') ?? Number.NaN);
   const told = [said?.code, said?.text].filter(Boolean).join(', ');
-  const detail = [told, ADVICE[status] ?? statusText].filter(Boolean).join('; ');
+  const advice = isRedirect(status)
+    ? `what is written belongs to another address, ${headers.get('location') ?? 'which it does not say'}; if that is your storage, name it instead`
+    : (ADVICE[status] ?? statusText);
+  const detail = shown([told, advice].filter(Boolean).join('; '));
   return new HttpError(status, detail, Number.isFinite(after) ? after : undefined, said?.code);
 }
 

@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import pRetry, { AbortError } from 'p-retry';
+import { isRedirect } from './http.js';
 import { ObjectError, StorageError } from './storage.js';
 
 /** Timeout, locked (RFC 4918), too early (RFC 8470), too many requests: a second try may succeed. */
@@ -10,7 +11,7 @@ const FULL = 507;
 const PATIENCE = 60;
 
 const isFinal = (status: number): boolean =>
-  status === FULL || (status >= 400 && status < 500 && !PASSING.includes(status));
+  isRedirect(status) || status === FULL || (status >= 400 && status < 500 && !PASSING.includes(status));
 
 /** The status that a server answered with, if it answered. */
 export function statusOf(error: unknown): number | undefined {

@@ -1,5 +1,5 @@
 import { createClient, type FileStat, getPatcher, type WebDAVClient } from 'webdav';
-import { bodyOf, failure, timeLimit } from './http.js';
+import { bodyOf, failure, isRedirect, redirectOf, timeLimit } from './http.js';
 import { attempt, statusOf } from './retry.js';
 import { MOST_NAME, type Storage, StorageError, type Stored } from './storage.js';
 
@@ -18,12 +18,19 @@ export interface Credentials {
 /** Most bytes of an answer without an object's content: a list of about 16,000 names. */
 const MOST_SAID = 16 * 1024 * 1024;
 
-// The library has its own `fetch`, which knows no proxies, and reads answers to the end, even endless ones.
+// The library has its own `fetch`, which knows no proxies, and reads answers to the end, even endless ones. It
+// takes a redirect for a success.
 getPatcher().patch('fetch', async (...call) => {
   const [url, options] = call as Parameters<typeof fetch>;
-  const response = await fetch(url, options);
+  const method = options?.method;
+  const response = await fetch(url, { ...options, redirect: redirectOf(method) });
+  if (isRedirect(response.status)) throw failure(response);
+  if (method === 'PROPFIND' && response.headers.get('content-type')?.startsWith('text/html') && response.ok)
+    throw new StorageError(
+      'this is a web page, and not a WebDAV folder; look at the address, and whether the network asks you to sign in first',
+    );
   // Objects' contents are read by this program, up to their longest length.
-  if (options?.method === 'GET' || !response.body) return response;
+  if (method === 'GET' || !response.body) return response;
   const body = await bodyOf(response, 'an answer', MOST_SAID);
   return new Response(body as Uint8Array<ArrayBuffer>, response);
 });
@@ -122,8 +129,8 @@ export class WebDavStorage implements Storage {
         } catch (error) {
           // 405: it exists (RFC 4918, section 9.3.1). Some servers refuse to make their own root.
           const refused = statusOf(error) !== 405 && statusOf(error) !== 409;
-          if (statusOf(error) === 409 || (refused && (folder || !(await this.#client.exists('/')))))
-            throw error;
+          const isThere = () => this.#client.exists('/').catch(() => false);
+          if (statusOf(error) === 409 || (refused && (folder || !(await isThere())))) throw error;
         }
       });
     })();

@@ -135,7 +135,11 @@ export class DoubleVault implements Kept {
       case 'GET /v1/identity':
         return {
           status: 200,
-          json: { serverPublicKey: encode(this.serverPublicKey), exchangeSeconds: this.exchangeSeconds },
+          json: {
+            serverPublicKey: encode(this.serverPublicKey),
+            wireVersion: 2,
+            exchangeSeconds: this.exchangeSeconds,
+          },
         };
       case 'GET /v1/account':
         return this.#status();

@@ -88,7 +88,7 @@ describe('a recovery among slow members and liars', () => {
         if (path === '/v1/share/finish') return new Response(null, { status: 503 });
         if (path !== '/v1/identity') return answer;
         const { serverPublicKey } = (await answer.json()) as Json;
-        const json = `{"serverPublicKey":"${serverPublicKey}","exchangeSeconds":${exchangeSeconds}}`;
+        const json = `{"serverPublicKey":"${serverPublicKey}","wireVersion":2,"exchangeSeconds":${exchangeSeconds}}`;
         return new Response(json, { headers: { 'content-type': 'application/json' } });
       };
     for (const [seconds, isLie] of [

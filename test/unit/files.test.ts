@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { FolderDestination } from '../../src/files/destination.js';
 import { expectRoomForSockets } from '../../src/keeper/socket/index.js';
 import { makeFolder, writeFileAtomic, writeFileAtomicSync } from '../../src/process/index.js';
 import { FolderStorage } from '../../src/storage/folder.js';
@@ -21,6 +22,9 @@ it('a file that cannot be put in its place leaves nothing beside it', async () =
 
 it('no folder is tried for ever where none can be made', async () => {
   assert.throws(() => makeFolder('/proc/none/in/it'), { code: 'ENOENT' });
+  const destination = new FolderDestination('/proc/none/in/it', {});
+  const folder = { path: '', type: 'directory', mode: 0o700, mtime: 0 } as const;
+  assert.throws(() => destination.make(folder), /nothing can be restored to \/proc/);
   const storage = new FolderStorage('/proc/none');
   await assert.rejects(
     storage.write('parts/ab/cd', new Uint8Array(1)),

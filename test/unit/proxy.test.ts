@@ -17,7 +17,11 @@ describe('a proxy of the environment', function () {
   this.timeout(60_000);
   const work = mkdtempSync(join(tmpdir(), 'bkv-proxy-'));
   const key = join(work, 'key');
-  const identity = { serverPublicKey: Buffer.alloc(33, 2).toString('base64url'), exchangeSeconds: 60 };
+  const identity = {
+    serverPublicKey: Buffer.alloc(33, 2).toString('base64url'),
+    wireVersion: 2,
+    exchangeSeconds: 60,
+  };
   const target = createServer((_request, response) =>
     response.setHeader('content-type', 'application/json').end(JSON.stringify(identity)),
   );
@@ -80,6 +84,24 @@ describe('a proxy of the environment', function () {
       for (let i = 0; i < 1000 && proxy.seen.length === 0; i++) await setTimeout(20);
       child.kill('SIGKILL');
       assert.match(proxy.seen[0] ?? '', /^(bucket\.)?cloud\.example:443 /, place);
+    }
+  });
+
+  it('is warned of when a WebDAV password would pass it in clear', async () => {
+    const snapshots = (place: string, password: string) =>
+      bkv(['snapshots', place, '--key-file', key], {
+        HTTP_PROXY: address(),
+        BKV_WEBDAV_USER: 'alice',
+        BKV_WEBDAV_PASSWORD: password,
+      });
+    for (const [place, password, isWarned] of [
+      ['http://cloud.example/dav', 'secret', true],
+      ['http://cloud.example/dav', '', false],
+      [`http://127.0.0.1:${port()}/dav`, 'secret', false],
+    ] as const) {
+      const { code, stderr } = await snapshots(place, password);
+      assert.equal(code, 1);
+      assert.equal(/^warning: .*reads your WebDAV password.*use https:/m.test(stderr), isWarned, stderr);
     }
   });
 

@@ -1,5 +1,5 @@
 import { bytesToHex } from '@noble/hashes/utils.js';
-import { hash, toBase64url } from '../../protocol/index.js';
+import { hash, isElement, toBase64url } from '../../protocol/index.js';
 import { BkvError } from '../errors.js';
 import type { Fleet } from './operation.js';
 import type { MemberId } from './program.js';
@@ -44,10 +44,11 @@ export function defineFleet({ vaults, threshold, liars }: FleetDefinition): Flee
   check(size <= MOST_VAULTS, `a fleet has ${MOST_VAULTS} vaults at most, not ${size}`);
   const members = vaults.map(idOf);
   check(new Set(members).size === size, 'two vaults of the fleet have the same static public key');
-  check(
-    vaults.every(({ serverPublicKey }) => serverPublicKey.length === 33),
-    'the public key of a vault has 33 bytes',
-  );
+  for (const { url, serverPublicKey } of vaults)
+    check(
+      isElement(serverPublicKey),
+      `what is pinned for ${url} is not a vault's public key, which has 33 bytes; take it again from where the vault's operator shows it`,
+    );
   return { members, quorums: new Quorums(size, threshold, liars), tag: tagOf(threshold, vaults) };
 }
 

@@ -18,6 +18,7 @@ import {
   Locked,
   VaultError,
   VaultIdentityMismatch,
+  VersionMismatch,
   WrongPassword,
 } from '../errors.js';
 import { sendUntil } from '../sending-again.js';
@@ -187,7 +188,7 @@ function exchangeOf(message: unknown): string | undefined {
 const BROKE_MS = 1000;
 
 /** Reasons for which this client could not ask at all: nothing was sent. */
-const UNABLE = [AccessTokenUnavailable, AccessTokenForAnother, DeviceTooSlow] as const;
+const UNABLE = [AccessTokenUnavailable, AccessTokenForAnother, DeviceTooSlow, VersionMismatch] as const;
 const REFUSALS = [Locked, WrongPassword, KeyExists] as const;
 
 function failureOf(error: unknown): { failure: Failure; reason: string; error?: Error } {
