@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   truncateSync,
@@ -61,6 +64,25 @@ describe('the witness of what a token was told to keep', () => {
       await witness.confirm({ data, value });
       assert.deepEqual(views(), []);
     }
+  });
+
+  it('takes nothing from another witness that is at work, and removes what one left that was killed', async () => {
+    const dead = spawnSync('true').pid;
+    const left = (pid: number) =>
+      [`witness.${pid}`, `0.object.${pid}-0.new`].map((name) => join(folder, name));
+    for (const path of [...left(process.ppid), ...left(dead)]) mkdirSync(path);
+    const other = new Witness(profile);
+    await other.ready();
+    other.end();
+    assert.deepEqual(
+      left(process.ppid).map((path) => existsSync(path)),
+      [true, true],
+    );
+    assert.deepEqual(
+      left(dead).map((path) => existsSync(path)),
+      [false, false],
+    );
+    for (const path of left(process.ppid)) rmdirSync(path);
   });
 
   it('sees that an object was cut off, at any length', async () => {
@@ -167,8 +189,9 @@ describe('the witness of what a token was told to keep', () => {
   });
 
   it('sees objects older than itself, and removes what a killed witness left behind', async () => {
-    mkdirSync(join(folder, 'witness.1'));
-    writeFileSync(join(folder, 'witness.1', 'left.object'), '');
+    const killed = `witness.${spawnSync('true').pid}`;
+    mkdirSync(join(folder, killed));
+    writeFileSync(join(folder, killed, 'left.object'), '');
     const second = new Witness(profile);
     await token.call('createData', 'bkv.early', value);
     await second.confirm({ data: 'bkv.early', value });

@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { threadId } from 'node:worker_threads';
 import { inHome } from '../../process/index.js';
 import { TokenError } from './errors.js';
 
@@ -91,9 +92,7 @@ export function copyTokens(folder: string): void {
     const file = read(join(token, TOKEN));
     if (!isWhole(file) || isSame(file, read(join(token, COPY)))) continue;
     try {
-      writeFileSync(join(token, `${COPY}.new`), file, { mode: 0o600 });
-      sync(join(token, `${COPY}.new`));
-      renameSync(join(token, `${COPY}.new`), join(token, COPY));
+      writeFileBeside(join(token, COPY), file, 0o600);
       sync(token);
     } catch (error) {
       throw new TokenError(
@@ -132,11 +131,21 @@ export function removeObjects(paths: Iterable<string>): void {
  */
 export function writeAnew(path: string): boolean {
   if (!existsSync(path)) return false;
-  const copy = `${path}.new`;
-  writeFileSync(copy, readFileSync(path), { mode: statSync(path).mode });
-  sync(copy);
-  renameSync(copy, path);
+  writeFileBeside(path, readFileSync(path), statSync(path).mode);
   return true;
+}
+
+/** Writes a file beside its place, under a name of this thread, syncs it, and puts it in its place. */
+function writeFileBeside(path: string, content: Uint8Array, mode: number): void {
+  const beside = `${path}.${process.pid}-${threadId}.new`;
+  try {
+    writeFileSync(beside, content, { mode });
+    sync(beside);
+    renameSync(beside, path);
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw error;
+  }
 }
 
 /** @returns whether the file is there: a file that has gone meanwhile is not an error */

@@ -140,13 +140,34 @@ export class View {
   }
 }
 
+/** The process whose view, or whose file on the way to its place, a name is. */
+const ownerOf = (name: string): number | undefined => {
+  const [, viewer, writer] = /^witness\.(\d+)$|\.(\d+)-\d+\.new$/.exec(name) ?? [];
+  return viewer === undefined && writer === undefined ? undefined : Number(viewer ?? writer);
+};
+
 const objectsOf = (token: string): string[] => readdirSync(token).filter(isObject);
 const isOld = (path: string): boolean =>
   Math.abs(Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0)) > YOUNG;
 
-/** Removes what a kill left behind: views, and objects that were being written again. */
+/**
+ * Removes what a kill left behind: views, and files on the way to their place. Those of other processes that are at work
+ * stay. None of these lasts for a minute, so an older one whose process seems to live is another process's.
+ */
 function removeLeftOver(token: string): void {
-  for (const name of readdirSync(token))
-    if (name.startsWith(VIEW) || name.endsWith('.object.new'))
-      rmSync(join(token, name), { recursive: true, force: true });
+  for (const name of readdirSync(token)) {
+    const owner = ownerOf(name);
+    if (owner === undefined || (lives(owner) && !isOld(join(token, name)))) continue;
+    rmSync(join(token, name), { recursive: true, force: true });
+  }
+}
+
+/** Whether a process of this number runs, other than this one. */
+function lives(pid: number): boolean {
+  try {
+    return pid !== process.pid && process.kill(pid, 0);
+  } catch (error) {
+    // It may belong to another user.
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }
