@@ -368,6 +368,32 @@ describe(`the audit log, without a token (BKV_SEED=${seed})`, () => {
     }
   });
 
+  it('is sealed and kept by the token though lines come faster than the disk takes them', async () => {
+    const path = newPath();
+    const key = new MemoryKey();
+    const probe = await openFile(path, 'a');
+    const files = Object.getPrototypeOf(probe) as { appendFile: (text: string) => Promise<void> };
+    await probe.close();
+    const { appendFile } = files;
+    const { log } = await AuditLog.open(path, key, { sealMs: 1 });
+    let lines = 0;
+    files.appendFile = async function (text: string) {
+      if (lines++ < 200) log.append('while it is written');
+      await appendFile.call(this, text);
+    };
+    try {
+      log.append('one');
+      while (lines < 200) await setTimeout(1);
+      const sealed = linesOf(path).filter((line) => line.includes('"event":"seal"'));
+      assert.ok(sealed.length > 0);
+      assert.ok([...key.kept.values()].some(({ n }) => n > 0));
+    } finally {
+      files.appendFile = appendFile;
+      await log.close();
+    }
+    assert.deepEqual((await verifyAudit(path, key)).faults, []);
+  });
+
   it('does not continue a log with any line of a newer version, but continues one that only claims to have such a line', async () => {
     const path = newPath();
     const key = new MemoryKey();

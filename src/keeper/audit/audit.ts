@@ -54,6 +54,8 @@ export class AuditLog {
   #size: number;
   /** whether there may be a part of a line behind that */
   #torn = false;
+  /** whether the last write failed */
+  #failing = false;
   /** the newest line that is sealed */
   #sealed: Position;
   #due = false;
@@ -169,9 +171,13 @@ export class AuditLog {
         this.#torn = false;
         this.#size += Buffer.byteLength(text);
         this.#pending.splice(0, lines);
+        this.#failing = false;
         this.#tellLost();
       })
-      .catch(() => auditFailures.inc());
+      .catch(() => {
+        this.#failing = true;
+        auditFailures.inc();
+      });
   }
 
   #tellLost(): void {
@@ -181,14 +187,14 @@ export class AuditLog {
     this.append(EVENTS.lost, { lines });
   }
 
-  /** Tries again what could not be written. @returns whether nothing is left */
+  /**
+   * Tries again what could not be written. What is appended meanwhile is not waited for, because lines may come without a
+   * pause. @returns whether all lines until now are in the file
+   */
   async #caughtUp(): Promise<boolean> {
     if (this.#pending.length > 0 && !this.#queued) this.#write();
-    for (let turn: unknown; turn !== this.#turn; ) {
-      turn = this.#turn;
-      await turn;
-    }
-    return this.#pending.length === 0;
+    await this.#turn;
+    return !this.#failing;
   }
 
   /** Seals what was appended, and syncs it to the disk. */
@@ -203,9 +209,8 @@ export class AuditLog {
       if (!seal) return;
       this.#due = this.#position !== position;
       this.append(EVENTS.seal, { of: position.n, seal: encode(seal), ...(mark && { mark: encode(mark) }) });
-      await this.#turn;
       // The token remembers only what is on the disk. Otherwise lines that the disk lost would look cut off.
-      if (this.#pending.length > 0) {
+      if (!(await this.#caughtUp())) {
         this.#due = true;
         return;
       }
@@ -251,7 +256,8 @@ export class AuditLog {
     await this.#sealing;
     await this.#seal();
     await this.#keepHead();
-    if (!(await this.#caughtUp()))
+    while (this.#pending.length > 0 && (await this.#caughtUp()));
+    if (this.#pending.length > 0)
       log.error('audit lines are lost: the audit log cannot be written', {
         lines: this.#pending.length + this.#lost,
       });
