@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { mock } from 'node:test';
 import { exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { type Authenticate, authenticator } from '../../src/keeper/access/index.js';
-import { CodedError, type ErrorCode } from '../../src/protocol/index.js';
+import { CodedError, codeOf, type ErrorCode } from '../../src/protocol/index.js';
 
 const issuer = 'https://issuer.example';
 const audience = 'bkv:vault';
@@ -168,6 +168,11 @@ describe('the keys of an identity provider', () => {
     later(10_000);
     await Promise.all(unknown.map((jwt) => assert.rejects(authenticate(jwt), code('unauthorized'))));
     assert.equal(asked, 2);
+  });
+
+  it('that are of no use are no fault of the access token', async () => {
+    answer = gives(set({ jwk: { ...first.jwk, x: 'AAAA' } }));
+    await assert.rejects(authenticate(await first.jwt()), (error) => codeOf(error) === 'internal');
   });
 
   it('in a file are read again when the file changes, and stay valid for a while when it is gone', async () => {

@@ -60,9 +60,8 @@ export function authenticator({ jwks, issuer, audience }: Issuer): Authenticate 
     } catch (error) {
       if (error instanceof errors.JWTExpired) throw refused('the JWT has expired; get a new one');
       if (error instanceof errors.JOSEError) throw refused(`the JWT is not valid (${error.code})`);
-      if (error instanceof CodedError) throw error;
-      // WebCrypto's own errors, for a key or a signature that it does not accept.
-      throw refused('the JWT is not valid');
+      // A key that the provider should not have, or a fault of this program: no other token would help the client.
+      throw error;
     }
   };
 }
