@@ -72,6 +72,36 @@ describe('a database', () => {
     await records.close();
   });
 
+  it('whose journal was deleted while it was open is written no more', async () => {
+    const other = join(folder, 'journal.sqlite');
+    const records = await Records.open(other);
+    rmSync(`${other}-wal`);
+    await assert.rejects(records.prepare(), { code: 'database-failed', message: /was replaced or deleted/ });
+    await records.close();
+  });
+
+  it('that was away during a transaction has what is written once it is back', async () => {
+    const other = join(folder, 'away.sqlite');
+    const records = await Records.open(other);
+    await records.prepare();
+    const row = { account: 'alice', cell: 1, generation: 1, sealed: Buffer.alloc(1) };
+    await records.put(row);
+    const goesAway = Object.assign([row], {
+      *[Symbol.iterator]() {
+        yield { ...row, generation: 2 };
+        renameSync(other, `${other}.away`);
+      },
+    });
+    await assert.rejects(records.replace(goesAway, 1), { code: 'database-failed' });
+    renameSync(`${other}.away`, other);
+    await records.put({ ...row, account: 'bob' });
+    const seen = await Records.open(other);
+    assert.equal((await seen.find('bob')).length, 1);
+    assert.equal((await seen.find('alice'))[0]?.generation, 1);
+    await seen.close();
+    await records.close();
+  });
+
   describe('that several daemons take turns at', () => {
     const lockFile = `${path}.leader`;
     const { signal } = new AbortController();

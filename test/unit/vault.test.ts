@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { p256 } from '@noble/curves/nist.js';
 import { randomStream, seed } from '../../rig/random.js';
@@ -1014,10 +1017,10 @@ describe('a vault in memory', () => {
     const { bind } = records;
     let bound = 0;
     let failing = true;
-    records.bind = async (binding) => {
+    records.bind = async (...given) => {
       bound++;
       if (failing) throw new DatabaseError('no room');
-      await bind.call(records, binding);
+      return bind.apply(records, given);
     };
     const other = () => Vault.open(token, records, { maxAttempts: MAX, exchangeLifetime: 60_000 });
     for (let i = 0; i < 3; i++) await assert.rejects(other(), /no room/);
@@ -1050,5 +1053,34 @@ describe('a vault in memory', () => {
     await assert.rejects(person('alice').start('right'), code('unavailable'));
     await vault.fenced;
     await other.close();
+  });
+
+  it('leaves the mark of a vault that took the token over, even before it knows of that', async () => {
+    await person('alice').register('right');
+    const next = await Vault.open(token, records, { maxAttempts: MAX, exchangeLifetime: 60_000 });
+    const { mark } = (await records.binding()) ?? {};
+    await vault.close();
+    assert.deepEqual((await records.binding())?.mark, mark);
+    await next.close();
+  });
+
+  it('is not ready while its database fails, though nobody asks it for anything', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'bkv-vault-'));
+    const path = join(folder, 'records.sqlite');
+    const elsewhere = await Records.open(path);
+    await elsewhere.prepare();
+    await vault.close();
+    token = new MemoryToken();
+    vault = await Vault.open(token, elsewhere, { maxAttempts: MAX, exchangeLifetime: 60_000 });
+    assert.equal(vault.trouble, undefined);
+    renameSync(path, `${path}.away`);
+    while (!vault.trouble) await setTimeout(5);
+    assert.match(vault.trouble, /^the database fails \(.* was replaced or deleted/);
+    renameSync(`${path}.away`, path);
+    assert.equal(await person('alice').left(), 'unregistered');
+    assert.equal(vault.trouble, undefined);
+    await vault.close();
+    await elsewhere.close();
+    rmSync(folder, { recursive: true });
   });
 });

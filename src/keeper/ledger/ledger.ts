@@ -6,7 +6,7 @@ import { type Cell, type CellState, Cells } from './cells.js';
 import { Commits } from './commits.js';
 import { Journal } from './journal.js';
 import { Loading } from './loading.js';
-import { type KeptMark, sealMark } from './mark.js';
+import { isNewer, type KeptMark, sealMark } from './mark.js';
 import { Pages } from './pages.js';
 import { keyLabel, PageKeys, type Rotation } from './rotation.js';
 import { Spending } from './spending.js';
@@ -264,6 +264,11 @@ export class Ledger {
     const mark = await sealMark((data) => this.#store.mac(data), { ledger, term, sequence });
     this.#marks = [{ mark, keeper: 'this daemon' }];
     return mark;
+  }
+
+  /** Whether a mark is one of this token's, and newer than what this ledger knows. */
+  isOlderThan(mark: Uint8Array): Promise<boolean> {
+    return isNewer((data) => this.#store.mac(data), mark, this.sequence);
   }
 
   /** Waits for the write under way. */

@@ -16,6 +16,10 @@ export interface KeptMark {
 export const sealMark = (mac: Mac, mark: Mark): Promise<Uint8Array> =>
   seal(mac, MARK_LABEL, encodeMark(mark));
 
+/** Whether this token made the mark, of a change after `sequence`. */
+export const isNewer = async (mac: Mac, mark: Uint8Array, sequence: bigint): Promise<boolean> =>
+  (await isGenuine(mac, MARK_LABEL, mark)) && decodeMark(mark).sequence > sequence;
+
 /**
  * @param found what the token holds
  * @throws LedgerCorrupt when the mark is not this token's, or the token is older than it says

@@ -4,7 +4,7 @@ import { Kysely, PostgresDialect, type SqliteDatabase, SqliteDialect } from 'kys
 import type pg from 'pg';
 import { DatabaseError } from './errors.js';
 import type { ServerClient, Servers } from './servers.js';
-import { keepPrivate, openSqlite, type Sqlite } from './sqlite.js';
+import { keepPrivate, openSqlite, type Sqlite, watch } from './sqlite.js';
 
 export interface Database {
   records: {
@@ -32,9 +32,11 @@ export async function open(where: string): Promise<Kysely<Database>> {
 
 function ofSqlite(path: string): Kysely<Database> {
   const database = openFile(path);
+  const journalInPlace = watch(`${path}-wal`);
   const statements = new Map<string, SQLite.Statement>();
   const prepare = (sql: string): SQLite.Statement => {
-    if (!database.inPlace())
+    // What has begun must end: otherwise whatever is written later would be part of it, and never be committed.
+    if (sql !== 'rollback' && !(database.inPlace() && journalInPlace()))
       throw new DatabaseError(
         `${path} was replaced or deleted while this daemon had it open, and what is written now would be lost. Stop all daemons, put the right file there, and start them`,
       );
@@ -53,7 +55,8 @@ function openFile(path: string): Sqlite {
     expectFile(path);
     database = openSqlite(path);
     keepPrivate(path);
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+    // Reading makes the file of the journal, which must stay in its place too.
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; SELECT 1 FROM sqlite_schema');
     return database;
   } catch (error) {
     database?.close();

@@ -20,6 +20,7 @@ export class Records {
   readonly #db: Kysely<Database>;
   /** compiled once: every recovery asks it */
   readonly #byAccount: CompiledQuery;
+  #trouble: string | undefined;
 
   private constructor(db: Kysely<Database>) {
     this.#db = db;
@@ -34,11 +35,20 @@ export class Records {
     return new Records(await open(where));
   }
 
+  /** Why the last query failed; `undefined` if it did not. */
+  get trouble(): string | undefined {
+    return this.#trouble;
+  }
+
   async #ask<T>(query: (db: Kysely<Database>) => Promise<T>): Promise<T> {
     try {
-      return await query(this.#db);
+      const result = await query(this.#db);
+      this.#trouble = undefined;
+      return result;
     } catch (error) {
-      throw DatabaseError.of(error);
+      const failure = DatabaseError.of(error);
+      if (failure instanceof DatabaseError) this.#trouble = failure.message;
+      throw failure;
     }
   }
 
@@ -167,16 +177,24 @@ export class Records {
     return row && { serverPublicKey: row.server_public_key, mark: row.mark };
   }
 
-  /** Has the database belong to a vault, and remembers how new its ledger is. */
-  async bind({ serverPublicKey, mark }: Binding): Promise<void> {
+  /**
+   * Has the database belong to a vault, and remembers how new its ledger is.
+   * @param before what {@link binding} said @returns whether that was still so; otherwise nothing has changed
+   */
+  async bind({ serverPublicKey, mark }: Binding, before?: Binding): Promise<boolean> {
     const content = { server_public_key: Buffer.from(serverPublicKey), mark: Buffer.from(mark) };
-    await this.#ask((db) =>
+    const { numInsertedOrUpdatedRows } = await this.#ask((db) =>
       db
         .insertInto('vault')
         .values({ id: 1, ...content })
-        .onConflict((conflict) => conflict.column('id').doUpdateSet(content))
-        .execute(),
+        .onConflict((conflict) =>
+          before
+            ? conflict.column('id').doUpdateSet(content).where('vault.mark', '=', Buffer.from(before.mark))
+            : conflict.column('id').doNothing(),
+        )
+        .executeTakeFirst(),
     );
+    return numInsertedOrUpdatedRows === 1n;
   }
 
   close(): Promise<void> {

@@ -22,11 +22,13 @@ export interface Sqlite extends Pick<SQLite.Database, 'close' | 'exec' | 'prepar
 export function openSqlite(path: string, options?: SQLite.Options): Sqlite {
   const database = keep(new SQLite(path, options));
   const prepare = database.prepare.bind(database);
+  return Object.assign(database, { prepare: (sql: string) => keep(prepare(sql)), inPlace: watch(path) });
+}
+
+/** @returns whether a path still leads to the file that it leads to now */
+export function watch(path: string): () => boolean {
   const file = fileAt(path);
-  return Object.assign(database, {
-    prepare: (sql: string) => keep(prepare(sql)),
-    inPlace: () => fileAt(path) === file,
-  });
+  return () => fileAt(path) === file;
 }
 
 /** What distinguishes the file at a path from all others; `undefined` if none can be seen there. */

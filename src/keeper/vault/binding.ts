@@ -1,10 +1,9 @@
-import { Turn } from '../../process/index.js';
 import { CodedError } from '../../protocol/terms.js';
 import { type KeptMark, type Ledger, peek, tokenStore } from '../ledger/index.js';
 import { log } from '../log/index.js';
 import { PAGE_KEY_PREFIX } from '../pkcs11/index.js';
 import type { Token } from '../pool/index.js';
-import type { Records } from '../records/index.js';
+import { DatabaseError, type Records } from '../records/index.js';
 import { openWith } from './rows.js';
 
 /** Database and token are not of one vault. */
@@ -89,37 +88,56 @@ export class Marks {
   readonly #serverPublicKey: Uint8Array;
   readonly #timer: NodeJS.Timeout;
   #kept = -1n;
-  readonly #keeping = new Turn();
+  #keeping: Promise<void> | undefined;
 
   constructor(ledger: Ledger, records: Records, serverPublicKey: Uint8Array) {
     this.#ledger = ledger;
     this.#records = records;
     this.#serverPublicKey = serverPublicKey;
-    this.#timer = setInterval(() => this.#soon(), KEEP_MS).unref();
+    this.#timer = setInterval(() => void this.#soon(), KEEP_MS).unref();
   }
 
-  /** @throws what database or token threw */
+  /**
+   * Leaves a newer mark as it is: then another daemon has taken the token over, and this one does not know yet.
+   * @throws DatabaseError; what the token threw
+   */
   async keep(): Promise<void> {
     const { sequence } = this.#ledger;
     const mark = await this.#ledger.mark();
-    await this.#records.bind({ serverPublicKey: this.#serverPublicKey, mark });
+    const before = await this.#records.binding();
+    if (before && (await this.#ledger.isOlderThan(before.mark)))
+      throw new DatabaseError('the database has a newer mark, of another daemon');
+    if (!(await this.#records.bind({ serverPublicKey: this.#serverPublicKey, mark }, before)))
+      throw new DatabaseError('another daemon has written its mark meanwhile');
     this.#kept = sequence;
   }
 
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    await this.#soon();
+    await this.#keeping;
+    if (this.#isDue) await this.#soon();
+  }
+
+  get #isDue(): boolean {
+    return this.#ledger.usable && this.#ledger.sequence !== this.#kept;
+  }
+
+  /** One at a time, however long the database takes. */
+  #soon(): Promise<void> {
+    this.#keeping ??= this.#look()
+      .catch((error: Error) => log.debug('the mark of the ledger was not kept', { reason: error.message }))
+      .finally(() => {
+        this.#keeping = undefined;
+      });
+    return this.#keeping;
   }
 
   /**
-   * A mark that cannot be written now is written later. The mark of a writer that is fenced off is useless.
+   * A mark that cannot be written now is written later. The mark of a writer that is fenced off is useless. If there is
+   * nothing to write, the database is asked whether it answers: `Records.trouble` tells.
    */
-  #soon(): Promise<void> {
-    return this.#keeping.take(async () => {
-      if (!this.#ledger.usable || this.#ledger.sequence === this.#kept) return;
-      await this.keep().catch((error: Error) =>
-        log.debug('the mark of the ledger was not kept', { reason: error.message }),
-      );
-    });
+  async #look(): Promise<void> {
+    if (this.#isDue) await this.keep();
+    else await this.#records.binding();
   }
 }

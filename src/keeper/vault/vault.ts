@@ -50,10 +50,10 @@ export class Vault {
 
   /** Why nobody could recover now; `undefined` when somebody could. */
   get trouble(): string | undefined {
-    return (
-      this.#parts.lifecycle.trouble ??
-      (this.#parts.evaluation.works ? undefined : 'the token does not evaluate')
-    );
+    const { lifecycle, evaluation, records } = this.#parts;
+    if (lifecycle.trouble) return lifecycle.trouble;
+    if (!evaluation.works) return 'the token does not evaluate';
+    return records.trouble && `the database fails (${records.trouble})`;
   }
 
   /** Resolves when another daemon has taken the token's ledger over. This vault then no longer answers. */
