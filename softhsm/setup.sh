@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 major=$(node -p 'process.versions.node.split(".")[0]')
 if [ "$major" -lt 20 ]; then
-  echo "bkv needs Node.js 20 or later; this is $(node --version). README.md says where to get one (\"Try it\")." >&2
+  echo "bkv needs Node.js 20 or later; this is $(node --version). README.md says where to get one." >&2
   exit 1
 fi
 

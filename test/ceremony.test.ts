@@ -113,7 +113,7 @@ describe('key ceremony: a backup token, its custodians, a rehearsal and a restor
     const [one] = passphrases as [string];
     const twice = bkv(init, [one, one]);
     assert.equal(twice.status, 1);
-    assert.match(twice.stderr, /opens no share, or one that is already open/);
+    assert.match(twice.stderr, /opens no share, or its share is already open/);
     assert.equal(bkv(init, [one, 'another']).status, 1);
     assert.ok(!existsSync(file('backup.pem')));
   });

@@ -203,7 +203,7 @@ describe('the client library, before it asks and when it is answered', () => {
     assert.deepEqual(asked, []);
   });
 
-  it('gives up an answer without an end, and a vault that waits for ever', async () => {
+  it('gives up an answer without an end, a page in the vault’s place, and a vault that waits for ever', async () => {
     let sent = 0;
     answer = (_incoming, outgoing) => {
       outgoing.writeHead(200, { 'content-type': 'application/json' });
@@ -213,6 +213,8 @@ describe('the client library, before it asks and when it is answered', () => {
     };
     await assert.rejects(vault().status(), /is not a vault/);
     assert.ok(sent < 50_000_000, `${sent} bytes were sent`);
+    answer = (_incoming, outgoing) => outgoing.writeHead(404).end('There is no such page.');
+    await assert.rejects(vault().status(), /is not a vault/);
     exchangeSeconds = 1e12;
     try {
       await assert.rejects(vault().recover('right'), /exchangeSeconds/);

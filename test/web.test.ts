@@ -61,6 +61,7 @@ describe('the page in a browser', () => {
     await visitor.open(isDigits ? 'With 64 digits' : 'With a password');
     await (isDigits ? visitor.digits(secret) : visitor.password(secret));
     await visitor.step(`${files} restored`);
+    await visitor.page.getByText('only on this page so far').waitFor();
   }
   /** Sends a request to the vault directly, without the page. */
   const ask = async (account: string, method: string, path: string, body?: object) => {
@@ -285,11 +286,39 @@ describe('the page in a browser', () => {
     await visitor.chooseFiles(notes());
     await visitor.open('With a password');
     await visitor.step('Choose a password');
+    // What hinders the registration is told without the vault's own words.
+    for (const [path, answer, told] of [
+      [
+        'v1/registration/start',
+        { status: 503, json: { detail: 'this daemon stands by' } },
+        /cannot answer just now/,
+      ],
+      [
+        'v1/identity',
+        { status: 200, contentType: 'text/html', body: '<h1>Guests' },
+        /network wants you to sign in/,
+      ],
+      [
+        'v1/identity',
+        { status: 404, contentType: 'text/html', body: '<h1>Guests' },
+        /network wants you to sign in/,
+      ],
+      ['demo/login', { status: 500, body: 'not now' }, /could not be signed in/],
+    ] as const) {
+      await visitor.page.route(`**/${path}`, (route) => route.fulfill(answer));
+      await visitor.newPassword(PASSWORD);
+      await visitor.alerted(told);
+      await visitor.page.unroute(`**/${path}`);
+    }
     // The vault registers, but its first answer is lost. So the same message is sent again.
     let sent = 0;
+    await visitor.page.clock.install();
     await visitor.page.route('**/v1/registration/finish', async (route) => {
       const response = await route.fetch();
-      await (sent++ === 0 ? route.abort() : route.fulfill({ response }));
+      if (sent++ > 0) return route.fulfill({ response });
+      await visitor.page.clock.fastForward(10_000);
+      await visitor.page.getByText('Setting up the password … This takes longer than usual.').waitFor();
+      return route.abort();
     });
     await visitor.download(file('first.bkv'), () => visitor.newPassword(PASSWORD));
     assert.equal(sent, 2);
@@ -322,7 +351,7 @@ describe('the page in a browser', () => {
     const other = await visit('hal', PHONE);
     await other.chooseBackup(file('hal.bkv'));
     await other.open('With a password');
-    await other.page.getByText('One try is left. If it is wrong').waitFor();
+    await other.page.locator('.warning', { hasText: 'One try is left. If it is wrong' }).waitFor();
     await page.password('the last guess');
     await page.step('The password is closed for ever');
     await page.accessible();

@@ -40,7 +40,7 @@ export function tellOutcome(
 export function tellFailed(count: number, advice: string): void {
   if (count === 0) return;
   warn(
-    `${counted(count, 'attempt')} to open the key failed since the password last did: wrong passwords, or attempts that were cut off. ${advice}`,
+    `${counted(count, 'attempt')} to open the key failed since the password last opened it. Wrong passwords fail, and so do attempts that are cut off. ${advice}`,
   );
 }
 

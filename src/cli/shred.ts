@@ -29,7 +29,7 @@ export async function shred({ json, ...flags }: ShredFlags): Promise<void> {
   const lost = pages.reduce((sum, page) => sum + (page.done ? 0 : page.lost), 0);
   if (!whole || lost > 0) endAs('failed');
   report(json, { whole, lost, pages }, () => [
-    ...(whole ? [] : ['the vault stopped half-way; nothing is lost, run it again']),
+    ...(whole ? [] : ['the vault stopped halfway. Nothing is lost: run the command again']),
     ...(whole && pages.length === 0 ? ['no account has ended since the last time'] : []),
     ...(whole && lost > 0
       ? [`the database lacks ${lost} records; put them back, or give those accounts up with --abandon-lost`]

@@ -33,15 +33,15 @@ const fail = (what: string): never => {
 
 /** @throws Malformed */
 export function bytes(name: string, value: unknown, min: number, max = min): Uint8Array {
-  const parsed = parseBase64url(value) ?? fail(`${name} is no base64url`);
+  const parsed = parseBase64url(value) ?? fail(`${name} is not base64url`);
   if (parsed.length < min || parsed.length > max)
-    fail(`${name} has not ${min === max ? min : `${min} to ${max}`} bytes`);
+    fail(`${name} does not have ${min === max ? min : `${min} to ${max}`} bytes`);
   return parsed;
 }
 
 const point = (name: string, value: unknown): Uint8Array => {
   const parsed = bytes(name, value, SIZES.element);
-  return isElement(parsed) ? parsed : fail(`${name} is no point of the curve`);
+  return isElement(parsed) ? parsed : fail(`${name} is not a point of the curve`);
 };
 
 const isWhole = (value: unknown, min: number, max: number): value is number =>
@@ -52,7 +52,7 @@ const integer = (name: string, value: unknown, min: number, max: number): number
 
 /** An exchange's id, which the client sends back as it came: 16 bytes. */
 const id = (name: string, value: unknown): string =>
-  typeof value === 'string' && /^[\w-]{22}$/.test(value) ? value : fail(`${name} is no id`);
+  typeof value === 'string' && /^[\w-]{22}$/.test(value) ? value : fail(`${name} is not an id`);
 
 /** Who a vault says it is. */
 export interface Identity {
@@ -119,7 +119,7 @@ interface ShareOffer extends Offer {
 /** The start of a registration of a key of the vault's own. @throws Malformed */
 export function parseRegistration({ registrationId, registrationResponse, limit, mac }: Json): OwnOffer {
   const response = bytes('registrationResponse', registrationResponse, SIZES.registrationResponse);
-  if (!isElement(response.subarray(0, SIZES.element))) fail('the evaluation is no point of the curve');
+  if (!isElement(response.subarray(0, SIZES.element))) fail('the evaluation is not a point of the curve');
   return {
     ...parseOffer({ registrationId, limit }),
     registrationResponse: response,
@@ -156,7 +156,7 @@ export function parseRecovery({ KE2, ...answer }: Json): Evaluated {
   const message = bytes('KE2', KE2, SIZES.KE2);
   const keyshare = SIZES.KE2 - SIZES.mac - SIZES.element;
   for (const at of [0, keyshare])
-    if (!isElement(message.subarray(at, at + SIZES.element))) fail('KE2 has no point where one must be');
+    if (!isElement(message.subarray(at, at + SIZES.element))) fail('KE2 has no point where it must have one');
   return { KE2: message, attemptsRemaining: parseAttempts(answer) };
 }
 

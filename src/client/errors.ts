@@ -100,7 +100,7 @@ export class KeyExists extends BkvError {
   constructor() {
     super(
       'KeyExists',
-      'the vault holds a key for this account already; replaced, it is gone for ever, and what was backed up with it cannot be opened',
+      'the vault holds a key for this account already. If it is replaced, it is gone for ever, and what was backed up with it cannot be opened',
     );
   }
 }

@@ -36,7 +36,7 @@ export class Transport {
   async request(method: string, path: string, sent: Sent = {}): Promise<Json> {
     const response = await this.#send(method, path, sent);
     const answer = await read(response);
-    if (!response.ok) throw refusalOf(response, answer);
+    this.#refuse(response, answer);
     if (response.status !== 200 || !answer) throw this.#notAVault(response);
     return answer;
   }
@@ -45,8 +45,14 @@ export class Transport {
   async command(method: string, path: string, sent: Sent = {}): Promise<void> {
     const response = await this.#send(method, path, sent);
     const answer = await read(response);
-    if (!response.ok) throw refusalOf(response, answer);
+    this.#refuse(response, answer);
     if (response.status !== 204) throw this.#notAVault(response);
+  }
+
+  /** A vault explains each of its 404. What has no such path is something else. */
+  #refuse(response: Response, answer: Json | undefined): void {
+    if (response.status === 404 && !answer) throw this.#notAVault(response);
+    if (!response.ok) throw refusalOf(response, answer);
   }
 
   async #send(method: string, path: string, { body, accessToken }: Sent): Promise<Response> {

@@ -48,7 +48,7 @@ function certificateFaults(tls: Config['tls']): string[] {
     try {
       certificatesIn(ca);
     } catch (error) {
-      faults.push(`tls.clientCa: ${tls.clientCa} is no certificate in PEM (${(error as Error).message})`);
+      faults.push(`tls.clientCa: ${tls.clientCa} is not a certificate in PEM (${(error as Error).message})`);
     }
   return faults;
 }

@@ -5,7 +5,17 @@ import { showDigits } from './digits.js';
 import { clearNewPassword, takeNewPassword } from './new-password.js';
 import { askPassword } from './opening.js';
 import { drawCode } from './qr.js';
-import { element, input, nameButton, type Outlet, onBack, onClick, onSubmit, show } from './steps.js';
+import {
+  element,
+  input,
+  nameButton,
+  type Outlet,
+  onBack,
+  onClick,
+  onSubmit,
+  sayWhile,
+  show,
+} from './steps.js';
 import { FieldProblem, Problem, texts } from './words.js';
 
 /** The purpose for which a new opener is made. */
@@ -69,10 +79,9 @@ function giveUp(why: 'forgotten' | 'locked'): void {
 async function register(outlet: Outlet): Promise<void> {
   outlet.say('Checking the password …');
   const password = await takeNewPassword();
-  outlet.say('Setting up the password …');
   const secret = renewed ?? newBackupKey();
   try {
-    await account.register(password, secret, replacing);
+    await sayWhile(outlet, 'Setting up the password …', () => account.register(password, secret, replacing));
   } catch (error) {
     // Another tab or device was faster, or the answer to an earlier try got lost.
     if (!(error instanceof KeyExists)) throw error;

@@ -13,7 +13,18 @@ import {
 import type { Storage } from '../storage/storage.js';
 import { account } from './account.js';
 import { placeScanner, stopScan } from './scanning.js';
-import { chosen, complain, element, input, type Outlet, onBack, onClick, onSubmit, show } from './steps.js';
+import {
+  chosen,
+  complain,
+  element,
+  input,
+  type Outlet,
+  onBack,
+  onClick,
+  onSubmit,
+  sayWhile,
+  show,
+} from './steps.js';
 import { opens } from './storages.js';
 import { type Way, wayOf } from './way-of.js';
 import { FieldProblem, Problem, sentence, texts } from './words.js';
@@ -79,6 +90,7 @@ export function ask(way: Way, why: Purpose): void {
 export function askPassword(why: Purpose): void {
   purpose = why;
   element('#password-note').textContent = why.passwordNote;
+  element('#password-note').classList.remove('warning');
   element('#forgotten').hidden = !why.forgotten;
   show('password');
   void tellLastTry(why);
@@ -88,7 +100,9 @@ export function askPassword(why: Purpose): void {
 async function tellLastTry(why: Purpose): Promise<void> {
   const status = await account.status().catch(() => undefined);
   const isLast = status?.state === 'registered' && status.attemptsRemaining === 1;
-  if (isLast && purpose === why) element('#password-note').textContent = texts.lastTry;
+  if (!isLast || purpose !== why) return;
+  element('#password-note').textContent = texts.lastTry;
+  element('#password-note').classList.add('warning');
 }
 
 /** Has the user type or scan the 64 digits. */
@@ -188,8 +202,7 @@ async function takePassword(outlet: Outlet): Promise<void> {
   const password = input('secret').value;
   if (password === '') throw new FieldProblem('secret', texts.emptyPassword);
   if (looksLikeKey(password)) return moveDigits(password);
-  outlet.say('Checking the password …');
-  const secret = await recover(password);
+  const secret = await sayWhile(outlet, 'Checking the password …', () => recover(password));
   if (!secret) return;
   input('secret').value = '';
   await purpose.opened({ kind: 'key', form: 'password', secret }, outlet);

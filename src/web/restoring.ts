@@ -83,6 +83,7 @@ async function restore(outlet: Outlet): Promise<void> {
   await remember(storage, opener);
   element('#restored-title').textContent = `${filesAre(files)} restored`;
   listProblems('damaged', `${filesAre(damaged.length)} damaged, and could not be restored:`, damaged);
+  element('#unsaved').textContent = texts.unsaved(shelf.size);
   element('#save-all').hidden = shelf.size < 2;
   tellGuesses('restored');
   showAnew('restored');

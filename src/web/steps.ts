@@ -1,5 +1,5 @@
 import { Way } from './way.js';
-import { FieldProblem, words } from './words.js';
+import { FieldProblem, texts, words } from './words.js';
 
 /** Looks up an element of the page. The page is fixed, so the element is there. */
 export const element = <T extends HTMLElement = HTMLElement>(selector: string): T =>
@@ -158,6 +158,17 @@ export async function run(step: string, work: (outlet: Outlet) => Promise<void>)
   const next = following;
   following = undefined;
   next?.();
+}
+
+/** Says what is going on, and after ten seconds that it still is. */
+export async function sayWhile<T>(outlet: Outlet, text: string, work: () => Promise<T>): Promise<T> {
+  outlet.say(text);
+  const slow = setTimeout(() => outlet.say(`${text} ${texts.slow}`), 10_000);
+  try {
+    return await work();
+  } finally {
+    clearTimeout(slow);
+  }
 }
 
 /** Once what is running is done, goes on with a step that starts by itself and has no way back. */

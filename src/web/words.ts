@@ -1,5 +1,6 @@
 import { BackupError, NewerKey, OlderKeys, type OpenerInfo } from '../backup/index.js';
 import {
+  AccessTokenUnavailable,
   BkvError,
   DeviceTooSlow,
   Locked,
@@ -8,6 +9,7 @@ import {
   PasskeyUnsupported,
   StretchingUnavailable,
   VaultError,
+  VaultIdentityMismatch,
   WrongPassword,
 } from '../client/index.js';
 import { StorageError } from '../storage/storage.js';
@@ -46,8 +48,9 @@ export const texts = {
   noFiles: 'Choose at least one file first.',
   noFolderFiles: 'There are no files in this folder.',
   noBackupChosen: 'Choose the file or the folder of the backup first.',
-  notABackup: 'This file is not a backup, or it is damaged.',
-  noBackupInFolder: 'There is no finished backup in this folder.',
+  notABackup:
+    'This file is not a backup, or it is damaged. Choose another file: the name of a backup ends in .bkv.',
+  noBackupInFolder: 'There is no finished backup in this folder. Choose the folder that you backed up into.',
   foreignFolder: 'There is something else in this folder. Choose an empty one, or make a new one.',
   tooLarge:
     'These files are too large for one file (more than 1 GB). Go back, and choose a folder for the backup.',
@@ -57,24 +60,32 @@ export const texts = {
   emptyPassword: 'The password is empty. Type it first.',
   differ: 'The two passwords are not the same. Type them again.',
   tooWeak: 'This password is among the first that are guessed. Choose another.',
-  weak: 'This password is weak. Choose a longer one, or press the button again to take it all the same.',
+  weak: 'This password is weak. Choose a longer one, or press the button again to use it anyway.',
   looksLikeDigits:
-    'This looks like 64 digits, so it was not sent as a password. It was put here instead: continue if it is right.',
+    'This looks like 64 digits, so it was not sent as a password. It was put here instead. If it is right, press Continue.',
   noPassword:
     'This account has no password. Check that it is the right account, or use the 64 digits. Nothing was tried.',
   otherKey: (way: Way): string => OTHER[way],
   cannotStretch:
-    'This browser cannot do the calculation that protects your password: it lacks WebAssembly or 64 MB of free memory. In Lockdown Mode, allow this page; else close other pages or use another browser. The vault was not asked, and no try was lost.',
+    'This browser cannot do the calculation that protects your password: it lacks WebAssembly or 64 MB of free memory. If your device is in Lockdown Mode, allow this page. Otherwise close other pages, or use another browser. The vault was not asked, and no try was lost.',
   tooSlow: (seconds: number): string =>
-    `This device needs some ${seconds} seconds to check a password, which is longer than the vault waits. Close other pages and programs and try again, or use a faster device. The vault was not asked, and no try was lost.`,
+    `This device needs about ${seconds} seconds to check a password, which is longer than the vault waits. Close other pages and programs and try again, or use a faster device. The vault was not asked, and no try was lost.`,
   stretchFailed:
     'This browser ran out of memory part of the way. This may count as one try. Close other pages, and try again.',
   noAnswer: 'The vault did not answer. Check the network, and try again.',
+  busy: 'The vault cannot answer just now. Wait a minute, and try again.',
+  noSignIn:
+    'You could not be signed in. Check the network, and try again. If it still fails, reload the page.',
+  notTheVault:
+    'Something else answered in place of the vault. Perhaps your network wants you to sign in first. Open another web page to see, and then try again here.',
+  otherVault:
+    'This is not the vault that the page knows. Nothing was sent to it. Do not try again, but tell whoever gave you this page.',
+  slow: 'This takes longer than usual. Leave the page open: it keeps trying.',
   unsure:
-    'The connection to the vault broke off. It may have counted this as one try. Check the network, and try again.',
+    'The connection to the vault broke off. The vault may have counted this as one try. Check the network, and try again.',
   strengthUnavailable: 'The check of new passwords could not be loaded. Check the network, and try again.',
   existing:
-    'Your account has a password already, and this backup opens with it. Type it, so that nothing opened by it is lost.',
+    'Your account has a password already, and this backup will open with it. Type it, so that every backup that it opens stays safe.',
   existingFolder: 'Type the password that opens the backup in this folder.',
   forDigits: 'Type your password. The digits of the same key are shown then.',
   forRestore: 'After ten wrong tries it is closed for ever.',
@@ -84,7 +95,7 @@ export const texts = {
     `${count === 1 ? 'A wrong password was' : `${count} wrong passwords were`} tried since you last opened your backup. If that was not you, choose a new password now. Make it a long one.`,
   forgotten: 'You are about to put a new password in the place of one that you do not know any more.',
   locked: 'Ten wrong passwords were tried, and the old password is closed for ever.',
-  loss: 'What the old password opened can then never be opened by a password again: every older backup, on every device. Where you have its 64 digits, those still work.',
+  loss: 'No password will ever open what the old one opened: every older backup, on every device. If you have the 64 digits of a backup, they still open it.',
   agree: 'Tick the box first: it says that you know what is lost.',
   wrongLine: (line: number): string => `This is not line ${line}. Compare it with what you wrote down.`,
   openedBy: (ways: readonly Way[]): string => {
@@ -122,6 +133,12 @@ export const texts = {
   savedDownload:
     'The file backup.bkv is with your downloads. Keep it somewhere safe, not only on this device.',
   savedFolder: (name: string): string => `It is in the folder ${name}. Next time only what changed is added.`,
+  unsaved: (count: number): string =>
+    count === 0
+      ? ''
+      : count === 1
+        ? 'It is only on this page so far. Press its name to save it.'
+        : 'They are only on this page so far. Save them before you leave it.',
   noCamera:
     'The camera cannot be used. Allow it in the browser, or choose a picture of the code, or type the digits.',
   noCode: 'No QR code was found in this picture. Try one that is sharp and straight.',
@@ -138,7 +155,7 @@ const BROWSER: Readonly<Record<string, string>> = {
   NotFoundError: 'A file or a folder is not there any more. Go back, and choose it again.',
   NoModificationAllowedError: 'This folder cannot be written to. Choose another.',
   InvalidModificationError: 'This folder cannot be written to. Choose another.',
-  QuotaExceededError: 'There is no room left there. Make some, and try again.',
+  QuotaExceededError: 'There is no room left there. Delete something there, and try again.',
 };
 
 const upper = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
@@ -160,6 +177,15 @@ export function nameOf({ label, threshold, pieces, ...info }: OpenerInfo): strin
   return names[wayOf(info)];
 }
 
+function vaultWords({ status, message }: VaultError): string {
+  if (status === 0) return texts.noAnswer;
+  if (status === 401) return texts.noSignIn;
+  if (status === 429) return 'There were too many requests. Wait a minute, and try again.';
+  if (status >= 500) return texts.busy;
+  if (status < 300 || status === 404) return texts.notTheVault;
+  return sentence(message);
+}
+
 /** What went wrong, in words for the user. */
 export function words(error: unknown): string {
   if (error instanceof FieldProblem || error instanceof Problem) return error.message;
@@ -176,9 +202,9 @@ export function words(error: unknown): string {
   if (error instanceof PasskeyExists) return texts.passkeyThere;
   if (error instanceof OlderKeys) return texts.olderKeys;
   if (error instanceof NewerKey) return texts.newerKey;
-  if (error instanceof VaultError && error.status === 0) return texts.noAnswer;
-  if (error instanceof VaultError && error.status === 429)
-    return 'There were too many requests. Wait a minute, and try again.';
+  if (error instanceof AccessTokenUnavailable) return texts.noSignIn;
+  if (error instanceof VaultIdentityMismatch) return texts.otherVault;
+  if (error instanceof VaultError) return vaultWords(error);
   if (error instanceof BkvError || error instanceof BackupError || error instanceof StorageError)
     return sentence(error.message);
   if (error instanceof DOMException) return BROWSER[error.name] ?? sentence(error.message);

@@ -21,8 +21,8 @@ describe('a file of custodians', () => {
       await assert.rejects(openCustody(JSON.stringify(file), asks), { name: CustodyError.name, message });
     };
     for (const sealed of [base64(0), base64(15), base64(20), base64(48), base64(50)])
-      await refuses({ shares: [share, { ...share, sealed }] }, /share 2 has not the length/);
-    await refuses({ shares: [{ ...share, salt: base64(8) }, share] }, /share 1 has not the length/);
+      await refuses({ shares: [share, { ...share, sealed }] }, /share 2 has the wrong length/);
+    await refuses({ shares: [{ ...share, salt: base64(8) }, share] }, /share 1 has the wrong length/);
     await refuses({ threshold: 3 }, /it has 2 shares/);
     await refuses({ threshold: 1 }, /threshold/);
   });

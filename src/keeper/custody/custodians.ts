@@ -137,7 +137,7 @@ function parse(text: string): Checked<typeof file> {
   const lengthOf = (value: string) => Buffer.from(value, 'base64').length;
   for (const [i, { salt, sealed }] of shares.entries())
     if (lengthOf(salt) !== SALT_BYTES || lengthOf(sealed) !== SEALED_BYTES)
-      damaged(`share ${i + 1} has not the length of a share`);
+      damaged(`share ${i + 1} has the wrong length`);
   return custody;
 }
 
@@ -155,7 +155,7 @@ async function unsealOne(
   } finally {
     prepared.fill(0);
   }
-  throw new CustodyError('this passphrase opens no share, or one that is already open');
+  throw new CustodyError('this passphrase opens no share, or its share is already open');
 }
 
 async function unseal(share: Sealed, passphrase: Uint8Array): Promise<Uint8Array | undefined> {
