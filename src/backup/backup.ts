@@ -89,6 +89,6 @@ export async function backupEntries(
 function checkNotEmpty({ files, entries }: Stored, last: Snapshot | undefined): void {
   if (entries === 0 || (files === 0 && (last?.files ?? 0) > 0))
     throw new BackupError(
-      'there is no file to back up; is the disk not mounted? If there really is none: --allow-empty',
+      'there is no file to back up; is the disk not mounted? If the folder is meant to be empty, use --allow-empty',
     );
 }

@@ -56,7 +56,7 @@ export class Keyring {
     if (!head) throw new BackupError('a backup of version 1 is only read; run bkv migrate first');
     if (!this.complete)
       throw new NewerKey(
-        'nothing was written: a part of this backup is under a key that this one does not open. It was removed, or two devices changed the keys at once. Open the backup in another way',
+        'nothing was written: a part of this backup is under a key that this one does not open. Either this key was removed, or two devices changed the keys at once. Open the backup in another way',
       );
     return head;
   }

@@ -57,7 +57,7 @@ export async function prune(
   const { snapshots, damaged, locked } = await listSnapshots(repository);
   if (locked.length > 0)
     throw new BackupError(
-      'a part of this backup is under a key that this one does not open; prune with that key',
+      'this backup has a part that this key does not open, and nothing was deleted; prune with the key that opens it',
     );
   // A list without snapshots may be incomplete.
   if (snapshots.length === 0)

@@ -21,7 +21,7 @@ export function expectKept({ out, yes }: GiveOutOptions): void {
   expectNew(out);
   if (out !== undefined || yes || shows() || saysToFile()) return;
   throw new UsageError(
-    'nobody knows whether the reader of standard output keeps the digits: name a file with --out, or confirm that it does with --yes',
+    'standard output is not a terminal, so the digits could be lost. Name a file for them with --out, or use --yes if the program that reads them keeps them',
   );
 }
 
@@ -29,12 +29,14 @@ export function expectKept({ out, yes }: GiveOutOptions): void {
 async function typedBack(key: Uint8Array): Promise<void> {
   const lines = formatKey(key).split('\n');
   const n = (crypto.getRandomValues(new Uint8Array(1))[0] as number) % lines.length;
-  process.stderr.write('\nWrite these digits down. They are all there will be.\n');
+  process.stderr.write('\nWrite these digits down. Nobody can show them to you again.\n');
   for (let tries = TRIES; tries > 0; tries--) {
     if (isLineOf(await readLine(`Type line ${n + 1} from what you wrote: `), lines[n] as string)) return;
-    process.stderr.write('That is not the line.\n');
+    process.stderr.write('That is not the line. Compare it with what you wrote down.\n');
   }
-  throw new UsageError('what was typed is not that line');
+  throw new UsageError(
+    'what you typed is not that line; check what you wrote down, and run the command again',
+  );
 }
 
 /**

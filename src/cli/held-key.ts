@@ -55,7 +55,7 @@ export async function recoverKey(client: Client, password: string): Promise<Uint
   tellOutcome(recovered, 'a registration or change that was not finished may be open');
   if (repaired !== undefined)
     process.stderr.write(
-      `A vault had no share: all were dealt again, and ${repaired} vaults hold one now.\n`,
+      `A vault had no share. So all shares were dealt again, and ${repaired} vaults hold one now.\n`,
     );
   return backupKey;
 }

@@ -102,7 +102,9 @@ export async function toDigits({ out, yes, ...flags }: AccountFlags & GiveOutOpt
   }
   await client.delete();
   reminder.forget(await accountName(flags));
-  process.stderr.write('The vault has forgotten the key; these digits are all there is.\n');
+  process.stderr.write(
+    'The vault has forgotten the key. From now on only the digits open what it encrypted.\n',
+  );
 }
 
 export async function rotateKey(

@@ -103,7 +103,9 @@ export async function remove(
     const stay = await removeOpener(storage, key, found.id, { seenEpoch: seenEpoch(key) });
     tell(stay, json);
     if (found.form === 'password')
-      process.stderr.write('The vault still holds its key; where it opens nothing else: bkv key delete\n');
+      process.stderr.write(
+        'The vault still holds its key. If that key opens nothing else, delete it: bkv key delete\n',
+      );
     // The opener that was removed may be the one that opened the backup.
     await look(storage, key).catch(() => undefined);
   });

@@ -67,14 +67,19 @@ export async function compareWithSeen(
   const before = seen.newest[id] ?? '';
   if (before !== '' && (newest === '' || isNewer(before, newest)))
     warn(
-      `this device has seen snapshot ${before}, and the newest there is ${newest || 'none'}: the storage shows an old state`,
+      `this device has seen snapshot ${before}, and the newest there is ${newest || 'none'}. The storage shows an old state: somebody may have put an old copy back`,
     );
   const other = seen.places[place];
   if (other !== undefined && other !== id && seen.newest[other] !== undefined)
-    warn(`another backup was here, with snapshot ${seen.newest[other]}: the storage shows another one`);
+    warn(
+      `another backup was here, with snapshot ${seen.newest[other]}. The storage shows a different one now`,
+    );
   const known = seen.epochs?.[id];
   const hidden = known !== undefined && !epochs.includes(known) && !acceptOlderKeys;
-  if (hidden) warn('this device has seen newer keys of this backup: the storage shows an old state');
+  if (hidden)
+    warn(
+      'this device has seen newer keys of this backup. The storage shows an old state: somebody may have put an old copy back',
+    );
   else if (epochs[0] !== undefined) seen.epochs = { ...seen.epochs, [id]: epochs[0] };
   seen.places[place] = id;
   if (newest !== '' && (before === '' || isNewer(newest, before))) seen.newest[id] = newest;

@@ -33,7 +33,9 @@ function openTerminal(): Terminal {
     const output = process.stderr.isTTY ? process.stderr : open((fd) => new WriteStream(fd), 'w');
     return { input, output, close: () => opened.forEach((stream) => void stream.destroy()) };
   } catch {
-    throw new UsageError('there is no terminal, and standard input ended; give the answer as a line of it');
+    throw new UsageError(
+      'there is no terminal to ask on, and standard input has no more lines; give each answer as a line of it',
+    );
   }
 }
 

@@ -31,7 +31,7 @@ export async function untilThere<T>(ask: () => Promise<T>): Promise<T | undefine
     if (answer) return answer;
     if (performance.now() > tellAt) {
       tellAt = Number.POSITIVE_INFINITY;
-      log.warn('the keeper does not answer yet, and is waited for', { reason });
+      log.warn('waiting for the keeper, which does not answer yet', { reason });
     }
     await setTimeout(POLL_MS);
   }
