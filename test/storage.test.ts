@@ -146,6 +146,7 @@ describe(`storages (BKV_SEED=${seed})`, () => {
       ['s3://backups', { AWS_ACCESS_KEY_ID: 'nobody' }, /403|InvalidAccessKeyId/],
       ['s3://backups', { AWS_ACCESS_KEY_ID: '' }, /needs AWS_ACCESS_KEY_ID/],
       ['rclone:nowhere:x', {}, /nowhere/],
+      ['https://[', {}, /is not an address; write/],
     ];
     const usual = env;
     for (const [location, change, said] of cases) {

@@ -1,19 +1,17 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { FleetClient, VaultClient } from '../client/index.js';
 import { audienceOf } from '../protocol/terms.js';
 import { UsageError } from './errors.js';
+import { readText } from './file.js';
 import type { AccountFlags } from './flags.js';
 import { othersOf, restOf } from './held-key.js';
 import { counted, report } from './report.js';
 
 function readJwtFile(path: string): string {
-  try {
-    if (statSync(path).mode & 0o077) process.stderr.write(`warning: others can read ${path}\n`);
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new UsageError(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
-  }
+  const text = readText(path);
+  if (statSync(path).mode & 0o077) process.stderr.write(`warning: others can read ${path}\n`);
+  return text;
 }
 
 /** The claims of a JWT, unchecked: the vault checks them. */

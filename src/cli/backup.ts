@@ -8,6 +8,7 @@ import {
   snapshots,
 } from '../backup/index.js';
 import { backup, check, restore } from '../files/index.js';
+import { printable } from '../process/index.js';
 import { endAs } from './errors.js';
 import type { OpenerFlags } from './flags.js';
 import { readOpener } from './opener-input.js';
@@ -50,7 +51,7 @@ export async function run(
       ...(!acceptOlderKeys && { seenEpoch: seenEpoch(key) }),
       onSkip: (path, reason) => {
         skipped.push({ path, reason });
-        if (!json) say(`skipped: ${line({ path, reason })}`);
+        if (!json) say(printable(`skipped: ${line({ path, reason })}`));
       },
     });
     const { files, bytes, changed, leftOut } = done;
@@ -126,7 +127,7 @@ const lostSnapshot = (name: string, reason: string): Problem => ({
 function lineOf({ name, created, files, bytes, leftOut, host, source }: Omit<Snapshot, 'list'>): string {
   const from = [host, source].filter((part) => part !== undefined).join(':');
   const left = leftOut > 0 ? `, ${leftOut} left out` : '';
-  return `${name}  ${created.toLocaleString()}  ${files} files, ${size(bytes)}${left}${from && `  ${printable(from)}`}`;
+  return `${name}  ${created.toLocaleString()}  ${files} files, ${size(bytes)}${left}${from && `  ${from}`}`;
 }
 
 interface VerifyFlags extends OpenerFlags {
@@ -191,13 +192,7 @@ export async function move(
   });
 }
 
-/** A name without characters that could control the terminal. */
-const printable = (name: string): string =>
-  Buffer.from(name)
-    .toString()
-    .replace(/\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
-
-const line = ({ path, reason }: Problem): string => printable(path ? `${path} (${reason})` : reason);
+const line = ({ path, reason }: Problem): string => (path ? `${path} (${reason})` : reason);
 
 const listed = (what: string, problems: readonly Problem[]): string[] =>
   problems.map((problem) => `${what}: ${line(problem)}`);

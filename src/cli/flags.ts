@@ -1,10 +1,27 @@
 /** Options that several commands take. */
 import { type Command, InvalidArgumentError } from 'commander';
+import { UsageError } from './errors.js';
 
 /** What `--json` prints, whatever the command; docs/cli.md shows it. */
 export const JSON_RULE = `With \`--json\` a command prints one JSON object on standard output, and nothing else there. Its exit code is the same as without \`--json\`. Warnings,
 questions and errors go to standard error; after an error that ends the command standard output is empty. Sizes are bytes, times are of ISO 8601 in
 UTC. A problem with a file is an object with its \`path\`, which is empty if no file can be named, and the \`reason\`. Programs ignore fields that they do not know.`;
+
+/**
+ * An empty argument comes from a variable that is not set in a script: `--out "$FILE"` would print a key.
+ * @throws UsageError
+ */
+export function refuseEmpty(command: Command): void {
+  const isEmpty = (value: unknown) => [value].flat().includes('');
+  const empty = command.options.find(
+    (option) =>
+      command.getOptionValueSource(option.attributeName()) === 'cli' &&
+      isEmpty(command.getOptionValue(option.attributeName())),
+  );
+  const at = command.args.indexOf('');
+  const name = empty?.long ?? command.registeredArguments[at]?.name();
+  if (empty || at >= 0) throw new UsageError(`${name} is empty; is a variable that it comes from not set?`);
+}
 
 /** For commands that report: has them report to a program. */
 export const withJson = (command: Command): Command => command.option('--json', 'print one JSON object');

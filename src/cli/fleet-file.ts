@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import type { FleetDefinition } from '../client/index.js';
 import { type Checked, checkYaml, fields, integer, list, matching, optional, path } from '../config/check.js';
 import { isPlainHttp } from '../protocol/terms.js';
 import { UsageError } from './errors.js';
+import { readText } from './file.js';
 
 /** How long a vault may take to say who it is, milliseconds. */
 const PATIENCE_MS = 30_000;
@@ -37,13 +37,7 @@ export function loadFleet(path: string): FleetFile {
 }
 
 function read(path: string): Checked<typeof fleetFields> {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new UsageError(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
-  }
-  return checkYaml(text, path, fleetFields, (faults) => {
+  return checkYaml(readText(path), path, fleetFields, (faults) => {
     throw new UsageError(faults);
   });
 }

@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { BkvError, formatKey, looksLikePiece, parseKey, readDigits } from '../client/written.js';
 import { UsageError } from './errors.js';
-import { writeNew } from './file.js';
+import { readText, writeNew } from './file.js';
 import { isInteractive, readSecret } from './terminal.js';
 
 const LINES = 4;
@@ -31,15 +30,6 @@ async function askForKey(): Promise<Uint8Array> {
 function isLine(text: string): boolean {
   const { digits, others } = readDigits(text);
   return others === 0 && digits.length > 0 && digits.length <= 20;
-}
-
-/** @throws UsageError */
-export function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UsageError(`${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
-  }
 }
 
 /** The error for wrong content of a file. */

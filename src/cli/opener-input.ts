@@ -1,7 +1,8 @@
 import type { BackupKey } from '../backup/index.js';
 import { gather, joinPieces } from '../client/written.js';
+import { readText } from './file.js';
 import type { OpenerFlags } from './flags.js';
-import { inFile, readKey, readText } from './key-file.js';
+import { inFile, readKey } from './key-file.js';
 import { readSecret } from './terminal.js';
 
 /** A piece has three lines, or is typed in one. */

@@ -1,6 +1,7 @@
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { looksLikeKey, passwordStrength, preparePassword } from '../client/index.js';
 import { UsageError } from './errors.js';
+import { readText } from './file.js';
 import { isInteractive, readSecret } from './terminal.js';
 
 const WORDS = ['very weak', 'weak', 'fair', 'good', 'strong'];
@@ -23,15 +24,9 @@ export const readOldPassword = async (prompt = 'Password: '): Promise<string> =>
 /** The password, from a file or asked for like any secret. */
 export async function readPassword({ passwordFile }: { passwordFile?: string }): Promise<string> {
   if (passwordFile === undefined) return readOldPassword();
-  let text: string;
-  try {
-    if (statSync(passwordFile).mode & 0o077)
-      throw new UsageError(`others can read ${passwordFile}. Run: chmod 600 ${passwordFile}`);
-    text = readFileSync(passwordFile, 'utf8');
-  } catch (error) {
-    if (error instanceof UsageError) throw error;
-    throw new UsageError(`${passwordFile}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
-  }
+  const text = readText(passwordFile);
+  if (statSync(passwordFile).mode & 0o077)
+    throw new UsageError(`others can read ${passwordFile}. Run: chmod 600 ${passwordFile}`);
   return checked(text.replace(/\r?\n$/, ''));
 }
 

@@ -1,8 +1,9 @@
 import { Command, CommanderError } from 'commander';
-import { failWith, hideExperimentalWarnings, useProxies } from '../process/index.js';
+import { failWith, hideExperimentalWarnings, printableLines, useProxies } from '../process/index.js';
 import { CodedError, EXITS } from '../protocol/terms.js';
 import { version } from '../version.js';
 import { addCommands } from './commands/index.js';
+import { refuseEmpty } from './flags.js';
 
 export const program = new Command('bkv')
   .description('End-to-end encrypted backups, with a key that a password opens')
@@ -10,6 +11,7 @@ export const program = new Command('bkv')
   .showHelpAfterError()
   .exitOverride();
 addCommands(program);
+program.hook('preAction', (_program, command) => refuseEmpty(command));
 
 /** Does what the command line says. What a command needs is loaded only when the command runs. */
 export async function run(): Promise<void> {
@@ -22,7 +24,7 @@ export async function run(): Promise<void> {
     if (error instanceof CommanderError) process.exit((error.exitCode ? EXITS.usage : EXITS.done).code);
     if (error instanceof CodedError) failWith(error);
     const { exitCode, told } = await import('./told.js');
-    process.stderr.write(`bkv: ${told(error as Error)}\n`);
+    process.stderr.write(`bkv: ${printableLines(told(error as Error))}\n`);
     process.exit(exitCode(error as Error));
   } finally {
     process.stdin.destroy();

@@ -1,4 +1,5 @@
 import { CodedError, ERRORS, EXITS } from '../protocol/terms.js';
+import { printableLines } from './printable.js';
 import { inWords } from './system.js';
 
 /**
@@ -6,6 +7,7 @@ import { inWords } from './system.js';
  */
 export function failWith(error: unknown): never {
   const coded = error instanceof CodedError;
-  process.stderr.write(`bkv: ${coded ? error.message : inWords(error as Error)}\n`);
+  const message = coded ? error.message : inWords(error as Error);
+  process.stderr.write(`bkv: ${printableLines(message)}\n`);
   process.exit(EXITS[coded ? ERRORS[error.code].exit : 'failed'].code);
 }

@@ -6,6 +6,7 @@ export { writeFileAtomic, writeFileAtomicSync } from './files.js';
 export { makeFolder } from './folder.js';
 export { harden } from './harden.js';
 export { inHome } from './home.js';
+export { printable, printableLines } from './printable.js';
 export { useProxies } from './proxy.js';
 export { whoElseReads } from './readers.js';
 export { aborted, hearsSignals, hurrySignal, listenForStop, stopped, stopSignal } from './stop.js';

@@ -1,5 +1,5 @@
 import { FolderStorage } from './folder.js';
-import type { Storage } from './storage.js';
+import { type Storage, StorageError } from './storage.js';
 
 export { ObjectError, type Storage, StorageError, type Stored } from './storage.js';
 
@@ -13,6 +13,8 @@ export async function openStorage(location: string): Promise<Storage> {
   if (location.startsWith('s3://')) return new (await import('./s3.js')).S3Storage(location);
   if (location.startsWith('rclone:')) return (await import('./rclone.js')).openRclone(location);
   if (!/^https?:\/\//.test(location)) return new FolderStorage(location);
+  if (!URL.canParse(location))
+    throw new StorageError(`${location} is not an address; write https://host/folder`);
   const { WebDavStorage } = await import('./webdav.js');
   const { BKV_WEBDAV_USER: username, BKV_WEBDAV_PASSWORD: password } = process.env;
   return new WebDavStorage(location, location, username && password ? { username, password } : undefined);

@@ -2,9 +2,16 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { expectNew, readText } from '../../src/cli/file.js';
 import { FolderDestination } from '../../src/files/destination.js';
 import { expectRoomForSockets } from '../../src/keeper/socket/index.js';
-import { makeFolder, writeFileAtomic, writeFileAtomicSync } from '../../src/process/index.js';
+import {
+  makeFolder,
+  printable,
+  printableLines,
+  writeFileAtomic,
+  writeFileAtomicSync,
+} from '../../src/process/index.js';
 import { FolderStorage } from '../../src/storage/folder.js';
 
 it('a file that cannot be put in its place leaves nothing beside it', async () => {
@@ -51,4 +58,19 @@ it('a file has the text of one writer, though several write it at once', async (
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+it('a file without an end is no file of the user', () => {
+  for (const path of ['/dev/zero', '/dev/urandom'])
+    assert.throws(() => readText(path), { code: 'usage', message: /more than 1048576 bytes/ });
+});
+
+it('a file that cannot be written is refused before anything is typed', () => {
+  for (const path of ['/none/key', '/dev/null/key', '/dev/full'])
+    assert.throws(() => expectNew(path), { code: 'usage' }, path);
+});
+
+it('nothing that is printed controls the terminal', () => {
+  assert.equal(printable('a\x1b[2J\n\x9b1m'), 'a\\x1b[2J\\x0a\\x9b1m');
+  assert.equal(printableLines('a\x1b[2J\nb'), 'a\\x1b[2J\nb');
 });

@@ -22,4 +22,17 @@ describe('the options of bkv', () => {
         );
     }
   });
+
+  it('and its arguments are refused when they are empty, before anything is done', async () => {
+    for (const [args, name] of [
+      [['key', 'new', '--out', ''], '--out'],
+      [['restore', 'cloud', 'here', '--only', 'a', '--only', ''], '--only'],
+      [['verify', ''], 'backup'],
+      [['backup', '', 'cloud'], 'folder'],
+    ] as const)
+      await assert.rejects(program.parseAsync([...args], { from: 'user' }), {
+        code: 'usage',
+        message: new RegExp(`^${name} is empty; is a variable`),
+      });
+  });
 });
