@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { seal } from '../../src/keeper/ledger/formats/frame.js';
+import { decodeJournal, decodePage, encodePage } from '../../src/keeper/ledger/formats/v3.js';
 import { type Cell, Ledger, LedgerCorrupt } from '../../src/keeper/ledger/index.js';
-import { MemoryStore } from '../support/memory-store.js';
+import { activated, toWord } from '../../src/keeper/ledger/state.js';
+import { Cut, MemoryStore } from '../support/memory-store.js';
 
 const OPTIONS = { limit: 4, pageCells: 64, objectBytes: 256 };
 const JOURNAL = 'bkv.ledger.journal';
@@ -62,6 +65,33 @@ function says(ledger: Ledger, { pages, cells }: Golden, words: (cell: Cell) => s
 
 describe("the ledger's objects", () => {
   describe('of every version can always be read', () => {
+    it('does not count a page that a crash cut off, though the next start is cut off too', async () => {
+      const store = new MemoryStore();
+      const ledger = await Ledger.open(store, OPTIONS);
+      const cell = await allocate(ledger);
+      await guess(ledger, cell);
+      const journal = decodeJournal(only(store, JOURNAL)[1].value);
+      const page = decodePage(only(store, PAGE)[1].value);
+      // It is in several objects, and no journal was written after it.
+      const words = page.words.map((_, i) =>
+        toWord({ ...activated(200, (i * 7919) % 191), proven: i % 3 === 0 }),
+      );
+      const parts = encodePage({ ...page, ledger: journal.ledger, sequence: journal.last, words }, 180);
+      assert.ok(parts.length > 1);
+      for (const { body } of parts) store.plant(PAGE, await seal((data) => store.mac(data), PAGE, body));
+      for (const after of [false, true]) {
+        const { replaceData } = store;
+        store.replaceData = async (label, value, ...rest) => {
+          if (label !== JOURNAL) return replaceData.call(store, label, value, ...rest);
+          if (after) store.plant(label, value);
+          throw new Cut();
+        };
+        await assert.rejects(Ledger.open(store, OPTIONS), Cut);
+        store.replaceData = replaceData;
+      }
+      assert.equal(usedOf(await Ledger.open(store, OPTIONS), cell), 1);
+    });
+
     it('version 3', async () => {
       const file = golden(3);
       const ledger = await Ledger.open(storeOf(file), {

@@ -246,6 +246,60 @@ describe(`ledger, in memory (BKV_SEED=${seed})`, () => {
     }
   });
 
+  it('opens after any two cuts in a row, also while a page is added or written again', async function () {
+    this.timeout(60_000);
+    const script = async (ledger: Ledger, used: Map<Cell, number>) => {
+      const cells = await fill(ledger, SMALL.pageCells + 6);
+      const [cell] = cells as [Cell];
+      for (let round = 1; round < LIMIT; round++)
+        for (let from = 0; from < cells.length; from += 8) {
+          await Promise.all(cells.slice(from, from + 8).map((one) => ledger.spend([one]).durable));
+          if (from === 0) used.set(cell, round);
+        }
+    };
+    const whole = new MemoryStore();
+    await script(await open(whole), new Map());
+    for (let first = 1; first <= whole.writes; first++)
+      for (let second = 1; second <= 6; second++) {
+        const store = new MemoryStore();
+        const used = new Map<Cell, number>();
+        Object.assign(store, { cutAt: first, after: first % 2 === second % 2 });
+        await open(store)
+          .then((ledger) => script(ledger, used))
+          .catch(() => undefined);
+        Object.assign(store, { cutAt: store.writes + second, after: true });
+        await open(store).catch(() => undefined);
+        store.restart();
+        const ledger = await open(store);
+        for (const [cell, least] of used) {
+          const now = ledger.state(cell);
+          assert.ok(now.state !== 'live' || now.used >= least, `cuts ${first} ${second}`);
+        }
+      }
+  });
+
+  it('opens although a page could not be added before', async () => {
+    for (const again of [false, true]) {
+      const store = new MemoryStore();
+      const ledger = await open(store);
+      const cell = await allocate(ledger);
+      await fill(ledger, SMALL.pageCells - 1);
+      const { replaceData } = store;
+      store.replaceData = async (label, value, ...rest) => {
+        if (!label.startsWith('bkv.ledger.page.')) return replaceData.call(store, label, value, ...rest);
+        store.plant(label, value);
+        throw new Error('CKR_DEVICE_ERROR');
+      };
+      for (let i = 0; i < 3; i++) await assert.rejects(ledger.pick(), LedgerUnavailable);
+      store.replaceData = replaceData;
+      if (again) await allocate(ledger);
+      await guess(ledger, cell);
+      const opened = await open(store);
+      assert.equal((opened.state(cell) as { used: number }).used, 1);
+      assert.equal(opened.pages, again ? 2 : 1);
+    }
+  });
+
   describe('attempts', () => {
     it('are given back if no evaluation left the vault, but not once more if another attempt was proven meanwhile', async () => {
       const ledger = await open(new MemoryStore());

@@ -35,6 +35,7 @@ export class Loading {
     this.journal.begin({ ...taken, term: taken.term + 1 });
     if (taken.upgrade) for (const [page] of taken.pages.entries()) await this.journal.writePage(page);
     this.attempts.found(taken.sequence, ours);
+    for (const handle of taken.uncounted) await this.store.destroyData(handle);
     await this.#tidy();
     for (const handle of taken.superseded) await this.store.destroyData(handle);
     for (const label of orphans) await this.store.destroyPageKey(label);

@@ -52,6 +52,11 @@ export interface Replayed {
   readonly term: number;
   /** objects that others replace: a crash, or a writer that was fenced off, left them behind */
   readonly superseded: string[];
+  /**
+   * page objects that no journal has counted: a failed write left them behind. They go before the next journal is written,
+   * which is newer than they are, as if it counted them
+   */
+  readonly uncounted: string[];
   /** objects of another ledger that this token's key authenticates: a ledger from before a restore */
   readonly others: string[];
 }
@@ -84,7 +89,10 @@ export function replay(objects: readonly DataObject[]): Replayed | undefined {
   const written = objects
     .filter(({ label }) => label.startsWith(PAGE_LABEL))
     .map((object) => held(object, decodePage));
-  const pages = toPages(choose(written.filter(isOurs), newest, superseded));
+  const ours = written.filter(isOurs);
+  const late = ours.filter(({ sequence }) => sequence >= newest.last);
+  const candidates = ours.filter(({ sequence }) => sequence < newest.last);
+  const pages = toPages(choose(candidates, newest, superseded));
   for (const journal of journals) apply(journal, pages);
   return {
     ledger: newest.ledger,
@@ -95,6 +103,7 @@ export function replay(objects: readonly DataObject[]): Replayed | undefined {
     tag: newest.tag,
     term: newest.term,
     superseded,
+    uncounted: late.map(({ handle }) => handle),
     others: [...all, ...written].filter((object) => !isOurs(object)).map(({ handle }) => handle),
   };
 }
@@ -106,26 +115,23 @@ const held = <T>({ handle, value }: DataObject, decode: (value: Uint8Array) => T
 });
 
 /**
- * The page objects that the newest journal counts. A page object written after that journal does not count
- * yet: the object that it is to replace is still there. An object that an older writer left behind, or that
- * somebody put back, may also lie beside those that count. Such objects are found by leaving out each
- * candidate in turn.
+ * The page objects that the newest journal counts. An object that an older writer left behind, or that
+ * somebody put back, may lie beside those that count. Such objects are found by leaving out each candidate in
+ * turn. Pages that could not be added lie behind those that count.
  */
 function choose(
   written: readonly Held<PageObject>[],
   newest: Held<Journal>,
   superseded: string[],
 ): Held<PageObject>[] {
-  const candidates = written
-    .filter(({ sequence }) => sequence < newest.last)
-    .sort((a, b) => compare(b.sequence, a.sequence) || b.term - a.term);
+  const candidates = written.toSorted((a, b) => compare(b.sequence, a.sequence) || b.term - a.term);
   const isCounted = (chosen: readonly Held<PageObject>[]) =>
     chosen.length === newest.objects && Buffer.from(digestOf(chosen)).equals(newest.digest);
-  const newestFirst = newestOfEach(candidates);
+  const newestFirst = newestOfEach(candidates).slice(0, newest.objects);
   let found = isCounted(newestFirst) ? newestFirst : undefined;
   for (const left of newestFirst) {
     if (found || candidates.length === newestFirst.length) break;
-    const others = newestOfEach(candidates.filter((one) => one !== left));
+    const others = newestOfEach(candidates.filter((one) => one !== left)).slice(0, newest.objects);
     if (isCounted(others)) found = others;
   }
   if (!found) throw uncounted(newestFirst, newest);

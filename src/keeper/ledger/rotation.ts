@@ -39,6 +39,8 @@ export class PageKeys {
       () => this.pages.length,
       isNeeded,
       async (generation) => {
+        // Two versions of a page with the same sequence could not be told apart: an earlier try may have left one.
+        await this.journal.append(new Map());
         const page = {
           first: this.pages.end,
           generation,
@@ -63,7 +65,7 @@ export class PageKeys {
       () => page,
       isNeeded,
       async (next) => {
-        // Two versions of a page with the same sequence could not be told apart.
+        // As above.
         await this.journal.append(new Map());
         this.pages.transform(page, whenMoved);
         await this.journal.writePage(page, { next });

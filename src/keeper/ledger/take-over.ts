@@ -40,7 +40,7 @@ export async function takeOver(
   // Pages of this version without a journal: an upgrade was cut off. The older ledger is complete until an
   // upgrade has finished.
   const superseded = [...genuine, ...v2].map(({ handle }) => handle);
-  const fresh = { ledger: randomBytes(16), segments: [], superseded, others: [], writer };
+  const fresh = { ledger: randomBytes(16), segments: [], superseded, uncounted: [], others: [], writer };
   if (v2.length > 0) {
     if (known)
       throw new LedgerCorrupt(
