@@ -25,8 +25,13 @@ export const CLIENT_EXITS: Readonly<Record<string, Exit>> = {
   Undecided: 'undecided',
 };
 
+/** If this command could not give the client an access token, why not; otherwise the error itself. */
+const reasonOf = (error: Error): Error =>
+  error instanceof BkvError && error.cause instanceof CodedError ? error.cause : error;
+
 /** An error as it is told to the user, with its name if it is unexpected. */
-export function told(error: Error): string {
+export function told(thrown: Error): string {
+  const error = reasonOf(thrown);
   const known = [CodedError, BkvError, BackupError, StorageError].some((kind) => error instanceof kind);
   return known ? error.message : inWords(error);
 }
@@ -36,4 +41,4 @@ function exitOf(error: Error): Exit {
   return (error instanceof BkvError && CLIENT_EXITS[error.code]) || 'failed';
 }
 
-export const exitCode = (error: Error): number => EXITS[exitOf(error)].code;
+export const exitCode = (error: Error): number => EXITS[exitOf(reasonOf(error))].code;

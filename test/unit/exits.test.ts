@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { UsageError } from '../../src/cli/errors.js';
+import { exitCode, told } from '../../src/cli/told.js';
+import { AccessTokenUnavailable } from '../../src/client/index.js';
 import { EXITS } from '../../src/protocol/index.js';
 
 describe('exit codes', () => {
@@ -15,5 +18,12 @@ describe('exit codes', () => {
         ),
       );
     assert.deepEqual(chosen, []);
+  });
+
+  it('say why the command has no access token', () => {
+    const error = new AccessTokenUnavailable({ cause: new UsageError('the access token is not a JWT') });
+    assert.deepEqual([told(error), exitCode(error)], ['the access token is not a JWT', EXITS.usage.code]);
+    const unknown = new AccessTokenUnavailable();
+    assert.deepEqual([told(unknown), exitCode(unknown)], [unknown.message, EXITS.failed.code]);
   });
 });
