@@ -1,4 +1,4 @@
-import { linkSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { readToken, softhsmFolder, sync, TOKEN, tokensIn, writeAnew } from './files.js';
 
@@ -103,7 +103,7 @@ export class View {
     const there = come.filter((name) => this.#sync(join(token, name), [join(token, name)]));
     mkdirSync(this.#of(token), { recursive: true, mode: 0o700 });
     writeFileSync(join(this.#of(token), GENERATION), '', { mode: 0o600 });
-    for (const name of all ? names : there) linkSync(join(token, name), join(this.#of(token), name));
+    for (const name of all ? names : there) link(join(token, name), join(this.#of(token), name));
     const paths = come.map((name) => join(token, name));
     if (come.length > 0 || names.size !== known.size) this.#sync(token, paths);
   }
@@ -137,6 +137,15 @@ export class View {
 
   #of(token: string): string {
     return join(this.#folder, basename(token));
+  }
+}
+
+/** Links an object, unless it has gone meanwhile: others destroy theirs at any time. */
+function link(object: string, path: string): void {
+  try {
+    linkSync(object, path);
+  } catch (error) {
+    if (existsSync(object)) throw error;
   }
 }
 
