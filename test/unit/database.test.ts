@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { dutyLock, Records } from '../../src/keeper/records/index.js';
+import { Servers } from '../../src/keeper/records/servers.js';
 import { openSqlite } from '../../src/keeper/records/sqlite.js';
 
 describe('a database', () => {
@@ -46,6 +48,22 @@ describe('a database', () => {
       'postgres://bkv@127.0.0.1:1,127.0.0.1:2/bkv?sslmode=require&%70assword=secret',
     ])
       await assert.rejects(Records.open(url), { code: 'database-failed', message: /holds a password/ }, url);
+  });
+
+  it('whose server hangs is left all the same', async () => {
+    const sockets = new Set<Socket>();
+    // It lets anybody in, says that it is ready, and then nothing more.
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      sockets.add(socket);
+      socket.once('data', () => socket.write('R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I')).on('error', () => undefined);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const client = new new Servers(`postgres://bkv@127.0.0.1:${port}/bkv`).Client();
+    await client.connect();
+    await client.end();
+    for (const socket of sockets) socket.destroy();
+    server.close();
   });
 
   it('keeps its handles from the garbage collector, because Node.js 24 aborts when it frees one', async () => {

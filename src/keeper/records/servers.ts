@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import pg from 'pg';
 import { DatabaseError } from './errors.js';
 import { passwordOf } from './pgpass.js';
@@ -5,6 +6,12 @@ import { passwordOf } from './pgpass.js';
 const INT8 = 20;
 pg.types.setTypeParser(INT8, Number);
 export const { Pool } = pg;
+
+/** Milliseconds that a server may take to end a connection: one that hangs would never do so. */
+const PATIENCE_MS = 1000;
+
+const streamOf = (client: pg.Client): Duplex =>
+  (client as unknown as { connection: { stream: Duplex } }).connection.stream;
 
 /**
  * The PostgreSQL servers of a URL such as `postgres://bkv@a,b:5433/bkv`: the first that accepts writes is
@@ -65,6 +72,13 @@ export class Servers {
           return callback ? void connected.then(() => callback(), callback) : connected;
         };
         this.connect = connectOrTurn as pg.Client['connect'];
+        const end = super.end.bind(this) as () => Promise<void>;
+        const endSoon = (callback?: () => void) => {
+          const late = setTimeout(() => streamOf(this).destroy(), PATIENCE_MS);
+          const ended = end().finally(() => clearTimeout(late));
+          return callback ? void ended.then(callback, callback) : ended;
+        };
+        this.end = endSoon as pg.Client['end'];
       }
     })(this);
 }
