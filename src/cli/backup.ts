@@ -86,7 +86,9 @@ export async function restoreTo(
     report(json, { files, bytes, damaged, notes, leftOut }, () => [
       ...listed('not restored', damaged),
       ...listed('note', notes),
-      ...(leftOut > 0 ? [`note: when this backup was made, ${leftOut} files or folders were left out`] : []),
+      ...(leftOut > 0
+        ? [`note: files or folders that were left out when this backup was made: ${leftOut}`]
+        : []),
       `${counted(files, 'file')} (${size(bytes)}) in ${folder}`,
     ]);
   });
@@ -127,7 +129,7 @@ const lostSnapshot = (name: string, reason: string): Problem => ({
 function lineOf({ name, created, files, bytes, leftOut, host, source }: Omit<Snapshot, 'list'>): string {
   const from = [host, source].filter((part) => part !== undefined).join(':');
   const left = leftOut > 0 ? `, ${leftOut} left out` : '';
-  return `${name}  ${created.toLocaleString()}  ${files} files, ${size(bytes)}${left}${from && `  ${from}`}`;
+  return `${name}  ${created.toLocaleString()}  ${counted(files, 'file')}, ${size(bytes)}${left}${from && `  ${from}`}`;
 }
 
 interface VerifyFlags extends OpenerFlags {
@@ -154,7 +156,7 @@ export async function verify(source: string, { repair = false, json, ...flags }:
       ...(deleted > 0
         ? [`${deleted} damaged parts and snapshots were deleted; bkv backup stores again what it still finds`]
         : []),
-      `${verdict.snapshots} snapshots, ${parts} parts: ${damaged.length === 0 ? found : `${damaged.length} files or lists are damaged`}`,
+      `${counted(verdict.snapshots, 'snapshot')}, ${counted(parts, 'part')}: ${damaged.length === 0 ? found : `damaged files and lists: ${damaged.length}`}`,
     ]);
   });
 }
@@ -175,8 +177,10 @@ export async function reduce(source: string, { keep, now, json, ...flags }: Prun
     endUnlessAll(stay);
     report(json, { snapshots: done.snapshots, parts, marked, damaged }, () => [
       ...listed('damaged', stay),
-      `${done.snapshots} snapshots and ${parts} parts were deleted`,
-      ...(marked > 0 ? [`${marked} more parts are not needed; a prune from tomorrow on deletes them`] : []),
+      `deleted: ${counted(done.snapshots, 'snapshot')}, ${counted(parts, 'part')}`,
+      ...(marked > 0
+        ? [`not needed any more: ${counted(marked, 'part')}. A prune from tomorrow on deletes them`]
+        : []),
     ]);
   });
 }
