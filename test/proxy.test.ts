@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { proxyFor } from '../../src/process/proxy.js';
-import { ConnectProxy } from '../support/proxy.js';
+import { proxyFor } from '../src/process/proxy.js';
+import { ConnectProxy } from './support/proxy.js';
 
 const found = (url: string, env: Record<string, string>) => proxyFor(new URL(url), env);
 
