@@ -220,13 +220,20 @@ export class Accounts {
   }
 
   async #endRows({ cell, generation }: Cell): Promise<void> {
-    for (const row of await this.#records.inCells(cell, cell, generation))
-      await this.inTurn(row.account, async () => {
-        const { state } = this.#ledger.state(row);
-        await this.#ledger.durable();
-        if (state === 'locked') await this.#records.scrub(row);
-        else if (state === 'dead') await this.#records.delete(row);
-      });
+    for (const row of await this.#records.inCells(cell, cell, generation)) await this.endIfEnded(row);
+  }
+
+  /**
+   * Ends a row whose cell is not live. Runs in the account's turn, because a registration writes its row before its cell
+   * is live.
+   */
+  endIfEnded(row: Row): Promise<void> {
+    return this.inTurn(row.account, async () => {
+      const { state } = this.#ledger.state(row);
+      await this.#ledger.durable();
+      if (state === 'locked') await this.#records.scrub(row);
+      else if (state !== 'live') await this.#records.delete(row);
+    });
   }
 }
 

@@ -24,7 +24,8 @@ export interface Shreddable {
   readonly rows: Rows;
   readonly ledger: Ledger;
   readonly records: Records;
-  inTurn<T>(account: string, work: () => Promise<T>): Promise<T>;
+  /** ends a row whose cell is not live */
+  endIfEnded(row: Row): Promise<void>;
   /** whether an exchange between two messages still needs the rotation's old generation */
   holds(rotation: Rotation): boolean;
   /** resolves when the requests that are under way now have ended */
@@ -87,7 +88,10 @@ async function move(
 ): Promise<number> {
   const sealed = await Promise.all(
     found.map(async (row) => {
-      if (vault.ledger.state(row).state !== 'live') return endIfEnded(vault, row);
+      if (vault.ledger.state(row).state !== 'live') {
+        await vault.endIfEnded(row);
+        return undefined;
+      }
       const opened = await vault.rows.open(row);
       if (opened) return vault.rows.seal({ ...row, generation: to }, opened);
       refused.add(row.cell);
@@ -99,17 +103,6 @@ async function move(
     sealed.filter((row) => row !== undefined),
     from,
   );
-}
-
-/** Runs in the account's turn, because a registration writes its row before its cell is live. */
-function endIfEnded({ ledger, records, inTurn }: Shreddable, row: Row): Promise<undefined> {
-  return inTurn(row.account, async () => {
-    const { state } = ledger.state(row);
-    await ledger.durable();
-    if (state === 'locked') await records.scrub(row);
-    else if (state !== 'live') await records.delete(row);
-    return undefined;
-  });
 }
 
 /** How many rows are read, and how many are sealed, at once: a page has many. */

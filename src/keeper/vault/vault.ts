@@ -184,7 +184,7 @@ export class Vault {
       rows: this.#parts.rows,
       ledger: this.#parts.ledger,
       records: this.#parts.records,
-      inTurn: (account, work) => this.#parts.accounts.inTurn(account, work),
+      endIfEnded: (row) => this.#parts.accounts.endIfEnded(row),
       holds: (rotation) => this.#holds(rotation),
       settled: () => this.#parts.lifecycle.settled(),
       signal: this.#parts.lifecycle.signal,
